@@ -1,0 +1,97 @@
+//! Why a packet was not forwarded: one reason each, and the reason is the metric's label.
+
+/// Declares [`DropReason`] with its label and its help text side by side, so neither can be missing.
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $variant:ident = $label:literal,)*) => {
+        /// The one reason a packet was not forwarded (or, for STUN and DTLS, not handled).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[$doc])* $variant,)* }
+
+        impl DropReason {
+            /// Every reason, in the order of their counters.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$variant,)*];
+
+            /// The value of the metric's `reason` label.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(DropReason::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// No bytes at all.
+    Empty = "empty",
+    /// The first byte belongs to no protocol of RFC 7983.
+    UnknownKind = "unknown_kind",
+    /// First byte of STUN, but not a STUN message.
+    MalformedStun = "malformed_stun",
+    /// A STUN request without a USERNAME: a stranger probing, or a STUN server's client.
+    StunWithoutUsername = "stun_without_username",
+    /// The ufrag was not made by this server's key: forged, or of an earlier run.
+    ForgedUfrag = "forged_ufrag",
+    /// The ufrag is genuine, but its session has ended.
+    EndedSession = "ended_session",
+    /// The session exists, but MESSAGE-INTEGRITY does not hold (wrong password) or ICE refused.
+    StunRejected = "stun_rejected",
+    /// A STUN response or indication: this server sends no requests that would earn one.
+    UnsolicitedStun = "unsolicited_stun",
+    /// DTLS, RTP or RTCP from a 4-tuple that no session has proved to be its own.
+    UnknownFlow = "unknown_flow",
+    /// Reached the owning shard by hand-over, but the flow is no longer there.
+    StaleFlow = "stale_flow",
+    /// The DTLS library refused the record.
+    DtlsRejected = "dtls_rejected",
+    /// RTP or RTCP before DTLS gave the keys.
+    BeforeKeys = "before_keys",
+    /// RTP or RTCP too short or with lengths that contradict each other.
+    MalformedRtp = "malformed_rtp",
+    /// RTCP that decrypted but does not parse.
+    MalformedRtcp = "malformed_rtcp",
+    /// SRTP or SRTCP whose tag does not match.
+    SrtpAuth = "srtp_auth",
+    /// SRTP or SRTCP seen before, or older than the replay window.
+    SrtpReplay = "srtp_replay",
+    /// RTP from a viewer, who has nothing to send.
+    ViewerRtp = "viewer_rtp",
+    /// RTP that is padding only: a probe, which ends here.
+    PaddingOnly = "padding_only",
+    /// RTP of an encoding or payload type that the stream does not carry.
+    UnknownEncoding = "unknown_encoding",
+    /// RTP for a stream nobody watches.
+    NoViewers = "no_viewers",
+    /// A viewer waits for a key frame: what comes before it could not be decoded.
+    WaitingForKeyframe = "waiting_for_keyframe",
+    /// A viewer whose DTLS has not finished yet.
+    ViewerNotReady = "viewer_not_ready",
+    /// The payload is longer than a datagram may be on the way out.
+    TooLong = "too_long",
+    /// The other shard's ring is full.
+    RingFull = "ring_full",
+    /// The send queue is full: the kernel takes no more and the bounded backlog is used up.
+    SendQueueFull = "send_queue_full",
+    /// The kernel refused the datagram (unreachable, a firewall, a bad address).
+    SendRefused = "send_refused",
+    /// A viewer asked again and again for the same packet, or for more than its share.
+    RepairLimited = "repair_limited",
+    /// A viewer asked for a packet the history no longer holds.
+    RepairTooOld = "repair_too_old",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DropReason;
+
+    #[test]
+    fn labels_are_distinct_and_reasons_index_their_counters() {
+        let mut labels: Vec<_> = DropReason::ALL.iter().map(|reason| reason.label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), DropReason::ALL.len());
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! # Monoport
+//!
+//! A WebRTC media server for bare-metal Linux: WHIP in, WHEP out, one UDP port, every core.
+
+pub mod demux;
+pub mod drop;
+pub mod id;
+pub mod limits;
+pub mod net;
+pub mod shard;
+pub mod srtp;
+pub mod wire;

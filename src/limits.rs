@@ -1,0 +1,37 @@
+//! Every bound of the server, in one place, with where each number comes from.
+//!
+//! Relations between bounds are proved at compile time at the end of the file, so that changing one
+//! number either keeps the others true or stops the build with a sentence.
+
+/// The largest datagram the server builds, in bytes of UDP payload.
+///
+/// 1,500 B Ethernet less 40 B IPv6 and 8 B UDP is 1,452; publishers send at most about 1,210.
+pub const MAX_DATAGRAM_OUT: usize = 1_452;
+
+/// The largest datagram UDP can carry, in bytes of payload: 65,535 less 8 B UDP and 20 B IPv4.
+pub const MAX_DATAGRAM_IN: usize = 65_507;
+
+/// Segments the kernel takes in one GSO message: `UDP_MAX_SEGMENTS` in `include/linux/udp.h`, which
+/// was 64 until Linux 6.9 doubled it. 64 works everywhere.
+pub const MAX_TRAIN_SEGMENTS: usize = 64;
+
+/// Bytes the kernel takes in one GSO message: an IP packet's 65,535 less IPv6 and UDP headers.
+pub const MAX_TRAIN_BYTES: usize = 65_535 - 40 - 8;
+
+/// Shards a node can have; the ufrag gives the shard 12 bits, and the interest mask of a stream is
+/// this many bits.
+pub const MAX_SHARDS: usize = 256;
+
+/// Sessions one shard can hold; the ufrag gives the slot 24 bits.
+pub const MAX_SESSIONS_PER_SHARD: usize = 1 << 20;
+
+/// Flows (4-tuples) one session may hold at a time. A browser checks from each of its interfaces;
+/// eight covers Wi-Fi, cable and cellular in both families.
+pub const MAX_FLOWS_PER_SESSION: usize = 8;
+
+const _: () = assert!(MAX_SHARDS <= 1 << 12, "the ufrag names a shard in 12 bits");
+const _: () = assert!(MAX_SESSIONS_PER_SHARD <= 1 << 24, "the ufrag names a slot in 24 bits");
+const _: () = assert!(
+    MAX_DATAGRAM_OUT * 8 <= MAX_TRAIN_BYTES,
+    "a train of eight full datagrams is the least that makes trains worth their code"
+);

@@ -1,0 +1,3 @@
+//! shard
+
+pub mod timers;

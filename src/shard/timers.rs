@@ -1,0 +1,1 @@
+//! A timer wheel for the sessions of one shard.
