@@ -3,6 +3,8 @@
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
 
+use std::time::Duration;
+
 /// The largest datagram the server builds, in bytes of UDP payload.
 ///
 /// 1,500 B Ethernet less 40 B IPv6 and 8 B UDP is 1,452; publishers send at most about 1,210.
@@ -28,6 +30,34 @@ pub const MAX_SESSIONS_PER_SHARD: usize = 1 << 20;
 /// Flows (4-tuples) one session may hold at a time. A browser checks from each of its interfaces;
 /// eight covers Wi-Fi, cable and cellular in both families.
 pub const MAX_FLOWS_PER_SESSION: usize = 8;
+
+/// The longest offer that is read: browsers with every codec send 6 to 12 KB.
+pub const MAX_OFFER_BYTES: usize = 64 * 1024;
+
+/// Simulcast layers of one publisher that are told apart; browsers send three, OBS four.
+pub const MAX_LAYERS: usize = 8;
+
+/// A session that has not finished ICE and DTLS by then is ended.
+pub const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connected session that was silent this long (no check, no media, no report that
+/// authenticated) is ended. RFC 7675 lets consent live 30 s; browsers check every 2.5 s.
+pub const SESSION_IDLE: Duration = Duration::from_secs(30);
+
+/// Video packets kept per stream and shard for repair: 3.6 s at 2.5 Mb/s, whose packets come at
+/// 280 a second. Memory: a payload each, so at most 1.2 MB a stream.
+pub const HISTORY_VIDEO_PACKETS: usize = 1_024;
+
+/// Audio packets kept per stream and shard for repair: 2.5 s of 20 ms packets.
+pub const HISTORY_AUDIO_PACKETS: usize = 128;
+
+/// Packets of one track that wait for the end of their frame; more are sent as they are.
+pub const MAX_PENDING_PACKETS: usize = 64;
+
+const _: () = assert!(
+    MAX_PENDING_PACKETS < HISTORY_AUDIO_PACKETS && MAX_PENDING_PACKETS < HISTORY_VIDEO_PACKETS,
+    "what is sent must still be in the history when it is asked for again"
+);
 
 const _: () = assert!(MAX_SHARDS <= 1 << 12, "the ufrag names a shard in 12 bits");
 const _: () = assert!(MAX_SESSIONS_PER_SHARD <= 1 << 24, "the ufrag names a slot in 24 bits");
