@@ -58,6 +58,17 @@ const _: () = assert!(
     MAX_PENDING_PACKETS < HISTORY_AUDIO_PACKETS && MAX_PENDING_PACKETS < HISTORY_VIDEO_PACKETS,
     "what is sent must still be in the history when it is asked for again"
 );
+/// Attributes looked at in one STUN message. Browsers send seven at most in a connectivity check;
+/// the bound keeps a datagram of empty attributes from costing a walk of hundreds.
+pub const MAX_STUN_ATTRIBUTES: usize = 32;
+
+/// Ticks of a millisecond in one turn of the timer wheel: deadlines farther away are looked at once
+/// per turn. The wheel's occupancy is a word of words, hence 64 times 64.
+pub const TIMER_WHEEL_TICKS: usize = 64 * 64;
+
+/// Bytes the shared directory takes per flow it is made for: a word of eight bytes at a load of
+/// half, where running out of both buckets of eight is a matter of less than one in a billion.
+pub const DIRECTORY_BYTES_PER_FLOW: usize = 16;
 
 const _: () = assert!(MAX_SHARDS <= 1 << 12, "the ufrag names a shard in 12 bits");
 const _: () = assert!(MAX_SESSIONS_PER_SHARD <= 1 << 24, "the ufrag names a slot in 24 bits");
