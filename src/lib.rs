@@ -2,6 +2,7 @@
 //!
 //! A WebRTC media server for bare-metal Linux: WHIP in, WHEP out, one UDP port, every core.
 
+pub mod cpu;
 pub mod demux;
 pub mod drop;
 pub mod id;

@@ -69,6 +69,29 @@ pub const TIMER_WHEEL_TICKS: usize = 64 * 64;
 /// Bytes the shared directory takes per flow it is made for: a word of eight bytes at a load of
 /// half, where running out of both buckets of eight is a matter of less than one in a billion.
 pub const DIRECTORY_BYTES_PER_FLOW: usize = 16;
+// The kernel boundary (`net`).
+
+/// Bytes of payload one receive slot takes. A message coalesced by GRO is at most an IP packet, so
+/// none is ever cut. Slots are mapped lazily: one costs the pages that have been written to.
+pub const RECEIVE_SLOT_BYTES: usize = 1 << 16;
+
+/// Messages one recvmmsg or sendmmsg handles: `UIO_MAXIOV` in `include/uapi/linux/uio.h`, to which
+/// the kernel silently cuts longer vectors.
+pub const MAX_MESSAGES_PER_CALL: usize = 1_024;
+
+/// Receive slots of one shard unless configured otherwise: 4 MiB of address space.
+pub const DEFAULT_RECEIVE_BATCH: usize = 64;
+
+/// Provided buffers per slot of a batch in the io_uring back end: while the caller holds one batch,
+/// the kernel fills the other.
+pub const URING_BUFFERS_PER_SLOT: usize = 2;
+
+/// Socket buffer asked for unless configured otherwise, each way: at 5 Gb/s into one shard, the
+/// datagrams of about 10 ms with the kernel's bookkeeping counted in.
+pub const DEFAULT_SOCKET_BUFFER_BYTES: usize = 8 << 20;
+
+/// CPUs a mask can name: `NR_CPUS` of the largest distribution kernels (`CONFIG_MAXSMP`).
+pub const MAX_CPUS: usize = 8_192;
 
 const _: () = assert!(MAX_SHARDS <= 1 << 12, "the ufrag names a shard in 12 bits");
 const _: () = assert!(MAX_SESSIONS_PER_SHARD <= 1 << 24, "the ufrag names a slot in 24 bits");
@@ -76,3 +99,13 @@ const _: () = assert!(
     MAX_DATAGRAM_OUT * 8 <= MAX_TRAIN_BYTES,
     "a train of eight full datagrams is the least that makes trains worth their code"
 );
+const _: () = assert!(
+    MAX_DATAGRAM_IN <= RECEIVE_SLOT_BYTES,
+    "a slot takes the largest datagram, so that none is cut"
+);
+const _: () = assert!(DEFAULT_RECEIVE_BATCH <= MAX_MESSAGES_PER_CALL, "a batch is one call");
+const _: () = assert!(
+    (MAX_MESSAGES_PER_CALL * URING_BUFFERS_PER_SLOT).next_power_of_two() <= 1 << 15,
+    "a ring of provided buffers has at most 32,768 entries (io_uring/kbuf.c)"
+);
+const _: () = assert!(MAX_CPUS.is_multiple_of(64), "a CPU mask is whole words");
