@@ -5,6 +5,7 @@
 pub mod cpu;
 pub mod demux;
 pub mod drop;
+pub mod egress;
 pub mod id;
 pub mod limits;
 pub mod media;

@@ -54,10 +54,17 @@ pub const HISTORY_AUDIO_PACKETS: usize = 128;
 /// Packets of one track that wait for the end of their frame; more are sent as they are.
 pub const MAX_PENDING_PACKETS: usize = 64;
 
+/// Packets a second that are sent again to one viewer: a stream of 2.5 Mb/s with every third lost.
+pub const REPAIR_PACKETS_PER_SECOND: u32 = 100;
+
+/// Packets that are sent again to one viewer at once: a key frame of a high-bitrate stream.
+pub const REPAIR_BURST_PACKETS: u32 = 256;
+
 const _: () = assert!(
     MAX_PENDING_PACKETS < HISTORY_AUDIO_PACKETS && MAX_PENDING_PACKETS < HISTORY_VIDEO_PACKETS,
     "what is sent must still be in the history when it is asked for again"
 );
+
 /// Attributes looked at in one STUN message. Browsers send seven at most in a connectivity check;
 /// the bound keeps a datagram of empty attributes from costing a walk of hundreds.
 pub const MAX_STUN_ATTRIBUTES: usize = 32;
