@@ -50,7 +50,8 @@ impl CounterMode {
         tag
     }
 
-    /// Whether `tag` is that of `packet` and `trailer`, in time that does not depend on where it differs.
+    /// Whether `tag` is that of `packet` and `trailer`, in time that does not depend on where it
+    /// differs.
     #[inline]
     pub fn verify(&self, packet: &[u8], trailer: &[u8], tag: &[u8]) -> bool {
         self.tag(packet, trailer).ct_eq(tag).into()

@@ -1,5 +1,5 @@
-//! Both directions against str0m, an independent implementation: its peer opens what we seal, and we
-//! open what its peer seals, in every profile and over a rollover.
+//! Both directions against str0m, an independent implementation: its peer opens what we seal, and
+//! we open what its peer seals, in every profile and over a rollover.
 
 use super::{
     MasterKey, Profile, Rollover, RtcpOpener, RtcpSealer, RtpOpener, RtpSealer,

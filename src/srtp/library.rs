@@ -1,8 +1,8 @@
 //! Which library seals: measured once per process, because neither wins everywhere.
 //!
-//! `ring` has AES-GCM for VAES with AVX2, `aws-lc` for AVX-512; on a processor without AVX-512 `ring`
-//! took 294 ns and `aws-lc` 525 ns for 1,200 bytes of AES-256-GCM, with it the order may turn. The
-//! answer costs less than a millisecond at start.
+//! `ring` has AES-GCM for VAES with AVX2, `aws-lc` for AVX-512; on a processor without AVX-512
+//! `ring` took 294 ns and `aws-lc` 525 ns for 1,200 bytes of AES-256-GCM, with it the order may
+//! turn. The answer costs less than a millisecond at start.
 
 use super::Profile;
 use super::gcm::Gcm;
@@ -63,8 +63,8 @@ pub fn cipher_library() -> &'static str {
     choice().library.name()
 }
 
-/// The library that seals in this process and why. The first call measures, for about a millisecond:
-/// make it at start, before shards are running.
+/// The library that seals in this process and why. The first call measures, for about a
+/// millisecond: make it at start, before shards are running.
 pub fn choice() -> &'static Choice {
     static CHOICE: OnceLock<Choice> = OnceLock::new();
     CHOICE.get_or_init(measure)

@@ -1,7 +1,8 @@
 //! Sealing and opening of RTCP packets, single or compound (RFC 3711 §3.4, RFC 7714 §9).
 //!
 //! ```text
-//! AES-GCM   header+SSRC | encrypted | tag | E+index        AES-CM   header+SSRC | encrypted | E+index | tag
+//! AES-GCM   header+SSRC | encrypted | tag | E+index
+//! AES-CM    header+SSRC | encrypted | E+index | tag
 //! ```
 
 use super::cm::{self, CounterMode};
@@ -55,7 +56,8 @@ impl RtcpSealer {
     }
 
     /// Seals the packet in `packet[..len]` in place and returns its length with index and tag; 0
-    /// when `2^31` packets were sealed and the key is spent, which takes three years at 20 a second.
+    /// when `2^31` packets were sealed and the key is spent, which takes three years at 20 a
+    /// second.
     ///
     /// # Panics
     /// When `len` is below 8, or `packet` shorter than `len` plus [`RtcpSealer::overhead`].
@@ -103,13 +105,13 @@ impl RtcpOpener {
 
     /// Checks and decrypts the whole of `packet` in place; returns the length of the RTCP in it.
     ///
-    /// A packet that is authenticated but not encrypted (E bit clear) is taken too, as RFC 3711 §3.4
-    /// allows the sender either.
+    /// A packet that is authenticated but not encrypted (E bit clear) is taken too, as RFC 3711
+    /// §3.4 allows the sender either.
     ///
     /// # Errors
-    /// [`Rejected::Malformed`] when index and tag do not fit, [`Rejected::Replay`] for an index seen
-    /// before or too old, [`Rejected::Auth`] when the tag does not match. Only an authentic packet
-    /// moves the replay window. The contents are unspecified after a rejection.
+    /// [`Rejected::Malformed`] when index and tag do not fit, [`Rejected::Replay`] for an index
+    /// seen before or too old, [`Rejected::Auth`] when the tag does not match. Only an authentic
+    /// packet moves the replay window. The contents are unspecified after a rejection.
     pub fn open(&mut self, packet: &mut [u8]) -> Result<usize, Rejected> {
         let overhead = WORD + self.keys.tag_len();
         let len = packet.len().checked_sub(overhead).ok_or(Rejected::Malformed)?;
@@ -133,8 +135,8 @@ impl RtcpOpener {
                 gcm.open(nonce(salt, ssrc, index), &aad, &mut packet[CLEAR..word_at])?;
             }
             Keyed::Gcm(gcm, salt) => {
-                // All of the packet and the word are associated data (RFC 7714 §9.3): the word moves
-                // up to the packet, over the tag, which moves aside.
+                // All of the packet and the word are associated data (RFC 7714 §9.3): the word
+                // moves up to the packet, over the tag, which moves aside.
                 let mut tag = [0; gcm::TAG_LEN];
                 tag.copy_from_slice(&packet[len..word_at]);
                 packet[len..len + WORD].copy_from_slice(&word);

@@ -37,7 +37,7 @@ enum Cipher {
 
 const _: () = assert!(
     size_of::<RtpSealer>() <= 640,
-    "ten cache lines: a 15-round AES-256 schedule of 244 B and a GHASH table of 256 B, and little else"
+    "ten cache lines: 244 B of AES schedule, 256 B of GHASH table, and little else"
 );
 
 impl RtpSealer {
@@ -66,7 +66,8 @@ impl RtpSealer {
     /// `ROC << 16 | seq`, 48 bits (RFC 3711 §3.3.1).
     ///
     /// # Panics
-    /// When `header_len > len`, or when `packet` is shorter than `len` plus [`RtpSealer::overhead`].
+    /// When `header_len > len`, or when `packet` is shorter than `len` plus
+    /// [`RtpSealer::overhead`].
     #[inline]
     pub fn seal(
         &self,
