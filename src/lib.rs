@@ -2,11 +2,16 @@
 //!
 //! A WebRTC media server for bare-metal Linux: WHIP in, WHEP out, one UDP port, every core.
 
+pub mod cpu;
 pub mod demux;
 pub mod drop;
 pub mod id;
 pub mod limits;
+pub mod media;
 pub mod net;
+pub mod session;
 pub mod shard;
 pub mod srtp;
+pub mod stream;
+pub mod telemetry;
 pub mod wire;

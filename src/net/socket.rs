@@ -1,0 +1,163 @@
+//! The UDP socket with every option the packet path relies on.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::addr::Family;
+use super::sys;
+use crate::limits::DEFAULT_SOCKET_BUFFER_BYTES;
+
+/// What a deployment may choose about a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// Receive buffer asked for, in bytes; see [`UdpSocket::effective_buffers`] for what was given.
+    pub receive_buffer_bytes: usize,
+    /// Send buffer asked for, in bytes.
+    pub send_buffer_bytes: usize,
+    /// Whether the kernel may coalesce datagrams of one flow (`UDP_GRO`).
+    pub gro: bool,
+    /// Microseconds a receive may poll the network card before giving up (`SO_BUSY_POLL`); 0 is off.
+    pub busy_poll_us: u32,
+}
+
+impl Default for SocketOptions {
+    fn default() -> SocketOptions {
+        SocketOptions {
+            receive_buffer_bytes: DEFAULT_SOCKET_BUFFER_BYTES,
+            send_buffer_bytes: DEFAULT_SOCKET_BUFFER_BYTES,
+            gro: true,
+            busy_poll_us: 0,
+        }
+    }
+}
+
+/// A non-blocking UDP socket that may share its port with those of other shards.
+#[derive(Debug)]
+pub struct UdpSocket {
+    fd: OwnedFd,
+    local: SocketAddr,
+    family: Family,
+    /// The last `SO_RXQ_OVFL` reading, to turn the kernel's wrapping counter into increments.
+    overflow: AtomicU32,
+}
+
+impl UdpSocket {
+    /// Binds a socket to `address`. `[::]:port` is dual-stack, and port 0 lets the kernel choose.
+    ///
+    /// `SO_REUSEPORT` is set, so a port another process of this user holds is *not* an error here:
+    /// ask [`super::udp_port_holder`] first.
+    ///
+    /// # Errors
+    ///
+    /// Those of `socket(2)`, `bind(2)` and `setsockopt(2)`. Buffer sizes and busy polling are
+    /// wishes: what is not granted is no error.
+    pub fn bind(address: SocketAddr, options: &SocketOptions) -> io::Result<UdpSocket> {
+        let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
+        // socket2 creates with SOCK_CLOEXEC.
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        if family == Family::V6 {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_port(true)?;
+        set_packet_options(socket.as_fd(), family, options)?;
+        socket.bind(&address.into())?;
+        let local = socket.local_addr()?.as_socket();
+        let local = local.ok_or_else(|| io::Error::other("a UDP socket has an IP address"))?;
+        Ok(UdpSocket { fd: socket.into(), local, family, overflow: AtomicU32::new(0) })
+    }
+
+    /// The address the socket is bound to, with the port the kernel chose.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The port the socket is bound to.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.local.port()
+    }
+
+    /// Receive and send buffer as granted, in bytes: `net.core.rmem_max` and `wmem_max` may have
+    /// cut what was asked for. The kernel doubles the value for its bookkeeping and reports the
+    /// double (socket(7)); this is the half. 0 where the kernel would not say.
+    #[must_use]
+    pub fn effective_buffers(&self) -> (usize, usize) {
+        let granted = |name| {
+            let doubled = sys::option(self.as_fd(), libc::SOL_SOCKET, name).unwrap_or(0);
+            usize::try_from(doubled).unwrap_or(0) / 2
+        };
+        (granted(libc::SO_RCVBUF), granted(libc::SO_SNDBUF))
+    }
+
+    pub(super) fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Takes a `SO_RXQ_OVFL` reading and returns by how much it grew.
+    pub(super) fn overflow_increment(&self, reading: u32) -> u64 {
+        // Relaxed: the counter publishes nothing but itself, and one shard reads a socket.
+        u64::from(reading.wrapping_sub(self.overflow.swap(reading, Ordering::Relaxed)))
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+fn set_packet_options(
+    fd: BorrowedFd<'_>,
+    family: Family,
+    options: &SocketOptions,
+) -> io::Result<()> {
+    let buffers = [
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, options.receive_buffer_bytes),
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, options.send_buffer_bytes),
+    ];
+    for (force, plain, bytes) in buffers {
+        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+        // The forced form needs CAP_NET_ADMIN and ignores the sysctl limits; the plain form is
+        // clamped to them without an error.
+        sys::set_option(fd, libc::SOL_SOCKET, force, bytes)
+            .or_else(|_| sys::set_option(fd, libc::SOL_SOCKET, plain, bytes))?;
+    }
+    // The DF bit without heeding what ICMP claims about the path: the kernel then needs no IP id
+    // and no path cache, which saves a tenth to a fifth of a send, and a forged ICMP cannot
+    // shrink us. What exceeds the interface's MTU fails with EMSGSIZE.
+    match family {
+        Family::V4 => {
+            sys::set_option(fd, libc::SOL_IP, libc::IP_PKTINFO, 1)?;
+            sys::set_option(fd, libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
+        }
+        Family::V6 => {
+            sys::set_option(fd, libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+            let (name, probe) = (libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE);
+            sys::set_option(fd, libc::SOL_IPV6, name, probe)?;
+            // A dual-stack socket sends IPv4 too, and there the IPv4 option governs.
+            sys::set_option(fd, libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
+        }
+    }
+    sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
+    if options.gro {
+        sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1)?;
+    }
+    if options.busy_poll_us > 0 {
+        let time_us = i32::try_from(options.busy_poll_us).unwrap_or(i32::MAX);
+        // Raising it needs CAP_NET_ADMIN; without it the socket works as ever, only not faster.
+        let _ = sys::set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, time_us);
+    }
+    Ok(())
+}
