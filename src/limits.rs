@@ -44,6 +44,42 @@ pub const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// authenticated) is ended. RFC 7675 lets consent live 30 s; browsers check every 2.5 s.
 pub const SESSION_IDLE: Duration = Duration::from_secs(30);
 
+/// The least time between two key frame requests to one publisher. Encoders pay for a key frame
+/// with a second of quality; joiners within this time share one.
+pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often a viewer is sent sender reports: twice in the 5 s in which a player settles the sync
+/// of audio and video.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Mail a shard may have waiting: 10 ms of the most one core forwards.
+pub const MAIL_QUEUE: usize = 8_192;
+
+/// Commands a shard may have waiting: half a second of the set-ups one core can do.
+pub const COMMAND_QUEUE: usize = 1_024;
+
+/// Messages (trains and single datagrams) collected before a flush: as many as one `sendmmsg`
+/// takes without its fixed cost mattering.
+pub const SEND_BATCH_MESSAGES: usize = 128;
+
+/// Bytes of datagrams collected before a flush. Written here and read by the kernel right after,
+/// they should still be in the core's L2 cache, of which current servers have 512 KiB or more.
+pub const SEND_ARENA_BYTES: usize = 256 * 1024;
+
+/// Receive batches of one socket handled in one turn; what is left waits for the next, so that
+/// timers and sends get their turn under any load.
+pub const RECEIVE_BATCHES_PER_TURN: usize = 4;
+
+/// Mail handled in one turn.
+pub const MAIL_PER_TURN: usize = 1_024;
+
+/// Commands handled in one turn: a join storm must not hold up media, and taking over a session
+/// costs 20 µs.
+pub const COMMANDS_PER_TURN: usize = 16;
+
+/// Expired sessions handled in one turn, at 5 to 10 µs each.
+pub const TIMERS_PER_TURN: usize = 256;
+
 /// Video packets kept per stream and shard for repair: 3.6 s at 2.5 Mb/s, whose packets come at
 /// 280 a second. Memory: a payload each, so at most 1.2 MB a stream.
 pub const HISTORY_VIDEO_PACKETS: usize = 1_024;

@@ -225,7 +225,8 @@ impl Lane {
         let mid = self.extensions.mid.filter(|_| self.name_section);
         let mut elements = Elements::default();
         elements.push(mid, &self.mid[..usize::from(self.mid_length)]);
-        elements.push(self.extensions.audio_level.filter(|_| extensions.audio_level.is_some()), &level);
+        elements
+            .push(self.extensions.audio_level.filter(|_| extensions.audio_level.is_some()), &level);
         elements.push(
             self.extensions.video_orientation.filter(|_| extensions.video_orientation.is_some()),
             &orientation,

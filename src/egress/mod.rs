@@ -31,7 +31,8 @@ impl Egress {
     pub fn new(terms: &ViewerTerms, profile: Profile, local: &MasterKey, random: u64) -> Egress {
         let mut lanes = [None, None];
         for (index, track) in terms.tracks.iter().enumerate() {
-            lanes[track.kind as usize] = Some(Lane::new(track, random.rotate_left(index as u32 * 24)));
+            lanes[track.kind as usize] =
+                Some(Lane::new(track, random.rotate_left(index as u32 * 24)));
         }
         Egress { lanes, sealer: RtpSealer::new(profile, local) }
     }

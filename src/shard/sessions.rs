@@ -35,7 +35,6 @@ pub(super) struct Entry {
     pub rtc_deadline: Instant,
     /// A viewer that is ready: its RTCP, and where it stands in its stream's list.
     pub viewer: Option<ReadyViewer>,
-    /// A viewer's keys when no address has proved itself yet.
     pub is_publisher: bool,
 }
 
