@@ -9,7 +9,7 @@ import { Meter, rows } from "/stats.js";
 
 const SAMPLE_MS = 1000;
 const TRACE_SAMPLES = 120;
-// Samples without a new frame before a viewer is told that the publisher is silent.
+// Samples without a packet before a viewer is told that the publisher is silent.
 const SILENT_SAMPLES = 3;
 const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
 
@@ -97,7 +97,8 @@ class Panel {
     const { session } = this;
     if (!session?.pc) return null;
     const numbers = await this.#asked.sample(session.pc);
-    return { ...numbers, state: session.state, firstFrameMs: session.firstFrameMs };
+    const { state, answeredMs, connectedMs, firstFrameMs } = session;
+    return { ...numbers, state, answeredMs, connectedMs, firstFrameMs };
   }
 
   #clear() {
@@ -127,19 +128,19 @@ class Panel {
     });
     $(".live", this.#root).hidden = false;
     this.#drawTrace(numbers.bitsPerSecond);
-    if (this.#role === "watch") this.#noticeSilence(numbers.framesPerSecond);
+    if (this.#role === "watch") this.#noticeSilence(numbers.bitsPerSecond);
   }
 
-  // The connection can be well while the publisher is away; then the last picture stands still.
-  #noticeSilence(framesPerSecond) {
-    if (framesPerSecond === null) return;
-    const before = this.#silent;
-    this.#silent = framesPerSecond > 0 ? 0 : before + 1;
-    if (this.#silent === SILENT_SAMPLES) {
-      this.say("waiting", "Connected, but no picture arrives: the publisher may be away.");
-    } else if (this.#silent === 0 && before >= SILENT_SAMPLES) {
-      this.say("live", "Playing");
-    }
+  // The connection can be well while the publisher is away; then the last picture stands still. It
+  // may also be that the server was started anew and knows nothing of us.
+  #noticeSilence(bitsPerSecond) {
+    if (bitsPerSecond === null) return;
+    const wasSilent = this.#silent >= SILENT_SAMPLES;
+    this.#silent = bitsPerSecond > 0 ? 0 : this.#silent + 1;
+    if (this.#silent === 0 && wasSilent) this.say("live", "Playing");
+    if (this.#silent === 0 || this.#silent % SILENT_SAMPLES !== 0) return;
+    this.say("waiting", "Connected, but nothing arrives: the publisher may be away.");
+    this.session.verify();
   }
 
   #drawTrace(bitsPerSecond) {

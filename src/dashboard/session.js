@@ -30,7 +30,11 @@ export class Session extends EventTarget {
   pc = null;
   state = "idle";
   problem = null;
+  // Milliseconds from the POST to the answer, to the connection, to the first picture.
+  answeredMs = null;
+  connectedMs = null;
   firstFrameMs = null;
+  #lose = () => {};
   #role;
   #name;
   #options;
@@ -90,6 +94,16 @@ export class Session extends EventTarget {
     }
   }
 
+  // Asks whether the server still knows this session. A server that was started anew does not, and
+  // says so long before ICE gives up.
+  async verify() {
+    const lose = this.#lose;
+    if (!this.#resource) return;
+    const request = { headers: this.#authorization(), cache: "no-store" };
+    const response = await fetch(this.#resource, request).catch(() => null);
+    if (response?.status === 404) lose();
+  }
+
   async #connect() {
     const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
     this.pc = pc;
@@ -101,6 +115,7 @@ export class Session extends EventTarget {
     this.#resource = location;
     await pc.setRemoteDescription({ type: "answer", sdp: answer });
     await this.#untilConnected(pc, answer);
+    this.connectedMs = this.#sincePost();
   }
 
   #offerMedia(pc) {
@@ -131,6 +146,7 @@ export class Session extends EventTarget {
   async #post(offer) {
     const endpoint = this.#role === "publish" ? "/whip/" : "/whep/";
     this.#postedAt = performance.now();
+    this.answeredMs = this.connectedMs = this.firstFrameMs = null;
     let response;
     try {
       response = await fetch(endpoint + encodeURIComponent(this.#name), {
@@ -143,6 +159,7 @@ export class Session extends EventTarget {
       throw new Problem("The server does not answer.");
     }
     if (response.status !== 201) throw await this.#refusal(response);
+    this.answeredMs = this.#sincePost();
     const location = response.headers.get("Location");
     return { answer: await response.text(), location: location && new URL(location, response.url) };
   }
@@ -191,6 +208,7 @@ export class Session extends EventTarget {
     const transport = pc.getTransceivers()[0].receiver.transport;
     return this.#until((resolve, reject, signal) => {
       let grace = 0;
+      this.#lose = () => resolve(lost);
       const look = () => {
         clearTimeout(grace);
         const ended = [pc.connectionState, transport?.state];
@@ -199,6 +217,7 @@ export class Session extends EventTarget {
         } else if (pc.connectionState === "disconnected") {
           this.#tell("reconnecting", "The connection is interrupted.");
           grace = setTimeout(resolve, DISCONNECTED_GRACE_MS, lost);
+          this.verify();
         } else if (this.state !== "live") {
           this.#tellLive();
         }
@@ -242,7 +261,7 @@ export class Session extends EventTarget {
   #hangUp() {
     this.pc?.close();
     this.pc = null;
-    this.firstFrameMs = null;
+    this.#lose = () => {};
     if (!this.#resource) return;
     const goodbye = { method: "DELETE", keepalive: true, headers: this.#authorization() };
     // Nobody is left to tell when this fails; the server reaps a vanished peer by itself.
@@ -251,7 +270,11 @@ export class Session extends EventTarget {
   }
 
   #sawFrame() {
-    this.firstFrameMs ??= performance.now() - this.#postedAt;
+    this.firstFrameMs ??= this.#sincePost();
+  }
+
+  #sincePost() {
+    return performance.now() - this.#postedAt;
   }
 
   #tell(state, text) {

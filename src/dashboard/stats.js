@@ -44,7 +44,7 @@ export function rows(role, n, session) {
     ["Resolution", n.width ? `${n.width}×${n.height}` : "–"],
     ["Frames/s", n.framesPerSecond === null ? "–" : n.framesPerSecond.toFixed(0)],
     ["Bitrate", n.bitsPerSecond === null ? "–" : bitrate(n.bitsPerSecond)],
-    ["Round trip", n.roundTripMs === null ? "–" : `${n.roundTripMs.toFixed(1)} ms`],
+    ["Round trip", roundTrip(n.roundTripMs)],
     ["Loss", n.lossRatio === null ? "–" : `${(100 * n.lossRatio).toFixed(1)} %`],
     ["Codec", [n.videoCodec, n.audioCodec].filter(Boolean).join(" + ") || "–"],
   ];
@@ -125,6 +125,12 @@ function describePair(local, remote) {
     return `${shown || "hidden"}:${c.port}`;
   };
   return `${end(local)} → ${end(remote)} ${remote.protocol} (${local.candidateType})`;
+}
+
+// Browsers give whole milliseconds.
+function roundTrip(ms) {
+  if (ms === null) return "–";
+  return ms < 1 ? "under 1 ms" : `${ms.toFixed(0)} ms`;
 }
 
 function bitrate(bitsPerSecond) {
