@@ -19,6 +19,8 @@ const tokenInput = $("#token");
 
 class Panel {
   session = null;
+  // Counts starts and stops: who had to wait for a camera sees whether it is still wanted.
+  turn = 0;
   #role;
   #root;
   #meter = null;
@@ -56,6 +58,7 @@ class Panel {
     const live = new Promise((resolve, reject) => {
       session.addEventListener("state", ({ detail: { state, text } }) => {
         this.say(state, text);
+        if (!session.pc) this.#showNothing();
         if (state === "live") resolve();
         if (state === "stopped") reject(new Problem("Stopped"));
         if (state === "failed") {
@@ -70,6 +73,7 @@ class Panel {
   }
 
   stop() {
+    this.turn += 1;
     if (!this.session) return;
     this.session.stop();
     this.#clear();
@@ -101,6 +105,12 @@ class Panel {
     return { ...numbers, state, answeredMs, connectedMs, firstFrameMs };
   }
 
+  // Without a connection no number holds, nor a viewer's picture; a publisher still sees its own.
+  #showNothing() {
+    if (this.#role === "watch" || !this.session) this.#root.classList.remove("playing");
+    $(".live", this.#root).hidden = true;
+  }
+
   #clear() {
     clearInterval(this.#timer);
     this.#release();
@@ -111,8 +121,8 @@ class Panel {
     this.video.srcObject = null;
     this.button.textContent = this.#role === "publish" ? "Publish" : "Watch";
     this.button.classList.remove("active");
-    this.#root.classList.remove("running", "playing");
-    $(".live", this.#root).hidden = true;
+    this.#root.classList.remove("running");
+    this.#showNothing();
   }
 
   async #refresh() {
@@ -170,6 +180,7 @@ async function publish(options) {
   const codec = options.codec ?? $("#codec").value;
   const name = streamName(options);
   publishing.stop();
+  const { turn } = publishing;
   publishing.say("connecting", "Starting…");
   let media;
   try {
@@ -178,7 +189,12 @@ async function publish(options) {
     publishing.say("failed", problem.message);
     throw problem;
   }
-  const live = publishing.start(name, { media: media.stream, codec, sharp: media.sharp }, media.stop);
+  if (turn !== publishing.turn) {
+    media.stop();
+    throw new Problem("Stopped");
+  }
+  const sending = { media: media.stream, codec, sharp: media.sharp };
+  const live = publishing.start(name, sending, media.stop);
   publishing.video.srcObject = media.stream;
   publishing.video.play().catch(() => {});
   return live;
@@ -278,7 +294,8 @@ function wire() {
     else watching.video.requestFullscreen?.();
   });
   $("#copy").addEventListener("click", async ({ target }) => {
-    const link = new URL(`/?stream=${encodeURIComponent(streamInput.value.trim())}&watch=1`, location);
+    const name = encodeURIComponent(streamInput.value.trim());
+    const link = new URL(`/?stream=${name}&watch=1`, location);
     try {
       await navigator.clipboard.writeText(link);
       target.textContent = "Copied";

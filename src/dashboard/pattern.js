@@ -86,7 +86,8 @@ export class Pattern {
     ink.fillText(clock(now), w * 0.36, h * 0.41, w * 0.58);
     ink.font = `400 ${h * 0.05}px system-ui, "DejaVu Sans", sans-serif`;
     ink.fillStyle = "#b9c4cf";
-    ink.fillText(`frame ${this.#frame}   ${w}×${h}   ${this.#label}`, w * 0.363, h * 0.55, w * 0.58);
+    const facts = `frame ${this.#frame}   ${w}×${h}   ${this.#label}`;
+    ink.fillText(facts, w * 0.363, h * 0.55, w * 0.58);
   }
 
   // Slowly drifting grain under a wave of light, and the colour bars with a mark that runs along.
@@ -150,6 +151,6 @@ function drawTexture(size) {
 
 function clock(date) {
   const two = (n) => String(n).padStart(2, "0");
-  const tenths = Math.floor(date.getMilliseconds() / 10);
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${two(tenths)}`;
+  const hms = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return `${hms}.${two(Math.floor(date.getMilliseconds() / 10))}`;
 }
