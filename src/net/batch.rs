@@ -48,7 +48,7 @@ pub struct FlushReport {
     /// Trains the kernel refused, whose datagrams were then sent one by one.
     pub trains_refused: u64,
     /// `EAGAIN` or `ENOBUFS`: what is left stays in the batch for the next flush, which should
-    /// wait until the socket is writable.
+    /// wait for [`super::UdpSocket::writable`].
     pub would_block: bool,
 }
 

@@ -27,7 +27,7 @@ mod uring;
 mod tests;
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsFd;
 
 pub use addr::{Interface, interfaces};
 pub use batch::{Destination, FlushReport, SendBatch, SendFailure};
@@ -84,7 +84,7 @@ impl Receiver {
 
     /// Fills the batch from `socket` and returns how many datagrams it holds; those of the last
     /// receive are gone. 0 means that nothing is there: only then is it right to wait for
-    /// [`Receiver::readiness_fd`], of which edges are enough.
+    /// [`Receiver::readiness`].
     ///
     /// # Errors
     ///
@@ -107,14 +107,21 @@ impl Receiver {
         }
     }
 
-    /// The descriptor that becomes readable when [`Receiver::receive`] would find something: the
-    /// socket, or the ring that receives for it. It lives as long as both.
-    #[must_use]
-    pub fn readiness_fd(&self, socket: &UdpSocket) -> RawFd {
-        match &self.0 {
-            Inner::Mmsg(_) => socket.as_raw_fd(),
-            Inner::Uring(uring) => uring.readiness_fd(socket),
-        }
+    /// Something to await that is ready when [`Receiver::receive`] would find something after it
+    /// found nothing. Made once per socket, inside the runtime of the thread that receives.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`, and `NotFound` for a socket this receiver was not made for.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn readiness(&self, socket: &UdpSocket) -> io::Result<Readiness> {
+        Readiness::new(match &self.0 {
+            Inner::Mmsg(_) => socket.as_fd(),
+            Inner::Uring(uring) => uring.readiness(socket).ok_or(io::ErrorKind::NotFound)?,
+        })
     }
 
     /// Datagrams the kernel dropped because a receive queue was full, over all sockets received

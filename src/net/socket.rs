@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::addr::Family;
+use super::readiness;
 use super::sys;
 use crate::limits::DEFAULT_SOCKET_BUFFER_BYTES;
 
@@ -93,6 +94,21 @@ impl UdpSocket {
             usize::try_from(doubled).unwrap_or(0) / 2
         };
         (granted(libc::SO_RCVBUF), granted(libc::SO_SNDBUF))
+    }
+
+    /// Resolves when a flush that would have blocked can go on: at least half of the send buffer is
+    /// free. After `ENOBUFS` that may be at once. Registers with the runtime each time, because
+    /// it is rarely needed and being watched for it all the time costs a wake-up per packet.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`, or when the runtime is shutting down.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn writable(&self) -> io::Result<()> {
+        readiness::writable(self.as_fd()).await
     }
 
     pub(super) fn family(&self) -> Family {

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, c_int};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -92,6 +92,14 @@ pub(super) unsafe fn receive_messages(
         )
     })?;
     Ok(received as usize)
+}
+
+/// `eventfd(2)`, counting from zero.
+pub(super) fn event() -> io::Result<OwnedFd> {
+    // SAFETY: no memory changes hands.
+    let fd = checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: "On success, eventfd() returns a new file descriptor": nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// One line of `getifaddrs(3)`: an interface together with one of its addresses.

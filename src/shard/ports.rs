@@ -46,6 +46,11 @@ impl Port {
         Ok(())
     }
 
+    /// Whether nothing waits to leave.
+    pub fn is_flushed(&self) -> bool {
+        self.batch.is_empty()
+    }
+
     /// Hands everything queued to the kernel; false when it took not all of it.
     pub fn flush(&mut self, counters: &ShardCounters) -> bool {
         if self.batch.is_empty() {

@@ -65,7 +65,8 @@ async fn serve(
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
     let sockets = shard.core.ports.iter().map(|port| &port.socket);
-    let readiness = Readiness::new(&shard.receiver, sockets)?;
+    let readiness: Vec<Readiness> =
+        sockets.map(|socket| shard.receiver.readiness(socket)).collect::<io::Result<_>>()?;
     let _ = ready.send(Ok(()));
     let mut busy_since = Instant::now();
     loop {
@@ -90,12 +91,22 @@ async fn serve(
             continue;
         }
         tokio::select! {
-            () = readiness.readable() => {}
-            () = readiness.writable(write) => {}
+            () = Readiness::any_readable(&readiness) => {}
+            () = writable(&shard, write) => {}
             () = mailbox.wait() => {}
             () = tokio::time::sleep_until(until.into()) => {}
         }
         mailbox.get_up();
         busy_since = Instant::now();
+    }
+}
+
+/// Waits until the first socket that was full takes datagrams again; for ever unless `wanted`.
+async fn writable(shard: &Shard, wanted: bool) {
+    let full = shard.core.ports.iter().find(|port| wanted && !port.is_flushed());
+    match full {
+        // When the wait itself fails, the deadline brings the next try.
+        Some(port) if port.socket.writable().await.is_ok() => {}
+        _ => std::future::pending().await,
     }
 }

@@ -8,7 +8,7 @@ mod ring;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use super::inbound::{Datagrams, Message};
@@ -92,9 +92,9 @@ impl UringReceiver {
         unsafe { Datagrams::new(memory, &self.messages) }
     }
 
-    /// See [`super::Receiver::readiness_fd`]. A socket this was not made for is never ready.
-    pub(super) fn readiness_fd(&self, socket: &UdpSocket) -> RawFd {
-        self.index(socket).map_or(-1, |index| self.rings[index].readiness_fd())
+    /// See [`super::Receiver::readiness`]. `None` for a socket this was not made for.
+    pub(super) fn readiness(&self, socket: &UdpSocket) -> Option<BorrowedFd<'_>> {
+        self.index(socket).map(|index| self.rings[index].readiness())
     }
 
     pub(super) fn overflow_drops(&self) -> u64 {

@@ -1,7 +1,8 @@
 //! One ring, receiving for one socket: a multishot recvmsg that stays armed, and its completions.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{Ordering, fence};
 
 use io_uring::types::{CancelBuilder, Fixed, RecvMsgOut, Timespec};
 use io_uring::{Builder, IoUring, cqueue, opcode};
@@ -9,6 +10,7 @@ use io_uring::{Builder, IoUring, cqueue, opcode};
 use super::super::cmsg;
 use super::super::inbound::{Message, SLOT_BYTES, SLOT_HEAD_BYTES, SLOT_NAME_BYTES};
 use super::super::socket::UdpSocket;
+use super::super::sys;
 use super::buffers::{Buffers, GROUP};
 
 /// Submissions in flight: arming is the only one there ever is.
@@ -34,6 +36,11 @@ const _: () = assert!(cmsg::RECEIVE_CONTROL_BYTES <= CONTROL_BYTES);
 pub(super) struct SocketRing {
     // Fields drop in order: the ring is closed before its buffers are unmapped.
     ring: IoUring,
+    /// Counted up by the kernel when there is something to receive and nobody is receiving.
+    ///
+    /// The ring's own descriptor will not do: with DEFER_TASKRUN it polls readable while work
+    /// waits, but nobody who sleeps on it is woken when work arrives (Linux 6.18).
+    event: OwnedFd,
     /// `None` only once dropped.
     buffers: Option<Buffers>,
     /// The template of the receive, read by the kernel while armed; boxed to stay where it is.
@@ -58,6 +65,8 @@ impl SocketRing {
     pub(super) fn new(socket: &UdpSocket, batch: usize, count: u16) -> io::Result<SocketRing> {
         let ring = build(u32::from(count))?;
         ring.submitter().register_files(&[socket.as_raw_fd()])?;
+        let event = sys::event()?;
+        ring.submitter().register_eventfd(event.as_raw_fd())?;
         let buffers = Buffers::register(&ring, count)?;
         // SAFETY: integers and pointers, for which zero is a value: nothing.
         let mut template: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
@@ -65,6 +74,7 @@ impl SocketRing {
         template.msg_controllen = CONTROL_BYTES as _;
         Ok(SocketRing {
             ring,
+            event,
             buffers: Some(buffers),
             template,
             socket: socket.as_raw_fd(),
@@ -81,9 +91,9 @@ impl SocketRing {
         self.socket
     }
 
-    /// The ring's own descriptor, which polls readable while completions or deferred work wait.
-    pub(super) fn readiness_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+    /// Becomes readable when a receive that found nothing would find something.
+    pub(super) fn readiness(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
     }
 
     /// The memory the messages point into.
@@ -104,11 +114,25 @@ impl SocketRing {
             self.enabled = true;
         }
         self.give_back();
+        // While we are at it nobody needs to be told, and telling costs the sender's softirq time.
+        self.ring.completion().disable_eventfd();
         for _ in 0..MAX_ROUNDS {
             self.turn()?;
             let failure = self.reap(socket, messages, overflow);
-            if messages.len() >= self.batch || (self.armed && !self.has_work()) {
+            if messages.len() >= self.batch {
                 return Ok(());
+            }
+            if self.armed && !self.has_work() {
+                if !messages.is_empty() {
+                    return Ok(());
+                }
+                // The caller will sleep. What arrives from here on is told, what arrived before
+                // is seen by looking once more.
+                self.ring.completion().enable_eventfd();
+                fence(Ordering::SeqCst);
+                if !self.has_work() {
+                    return Ok(());
+                }
             }
             if let (Some(error), true) = (failure, messages.is_empty()) {
                 return Err(error);
