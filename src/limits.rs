@@ -34,6 +34,9 @@ pub const MAX_FLOWS_PER_SESSION: usize = 8;
 /// The longest offer that is read: browsers with every codec send 6 to 12 KB.
 pub const MAX_OFFER_BYTES: usize = 64 * 1024;
 
+/// The longest name of a stream.
+pub const MAX_STREAM_NAME_BYTES: usize = 128;
+
 /// Simulcast layers of one publisher that are told apart; browsers send three, OBS four.
 pub const MAX_LAYERS: usize = 8;
 
