@@ -123,7 +123,11 @@ impl SocketRing {
         // While we are at it nobody needs to be told, and telling costs the sender's softirq time.
         self.ring.completion().disable_eventfd();
         for _ in 0..MAX_ROUNDS {
-            self.turn()?;
+            match self.turn() {
+                // What is there goes out first; a failure that lasts is met again by the next call.
+                Err(_) if !messages.is_empty() => return Ok(()),
+                turned => turned?,
+            }
             let failure = self.reap(socket, messages, overflow);
             if messages.len() >= self.batch {
                 return Ok(());
