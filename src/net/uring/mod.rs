@@ -1,10 +1,10 @@
 //! The io_uring receive back end: a multishot recvmsg per socket, into provided buffers.
 //!
 //! Over loopback on Linux 6.18 it is the slower one (`benches/net.rs`): draining a queue of single
-//! datagrams costs about 5 % less than with recvmmsg, but each arrival wakes the armed receive,
-//! which the sender's core pays for, and in sum it is 0 to 4 % more. Coalesced trains cost 20 to
-//! 70 % more, because the kernel takes buffers in the order they were given back, which walks
-//! through all of them, where recvmmsg fills the same warm slots each time.
+//! datagrams costs about 4 % less than with recvmmsg in batches up to 64, but each arrival wakes
+//! the armed receive, which the sender's core pays for, and in sum it is 1 to 7 % more. Coalesced
+//! trains cost 20 to 75 % more to drain, because the kernel takes buffers in the order they were
+//! given back, which walks through all of them, where recvmmsg fills the same warm slots.
 //!
 //! Each socket has a ring of its own. One ring for all would mix their completions in one queue,
 //! and a shard has as many sockets as there are mux ports, which are few.
