@@ -102,6 +102,14 @@ pub(super) fn event() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// `unshare(2)`: gives the calling thread an empty network namespace. For tests.
+#[cfg(test)]
+pub(super) fn leave_network() -> io::Result<()> {
+    // SAFETY: no memory changes hands, and only the calling thread's namespace changes.
+    checked(unsafe { libc::unshare(libc::CLONE_NEWNET) })?;
+    Ok(())
+}
+
 /// One line of `getifaddrs(3)`: an interface together with one of its addresses.
 pub(super) struct InterfaceAddress {
     /// The interface's name.
@@ -164,7 +172,7 @@ pub(crate) fn affinity() -> io::Result<[u64; CPU_MASK_WORDS]> {
 
 /// `sched_setaffinity(2)` of the calling thread.
 pub(crate) fn set_affinity(mask: &[u64; CPU_MASK_WORDS]) -> io::Result<()> {
-    // SAFETY: "cpusetsize is the length (in bytes) of the data pointed to by mask"; it is only read.
+    // SAFETY: "cpusetsize is the length (in bytes) of the data pointed to by mask", which is read.
     checked(unsafe { libc::sched_setaffinity(0, size_of_val(mask), mask.as_ptr().cast()) })?;
     Ok(())
 }
