@@ -2,8 +2,8 @@
 
 use str0m::format::Codec;
 
-/// A payload of `codec`: `keyframe` says whether a decoder could start at it. `number` stands in its
-/// last four bytes.
+/// A payload of `codec`: `keyframe` says whether a decoder could start at it. `number` stands in
+/// its last four bytes.
 pub fn payload(codec: Codec, keyframe: bool, number: u32) -> Vec<u8> {
     let head: &[u8] = match (codec, keyframe) {
         (Codec::Vp8, true) => &[0x10, 0x00],

@@ -7,11 +7,11 @@ use std::sync::atomic::{Ordering, fence};
 use io_uring::types::{CancelBuilder, Fixed, RecvMsgOut, Timespec};
 use io_uring::{Builder, IoUring, cqueue, opcode};
 
-use super::super::cmsg;
-use super::super::inbound::{Message, SLOT_BYTES, SLOT_HEAD_BYTES, SLOT_NAME_BYTES};
-use super::super::socket::UdpSocket;
-use super::super::sys;
 use super::buffers::{Buffers, GROUP};
+use crate::net::cmsg;
+use crate::net::inbound::{Message, SLOT_BYTES, SLOT_HEAD_BYTES, SLOT_NAME_BYTES};
+use crate::net::socket::UdpSocket;
+use crate::net::sys;
 
 /// Submissions in flight: arming is the only one there ever is.
 const SUBMISSIONS: u32 = 4;
