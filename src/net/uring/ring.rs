@@ -38,8 +38,8 @@ pub(super) struct SocketRing {
     ring: IoUring,
     /// Counted up by the kernel when there is something to receive and nobody is receiving.
     ///
-    /// The ring's own descriptor will not do: with DEFER_TASKRUN, an arrival does not wake a runtime
-    /// that sleeps on it (epoll, Linux 6.18).
+    /// The ring's own descriptor will not do: with DEFER_TASKRUN, an arrival does not wake a
+    /// runtime that sleeps on it (epoll, Linux 6.18).
     event: OwnedFd,
     /// `None` only once dropped.
     buffers: Option<Buffers>,
