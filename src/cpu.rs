@@ -9,12 +9,13 @@ use crate::net::sys;
 /// The cores the calling thread may run on, ascending: what `taskset`, a cpuset or a container
 /// left us, which may be fewer than the machine has.
 ///
-/// # Errors
+/// # Panics
 ///
-/// Those of `sched_getaffinity(2)`.
-pub fn available_cores() -> io::Result<Vec<usize>> {
-    let mask = sys::affinity()?;
-    Ok((0..MAX_CPUS).filter(|core| mask[core / 64] >> (core % 64) & 1 == 1).collect())
+/// If the kernel was built for more than [`MAX_CPUS`] CPUs.
+#[must_use]
+pub fn available_cores() -> Vec<usize> {
+    let mask = sys::affinity().expect("limits::MAX_CPUS covers the CPUs of this kernel");
+    (0..MAX_CPUS).filter(|core| mask[core / 64] >> (core % 64) & 1 == 1).collect()
 }
 
 /// Keeps the calling thread on `core` from now on.
@@ -57,16 +58,16 @@ mod tests {
 
     #[test]
     fn a_pinned_thread_has_one_core() {
-        let cores = available_cores().unwrap();
+        let cores = available_cores();
         let last = *cores.last().expect("this thread runs somewhere");
         // On a thread of its own, so that the other tests keep their cores.
         let seen = std::thread::spawn(move || {
             pin_current_thread(last).unwrap();
-            available_cores().unwrap()
+            available_cores()
         });
         assert_eq!(seen.join().unwrap(), [last]);
         assert!(pin_current_thread(MAX_CPUS).is_err());
-        assert_eq!(available_cores().unwrap(), cores, "a failure changes nothing");
+        assert_eq!(available_cores(), cores, "a failure changes nothing");
     }
 
     #[test]

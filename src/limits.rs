@@ -34,6 +34,9 @@ pub const MAX_FLOWS_PER_SESSION: usize = 8;
 /// The longest offer that is read: browsers with every codec send 6 to 12 KB.
 pub const MAX_OFFER_BYTES: usize = 64 * 1024;
 
+/// The longest name of a stream.
+pub const MAX_STREAM_NAME_BYTES: usize = 128;
+
 /// Simulcast layers of one publisher that are told apart; browsers send three, OBS four.
 pub const MAX_LAYERS: usize = 8;
 
@@ -43,6 +46,42 @@ pub const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connected session that was silent this long (no check, no media, no report that
 /// authenticated) is ended. RFC 7675 lets consent live 30 s; browsers check every 2.5 s.
 pub const SESSION_IDLE: Duration = Duration::from_secs(30);
+
+/// The least time between two key frame requests to one publisher. Encoders pay for a key frame
+/// with a second of quality; joiners within this time share one.
+pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often a viewer is sent sender reports: twice in the 5 s in which a player settles the sync
+/// of audio and video.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Mail a shard may have waiting: 10 ms of the most one core forwards.
+pub const MAIL_QUEUE: usize = 8_192;
+
+/// Commands a shard may have waiting: half a second of the set-ups one core can do.
+pub const COMMAND_QUEUE: usize = 1_024;
+
+/// Messages (trains and single datagrams) collected before a flush: as many as one `sendmmsg`
+/// takes without its fixed cost mattering.
+pub const SEND_BATCH_MESSAGES: usize = 128;
+
+/// Bytes of datagrams collected before a flush. Written here and read by the kernel right after,
+/// they should still be in the core's L2 cache, of which current servers have 512 KiB or more.
+pub const SEND_ARENA_BYTES: usize = 256 * 1024;
+
+/// Receive batches of one socket handled in one turn; what is left waits for the next, so that
+/// timers and sends get their turn under any load.
+pub const RECEIVE_BATCHES_PER_TURN: usize = 4;
+
+/// Mail handled in one turn.
+pub const MAIL_PER_TURN: usize = 1_024;
+
+/// Commands handled in one turn: a join storm must not hold up media, and taking over a session
+/// costs 20 µs.
+pub const COMMANDS_PER_TURN: usize = 16;
+
+/// Expired sessions handled in one turn, at 5 to 10 µs each.
+pub const TIMERS_PER_TURN: usize = 256;
 
 /// Video packets kept per stream and shard for repair: 3.6 s at 2.5 Mb/s, whose packets come at
 /// 280 a second. Memory: a payload each, so at most 1.2 MB a stream.
@@ -54,10 +93,17 @@ pub const HISTORY_AUDIO_PACKETS: usize = 128;
 /// Packets of one track that wait for the end of their frame; more are sent as they are.
 pub const MAX_PENDING_PACKETS: usize = 64;
 
+/// Packets a second that are sent again to one viewer: a stream of 2.5 Mb/s with every third lost.
+pub const REPAIR_PACKETS_PER_SECOND: u32 = 100;
+
+/// Packets that are sent again to one viewer at once: a key frame of a high-bitrate stream.
+pub const REPAIR_BURST_PACKETS: u32 = 256;
+
 const _: () = assert!(
     MAX_PENDING_PACKETS < HISTORY_AUDIO_PACKETS && MAX_PENDING_PACKETS < HISTORY_VIDEO_PACKETS,
     "what is sent must still be in the history when it is asked for again"
 );
+
 /// Attributes looked at in one STUN message. Browsers send seven at most in a connectivity check;
 /// the bound keeps a datagram of empty attributes from costing a walk of hundreds.
 pub const MAX_STUN_ATTRIBUTES: usize = 32;

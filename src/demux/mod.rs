@@ -6,3 +6,6 @@
 
 pub mod directory;
 pub mod flows;
+
+pub use directory::Directory;
+pub use flows::{FlowKey, Flows};

@@ -59,6 +59,9 @@ pub struct MediaPacket {
     pub keyframe: bool,
     /// Extensions to pass on.
     pub extensions: HeaderExtensions,
+    /// Bytes of RTP padding (RFC 3550 §5.1) viewers get behind the payload; 0 for none. It makes
+    /// the packets of a frame equally long, so that they leave as one train.
+    pub padding: u8,
     /// When the datagram was taken from the kernel.
     pub received: Instant,
     /// The payload. Never shared between threads: a packet that crosses to another shard is copied.

@@ -47,8 +47,8 @@ pub struct FlushReport {
     pub refused: u64,
     /// Trains the kernel refused, whose datagrams were then sent one by one.
     pub trains_refused: u64,
-    /// `EAGAIN` or `ENOBUFS`: what is left stays in the batch for the next flush, which should
-    /// wait until the socket is writable.
+    /// `EAGAIN` (the send buffer is full) or `ENOBUFS` (no memory): what is left stays in the batch
+    /// for the next flush, which should wait for [`super::UdpSocket::writable`].
     pub would_block: bool,
 }
 

@@ -98,7 +98,7 @@ impl MmsgReceiver {
         for (index, header) in self.headers[..self.used].iter().enumerate() {
             let start = index * SLOT_BYTES;
             let name_length = addr::RAW_BYTES.min(header.msg_hdr.msg_namelen as usize);
-            let control_length = header.msg_hdr.msg_controllen as usize;
+            let control_length = header.msg_hdr.msg_controllen;
             // SAFETY: the kernel writes to the mapping inside the system call only.
             let beside = unsafe {
                 let name = self.memory.bytes(start, name_length);

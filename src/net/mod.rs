@@ -9,7 +9,7 @@
 //!
 //! Neither call blocks, and neither allocates after construction. **Receiving has two back ends
 //! and one contract**, that of [`Receiver`]; the tests run over both and compare. Sending has one,
-//! because io_uring gains sends nothing (`benches/net.rs`), while trains gain them several times.
+//! where trains gain several times and io_uring has nothing to gain: the price is per message.
 
 mod addr;
 mod batch;
@@ -17,6 +17,7 @@ mod cmsg;
 mod holder;
 mod inbound;
 mod mmsg;
+mod readiness;
 mod send;
 mod socket;
 pub(crate) mod sys;
@@ -26,12 +27,13 @@ mod uring;
 mod tests;
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsFd;
 
 pub use addr::{Interface, interfaces};
 pub use batch::{Destination, FlushReport, SendBatch, SendFailure};
 pub use holder::{PortHolder, udp_port_holder};
 pub use inbound::{Datagram, Datagrams};
+pub use readiness::Readiness;
 pub use send::Sender;
 pub use socket::{SocketOptions, UdpSocket};
 pub use uring::uring_available;
@@ -58,6 +60,10 @@ impl Receiver {
     /// [`crate::limits::RECEIVE_SLOT_BYTES`] of address space for each: with io_uring, for
     /// [`crate::limits::URING_BUFFERS_PER_SLOT`] of each and per socket.
     ///
+    /// With io_uring the port stays taken until the receiver is dropped as well as the socket, and
+    /// dropping it on another thread than the one that received leaks its memory, because only
+    /// there can the kernel be told to stop writing to it.
+    ///
     /// It may be made on one thread and moved to another before the first
     /// [`Receiver::receive`]; io_uring then ties it to the thread that called that.
     ///
@@ -82,7 +88,7 @@ impl Receiver {
 
     /// Fills the batch from `socket` and returns how many datagrams it holds; those of the last
     /// receive are gone. 0 means that nothing is there: only then is it right to wait for
-    /// [`Receiver::readiness_fd`], of which edges are enough.
+    /// [`Receiver::readiness`].
     ///
     /// # Errors
     ///
@@ -105,14 +111,21 @@ impl Receiver {
         }
     }
 
-    /// The descriptor that becomes readable when [`Receiver::receive`] would find something: the
-    /// socket, or the ring that receives for it. It lives as long as both.
-    #[must_use]
-    pub fn readiness_fd(&self, socket: &UdpSocket) -> RawFd {
-        match &self.0 {
-            Inner::Mmsg(_) => socket.as_raw_fd(),
-            Inner::Uring(uring) => uring.readiness_fd(socket),
-        }
+    /// Something to await that is ready when [`Receiver::receive`] would find something after it
+    /// found nothing. Made once per socket, inside the runtime of the thread that receives.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`, and `NotFound` for a socket this receiver was not made for.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn readiness(&self, socket: &UdpSocket) -> io::Result<Readiness> {
+        Readiness::new(match &self.0 {
+            Inner::Mmsg(_) => socket.as_fd(),
+            Inner::Uring(uring) => uring.readiness(socket).ok_or(io::ErrorKind::NotFound)?,
+        })
     }
 
     /// Datagrams the kernel dropped because a receive queue was full, over all sockets received

@@ -65,7 +65,8 @@ impl Sender {
             };
             match error {
                 libc::EINTR => {}
-                // ENOBUFS is a full device queue or no memory for the packet: both pass.
+                // ENOBUFS is want of memory, which passes. A full device queue is silent:
+                // udp_send_skb in net/ipv4/udp.c reports it only to sockets with IP_RECVERR.
                 libc::EAGAIN | libc::ENOBUFS => {
                     report.would_block = true;
                     break;
@@ -89,8 +90,8 @@ impl Sender {
             count = index + 1;
         }
         self.aim(count);
-        // SAFETY: `prepare` and `aim` pointed each of these headers at the arena, borrowed here, and
-        // at tables of `self`, none of which is touched until the call returns.
+        // SAFETY: `prepare` and `aim` pointed each of these headers at the arena, which is borrowed
+        // here, and at tables of `self`, none of which is touched until the call returns.
         unsafe { sys::send_messages(socket.as_fd(), &mut self.headers[..count]) }
     }
 

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, c_int};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -94,6 +94,22 @@ pub(super) unsafe fn receive_messages(
     Ok(received as usize)
 }
 
+/// `eventfd(2)`, counting from zero.
+pub(super) fn event() -> io::Result<OwnedFd> {
+    // SAFETY: no memory changes hands.
+    let fd = checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: "On success, eventfd() returns a new file descriptor": nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `unshare(2)`: gives the calling thread an empty network namespace. For tests.
+#[cfg(test)]
+pub(super) fn leave_network() -> io::Result<()> {
+    // SAFETY: no memory changes hands, and only the calling thread's namespace changes.
+    checked(unsafe { libc::unshare(libc::CLONE_NEWNET) })?;
+    Ok(())
+}
+
 /// One line of `getifaddrs(3)`: an interface together with one of its addresses.
 pub(super) struct InterfaceAddress {
     /// The interface's name.
@@ -156,7 +172,7 @@ pub(crate) fn affinity() -> io::Result<[u64; CPU_MASK_WORDS]> {
 
 /// `sched_setaffinity(2)` of the calling thread.
 pub(crate) fn set_affinity(mask: &[u64; CPU_MASK_WORDS]) -> io::Result<()> {
-    // SAFETY: "cpusetsize is the length (in bytes) of the data pointed to by mask"; it is only read.
+    // SAFETY: "cpusetsize is the length (in bytes) of the data pointed to by mask", which is read.
     checked(unsafe { libc::sched_setaffinity(0, size_of_val(mask), mask.as_ptr().cast()) })?;
     Ok(())
 }

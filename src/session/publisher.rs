@@ -81,6 +81,7 @@ impl Publisher {
             marker: packet.header.marker,
             keyframe,
             extensions: extensions(&packet.header.ext_vals),
+            padding: 0,
             received: now,
             payload: packet.payload,
         })

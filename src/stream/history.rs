@@ -28,6 +28,14 @@ impl History {
         self.ring[self.index(sequence)].as_ref().filter(|packet| packet.sequence == sequence)
     }
 
+    /// Notes with how much padding the packet numbered `sequence` is sent, now and ever after.
+    pub fn set_padding(&mut self, sequence: u64, padding: u8) {
+        let index = self.index(sequence);
+        if let Some(packet) = self.ring[index].as_mut().filter(|p| p.sequence == sequence) {
+            packet.padding = padding;
+        }
+    }
+
     /// Forgets everything, and gives back the payloads' memory.
     pub fn clear(&mut self) {
         self.ring.fill(None);

@@ -131,8 +131,9 @@ impl<'a> Iterator for Elements<'a> {
             0x1000..=0x100F => (*rest.first()?, usize::from(*rest.get(1)?), 2),
             _ => return None,
         };
-        // Identifier 15 of the one-byte form ends the elements.
-        if self.profile == ONE_BYTE_PROFILE && id == 15 {
+        // RFC 8285 §4.2: in the one-byte form identifier 15 ends the elements, and so does padding
+        // that claims a length.
+        if self.profile == ONE_BYTE_PROFILE && matches!(id, 0 | 15) {
             return None;
         }
         let data = rest.get(data_at..data_at + length)?;
@@ -266,7 +267,10 @@ mod tests {
         );
         packet[16..].copy_from_slice(&[0xF0, 42, 0x10, 1]);
         assert_eq!(elements_of(&packet), [], "identifier 15 ends the elements");
+        packet[16] = 0x01;
+        assert_eq!(elements_of(&packet), [], "so does padding with a length");
         packet[12] = 0;
+        packet[16] = 0x10;
         assert_eq!(elements_of(&packet), [], "an unknown profile has no elements");
     }
 

@@ -1,7 +1,8 @@
 //! One ring, receiving for one socket: a multishot recvmsg that stays armed, and its completions.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{Ordering, fence};
 
 use io_uring::types::{CancelBuilder, Fixed, RecvMsgOut, Timespec};
 use io_uring::{Builder, IoUring, cqueue, opcode};
@@ -9,6 +10,7 @@ use io_uring::{Builder, IoUring, cqueue, opcode};
 use super::super::cmsg;
 use super::super::inbound::{Message, SLOT_BYTES, SLOT_HEAD_BYTES, SLOT_NAME_BYTES};
 use super::super::socket::UdpSocket;
+use super::super::sys;
 use super::buffers::{Buffers, GROUP};
 
 /// Submissions in flight: arming is the only one there ever is.
@@ -34,6 +36,11 @@ const _: () = assert!(cmsg::RECEIVE_CONTROL_BYTES <= CONTROL_BYTES);
 pub(super) struct SocketRing {
     // Fields drop in order: the ring is closed before its buffers are unmapped.
     ring: IoUring,
+    /// Counted up by the kernel when there is something to receive and nobody is receiving.
+    ///
+    /// The ring's own descriptor will not do: with DEFER_TASKRUN, an arrival does not wake a runtime
+    /// that sleeps on it (epoll, Linux 6.18).
+    event: OwnedFd,
     /// `None` only once dropped.
     buffers: Option<Buffers>,
     /// The template of the receive, read by the kernel while armed; boxed to stay where it is.
@@ -55,9 +62,17 @@ pub(super) struct SocketRing {
 unsafe impl Send for SocketRing {}
 
 impl SocketRing {
-    pub(super) fn new(socket: &UdpSocket, batch: usize, count: u16) -> io::Result<SocketRing> {
-        let ring = build(u32::from(count))?;
+    /// A ring for `socket` on `ring`, which [`deferred`] or [`cooperative`] made for as many
+    /// buffers, `count`.
+    pub(super) fn new(
+        ring: IoUring,
+        socket: &UdpSocket,
+        batch: usize,
+        count: u16,
+    ) -> io::Result<SocketRing> {
         ring.submitter().register_files(&[socket.as_raw_fd()])?;
+        let event = sys::event()?;
+        ring.submitter().register_eventfd(event.as_raw_fd())?;
         let buffers = Buffers::register(&ring, count)?;
         // SAFETY: integers and pointers, for which zero is a value: nothing.
         let mut template: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
@@ -65,6 +80,7 @@ impl SocketRing {
         template.msg_controllen = CONTROL_BYTES as _;
         Ok(SocketRing {
             ring,
+            event,
             buffers: Some(buffers),
             template,
             socket: socket.as_raw_fd(),
@@ -81,9 +97,9 @@ impl SocketRing {
         self.socket
     }
 
-    /// The ring's own descriptor, which polls readable while completions or deferred work wait.
-    pub(super) fn readiness_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+    /// Becomes readable when a receive that found nothing would find something.
+    pub(super) fn readiness(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
     }
 
     /// The memory the messages point into.
@@ -104,11 +120,29 @@ impl SocketRing {
             self.enabled = true;
         }
         self.give_back();
+        // While we are at it nobody needs to be told, and telling costs the sender's softirq time.
+        self.ring.completion().disable_eventfd();
         for _ in 0..MAX_ROUNDS {
-            self.turn()?;
+            match self.turn() {
+                // What is there goes out first; a failure that lasts is met again by the next call.
+                Err(_) if !messages.is_empty() => return Ok(()),
+                turned => turned?,
+            }
             let failure = self.reap(socket, messages, overflow);
-            if messages.len() >= self.batch || (self.armed && !self.has_work()) {
+            if messages.len() >= self.batch {
                 return Ok(());
+            }
+            if self.armed && !self.has_work() {
+                if !messages.is_empty() {
+                    return Ok(());
+                }
+                // The caller will sleep. What arrives from here on is told, what arrived before
+                // is seen by looking once more.
+                self.ring.completion().enable_eventfd();
+                fence(Ordering::SeqCst);
+                if !self.has_work() {
+                    return Ok(());
+                }
             }
             if let (Some(error), true) = (failure, messages.is_empty()) {
                 return Err(error);
@@ -246,24 +280,24 @@ fn read(
     Message::read(socket, overflow, (out.name_data(), out.control_data()), payload)
 }
 
-/// Builds a disabled ring with the best flags this kernel has.
-fn build(buffers: u32) -> io::Result<IoUring> {
-    let with = |choose: fn(&mut Builder)| {
-        let mut builder = IoUring::builder();
-        // Twice the buffers: each completion but the final one of a multishot has a buffer, so the
-        // queue cannot overflow. Disabled, so that the thread that receives may enable it.
-        // TASKRUN_FLAG makes the kernel say in shared memory that it has something for us.
-        builder.setup_cqsize(buffers * 2).setup_r_disabled().setup_taskrun_flag();
-        choose(&mut builder);
-        builder.build(SUBMISSIONS)
-    };
-    // Deferred work runs when we ask for completions instead of interrupting the turn anywhere.
-    // Since Linux 6.1; before, the next best is not to be interrupted by a signal.
-    let deferred = |builder: &mut Builder| {
-        builder.setup_single_issuer().setup_defer_taskrun();
-    };
-    let cooperative = |builder: &mut Builder| {
-        builder.setup_coop_taskrun();
-    };
-    with(deferred).or_else(|_| with(cooperative))
+/// A disabled ring that runs deferred work when we ask for completions, instead of interrupting
+/// the turn anywhere. Since Linux 6.1.
+pub(super) fn deferred(buffers: u16) -> io::Result<IoUring> {
+    builder(buffers).setup_single_issuer().setup_defer_taskrun().build(SUBMISSIONS)
+}
+
+/// A disabled ring that runs deferred work at any system call, but does not interrupt for it.
+pub(super) fn cooperative(buffers: u16) -> io::Result<IoUring> {
+    builder(buffers).setup_coop_taskrun().build(SUBMISSIONS)
+}
+
+fn builder(buffers: u16) -> Builder {
+    let mut builder = IoUring::builder();
+    // Twice the buffers: each completion but the final one of a multishot has a buffer, so the
+    // queue cannot overflow.
+    let completions = (u32::from(buffers) * 2).max(SUBMISSIONS * 2);
+    // Disabled, so that the thread that receives may enable it. TASKRUN_FLAG makes the kernel say
+    // in shared memory that it has something for us.
+    builder.setup_cqsize(completions).setup_r_disabled().setup_taskrun_flag();
+    builder
 }

@@ -1,0 +1,360 @@
+//! The server's own page in a real Chromium, against the real binary.
+//!
+//! Needs a Chromium (`/usr/bin/chromium`, or the one named in `MONOPORT_BROWSER`). Without one the
+//! tests say so and pass, unless `MONOPORT_REQUIRE_BROWSER=1`. They run one at a time: each is a
+//! browser that encodes and decodes video, and two of them on a small machine only measure each
+//! other.
+
+mod devtools;
+
+use devtools::{Browser, Tab, find_chromium};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+const CODECS: [&str; 4] = ["VP8", "H264", "VP9", "AV1"];
+/// How long anything may take that is a matter of a second on a quiet machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Frames a viewer must decode in five seconds. The publisher makes 20 to 30 a second; a loaded
+/// machine encodes fewer.
+const FRAMES_IN_FIVE_SECONDS: u64 = 30;
+
+#[test]
+fn one_shard_plays_the_camera() {
+    camera_plays(1);
+}
+
+#[test]
+fn four_shards_play_the_camera() {
+    camera_plays(4);
+}
+
+fn camera_plays(shards: usize) {
+    let Some(stage) = Stage::set(shards) else { return };
+    let publisher = stage.tab("/");
+    publisher.eval("monoport.publish({ stream: 'camera', source: 'camera' })");
+    let viewer = stage.tab("/");
+    viewer.eval("monoport.watch({ stream: 'camera', muted: false })");
+    stage.assert_plays(&viewer);
+    assert_same_size(&publisher, &viewer);
+    viewer.wait_for("sound", "monoport.stats().then((s) => s.watch.audioEnergy > 0)", PATIENCE);
+    let numbers = stats(&viewer);
+    let frozen = numbers["freezeSeconds"].as_f64().expect("seconds of freezes");
+    assert!(frozen < 3.0, "the picture stood still for {frozen} s: {numbers:#}");
+    stage.assert_udp_ports();
+    assert_no_complaints(&[&publisher, &viewer]);
+}
+
+#[test]
+fn test_pattern_starts_from_the_address_and_plays_in_the_same_page() {
+    let Some(stage) = Stage::set(1) else { return };
+    let page = stage.tab("/?stream=pattern&publish=pattern");
+    page.wait_for(
+        "the publisher",
+        "monoport.stats().then((s) => s.publish?.framesEncoded > 0)",
+        PATIENCE,
+    );
+    let viewer = stage.tab("/?stream=pattern&watch=1");
+    stage.assert_plays(&viewer);
+    assert_same_size(&page, &viewer);
+    page.eval("monoport.watch({ muted: false })");
+    stage.assert_plays(&page);
+    page.wait_for("the tone", "monoport.stats().then((s) => s.watch.audioEnergy > 0)", PATIENCE);
+    // The numbers on the page are those of the connection.
+    let shown = "document.querySelector('#watch [data-row=resolution] dd')?.textContent";
+    page.wait_for("the resolution on the page", &format!("{shown} === '1280×720'"), PATIENCE);
+    assert_no_complaints(&[&page, &viewer]);
+}
+
+#[test]
+fn every_codec_of_the_browser_plays() {
+    let Some(stage) = Stage::set(1) else { return };
+    let publisher = stage.tab("/");
+    let menu = publisher.eval("[...document.querySelector('#codec').options].map((o) => o.value)");
+    let offered: Vec<&str> = menu.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(offered.contains(&"VP8"), "a browser that cannot send VP8? It offers {offered:?}");
+    for codec in CODECS {
+        if !offered.contains(&codec) {
+            println!("{codec}: this browser cannot send it, left out");
+            continue;
+        }
+        // Small, so that the slowest encoder keeps up on a small machine.
+        publisher.eval(&format!(
+            "monoport.publish({{ stream: 'by-{codec}', source: 'pattern', codec: '{codec}', \
+             width: 640, height: 360 }})"
+        ));
+        let viewer = stage.tab("/");
+        viewer.eval(&format!("monoport.watch({{ stream: 'by-{codec}' }})"));
+        stage.assert_plays(&viewer);
+        let numbers = stats(&viewer);
+        assert_eq!(numbers["videoCodec"], codec, "{numbers:#}");
+        println!("{codec}: {} frames decoded", numbers["framesDecoded"]);
+        assert_no_complaints(&[&publisher, &viewer]);
+    }
+}
+
+#[test]
+fn viewer_survives_a_republish() {
+    let Some(stage) = Stage::set(2) else { return };
+    let publisher = stage.tab("/");
+    publisher.eval("monoport.publish({ stream: 'again', source: 'pattern' })");
+    let viewer = stage.tab("/");
+    viewer.eval("monoport.watch({ stream: 'again' })");
+    stage.assert_plays(&viewer);
+    let connection = "monoport.stats().then((s) => s.watch.pair)";
+    let before = viewer.eval(connection);
+    publisher.eval("monoport.stop()");
+    viewer.wait_for("the viewer to say that it waits", &says("#watch", "may be away"), PATIENCE);
+    publisher.eval("monoport.publish({ stream: 'again', source: 'pattern' })");
+    stage.assert_plays(&viewer);
+    assert_eq!(viewer.eval(connection), before, "the viewer had to connect anew");
+    assert_no_complaints(&[&publisher, &viewer]);
+}
+
+#[test]
+fn watcher_of_nothing_waits_in_words_and_then_plays() {
+    let Some(stage) = Stage::set(1) else { return };
+    let viewer = stage.tab("/?stream=nobody&watch=1");
+    let words = says("#watch", "Nobody publishes “nobody” yet");
+    viewer.wait_for("words for the wait", &words, PATIENCE);
+    let publisher = stage.tab("/?stream=nobody&publish=pattern");
+    viewer.show();
+    stage.assert_plays(&viewer);
+    let unexpected: Vec<String> =
+        viewer.complaints().into_iter().filter(|c| !c.contains("status of 409")).collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
+    assert_no_complaints(&[&publisher]);
+}
+
+#[test]
+fn joining_is_quick() {
+    let Some(stage) = Stage::set(2) else { return };
+    let publisher = stage.tab("/");
+    publisher.eval("monoport.publish({ stream: 'quick', source: 'pattern' })");
+    let viewer = stage.tab("/");
+    let mut joins_ms: Vec<f64> = (0..5)
+        .map(|_| {
+            viewer.eval("monoport.watch({ stream: 'quick' })");
+            let seen = "monoport.stats().then((s) => s.watch.firstFrameMs > 0)";
+            viewer.wait_for("the first picture", seen, PATIENCE);
+            let numbers = stats(&viewer);
+            let took = numbers["firstFrameMs"].as_f64().expect("milliseconds");
+            println!(
+                "answered {:.0} ms, connected {:.0} ms, first picture {took:.0} ms after the POST",
+                numbers["answeredMs"].as_f64().expect("milliseconds"),
+                numbers["connectedMs"].as_f64().expect("milliseconds"),
+            );
+            viewer.eval("monoport.stop()");
+            took
+        })
+        .collect();
+    joins_ms.sort_by(f64::total_cmp);
+    println!("POST to first picture: median {:.0} ms of {joins_ms:.0?}", joins_ms[2]);
+    assert!(joins_ms[2] < 3_000.0, "five joins took {joins_ms:?} ms");
+    assert_no_complaints(&[&publisher, &viewer]);
+}
+
+#[test]
+fn both_roles_come_back_after_a_restart_of_the_server() {
+    let Some(stage) = Stage::set(1) else { return };
+    let publisher = stage.tab("/");
+    publisher.eval("monoport.publish({ stream: 'restart', source: 'pattern' })");
+    let viewer = stage.tab("/");
+    viewer.eval("monoport.watch({ stream: 'restart' })");
+    stage.assert_plays(&viewer);
+    stage.server.restart();
+    for (tab, panel) in [(&publisher, "#publish"), (&viewer, "#watch")] {
+        let again = format!("document.querySelector('{panel}').dataset.state !== 'live'");
+        tab.wait_for("the loss to be noticed", &again, PATIENCE);
+    }
+    let back = "monoport.stats().then((s) => s.watch?.framesDecoded > 0)";
+    viewer.wait_for("the stream to come back", back, Duration::from_secs(60));
+    stage.assert_plays(&viewer);
+}
+
+/// A server, a browser, and the floor to themselves.
+struct Stage {
+    // Dropped in this order: the browser says goodbye before the server goes.
+    browser: Browser,
+    server: Server,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    fn set(shards: usize) -> Option<Stage> {
+        static TURN: Mutex<()> = Mutex::new(());
+        let Some(chromium) = find_chromium() else {
+            let required = std::env::var("MONOPORT_REQUIRE_BROWSER").is_ok_and(|v| v == "1");
+            assert!(!required, "MONOPORT_REQUIRE_BROWSER=1, and no Chromium is installed");
+            println!("no Chromium is installed: this test did not run (see tests/browser.rs)");
+            return None;
+        };
+        // A failed test poisons the lock; the next one may still run.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = Server::start(shards);
+        Some(Stage { browser: Browser::start(&chromium), server, _turn: turn })
+    }
+
+    fn tab(&self, path: &str) -> Tab<'_> {
+        self.browser.open(&format!("http://127.0.0.1:{}{path}", self.server.http_port))
+    }
+
+    /// Decoded frames grow over five seconds, from the first one on.
+    fn assert_plays(&self, viewer: &Tab<'_>) {
+        let decoded = "monoport.stats().then((s) => s.watch?.framesDecoded ?? 0)";
+        let at_first = viewer.eval(decoded).as_u64().unwrap_or(0);
+        viewer.wait_for("a frame", &format!("{decoded}.then((n) => n > {at_first})"), PATIENCE);
+        let before = viewer.eval(decoded).as_u64().expect("a count");
+        std::thread::sleep(Duration::from_secs(5));
+        let grown = viewer.eval(decoded).as_u64().expect("a count").saturating_sub(before);
+        assert!(grown >= FRAMES_IN_FIVE_SECONDS, "{grown} frames in 5 s: {:#}", stats(viewer));
+    }
+
+    /// The kernel's socket table: the server holds its one UDP port and no other.
+    fn assert_udp_ports(&self) {
+        let ports = udp_ports_of(self.server.child.borrow().id());
+        assert_eq!(ports, BTreeSet::from([self.server.udp_port]));
+    }
+}
+
+/// The real binary on ports of its own; ended when dropped.
+struct Server {
+    child: RefCell<Child>,
+    shards: usize,
+    http_port: u16,
+    udp_port: u16,
+    log: PathBuf,
+}
+
+impl Server {
+    fn start(shards: usize) -> Server {
+        let (http_port, udp_port) = free_ports();
+        let log = format!("monoport-browser-{}-{udp_port}.log", std::process::id());
+        let log = std::env::temp_dir().join(log);
+        let child = Server::spawn(shards, http_port, udp_port, &log);
+        let server = Server { child: RefCell::new(child), shards, http_port, udp_port, log };
+        server.wait_until_ready();
+        server
+    }
+
+    fn spawn(shards: usize, http_port: u16, udp_port: u16, log: &PathBuf) -> Child {
+        let said = std::fs::File::create(log).expect("a file for the server's log");
+        Command::new(env!("CARGO_BIN_EXE_monoport"))
+            .arg(format!("--http=127.0.0.1:{http_port}"))
+            .arg(format!("--udp-port={udp_port}"))
+            .arg(format!("--shards={shards}"))
+            .arg("--announce=127.0.0.1")
+            .stdin(Stdio::null())
+            .stdout(said.try_clone().expect("the log, twice"))
+            .stderr(said)
+            .spawn()
+            .expect("the server starts")
+    }
+
+    fn wait_until_ready(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let health = format!("http://127.0.0.1:{}/healthz", self.http_port);
+        while ureq::get(&health).call().is_err() {
+            if let Ok(Some(status)) = self.child.borrow_mut().try_wait() {
+                panic!("the server ended with {status}");
+            }
+            assert!(Instant::now() < deadline, "no healthy server within {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends the server without a goodbye, as a crash would, and starts it on the same ports.
+    fn restart(&self) {
+        self.end();
+        *self.child.borrow_mut() =
+            Server::spawn(self.shards, self.http_port, self.udp_port, &self.log);
+        self.wait_until_ready();
+    }
+
+    fn end(&self) {
+        // Errors mean that it has ended already.
+        let mut child = self.child.borrow_mut();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            println!("the server's last words:");
+            tail.iter().rev().for_each(|line| println!("  {line}"));
+        }
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+/// A free TCP and a free UDP port below the range the kernel gives out by itself, or the browser's
+/// own sockets might take them between our look and the server's bind.
+fn free_ports() -> (u16, u16) {
+    let start = 20_000 + (std::process::id() % 5_000) as u16;
+    let mut free = (start..30_000).filter(|&port| {
+        TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok()
+    });
+    (free.next().expect("a free port"), free.next().expect("another free port"))
+}
+
+/// Local ports of the UDP sockets that a process has open, by the kernel's tables (proc(5)): its
+/// descriptors name socket inodes, and the tables give each inode's address.
+fn udp_ports_of(pid: u32) -> BTreeSet<u16> {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the server's files");
+    let own: BTreeSet<String> = descriptors
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter_map(|to| Some(to.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let mut ports = BTreeSet::new();
+    for table in ["udp", "udp6"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let (address, inode) = (columns[1], columns[9]);
+            if own.contains(inode) {
+                let (_, port) = address.rsplit_once(':').expect("address:port in hexadecimal");
+                ports.insert(u16::from_str_radix(port, 16).expect("a port in hexadecimal"));
+            }
+        }
+    }
+    ports
+}
+
+fn stats(viewer: &Tab<'_>) -> Value {
+    viewer.eval("monoport.stats().then((s) => s.watch)")
+}
+
+/// An encoder may scale its picture down for a while; viewer and publisher must come to agree.
+fn assert_same_size(publisher: &Tab<'_>, viewer: &Tab<'_>) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let sent = publisher.eval("monoport.stats().then(({ publish: p }) => [p.width, p.height])");
+        let seen = viewer.eval("monoport.stats().then(({ watch: w }) => [w.width, w.height])");
+        if sent == seen && sent[0].as_u64() > Some(0) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the publisher sends {sent}, the viewer has {seen}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// An expression that is true once the panel's notice holds these words.
+fn says(panel: &str, words: &str) -> String {
+    format!("document.querySelector('{panel} .notice').textContent.includes('{words}')")
+}
+
+fn assert_no_complaints(tabs: &[&Tab<'_>]) {
+    let complaints: Vec<String> = tabs.iter().flat_map(|tab| tab.complaints()).collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
