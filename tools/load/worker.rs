@@ -14,6 +14,7 @@ use monoport::net::{Backend, Destination, Receiver};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -130,7 +131,7 @@ impl Worker {
     }
 
     fn register(&mut self, socket: usize) -> io::Result<()> {
-        let fd = self.receiver.readiness_fd(self.outbox.socket(socket));
+        let fd = self.outbox.socket(socket).as_fd().as_raw_fd();
         let interest = mio::Interest::READABLE;
         self.poll.registry().register(&mut SourceFd(&fd), mio::Token(socket), interest)
     }
