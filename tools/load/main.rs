@@ -15,6 +15,7 @@
 mod account;
 mod clock;
 mod cpu;
+mod floor;
 mod media;
 mod outbox;
 mod peer;
@@ -48,19 +49,24 @@ struct Cli {
 enum Command {
     /// Publish streams, watch them, and report loss, latency and cost
     Run(run::RunArgs),
+    /// Measure the least CPU that a packet can cost on this machine
+    Floor(floor::FloorArgs),
 }
 
 fn main() -> ExitCode {
     // The clock begins with the process.
     let _ = clock::now_ns();
-    match Cli::parse().command {
-        Command::Run(args) => match run::run(&args) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::from(1),
-            Err(error) => {
-                eprintln!("monoport-load: {error}");
-                ExitCode::from(2)
-            }
-        },
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(&args).map_err(|error| error.to_string()),
+        Command::Floor(args) => floor::run(&args).map(|()| true).map_err(|error| error.to_string()),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        // A threshold was missed.
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("monoport-load: {error}");
+            ExitCode::from(2)
+        }
     }
 }

@@ -27,8 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A viewer asks again this often while nobody publishes its stream.
 const NO_PUBLISHER_RETRY: Duration = Duration::from_millis(200);
 const NO_PUBLISHER_RETRIES: usize = 25;
-/// What is in flight has this long to arrive.
+/// What is in flight has this long to arrive, and longer while it still does.
 const DRAIN: Duration = Duration::from_millis(500);
+const MAX_DRAIN: Duration = Duration::from_secs(3);
 /// Up to this many viewers, every packet is opened.
 const OPEN_ALL_VIEWERS: usize = 1_000;
 /// Beyond, one in this many.
@@ -153,7 +154,7 @@ pub fn run(args: &RunArgs) -> Result<bool, RunError> {
     measure(args, &workers, &mut measured)?;
     measured.sessions_connected = workers.snapshot().connected();
     workers.phase.set(Phase::Drain);
-    thread::sleep(DRAIN);
+    workers.drain();
     workers.phase.set(Phase::Stop);
     let mut harvests = Vec::new();
     for worker in workers.threads {
@@ -374,6 +375,16 @@ impl Workers {
     fn snapshot(&self) -> Snapshot {
         Snapshot::of(self.tallies.iter().map(Arc::as_ref))
     }
+
+    /// Waits until nothing has arrived for a while.
+    fn drain(&self) {
+        let end = Instant::now() + MAX_DRAIN;
+        let mut before = None;
+        while before != Some(self.snapshot().packets) && Instant::now() < end {
+            before = Some(self.snapshot().packets);
+            thread::sleep(DRAIN);
+        }
+    }
 }
 
 /// The line on standard error, once a second.
@@ -424,7 +435,10 @@ fn random_words() -> [u32; 8] {
 }
 
 /// `10s`, `500ms`, `2m`, or seconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is wrong with the text, for the command line.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: f64 = number.trim().parse().map_err(|_| format!("no number in {text:?}"))?;
