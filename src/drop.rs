@@ -62,12 +62,17 @@ drop_reasons! {
     UnknownEncoding = "unknown_encoding",
     /// RTP for a stream nobody watches.
     NoViewers = "no_viewers",
+    /// RTP that came too late to keep its place: a duplicate, older than the history, or of a
+    /// publisher that another has replaced.
+    StaleMedia = "stale_media",
     /// A viewer waits for a key frame: what comes before it could not be decoded.
     WaitingForKeyframe = "waiting_for_keyframe",
     /// A viewer whose DTLS has not finished yet.
     ViewerNotReady = "viewer_not_ready",
     /// The payload is longer than a datagram may be on the way out.
     TooLong = "too_long",
+    /// A report that has nothing to say yet; only inside the server, never a datagram lost.
+    NoReport = "no_report",
     /// The other shard's ring is full.
     RingFull = "ring_full",
     /// The send queue is full: the kernel takes no more and the bounded backlog is used up.

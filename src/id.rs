@@ -28,3 +28,12 @@ impl std::fmt::Display for SessionKey {
         write!(f, "{}.{}.{}", self.shard, self.slot, self.generation)
     }
 }
+
+/// Names a stream to the shards: an index into their tables and which tenant of the index it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamKey {
+    /// Index into every shard's table of streams.
+    pub index: u32,
+    /// Counts the tenants of the index.
+    pub generation: u32,
+}

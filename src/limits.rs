@@ -3,6 +3,8 @@
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
 
+use std::time::Duration;
+
 /// The largest datagram the server builds, in bytes of UDP payload.
 ///
 /// 1,500 B Ethernet less 40 B IPv6 and 8 B UDP is 1,452; publishers send at most about 1,210.
@@ -29,9 +31,127 @@ pub const MAX_SESSIONS_PER_SHARD: usize = 1 << 20;
 /// eight covers Wi-Fi, cable and cellular in both families.
 pub const MAX_FLOWS_PER_SESSION: usize = 8;
 
+/// The longest offer that is read: browsers with every codec send 6 to 12 KB.
+pub const MAX_OFFER_BYTES: usize = 64 * 1024;
+
+/// The longest name of a stream.
+pub const MAX_STREAM_NAME_BYTES: usize = 128;
+
+/// Simulcast layers of one publisher that are told apart; browsers send three, OBS four.
+pub const MAX_LAYERS: usize = 8;
+
+/// A session that has not finished ICE and DTLS by then is ended.
+pub const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connected session that was silent this long (no check, no media, no report that
+/// authenticated) is ended. RFC 7675 lets consent live 30 s; browsers check every 2.5 s.
+pub const SESSION_IDLE: Duration = Duration::from_secs(30);
+
+/// The least time between two key frame requests to one publisher. Encoders pay for a key frame
+/// with a second of quality; joiners within this time share one.
+pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often a viewer is sent sender reports: twice in the 5 s in which a player settles the sync
+/// of audio and video.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Mail a shard may have waiting: 10 ms of the most one core forwards.
+pub const MAIL_QUEUE: usize = 8_192;
+
+/// Commands a shard may have waiting: half a second of the set-ups one core can do.
+pub const COMMAND_QUEUE: usize = 1_024;
+
+/// Messages (trains and single datagrams) collected before a flush: as many as one `sendmmsg`
+/// takes without its fixed cost mattering.
+pub const SEND_BATCH_MESSAGES: usize = 128;
+
+/// Bytes of datagrams collected before a flush. Written here and read by the kernel right after,
+/// they should still be in the core's L2 cache, of which current servers have 512 KiB or more.
+pub const SEND_ARENA_BYTES: usize = 256 * 1024;
+
+/// Receive batches of one socket handled in one turn; what is left waits for the next, so that
+/// timers and sends get their turn under any load.
+pub const RECEIVE_BATCHES_PER_TURN: usize = 4;
+
+/// Mail handled in one turn.
+pub const MAIL_PER_TURN: usize = 1_024;
+
+/// Commands handled in one turn: a join storm must not hold up media, and taking over a session
+/// costs 20 µs.
+pub const COMMANDS_PER_TURN: usize = 16;
+
+/// Expired sessions handled in one turn, at 5 to 10 µs each.
+pub const TIMERS_PER_TURN: usize = 256;
+
+/// Video packets kept per stream and shard for repair: 3.6 s at 2.5 Mb/s, whose packets come at
+/// 280 a second. Memory: a payload each, so at most 1.2 MB a stream.
+pub const HISTORY_VIDEO_PACKETS: usize = 1_024;
+
+/// Audio packets kept per stream and shard for repair: 2.5 s of 20 ms packets.
+pub const HISTORY_AUDIO_PACKETS: usize = 128;
+
+/// Packets of one track that wait for the end of their frame; more are sent as they are.
+pub const MAX_PENDING_PACKETS: usize = 64;
+
+/// Packets a second that are sent again to one viewer: a stream of 2.5 Mb/s with every third lost.
+pub const REPAIR_PACKETS_PER_SECOND: u32 = 100;
+
+/// Packets that are sent again to one viewer at once: a key frame of a high-bitrate stream.
+pub const REPAIR_BURST_PACKETS: u32 = 256;
+
+const _: () = assert!(
+    MAX_PENDING_PACKETS < HISTORY_AUDIO_PACKETS && MAX_PENDING_PACKETS < HISTORY_VIDEO_PACKETS,
+    "what is sent must still be in the history when it is asked for again"
+);
+
+/// Attributes looked at in one STUN message. Browsers send seven at most in a connectivity check;
+/// the bound keeps a datagram of empty attributes from costing a walk of hundreds.
+pub const MAX_STUN_ATTRIBUTES: usize = 32;
+
+/// Ticks of a millisecond in one turn of the timer wheel: deadlines farther away are looked at once
+/// per turn. The wheel's occupancy is a word of words, hence 64 times 64.
+pub const TIMER_WHEEL_TICKS: usize = 64 * 64;
+
+/// Bytes the shared directory takes per flow it is made for: a word of eight bytes at a load of
+/// half, where running out of both buckets of eight is a matter of less than one in a billion.
+pub const DIRECTORY_BYTES_PER_FLOW: usize = 16;
+// The kernel boundary (`net`).
+
+/// Bytes of payload one receive slot takes. A message coalesced by GRO is at most an IP packet, so
+/// none is ever cut. Slots are mapped lazily: one costs the pages that have been written to.
+pub const RECEIVE_SLOT_BYTES: usize = 1 << 16;
+
+/// Messages one recvmmsg or sendmmsg handles: `UIO_MAXIOV` in `include/uapi/linux/uio.h`, to which
+/// the kernel silently cuts longer vectors.
+pub const MAX_MESSAGES_PER_CALL: usize = 1_024;
+
+/// Receive slots of one shard unless configured otherwise: 4 MiB of address space.
+pub const DEFAULT_RECEIVE_BATCH: usize = 64;
+
+/// Provided buffers per slot of a batch in the io_uring back end: while the caller holds one batch,
+/// the kernel fills the other.
+pub const URING_BUFFERS_PER_SLOT: usize = 2;
+
+/// Socket buffer asked for unless configured otherwise, each way: at 5 Gb/s into one shard, the
+/// datagrams of about 10 ms with the kernel's bookkeeping counted in.
+pub const DEFAULT_SOCKET_BUFFER_BYTES: usize = 8 << 20;
+
+/// CPUs a mask can name: `NR_CPUS` of the largest distribution kernels (`CONFIG_MAXSMP`).
+pub const MAX_CPUS: usize = 8_192;
+
 const _: () = assert!(MAX_SHARDS <= 1 << 12, "the ufrag names a shard in 12 bits");
 const _: () = assert!(MAX_SESSIONS_PER_SHARD <= 1 << 24, "the ufrag names a slot in 24 bits");
 const _: () = assert!(
     MAX_DATAGRAM_OUT * 8 <= MAX_TRAIN_BYTES,
     "a train of eight full datagrams is the least that makes trains worth their code"
 );
+const _: () = assert!(
+    MAX_DATAGRAM_IN <= RECEIVE_SLOT_BYTES,
+    "a slot takes the largest datagram, so that none is cut"
+);
+const _: () = assert!(DEFAULT_RECEIVE_BATCH <= MAX_MESSAGES_PER_CALL, "a batch is one call");
+const _: () = assert!(
+    (MAX_MESSAGES_PER_CALL * URING_BUFFERS_PER_SLOT).next_power_of_two() <= 1 << 15,
+    "a ring of provided buffers has at most 32,768 entries (io_uring/kbuf.c)"
+);
+const _: () = assert!(MAX_CPUS.is_multiple_of(64), "a CPU mask is whole words");

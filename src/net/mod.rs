@@ -1,1 +1,150 @@
-//! net
+//! The kernel boundary: sockets, batches of datagrams, and all of the project's unsafe code.
+//!
+//! A shard owns one [`Receiver`] and one [`Sender`] and shows them its sockets:
+//!
+//! ```text
+//! socket ── receive ──▶ Receiver ── datagrams() ──▶ the shard's turn
+//! socket ◀── flush ──── Sender ◀── SendBatch ◀── slot(), commit()
+//! ```
+//!
+//! Neither call blocks, and neither allocates after construction. **Receiving has two back ends
+//! and one contract**, that of [`Receiver`]; the tests run over both and compare. Sending has one,
+//! where trains gain several times and io_uring has nothing to gain: the price is per message.
+
+mod addr;
+mod batch;
+mod cmsg;
+mod holder;
+mod inbound;
+mod mmsg;
+mod readiness;
+mod send;
+mod socket;
+pub(crate) mod sys;
+mod uring;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::AsFd;
+
+pub use addr::{Interface, interfaces};
+pub use batch::{Destination, FlushReport, SendBatch, SendFailure};
+pub use holder::{PortHolder, udp_port_holder};
+pub use inbound::{Datagram, Datagrams};
+pub use readiness::Readiness;
+pub use send::Sender;
+pub use socket::{SocketOptions, UdpSocket};
+pub use uring::uring_available;
+
+/// How datagrams are received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// `recvmmsg(2)`: works everywhere.
+    Mmsg,
+    /// io_uring: multishot recvmsg into provided buffers. Ask [`uring_available`] first.
+    Uring,
+}
+
+/// Receives batches of datagrams from the sockets it was made for, without blocking.
+pub struct Receiver(Inner);
+
+enum Inner {
+    Mmsg(mmsg::MmsgReceiver),
+    Uring(uring::UringReceiver),
+}
+
+impl Receiver {
+    /// A receiver of `backend` for `sockets`, which reads up to `batch` messages at once and takes
+    /// [`crate::limits::RECEIVE_SLOT_BYTES`] of address space for each: with io_uring, for
+    /// [`crate::limits::URING_BUFFERS_PER_SLOT`] of each and per socket.
+    ///
+    /// With io_uring the port stays taken until the receiver is dropped as well as the socket, and
+    /// dropping it on another thread than the one that received leaks its memory, because only
+    /// there can the kernel be told to stop writing to it.
+    ///
+    /// It may be made on one thread and moved to another before the first
+    /// [`Receiver::receive`]; io_uring then ties it to the thread that called that.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; with io_uring also what the kernel says to a ring, see [`uring_available`].
+    pub fn new(backend: Backend, batch: usize, sockets: &[&UdpSocket]) -> io::Result<Receiver> {
+        Ok(Receiver(match backend {
+            Backend::Mmsg => Inner::Mmsg(mmsg::MmsgReceiver::new(batch)?),
+            Backend::Uring => Inner::Uring(uring::UringReceiver::new(batch, sockets)?),
+        }))
+    }
+
+    /// Which back end this is.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        match &self.0 {
+            Inner::Mmsg(_) => Backend::Mmsg,
+            Inner::Uring(_) => Backend::Uring,
+        }
+    }
+
+    /// Fills the batch from `socket` and returns how many datagrams it holds; those of the last
+    /// receive are gone. 0 means that nothing is there: only then is it right to wait for
+    /// [`Receiver::readiness`].
+    ///
+    /// # Errors
+    ///
+    /// Those of `recvmmsg(2)`, never `EAGAIN` or `EINTR`. The next call tries again. With io_uring,
+    /// `EEXIST` when called from a second thread and `NotFound` for a socket it was not made for.
+    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        match &mut self.0 {
+            Inner::Mmsg(mmsg) => mmsg.receive(socket),
+            Inner::Uring(uring) => uring.receive(socket),
+        }
+    }
+
+    /// The datagrams of the last [`Receiver::receive`], in the order of arrival, with what GRO
+    /// coalesced split again.
+    #[must_use]
+    pub fn datagrams(&self) -> Datagrams<'_> {
+        match &self.0 {
+            Inner::Mmsg(mmsg) => mmsg.datagrams(),
+            Inner::Uring(uring) => uring.datagrams(),
+        }
+    }
+
+    /// Something to await that is ready when [`Receiver::receive`] would find something after it
+    /// found nothing. Made once per socket, inside the runtime of the thread that receives.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`, and `NotFound` for a socket this receiver was not made for.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn readiness(&self, socket: &UdpSocket) -> io::Result<Readiness> {
+        Readiness::new(match &self.0 {
+            Inner::Mmsg(_) => socket.as_fd(),
+            Inner::Uring(uring) => uring.readiness(socket).ok_or(io::ErrorKind::NotFound)?,
+        })
+    }
+
+    /// Datagrams the kernel dropped because a receive queue was full, over all sockets received
+    /// from (`SO_RXQ_OVFL`). Never falls; the kernel reports a drop with the next datagram.
+    #[must_use]
+    pub fn overflow_drops(&self) -> u64 {
+        match &self.0 {
+            Inner::Mmsg(mmsg) => mmsg.overflow_drops(),
+            Inner::Uring(uring) => uring.overflow_drops(),
+        }
+    }
+
+    /// How often io_uring ran out of buffers and had to be armed again. Nothing is lost by it: the
+    /// datagrams wait in the socket's queue. Always 0 with recvmmsg.
+    #[must_use]
+    pub fn buffers_exhausted(&self) -> u64 {
+        match &self.0 {
+            Inner::Mmsg(_) => 0,
+            Inner::Uring(uring) => uring.buffers_exhausted(),
+        }
+    }
+}

@@ -1,3 +1,32 @@
-//! shard
+//! One core's share of the server: its sockets, its sessions, its loop.
+//!
+//! A shard is one pinned thread. It owns its sessions and everything a packet touches; nobody else
+//! reads or writes them. Others speak to it through its [`mailbox`]: control threads with
+//! [`Command`]s, other shards with [`Mail`].
+//!
+//! ```text
+//! turn.rs      the loop: receive → mail → commands → timers → deliver → flush → wait
+//! inbound.rs   a datagram finds its session (or another shard)
+//! outputs.rs   what a session wants: datagrams out, keys, media, its end
+//! deliver.rs   a stream's packets go to its viewers
+//! viewers.rs   what viewers report: repair, key frames
+//! ```
 
+mod command;
+mod core;
+mod deliver;
+mod inbound;
+mod mailbox;
+mod outputs;
+mod ports;
+mod runtime;
+mod sessions;
+mod streams;
 pub mod timers;
+mod turn;
+mod viewers;
+
+pub use command::{Command, EndReason, Ended};
+pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
+pub use runtime::{Spawned, spawn};
+pub use turn::{ShardConfig, Wiring};

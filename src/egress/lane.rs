@@ -1,0 +1,260 @@
+//! One track's packets to one viewer: numbering, header, payload, seal.
+
+use crate::drop::DropReason;
+use crate::limits::MAX_DATAGRAM_OUT;
+use crate::media::{ExtensionIds, MediaPacket, ViewerTrack};
+use crate::srtp::RtpSealer;
+use crate::wire::rtp::HeaderWriter;
+
+/// Bytes of the original sequence number before an RTX payload (RFC 4588 §4).
+const OSN_BYTES: usize = 2;
+
+/// Longest section id the one-byte header extension carries (RFC 8285 §4.2).
+const MAX_MID_BYTES: usize = 16;
+
+/// One track to one viewer. The viewer's numbers differ from the stream's by a constant.
+#[derive(Debug)]
+pub struct Lane {
+    /// Added to the stream's sequence number: the viewer's SRTP packet index (RFC 3711 §3.3.1).
+    sequence_offset: u64,
+    /// The stream's sequence number of the first packet sent; nothing before it was.
+    first: u64,
+    timestamp_offset: u32,
+    ssrc: u32,
+    rtx_ssrc: u32,
+    /// Packets sent, retransmissions left out, as sender reports count them.
+    packets: u32,
+    /// Payload bytes sent, likewise.
+    octets: u32,
+    rtx_index: u64,
+    payload_type: u8,
+    /// No RTX when there is none.
+    rtx_payload_type: Option<u8>,
+    playing: bool,
+    /// The MID extension rides along until the viewer has reported on this SSRC.
+    name_section: bool,
+    extensions: ExtensionIds,
+    mid_length: u8,
+    mid: [u8; MAX_MID_BYTES],
+}
+
+const _: () = assert!(size_of::<Lane>() <= 128, "two cache lines, or fan-out pays for a third");
+
+impl Lane {
+    pub(super) fn new(track: &ViewerTrack, random: u64) -> Lane {
+        let mut mid = [0; MAX_MID_BYTES];
+        let named = track.mid.len() <= MAX_MID_BYTES && !track.mid.is_empty();
+        if named {
+            mid[..track.mid.len()].copy_from_slice(track.mid.as_bytes());
+        }
+        let usable = |id: Option<u8>| id.filter(|id| (1..=14).contains(id));
+        Lane {
+            // Within the first half, so that the viewer's guess at the rollover counter is right
+            // whatever it loses at the start.
+            sequence_offset: random & 0x7fff,
+            first: 0,
+            timestamp_offset: (random >> 16) as u32,
+            ssrc: track.ssrc,
+            rtx_ssrc: track.rtx_ssrc.unwrap_or_default(),
+            packets: 0,
+            octets: 0,
+            rtx_index: (random >> 48) & 0x7fff,
+            payload_type: track.payload_type,
+            rtx_payload_type: track.rtx_payload_type.filter(|_| track.rtx_ssrc.is_some()),
+            playing: false,
+            name_section: named,
+            extensions: ExtensionIds {
+                mid: usable(track.extensions.mid).filter(|_| named),
+                audio_level: usable(track.extensions.audio_level),
+                video_orientation: usable(track.extensions.video_orientation),
+                playout_delay: usable(track.extensions.playout_delay),
+            },
+            mid_length: if named { track.mid.len() as u8 } else { 0 },
+            mid,
+        }
+    }
+
+    /// SSRC of the media.
+    #[must_use]
+    pub fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// Whether a first packet was sent.
+    #[must_use]
+    pub fn is_playing(&self) -> bool {
+        self.playing
+    }
+
+    /// Packets and payload bytes sent, as a sender report counts them.
+    #[must_use]
+    pub fn sent(&self) -> (u32, u32) {
+        (self.packets, self.octets)
+    }
+
+    /// A timestamp of the stream as the viewer sees it.
+    #[must_use]
+    pub fn viewer_timestamp(&self, timestamp: u32) -> u32 {
+        timestamp.wrapping_add(self.timestamp_offset)
+    }
+
+    /// The viewer has reported on this SSRC: it knows the section, MID need not ride along. Without
+    /// RTX it still does, since a resent packet must be the one that was sent, to the bit.
+    pub fn acknowledged(&mut self) {
+        self.name_section &= self.rtx_payload_type.is_none();
+    }
+
+    /// The stream's number of the packet the viewer calls `sequence`, given the stream's newest:
+    /// the one closest to it. `None` when the viewer never was sent that packet.
+    #[must_use]
+    pub fn stream_sequence(&self, sequence: u16, newest: u64) -> Option<u64> {
+        let newest_index = newest.wrapping_add(self.sequence_offset);
+        let behind = (newest_index as u16).wrapping_sub(sequence);
+        if behind >= 0x8000 {
+            return None;
+        }
+        let stream = newest.checked_sub(u64::from(behind))?;
+        (self.playing && stream >= self.first).then_some(stream)
+    }
+
+    pub(super) fn admit(&mut self, packet: &MediaPacket) -> Result<(), DropReason> {
+        if self.playing {
+            // A packet from before the start came late; the viewer's numbers begin after it.
+            return if packet.sequence >= self.first {
+                Ok(())
+            } else {
+                Err(DropReason::WaitingForKeyframe)
+            };
+        }
+        if !packet.keyframe {
+            return Err(DropReason::WaitingForKeyframe);
+        }
+        self.playing = true;
+        self.first = packet.sequence;
+        self.sequence_offset = self.sequence_offset.wrapping_sub(packet.sequence);
+        Ok(())
+    }
+
+    pub(super) fn send(
+        &mut self,
+        sealer: &RtpSealer,
+        packet: &MediaPacket,
+        slot: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let index = packet.sequence.wrapping_add(self.sequence_offset);
+        let length = self.write(sealer, packet, index, slot)?;
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(packet.payload.len() as u32);
+        Ok(length)
+    }
+
+    /// Writes and seals the packet numbered `index`. The same packet gives the same bytes each
+    /// time, padding included: two texts under one SRTP index would give the key stream away.
+    fn write(
+        &self,
+        sealer: &RtpSealer,
+        packet: &MediaPacket,
+        index: u64,
+        slot: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let padding = packet.padding;
+        let header = self.header(packet, index as u16, padding > 0, None);
+        let start = self.write_header(&header, packet, slot)?;
+        let payload = &packet.payload[..];
+        let length = start + payload.len() + usize::from(padding);
+        if length + sealer.overhead() > slot.len().min(MAX_DATAGRAM_OUT) {
+            return Err(DropReason::TooLong);
+        }
+        slot[start..start + payload.len()].copy_from_slice(payload);
+        if padding > 0 {
+            slot[start + payload.len()..length].fill(0);
+            slot[length - 1] = padding;
+        }
+        Ok(sealer.seal(slot, start, length, self.ssrc, index))
+    }
+
+    pub(super) fn resend(
+        &mut self,
+        sealer: &RtpSealer,
+        packet: &MediaPacket,
+        slot: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let index = packet.sequence.wrapping_add(self.sequence_offset);
+        let Some(payload_type) = self.rtx_payload_type else {
+            return self.write(sealer, packet, index, slot);
+        };
+        self.rtx_index += 1;
+        let header = self.header(packet, self.rtx_index as u16, false, Some(payload_type));
+        let start = self.write_header(&header, packet, slot)?;
+        let length = start + OSN_BYTES + packet.payload.len();
+        if length + sealer.overhead() > slot.len().min(MAX_DATAGRAM_OUT) {
+            return Err(DropReason::TooLong);
+        }
+        slot[start..start + OSN_BYTES].copy_from_slice(&(index as u16).to_be_bytes());
+        slot[start + OSN_BYTES..length].copy_from_slice(&packet.payload);
+        Ok(sealer.seal(slot, start, length, self.rtx_ssrc, self.rtx_index))
+    }
+
+    fn header(
+        &self,
+        packet: &MediaPacket,
+        sequence: u16,
+        padding: bool,
+        rtx_payload_type: Option<u8>,
+    ) -> HeaderWriter {
+        HeaderWriter {
+            marker: packet.marker,
+            padding,
+            payload_type: rtx_payload_type.unwrap_or(self.payload_type),
+            sequence,
+            timestamp: packet.timestamp.wrapping_add(self.timestamp_offset),
+            ssrc: if rtx_payload_type.is_some() { self.rtx_ssrc } else { self.ssrc },
+        }
+    }
+
+    fn write_header(
+        &self,
+        header: &HeaderWriter,
+        packet: &MediaPacket,
+        slot: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let extensions = &packet.extensions;
+        let level = [extensions.audio_level.unwrap_or_default()];
+        let orientation = [extensions.video_orientation.unwrap_or_default()];
+        let delay = extensions.playout_delay.unwrap_or_default();
+        let mid = self.extensions.mid.filter(|_| self.name_section);
+        let mut elements = Elements::default();
+        elements.push(mid, &self.mid[..usize::from(self.mid_length)]);
+        elements
+            .push(self.extensions.audio_level.filter(|_| extensions.audio_level.is_some()), &level);
+        elements.push(
+            self.extensions.video_orientation.filter(|_| extensions.video_orientation.is_some()),
+            &orientation,
+        );
+        elements.push(
+            self.extensions.playout_delay.filter(|_| extensions.playout_delay.is_some()),
+            &delay,
+        );
+        header.write(elements.as_slice(), slot).ok_or(DropReason::TooLong)
+    }
+}
+
+/// The extension elements of one header.
+#[derive(Default)]
+struct Elements<'a> {
+    elements: [(u8, &'a [u8]); 4],
+    count: usize,
+}
+
+impl<'a> Elements<'a> {
+    fn push(&mut self, id: Option<u8>, data: &'a [u8]) {
+        if let Some(id) = id {
+            self.elements[self.count] = (id, data);
+            self.count += 1;
+        }
+    }
+
+    fn as_slice(&self) -> &[(u8, &'a [u8])] {
+        &self.elements[..self.count]
+    }
+}

@@ -1,0 +1,97 @@
+//! Who holds a UDP port. `SO_REUSEPORT` would silently share it with another process of the same
+//! user, and half of the packets would go missing; this finds out before we bind.
+
+use std::fs;
+use std::io;
+
+/// The process behind a socket, as far as `/proc` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortHolder {
+    /// Its process id; `None` when its descriptors may not be read or it is in another namespace.
+    pub pid: Option<u32>,
+    /// Its command name (`/proc/PID/comm`).
+    pub command: Option<String>,
+}
+
+/// Whether any socket of this network namespace is bound to UDP `port`, on any address of either
+/// family. A holder in another process is named before one in ours.
+///
+/// # Errors
+///
+/// When neither `/proc/net/udp` nor `/proc/net/udp6` can be read.
+pub fn udp_port_holder(port: u16) -> io::Result<Option<PortHolder>> {
+    let v4 = fs::read_to_string("/proc/net/udp");
+    // Absent where IPv6 is switched off.
+    let v6 = fs::read_to_string("/proc/net/udp6").unwrap_or_default();
+    let v4 = if v6.is_empty() { v4? } else { v4.unwrap_or_default() };
+    let inodes: Vec<u64> = [v4, v6].iter().flat_map(|table| inodes_on(table, port)).collect();
+    if inodes.is_empty() {
+        return Ok(None);
+    }
+    let own = std::process::id();
+    let mut holders: Vec<u32> = process_ids().filter(|pid| holds_any(*pid, &inodes)).collect();
+    holders.sort_by_key(|pid| (*pid == own, *pid));
+    let pid = holders.first().copied();
+    let command = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
+    let command = command.map(|name| name.trim_end().to_owned());
+    Ok(Some(PortHolder { pid, command }))
+}
+
+/// Inodes of the sockets on `port` in the text of `/proc/net/udp` (its columns: proc_net(5)).
+fn inodes_on(table: &str, port: u16) -> impl Iterator<Item = u64> {
+    const LOCAL_ADDRESS: usize = 1;
+    const INODE_AFTER_IT: usize = 7;
+    table.lines().skip(1).filter_map(move |line| {
+        let mut columns = line.split_whitespace().skip(LOCAL_ADDRESS);
+        let (_, found) = columns.next()?.rsplit_once(':')?;
+        let same = u16::from_str_radix(found, 16) == Ok(port);
+        let inode = columns.nth(INODE_AFTER_IT)?.parse().ok()?;
+        same.then_some(inode)
+    })
+}
+
+fn process_ids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Whether a descriptor of the process is one of the sockets: links read `socket:[INODE]`.
+fn holds_any(pid: u32, inodes: &[u64]) -> bool {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let mut sockets = links.filter_map(|link| {
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
+    });
+    sockets.any(|inode| inodes.contains(&inode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_port_is_found_and_named() {
+        for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let socket = std::net::UdpSocket::bind(address).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            let holder = udp_port_holder(port).unwrap().expect("the socket above");
+            assert_eq!(holder.pid, Some(std::process::id()), "{address}");
+            let own = fs::read_to_string("/proc/self/comm").unwrap();
+            assert_eq!(holder.command.as_deref(), Some(own.trim_end()));
+        }
+    }
+
+    #[test]
+    fn a_table_is_read_by_its_columns() {
+        let rest = "00000000:00000000 00:00000000 00000000  1000        0";
+        let table = format!(
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt ...
+ 1234: 0100007F:1F90 00000000:0000 07 {rest} 31337 2 0000000000000000 0
+ 1235: 00000000:1F91 0100007F:1F90 07 {rest} 4711 2 0000000000000000 0
+broken"
+        );
+        assert_eq!(inodes_on(&table, 8080).collect::<Vec<_>>(), [31337]);
+        assert_eq!(inodes_on(&table, 8081).collect::<Vec<_>>(), [4711]);
+        assert_eq!(inodes_on(&table, 53).count(), 0);
+    }
+}

@@ -1,0 +1,361 @@
+//! The composition root: sockets, shards, HTTP, and the order in which they start and stop.
+
+use std::fmt::Write;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::config::{Config, Io};
+use crate::cpu;
+use crate::demux::Directory;
+use crate::net::{
+    Backend, PortHolder, Receiver, SocketOptions, UdpSocket, interfaces, udp_port_holder,
+    uring_available,
+};
+use crate::session::Negotiator;
+use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
+use crate::signalling::{Control, Token, router};
+use crate::srtp;
+use crate::telemetry::ShardCounters;
+use crate::wire::ufrag::UfragKey;
+
+/// Why the server does not start, in words.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Somebody else has the UDP port.
+    #[error("UDP port {port} is in use{by}; stop it or pass --udp-port")]
+    UdpPortInUse {
+        /// The port.
+        port: u16,
+        /// ` by pid 812 (monoport)`, where that can be found out.
+        by: String,
+    },
+    /// The UDP port can't be bound.
+    #[error("UDP port {port} on {address}: {error}; pass another --udp-port or --bind")]
+    UdpBind {
+        /// The port.
+        port: u16,
+        /// The address.
+        address: IpAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The HTTP address can't be bound.
+    #[error("HTTP on {address}: {error}; pass another --http")]
+    HttpBind {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// There is no address to put into answers.
+    #[error("no network interface has an address for answers; pass --announce IP")]
+    NothingToAnnounce,
+    /// io_uring was asked for and is not to be had.
+    #[error("--io uring: {0}; pass --io mmsg")]
+    Uring(String),
+    /// A thread, a runtime or a registration failed.
+    #[error("start: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A running server.
+pub struct Node {
+    shards: Vec<Spawned>,
+    wiring: Arc<Wiring>,
+    control: Arc<Control>,
+    runtime: tokio::runtime::Runtime,
+    http: tokio::task::JoinHandle<()>,
+    stop_http: Arc<Notify>,
+    banner: String,
+}
+
+impl Node {
+    /// Starts everything. All sockets exist before the first packet is served.
+    ///
+    /// # Errors
+    /// [`StartError`] says what to change; nothing is left running.
+    pub fn start(config: &Config) -> Result<Node, StartError> {
+        let sockets = bind_udp(config)?;
+        let listener = std::net::TcpListener::bind(config.http)
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+            .map_err(|error| StartError::HttpBind { address: config.http, error })?;
+        let bound = sockets.first().map_or(config.udp_port, UdpSocket::port);
+        let candidates = candidates(config, bound)?;
+        let (backend, backend_reason) = backend(config.io)?;
+        let wiring = Arc::new(wiring(config));
+        let banner = banner(config, &sockets, &listener, &candidates, backend, &backend_reason);
+
+        let negotiator = Negotiator::new(candidates.clone(), config.say_ice_lite);
+        let control = Control::new(negotiator, wiring.clone(), config.sessions_per_shard());
+        let mut shards = Vec::new();
+        for (index, socket) in sockets.into_iter().enumerate() {
+            let receiver = Receiver::new(backend, config.batch, &[&socket])?;
+            let shard = shard_config(config, index, candidates.clone());
+            match spawn(shard, vec![socket], receiver, wiring.clone()) {
+                Ok(spawned) => shards.push(spawned),
+                Err(error) => {
+                    stop_shards(&wiring, shards);
+                    return Err(error.into());
+                }
+            }
+        }
+        let runtime = control_runtime(config.control_threads)?;
+        let (http, stop_http) = serve_http(config, &runtime, listener, &control)?;
+        runtime.spawn(control.clone().watch_ended());
+        Ok(Node { shards, wiring, control, runtime, http, stop_http, banner })
+    }
+
+    /// What was bound and chosen, for the person who started it.
+    #[must_use]
+    pub fn banner(&self) -> &str {
+        &self.banner
+    }
+
+    /// Waits for SIGINT or SIGTERM.
+    ///
+    /// # Errors
+    /// When the signals can't be listened to.
+    pub fn wait_for_signal(&self) -> io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        self.runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                interrupted = tokio::signal::ctrl_c() => interrupted,
+                _ = terminate.recv() => Ok(()),
+            }
+        })
+    }
+
+    /// Ends every session, telling its peer, and stops.
+    pub fn stop(self) {
+        self.control.stop();
+        self.stop_http.notify_one();
+        stop_shards(&self.wiring, self.shards);
+        // Requests under way were answered, or are not worth waiting for.
+        self.http.abort();
+        self.runtime.shutdown_background();
+    }
+}
+
+fn stop_shards(wiring: &Wiring, shards: Vec<Spawned>) {
+    for (mailbox, shard) in wiring.mailboxes.iter().zip(shards) {
+        let mut stop = Command::Stop;
+        while let Err(refused) = mailbox.command(stop) {
+            stop = refused;
+            std::thread::yield_now();
+        }
+        if shard.thread.join().is_err() {
+            tracing::error!("a shard had panicked; see above");
+        }
+    }
+}
+
+/// One socket per shard on the one port.
+fn bind_udp(config: &Config) -> Result<Vec<UdpSocket>, StartError> {
+    // SO_REUSEPORT lets two servers of one user share a port without a word, and each would lose
+    // half of its packets to the other.
+    if let Ok(Some(holder)) =
+        udp_port_holder(config.udp_port).map(|h| h.filter(|_| config.udp_port != 0))
+    {
+        return Err(StartError::UdpPortInUse { port: config.udp_port, by: describe(&holder) });
+    }
+    let options = SocketOptions {
+        receive_buffer_bytes: config.receive_buffer,
+        send_buffer_bytes: config.send_buffer,
+        gro: config.gro,
+        busy_poll_us: u32::try_from(config.busy_poll.as_micros()).unwrap_or(u32::MAX),
+    };
+    let mut error = None;
+    for address in config.bind_candidates() {
+        match bind_all(address, config.shards(), &options) {
+            Ok(sockets) => return Ok(sockets),
+            Err(failed) => error.get_or_insert((address.ip(), failed)),
+        };
+    }
+    let (address, error) = error.expect("there is at least one address to try");
+    Err(StartError::UdpBind { port: config.udp_port, address, error })
+}
+
+fn bind_all(
+    mut address: SocketAddr,
+    count: usize,
+    options: &SocketOptions,
+) -> io::Result<Vec<UdpSocket>> {
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 0..count {
+        let socket = UdpSocket::bind(address, options)?;
+        // Port 0: the kernel chose one for the first, and the others share it.
+        address.set_port(socket.port());
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+fn describe(holder: &PortHolder) -> String {
+    match (holder.pid, &holder.command) {
+        (Some(pid), Some(command)) => format!(" by pid {pid} ({command})"),
+        (Some(pid), None) => format!(" by pid {pid}"),
+        _ => String::new(),
+    }
+}
+
+/// Addresses for answers: those announced, else the bound one, else those of the interfaces, else
+/// loopback.
+fn candidates(config: &Config, port: u16) -> Result<Vec<SocketAddr>, StartError> {
+    if !config.announce.is_empty() {
+        let announced = config.announce.iter();
+        return Ok(announced.map(|a| SocketAddr::new(a.ip, a.port.unwrap_or(port))).collect());
+    }
+    if let Some(ip) = config.bind.filter(|ip| !ip.is_unspecified()) {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let v4_only = config.bind.is_some_and(|ip| ip.is_ipv4());
+    let usable: Vec<_> = interfaces()?
+        .into_iter()
+        .filter(|interface| interface.up && (interface.address.is_ipv4() || !v4_only))
+        .collect();
+    let on = |loopback: bool| {
+        let mut addresses: Vec<SocketAddr> = usable
+            .iter()
+            .filter(|interface| interface.loopback == loopback)
+            .map(|interface| SocketAddr::new(interface.address, port))
+            .collect();
+        // Some clients take the first candidate only, and IPv4 is what most of them have.
+        addresses.sort_by_key(|address| address.is_ipv6());
+        addresses.dedup();
+        addresses
+    };
+    let addresses = if on(false).is_empty() { on(true) } else { on(false) };
+    if addresses.is_empty() { Err(StartError::NothingToAnnounce) } else { Ok(addresses) }
+}
+
+/// The receive back end, and why.
+fn backend(io: Io) -> Result<(Backend, String), StartError> {
+    match io {
+        Io::Mmsg => Ok((Backend::Mmsg, "asked for".into())),
+        Io::Uring => match uring_available() {
+            Ok(()) => Ok((Backend::Uring, "asked for".into())),
+            Err(reason) => Err(StartError::Uring(reason)),
+        },
+        Io::Auto => Ok((Backend::Mmsg, "the faster one in benches/net.rs".into())),
+    }
+}
+
+fn wiring(config: &Config) -> Wiring {
+    let shards = config.shards();
+    let each = |_| ArrayQueue::new(config.sessions_per_shard());
+    Wiring {
+        mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
+        directory: Directory::new(config.max_sessions * 2),
+        ufrag_key: UfragKey::random(),
+        counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
+        ended: (0..shards).map(each).collect(),
+        ended_bell: Notify::new(),
+    }
+}
+
+fn shard_config(config: &Config, index: usize, candidates: Vec<SocketAddr>) -> ShardConfig {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).expect("the operating system gives random bytes");
+    ShardConfig {
+        index: index as u16,
+        core: config.shard_cores.get(index).copied(),
+        candidates,
+        hold: config.hold,
+        trains: config.gso,
+        busy_poll: config.busy_poll,
+        seed: u64::from_ne_bytes(seed),
+    }
+}
+
+/// Control threads give way to shards: a join storm must not hold up media.
+const CONTROL_NICE: i32 = 5;
+
+fn control_runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("control")
+        .on_thread_start(|| {
+            if let Err(error) = cpu::set_current_thread_nice(CONTROL_NICE) {
+                tracing::debug!("control threads run at normal priority: {error}");
+            }
+        })
+        .enable_all()
+        .build()
+}
+
+fn serve_http(
+    config: &Config,
+    runtime: &tokio::runtime::Runtime,
+    listener: std::net::TcpListener,
+    control: &Arc<Control>,
+) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
+    let app = router(control.clone(), Token::new(config.token.as_deref()));
+    let stop = Arc::new(Notify::new());
+    let stopped = stop.clone();
+    let _inside = runtime.enter();
+    let listener = TcpListener::from_std(listener)?;
+    let http = runtime.spawn(async move {
+        let serve = axum::serve(listener, app);
+        let serve = serve.with_graceful_shutdown(async move { stopped.notified().await });
+        if let Err(error) = serve.await {
+            tracing::error!("HTTP: {error}");
+        }
+    });
+    Ok((http, stop))
+}
+
+fn banner(
+    config: &Config,
+    sockets: &[UdpSocket],
+    listener: &std::net::TcpListener,
+    candidates: &[SocketAddr],
+    backend: Backend,
+    reason: &str,
+) -> String {
+    let mut text = format!("monoport {}\n", env!("CARGO_PKG_VERSION"));
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<10} {value}");
+    };
+    let http = listener.local_addr().unwrap_or(config.http);
+    if let Some(socket) = sockets.first() {
+        line("media", format!("UDP {}, {} sockets", socket.local_addr(), sockets.len()));
+        let (receive, send) = socket.effective_buffers();
+        let hint = if receive < config.receive_buffer.min(4 << 20) {
+            format!("; too small for load: sysctl -w net.core.rmem_max={}", config.receive_buffer)
+        } else {
+            String::new()
+        };
+        line("buffers", format!("{receive} B to receive, {send} B to send, per socket{hint}"));
+    }
+    let addresses: Vec<String> = candidates.iter().map(ToString::to_string).collect();
+    line("answers", addresses.join(" "));
+    let cores: Vec<String> = config.shard_cores.iter().map(ToString::to_string).collect();
+    line("shards", format!("{} on cores {}", config.shards(), cores.join(" ")));
+    line("receive", format!("{backend:?}, {reason}").to_lowercase());
+    line("steering", "kernel hash; strays are handed over by ring".into());
+    line("cipher", srtp::cipher_library().into());
+    let auth = match (&config.token, http.ip().is_loopback()) {
+        (Some(_), _) => "bearer token",
+        (None, true) => "none needed on loopback",
+        (None, false) => "none (--no-auth)",
+    };
+    line("auth", auth.into());
+    line("page", format!("http://{}/", page_host(http)));
+    text
+}
+
+/// How a browser on this machine reaches HTTP. `localhost` is a secure context, which the camera
+/// needs.
+fn page_host(http: SocketAddr) -> String {
+    if http.ip().is_loopback() || http.ip().is_unspecified() {
+        format!("localhost:{}", http.port())
+    } else {
+        http.to_string()
+    }
+}

@@ -1,0 +1,172 @@
+//! One peer, sans-IO: the only owner of a str0m [`Rtc`].
+//!
+//! SDP and the construction of an `Rtc` happen on control threads ([`Negotiator`]); the finished
+//! [`Session`] then moves to its shard, which feeds it datagrams and time and carries out what
+//! [`Session::drain`] asks for. No clock is read and no socket is touched in here.
+
+mod answer;
+mod dtls;
+mod layers;
+mod negotiate;
+mod offer;
+mod publisher;
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use str0m::net::{DatagramSend, Protocol, Receive};
+use str0m::{Event, IceConnectionState, Input, Output as RtcOutput, Rtc};
+
+pub use answer::CNAME;
+pub use dtls::KeyingMaterial;
+pub use negotiate::{Negotiated, Negotiator};
+pub use offer::{Offer, OfferError, StreamCodecs};
+pub use publisher::Publisher;
+
+use crate::media::{ClockReport, MediaPacket, ViewerTerms};
+
+/// One peer's session.
+#[derive(Debug)]
+pub struct Session {
+    rtc: Box<Rtc>,
+    /// What the peer is here for.
+    pub role: Role,
+}
+
+/// What a peer is here for.
+#[derive(Debug)]
+pub enum Role {
+    /// Sends a stream; all of its media passes through its `Rtc`.
+    Publisher(Publisher),
+    /// Receives a stream; its `Rtc` keeps ICE and DTLS, media goes by the egress lane.
+    Viewer(ViewerTerms),
+}
+
+/// What a session asks of its shard.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this datagram. STUN goes where it says, everything else to the session's address.
+    Datagram {
+        /// Where str0m would send it.
+        to: SocketAddr,
+        /// The bytes.
+        contents: DatagramSend,
+    },
+    /// DTLS has finished: these are the keys of SRTP.
+    Keys(KeyingMaterial),
+    /// ICE and DTLS are up.
+    Connected,
+    /// A media packet of the publisher.
+    Media(MediaPacket),
+    /// A sender report of the publisher.
+    Clock(ClockReport),
+    /// The peer is gone: it closed DTLS, or its consent ran out.
+    Gone(Gone),
+}
+
+/// How a session came to its end on the peer's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// The peer closed the DTLS connection.
+    Closed,
+    /// No connectivity check for 15 s.
+    ConsentLost,
+    /// str0m gave up on the session.
+    Failed,
+}
+
+/// The session's protocol machine refused a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+impl Session {
+    pub(crate) fn new(rtc: Rtc, role: Role) -> Session {
+        Session { rtc: Box::new(rtc), role }
+    }
+
+    /// Takes in one STUN, DTLS or (publishers only) RTP or RTCP datagram. `local` must be one of
+    /// the candidates the session announced, or str0m drops the datagram silently.
+    ///
+    /// # Errors
+    /// When the bytes do not parse or str0m refuses them.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Refused> {
+        let receive =
+            Receive::new(Protocol::Udp, remote, local, bytes).map_err(|_error| Refused)?;
+        self.rtc.handle_input(Input::Receive(now, receive)).map_err(|_error| Refused)
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// When str0m refuses.
+    pub fn timeout(&mut self, now: Instant) -> Result<(), Refused> {
+        self.rtc.handle_input(Input::Timeout(now)).map_err(|_error| Refused)
+    }
+
+    /// Asks a publisher for a key frame of its video; its bytes come out of the next drain.
+    pub fn request_keyframe(&mut self) {
+        if let Role::Publisher(publisher) = &mut self.role {
+            publisher.request_keyframe(&mut self.rtc);
+        }
+    }
+
+    /// Starts an orderly end: DTLS close_notify comes out of the next drain.
+    pub fn close(&mut self) {
+        // A session that cannot say goodbye any more is dropped all the same.
+        let _ = self.rtc.close();
+    }
+
+    /// Moves everything the session wants into `outputs` and says when it wants to hear of time.
+    pub fn drain(&mut self, now: Instant, outputs: &mut Vec<Output>) -> Instant {
+        let next = loop {
+            match self.rtc.poll_output() {
+                Ok(RtcOutput::Timeout(at)) => break at,
+                Ok(RtcOutput::Transmit(transmit)) => outputs.push(Output::Datagram {
+                    to: transmit.destination,
+                    contents: transmit.contents,
+                }),
+                Ok(RtcOutput::Event(event)) => self.on_event(now, event, outputs),
+                Err(error) => {
+                    tracing::debug!("session failed: {error}");
+                    outputs.push(Output::Gone(Gone::Failed));
+                    break now + crate::limits::SESSION_IDLE;
+                }
+            }
+        };
+        if let Some(keys) = dtls::take_keys() {
+            outputs.push(Output::Keys(keys));
+        }
+        next
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event, outputs: &mut Vec<Output>) {
+        match event {
+            Event::Connected => outputs.push(Output::Connected),
+            Event::Closed => outputs.push(Output::Gone(Gone::Closed)),
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                outputs.push(Output::Gone(Gone::ConsentLost));
+            }
+            Event::RtpPacket(packet) => {
+                if let Role::Publisher(publisher) = &mut self.role
+                    && let Some(packet) = publisher.media(&mut self.rtc, now, packet)
+                {
+                    outputs.push(Output::Media(packet));
+                }
+            }
+            Event::SenderFeedback(feedback) => {
+                if let Role::Publisher(publisher) = &self.role
+                    && let Some(report) = publisher.clock(now, &feedback)
+                {
+                    outputs.push(Output::Clock(report));
+                }
+            }
+            _ => {}
+        }
+    }
+}

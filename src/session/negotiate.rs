@@ -1,0 +1,227 @@
+//! From an offer to an answer and a session, on a control thread.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use str0m::config::{CryptoProvider, DtlsCert};
+use str0m::format::{CodecConfig, CodecSpec, PayloadParams};
+use str0m::media::Mid;
+use str0m::rtp::{Extension, ExtensionMap};
+use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
+
+use super::offer::Section;
+use super::{Offer, OfferError, Publisher, Role, Session, StreamCodecs, answer, dtls};
+use crate::id::StreamKey;
+use crate::media::{ExtensionIds, TrackKind, ViewerTerms, ViewerTrack};
+
+/// Makes sessions: holds what all of them share.
+pub struct Negotiator {
+    provider: Arc<CryptoProvider>,
+    certificate: DtlsCert,
+    candidates: Vec<SocketAddr>,
+    say_lite: bool,
+}
+
+/// A session ready to move to its shard, and the answer for its peer.
+pub struct Negotiated {
+    /// The session.
+    pub session: Session,
+    /// The SDP answer.
+    pub answer: String,
+}
+
+impl Negotiator {
+    /// Generates the server's DTLS certificate. `candidates` are the addresses every answer names,
+    /// in this order; `say_lite` keeps the `a=ice-lite` line (see `answer.rs` for what it costs).
+    ///
+    /// # Panics
+    /// When the crypto library cannot make a certificate: nothing would work then.
+    #[must_use]
+    pub fn new(candidates: Vec<SocketAddr>, say_lite: bool) -> Negotiator {
+        let provider = dtls::crypto_provider();
+        let certificate = provider.dtls_provider.generate_certificate();
+        let certificate = certificate.expect("the crypto library makes ECDSA certificates");
+        Negotiator { provider, certificate, candidates, say_lite }
+    }
+
+    /// Answers a publisher with exactly `codecs`.
+    ///
+    /// # Errors
+    /// [`OfferError::Malformed`] for what only str0m finds wrong.
+    pub fn publisher(
+        &self,
+        offer: Offer,
+        credentials: IceCreds,
+        codecs: StreamCodecs,
+        stream: StreamKey,
+        epoch: u32,
+    ) -> Result<Negotiated, OfferError> {
+        let params: Vec<PayloadParams> = offer
+            .sections
+            .iter()
+            .filter_map(|section| {
+                let spec = if section.audio { codecs.audio } else { codecs.video }?;
+                section.payloads.iter().find(|params| params.spec() == spec).copied()
+            })
+            .collect();
+        let extensions = extension_map(&[
+            (1, Extension::AudioLevel),
+            (2, Extension::AbsoluteSendTime),
+            (3, Extension::TransportSequenceNumber),
+            (4, Extension::RtpMid),
+            (5, Extension::PlayoutDelay),
+            (10, Extension::RtpStreamId),
+            (11, Extension::RepairedRtpStreamId),
+            (13, Extension::VideoOrientation),
+        ]);
+        let (rtc, answer, mids) = self.accept(offer, credentials, params.clone(), extensions)?;
+        let publisher = Publisher::new(stream, epoch, &params, &rtc, &mids);
+        Ok(self.finish(rtc, Role::Publisher(publisher), &answer))
+    }
+
+    /// Answers a viewer of a stream that carries `codecs`.
+    ///
+    /// # Errors
+    /// [`OfferError::NoCommonCodec`] when the viewer does not take the stream's codec;
+    /// [`OfferError::Malformed`] for what only str0m finds wrong.
+    pub fn viewer(
+        &self,
+        offer: Offer,
+        credentials: IceCreds,
+        codecs: StreamCodecs,
+    ) -> Result<Negotiated, OfferError> {
+        let mut params = Vec::new();
+        for section in &offer.sections {
+            params.push(viewer_codec(&offer, section, codecs)?);
+        }
+        let extensions = extension_map(&[
+            (1, Extension::AudioLevel),
+            (4, Extension::RtpMid),
+            (5, Extension::PlayoutDelay),
+            (13, Extension::VideoOrientation),
+        ]);
+        let (mut rtc, answer, mids) = self.accept(offer, credentials, params, extensions)?;
+        let tracks = mids.iter().filter_map(|mid| viewer_track(&mut rtc, *mid)).collect();
+        Ok(self.finish(rtc, Role::Viewer(ViewerTerms { tracks }), &answer))
+    }
+
+    fn finish(&self, rtc: Rtc, role: Role, answer: &str) -> Negotiated {
+        let answer = answer::tidy(answer, self.say_lite);
+        Negotiated { session: Session::new(rtc, role), answer }
+    }
+
+    /// Builds the `Rtc` and lets it answer. The crypto of the offer's far corners is str0m's; should
+    /// it panic on one of them, that is this offer's failure and nobody else's.
+    fn accept(
+        &self,
+        offer: Offer,
+        credentials: IceCreds,
+        params: Vec<PayloadParams>,
+        extensions: ExtensionMap,
+    ) -> Result<(Rtc, String, Vec<Mid>), OfferError> {
+        let malformed = |error: &dyn std::fmt::Display| OfferError::Malformed(error.to_string());
+        let mids: Vec<Mid> = offer
+            .sdp
+            .media_lines
+            .iter()
+            .filter(|line| line.typ.is_media())
+            .map(|line| line.mid())
+            .collect();
+        catch_unwind(AssertUnwindSafe(|| {
+            let mut config = Rtc::builder()
+                .set_crypto_provider(self.provider.clone())
+                .set_dtls_cert(self.certificate.clone())
+                .set_local_ice_credentials(credentials)
+                .set_ice_lite(true)
+                .set_rtp_mode(true)
+                .set_extension_map(extensions);
+            set_codecs(&mut config, params);
+            let mut rtc = config.build(Instant::now());
+            for address in &self.candidates {
+                let candidate = Candidate::host(*address, "udp").map_err(|e| malformed(&e))?;
+                rtc.add_local_candidate(candidate);
+            }
+            let answer = rtc.sdp_api().accept_offer(offer.sdp).map_err(|e| malformed(&e))?;
+            Ok((rtc, answer.to_sdp_string(), mids))
+        }))
+        .unwrap_or_else(|_panic| Err(malformed(&"str0m could not make sense of it")))
+    }
+}
+
+fn set_codecs(config: &mut RtcConfig, params: Vec<PayloadParams>) {
+    *config.codec_config() = CodecConfig::new_from_payload_params(params);
+}
+
+fn extension_map(extensions: &[(u8, Extension)]) -> ExtensionMap {
+    let mut map = ExtensionMap::empty();
+    for (id, extension) in extensions {
+        map.set(*id, extension.clone());
+    }
+    map
+}
+
+/// The payload of a viewer's section that takes the stream's codec. A section for a track that the
+/// stream lacks gets its own first codec: should a later publisher send that track, it plays.
+fn viewer_codec(
+    offer: &Offer,
+    section: &Section,
+    codecs: StreamCodecs,
+) -> Result<PayloadParams, OfferError> {
+    let wanted = if section.audio { codecs.audio } else { codecs.video };
+    let takes = |spec: CodecSpec| {
+        let config =
+            CodecConfig::new_from_payload_params(vec![PayloadParams::new(96.into(), None, spec)]);
+        section.payloads.iter().find(|params| config.match_params(**params).is_some()).copied()
+    };
+    let found = match wanted {
+        Some(spec) => takes(spec),
+        None => section.payloads.first().copied(),
+    };
+    let mut params = found.ok_or_else(|| {
+        let wanted = wanted.map_or("any".into(), |spec| describe(&spec));
+        offer.no_common_codec(section.audio, wanted)
+    })?;
+    // Feedback 16 times a second that nobody would read.
+    params.set_fb_transport_cc(false);
+    Ok(params)
+}
+
+/// A codec in words, with what decides whether two ends of it fit.
+fn describe(spec: &CodecSpec) -> String {
+    match spec.format.profile_level_id {
+        Some(profile) => format!("{:?} (profile-level-id {profile:06x})", spec.codec),
+        None => format!("{:?}", spec.codec),
+    }
+}
+
+/// Reads what the viewer's track was promised, and takes the track's sender out of str0m: media and
+/// its reports leave by the egress lane.
+fn viewer_track(rtc: &mut Rtc, mid: Mid) -> Option<ViewerTrack> {
+    let media = rtc.media(mid)?;
+    let kind = if media.kind().is_audio() { TrackKind::Audio } else { TrackKind::Video };
+    let map = media.remote_extmap();
+    let extensions = ExtensionIds {
+        mid: map.id_of(Extension::RtpMid),
+        audio_level: map.id_of(Extension::AudioLevel),
+        video_orientation: map.id_of(Extension::VideoOrientation),
+        playout_delay: map.id_of(Extension::PlayoutDelay),
+    };
+    let accepted = media.remote_pts().to_vec();
+    let params = rtc.codec_config().params().iter().find(|p| accepted.contains(&p.pt()))?;
+    let (payload_type, rtx_payload_type) = (*params.pt(), params.resend().map(|pt| *pt));
+    let mut direct = rtc.direct_api();
+    let sender = direct.stream_tx_by_mid(mid, None)?;
+    let (ssrc, rtx_ssrc) = (sender.ssrc(), sender.rtx().map(|ssrc| *ssrc));
+    direct.remove_stream_tx(ssrc);
+    Some(ViewerTrack {
+        kind,
+        mid: mid.to_string(),
+        ssrc: *ssrc,
+        rtx_ssrc: rtx_ssrc.filter(|_| rtx_payload_type.is_some()),
+        payload_type,
+        rtx_payload_type,
+        extensions,
+    })
+}

@@ -1,0 +1,266 @@
+//! An SDP offer as a type that can't be wrong.
+
+use std::collections::HashSet;
+
+use str0m::change::SdpOffer;
+use str0m::format::{Codec, CodecSpec, PayloadParams};
+
+use crate::limits::MAX_OFFER_BYTES;
+
+/// Why an offer is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// Longer than any real offer.
+    #[error("the offer has {0} bytes; at most {MAX_OFFER_BYTES} are taken")]
+    TooLong(usize),
+    /// Not SDP, or lines that contradict each other.
+    #[error("the offer is not valid SDP: {0}")]
+    Malformed(String),
+    /// Nothing to send or receive.
+    #[error("the offer has no audio and no video section")]
+    NoMedia,
+    /// More tracks than one of a kind.
+    #[error("the offer has {count} {kind} sections; at most one is taken")]
+    TooManyTracks {
+        /// `audio` or `video`.
+        kind: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// A publisher that does not send, or a viewer that does not receive.
+    #[error("the {kind} section is {found}; {wanted} is needed")]
+    WrongDirection {
+        /// `audio` or `video`.
+        kind: &'static str,
+        /// The direction found.
+        found: &'static str,
+        /// The direction needed.
+        wanted: &'static str,
+    },
+    /// No codec in common.
+    #[error("no {kind} codec in common: the offer has {offered}; {wanted} is needed")]
+    NoCommonCodec {
+        /// `audio` or `video`.
+        kind: &'static str,
+        /// The codecs offered.
+        offered: String,
+        /// What would have been taken.
+        wanted: String,
+    },
+}
+
+/// Which way the media of an offer goes, seen from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Publish,
+    Watch,
+}
+
+/// The codecs a stream carries: what its publisher was answered, and what viewers must take.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StreamCodecs {
+    /// Of the audio track, if there is one.
+    pub audio: Option<CodecSpec>,
+    /// Of the video track, if there is one.
+    pub video: Option<CodecSpec>,
+}
+
+/// One audio or video section.
+#[derive(Clone, Debug)]
+pub(super) struct Section {
+    pub audio: bool,
+    /// What the peer takes or sends, in its order of preference.
+    pub payloads: Vec<PayloadParams>,
+}
+
+/// A parsed offer with the direction this server will answer to.
+#[derive(Debug)]
+pub struct Offer {
+    pub(super) sdp: SdpOffer,
+    pub(super) sections: Vec<Section>,
+}
+
+/// Codecs that are passed through.
+const SUPPORTED: &[Codec] =
+    &[Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1];
+
+/// Those of [`SUPPORTED`] for one kind of track, in words.
+fn supported(audio: bool) -> String {
+    let codecs = SUPPORTED.iter().filter(|codec| codec.is_audio() == audio);
+    codecs.map(|codec| format!("{codec:?}")).collect::<Vec<_>>().join(", ")
+}
+
+impl Offer {
+    /// Parses a publisher's offer.
+    ///
+    /// # Errors
+    /// [`OfferError`] says what is wrong with it.
+    pub fn to_publish(text: &str) -> Result<Offer, OfferError> {
+        Offer::parse(text, Way::Publish)
+    }
+
+    /// Parses a viewer's offer.
+    ///
+    /// # Errors
+    /// [`OfferError`] says what is wrong with it.
+    pub fn to_watch(text: &str) -> Result<Offer, OfferError> {
+        Offer::parse(text, Way::Watch)
+    }
+
+    fn parse(text: &str, way: Way) -> Result<Offer, OfferError> {
+        if text.len() > MAX_OFFER_BYTES {
+            return Err(OfferError::TooLong(text.len()));
+        }
+        let text = with_direction(text, way)?;
+        let sdp = SdpOffer::from_sdp_string(&text)
+            .map_err(|error| OfferError::Malformed(error.to_string()))?;
+        if let Some(problem) = sdp.media_lines.iter().find_map(|line| line.check_consistent()) {
+            return Err(OfferError::Malformed(problem));
+        }
+        let mut mids = HashSet::new();
+        if !sdp.media_lines.iter().all(|line| mids.insert(line.mid())) {
+            return Err(OfferError::Malformed("two sections have the same a=mid".into()));
+        }
+        let sections: Vec<Section> = sdp
+            .media_lines
+            .iter()
+            .filter(|line| line.typ.is_media() && !line.disabled)
+            .map(|line| {
+                let payloads = line.rtp_params();
+                // The type of the line can't be named from here; its text form can.
+                Section { audio: format!("{:?}", line.typ) == "Audio", payloads }
+            })
+            .collect();
+        if sections.is_empty() {
+            return Err(OfferError::NoMedia);
+        }
+        for (audio, kind) in [(true, "audio"), (false, "video")] {
+            let count = sections.iter().filter(|section| section.audio == audio).count();
+            if count > 1 {
+                return Err(OfferError::TooManyTracks { kind, count });
+            }
+        }
+        Ok(Offer { sdp, sections })
+    }
+
+    /// The codecs a publisher is answered: one of each kind, the stream's `current` one where the
+    /// offer has it (so that viewers of an earlier publisher keep playing), else the first that is
+    /// supported.
+    ///
+    /// # Errors
+    /// [`OfferError::NoCommonCodec`] when a section has none that is supported.
+    pub fn choose_codecs(&self, current: StreamCodecs) -> Result<StreamCodecs, OfferError> {
+        let mut chosen = StreamCodecs::default();
+        for section in &self.sections {
+            let current = if section.audio { current.audio } else { current.video };
+            let specs: Vec<CodecSpec> = section
+                .payloads
+                .iter()
+                .map(PayloadParams::spec)
+                .filter(|spec| SUPPORTED.contains(&spec.codec))
+                .filter(|spec| spec.codec.is_audio() == section.audio)
+                .collect();
+            let spec = specs.iter().find(|spec| Some(**spec) == current).or(specs.first());
+            let Some(spec) = spec else {
+                return Err(self.no_common_codec(section.audio, supported(section.audio)));
+            };
+            if section.audio {
+                chosen.audio = Some(*spec);
+            } else {
+                chosen.video = Some(*spec);
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// The error for a section without a codec in common.
+    pub(super) fn no_common_codec(&self, audio: bool, wanted: String) -> OfferError {
+        let section = self.sections.iter().find(|section| section.audio == audio);
+        let mut offered: Vec<String> = section
+            .map(|section| &section.payloads[..])
+            .unwrap_or_default()
+            .iter()
+            .map(|params| format!("{:?}", params.spec().codec))
+            .collect();
+        offered.dedup();
+        let offered = if offered.is_empty() { "none".into() } else { offered.join(", ") };
+        OfferError::NoCommonCodec { kind: if audio { "audio" } else { "video" }, offered, wanted }
+    }
+}
+
+/// The offer with every media section's direction narrowed to the one this server answers to:
+/// `sendrecv` (also when it is only implied) to a WHIP endpoint means `sendonly`, to a WHEP
+/// endpoint `recvonly`.
+///
+/// # Errors
+/// [`OfferError::WrongDirection`] for the opposite direction.
+fn with_direction(text: &str, way: Way) -> Result<String, OfferError> {
+    let (wanted, opposite) = match way {
+        Way::Publish => ("sendonly", "recvonly"),
+        Way::Watch => ("recvonly", "sendonly"),
+    };
+    let mut changed = String::with_capacity(text.len() + 64);
+    let mut kind = None;
+    let mut has_direction = true;
+    let finish = |changed: &mut String, has_direction: bool| {
+        if !has_direction {
+            changed.push_str(&format!("a={wanted}\r\n"));
+        }
+    };
+    for line in text.lines() {
+        if let Some(media) = line.strip_prefix("m=") {
+            finish(&mut changed, has_direction);
+            kind = ["audio", "video"].into_iter().find(|kind| media.starts_with(kind));
+            has_direction = kind.is_none();
+        }
+        let direction = ["sendrecv", "sendonly", "recvonly", "inactive"]
+            .into_iter()
+            .find(|direction| line.strip_prefix("a=") == Some(direction));
+        match (kind, direction) {
+            (Some(kind), Some(found)) if found == opposite || found == "inactive" => {
+                return Err(OfferError::WrongDirection { kind, found, wanted });
+            }
+            (Some(_), Some(_)) => {
+                has_direction = true;
+                changed.push_str(&format!("a={wanted}"));
+            }
+            _ => changed.push_str(line),
+        }
+        changed.push_str("\r\n");
+    }
+    finish(&mut changed, has_direction);
+    Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_implied_or_double_direction_is_narrowed_and_the_opposite_refused() {
+        let text = "v=0\r\nm=audio 9 X 111\r\na=mid:0\r\nm=video 9 X 96\r\na=sendrecv\r\n";
+        let narrowed = with_direction(text, Way::Publish).expect("both sections may send");
+        assert_eq!(
+            narrowed,
+            "v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=sendonly\r\nm=video 9 X 96\r\na=sendonly\r\n"
+        );
+        let error = with_direction("m=video 9 X 96\r\na=recvonly\r\n", Way::Publish);
+        assert_eq!(
+            error.expect_err("a publisher must send").to_string(),
+            "the video section is recvonly; sendonly is needed"
+        );
+    }
+
+    #[test]
+    fn what_is_not_an_offer_is_refused_in_words() {
+        for text in ["", "hello", "v=0\r\n", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"] {
+            let error = Offer::to_publish(text).expect_err("not an offer");
+            assert!(
+                matches!(error, OfferError::Malformed(_) | OfferError::NoMedia),
+                "{text:?}: {error}"
+            );
+        }
+        let long = "a".repeat(MAX_OFFER_BYTES + 1);
+        assert!(matches!(Offer::to_watch(&long), Err(OfferError::TooLong(_))));
+    }
+}

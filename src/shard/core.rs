@@ -1,0 +1,244 @@
+//! Everything a shard owns but its receiver, and the small helpers all its parts use.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::ports::Port;
+use super::sessions::{Address, Entry, Sessions};
+use super::streams::Streams;
+use super::timers::Wheel;
+use super::{EndReason, Ended, Mail, ShardConfig, Wiring};
+use crate::demux::Flows;
+use crate::drop::DropReason;
+use crate::egress::Feedback;
+use crate::id::{SessionKey, StreamKey};
+use crate::limits::{SESSION_IDLE, SETUP_TIMEOUT};
+use crate::media::{MediaPacket, ViewerTerms};
+use crate::net::{Destination, UdpSocket};
+use crate::session::{Output, Role, Session};
+use crate::stream::StreamShared;
+use crate::telemetry::ShardCounters;
+
+/// A shard without its receiver, so that datagrams can be read out of the one while the other
+/// changes.
+pub(super) struct Core {
+    pub index: u16,
+    pub wiring: Arc<Wiring>,
+    /// Addresses the answers name; str0m takes datagrams for these only.
+    pub candidates: Vec<SocketAddr>,
+    /// How long a packet may wait for the rest of its frame.
+    pub hold: Duration,
+    pub trains: bool,
+    pub ports: Vec<Port>,
+    pub flows: Flows,
+    pub sessions: Sessions,
+    pub streams: Streams,
+    pub timers: Wheel,
+    /// Streams with pending packets or a key frame to ask for.
+    pub active: Vec<StreamKey>,
+    /// Shards that got mail this turn.
+    pub posted: Vec<bool>,
+    pub stopping: bool,
+    random: u64,
+    // Memory that is used anew each turn.
+    pub outputs: Vec<Output>,
+    pub pending: Vec<MediaPacket>,
+    pub due: Vec<u32>,
+    pub feedback: Feedback,
+    pub opened: Vec<u8>,
+}
+
+impl Core {
+    pub fn new(config: &ShardConfig, sockets: Vec<UdpSocket>, wiring: Arc<Wiring>) -> Core {
+        let shards = wiring.mailboxes.len();
+        Core {
+            index: config.index,
+            wiring,
+            candidates: config.candidates.clone(),
+            hold: config.hold,
+            trains: config.trains,
+            ports: sockets.into_iter().map(Port::new).collect(),
+            flows: Flows::new(),
+            sessions: Sessions::default(),
+            streams: Streams::default(),
+            timers: Wheel::new(Instant::now()),
+            active: Vec::new(),
+            posted: vec![false; shards],
+            stopping: false,
+            random: config.seed | 1,
+            outputs: Vec::new(),
+            pending: Vec::new(),
+            due: Vec::new(),
+            feedback: Feedback::default(),
+            opened: Vec::new(),
+        }
+    }
+
+    pub fn counters(&self) -> &ShardCounters {
+        &self.wiring.counters[usize::from(self.index)]
+    }
+
+    pub fn dropped(&self, reason: DropReason) {
+        self.counters().dropped(reason);
+    }
+
+    /// Starting points for sequence numbers and timestamps; xorshift64, since nothing secret hangs
+    /// on them.
+    pub fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// The candidate str0m knows for a datagram that hit `local`: the same address where it is
+    /// announced, else (behind a 1:1 NAT) the first of the family.
+    pub fn candidate(&self, local: IpAddr) -> SocketAddr {
+        let same = self.candidates.iter().find(|candidate| candidate.ip() == local);
+        let family = || self.candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4());
+        let any = || self.candidates.first();
+        *same.or_else(family).or_else(any).expect("the node announces at least one address")
+    }
+
+    pub fn destination(&self, address: &Address) -> Destination {
+        Destination { remote: address.remote, local: address.local, trains: self.trains }
+    }
+
+    /// Queues a datagram made by str0m.
+    pub fn send(&mut self, address: &Address, bytes: &[u8]) {
+        let to = self.destination(address);
+        let counters = &self.wiring.counters[usize::from(self.index)];
+        let pushed = self.ports[address.port].push(to, counters, |slot| {
+            slot.get_mut(..bytes.len()).ok_or(DropReason::TooLong)?.copy_from_slice(bytes);
+            Ok(bytes.len())
+        });
+        if let Err(reason) = pushed {
+            counters.dropped(reason);
+        }
+    }
+
+    /// Posts mail to another shard; it is rung at the end of the turn.
+    pub fn post(&mut self, shard: u16, mail: Mail) {
+        let Some(mailbox) = self.wiring.mailboxes.get(usize::from(shard)) else {
+            return self.dropped(DropReason::ForgedUfrag);
+        };
+        if mailbox.post(mail).is_err() {
+            self.dropped(DropReason::RingFull);
+        }
+        self.posted[usize::from(shard)] = true;
+    }
+
+    /// Takes over a session from a control thread.
+    pub fn add(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        session: Box<Session>,
+        shared: &Arc<StreamShared>,
+    ) {
+        let is_publisher = matches!(session.role, Role::Publisher(_));
+        let stream = self.streams.join(shared);
+        if is_publisher {
+            stream.publisher = Some(key.slot);
+        }
+        let entry = Entry {
+            key,
+            session,
+            stream: shared.key,
+            created: now,
+            connected: false,
+            heard: now,
+            address: None,
+            flows: Vec::new(),
+            rtc_deadline: now,
+            viewer: None,
+            is_publisher,
+        };
+        // The control side gives a slot out only after its last tenant was reported as ended.
+        debug_assert!(self.sessions.at(key.slot).is_none(), "slot {} is taken", key.slot);
+        self.sessions.insert(entry);
+        self.timers.schedule(key.slot, now);
+    }
+
+    /// The terms of a viewer's session.
+    pub fn terms(session: &Session) -> Option<&ViewerTerms> {
+        match &session.role {
+            Role::Viewer(terms) => Some(terms),
+            Role::Publisher(_) => None,
+        }
+    }
+
+    /// Arms the timer of the session in `slot` for the earliest thing it waits for.
+    pub fn arm(&mut self, slot: u32) {
+        let Some(entry) = self.sessions.at(slot) else { return };
+        let limit = if entry.connected {
+            entry.heard + SESSION_IDLE
+        } else {
+            entry.created + SETUP_TIMEOUT
+        };
+        let mut at = entry.rtc_deadline.min(limit);
+        if let Some(viewer) = &entry.viewer {
+            at = at.min(viewer.control.next_report);
+        }
+        self.timers.schedule(slot, at);
+    }
+
+    /// Ends the session in `slot`: nothing of it stays behind.
+    pub fn end(&mut self, slot: u32, reason: EndReason) {
+        let Some(mut entry) = self.sessions.remove(slot) else { return };
+        self.timers.cancel(slot);
+        for flow in entry.flows.drain(..) {
+            if self.flows.remove(&flow, slot) {
+                self.wiring.directory.release(&flow, self.index);
+            }
+        }
+        if let Some(viewer) = &entry.viewer {
+            self.remove_viewer(entry.stream, viewer.position);
+        }
+        if let Some(stream) = self.streams.get(entry.stream)
+            && stream.publisher == Some(slot)
+        {
+            stream.publisher = None;
+        }
+        self.streams.leave(entry.stream);
+        tracing::debug!("session {} ended: {}", entry.key, reason.describe());
+        let ended = Ended { key: entry.key, reason };
+        // The queue has a place for every slot, and a slot is reported once per tenant.
+        let pushed = self.wiring.ended[usize::from(self.index)].push(ended);
+        debug_assert!(pushed.is_ok(), "more sessions ended than there are slots");
+        self.wiring.ended_bell.notify_one();
+    }
+
+    /// Says goodbye to the peer of the session in `slot`, then ends it.
+    pub fn close(&mut self, now: Instant, slot: u32, reason: EndReason) {
+        if let Some(entry) = self.sessions.at(slot) {
+            entry.session.close();
+            let mut outputs = std::mem::take(&mut self.outputs);
+            entry.session.drain(now, &mut outputs);
+            let address = entry.address;
+            for output in outputs.drain(..) {
+                if let (Output::Datagram { contents, .. }, Some(address)) = (output, address) {
+                    self.send(&address, &contents);
+                }
+            }
+            self.outputs = outputs;
+        }
+        self.end(slot, reason);
+    }
+
+    /// Takes a ready viewer out of its stream's list. The last of the list moves into its place.
+    fn remove_viewer(&mut self, key: StreamKey, position: usize) {
+        let Some(stream) = self.streams.get(key) else { return };
+        stream.viewers.swap_remove(position);
+        let moved = stream.viewers.get(position).map(|viewer| viewer.slot);
+        if stream.viewers.is_empty() {
+            stream.shared.set_interest(self.index, false);
+        }
+        if let Some(entry) = moved.and_then(|slot| self.sessions.at(slot))
+            && let Some(viewer) = &mut entry.viewer
+        {
+            viewer.position = position;
+        }
+    }
+}

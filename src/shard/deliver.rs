@@ -1,0 +1,105 @@
+//! A stream's packets go to its viewers, viewer by viewer, so that a viewer's packets of one turn
+//! stand side by side and leave as one train.
+
+use std::time::Instant;
+
+use super::core::Core;
+use super::ports::Port;
+use super::streams::{LocalStream, Viewer};
+use crate::drop::DropReason;
+use crate::id::StreamKey;
+use crate::limits::KEYFRAME_INTERVAL;
+use crate::media::MediaPacket;
+use crate::telemetry::ShardCounters;
+
+impl Core {
+    /// Puts a stream on the list of those with something to do this turn or at a deadline.
+    pub fn activate(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get(key) else { return };
+        if !stream.active {
+            stream.active = true;
+            self.active.push(key);
+        }
+    }
+
+    /// Sends what is due and asks for the key frames that are needed. Returns when the next of
+    /// either is due.
+    pub fn deliver(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut index = 0;
+        while index < self.active.len() {
+            let key = self.active[index];
+            self.ask_for_keyframe(now, key);
+            match self.deliver_stream(now, key) {
+                Some(deadline) => {
+                    next = Some(next.map_or(deadline, |next| next.min(deadline)));
+                    index += 1;
+                }
+                None => {
+                    self.active.swap_remove(index);
+                }
+            }
+        }
+        next
+    }
+
+    /// Sends one stream's due packets. Returns when it must be looked at again; `None` takes it off
+    /// the list.
+    fn deliver_stream(&mut self, now: Instant, key: StreamKey) -> Option<Instant> {
+        let stream = self.streams.get(key)?;
+        let mut pending = std::mem::take(&mut self.pending);
+        stream.take_pending(now, &mut pending);
+        if !pending.is_empty() {
+            let counters = &self.wiring.counters[usize::from(self.index)];
+            fan_out(stream, &pending, &mut self.ports, counters);
+        }
+        let deadlines = [stream.pending_deadline(), stream.keyframes.deadline(KEYFRAME_INTERVAL)];
+        let next = deadlines.into_iter().flatten().min();
+        stream.active = next.is_some();
+        pending.clear();
+        self.pending = pending;
+        next
+    }
+
+    /// Asks the stream's publisher, if it is on this shard, for a key frame that somebody needs.
+    fn ask_for_keyframe(&mut self, now: Instant, key: StreamKey) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let Some(slot) = stream.publisher else { return };
+        if !stream.keyframes.due(now, KEYFRAME_INTERVAL) {
+            return;
+        }
+        if let Some(entry) = self.sessions.at(slot) {
+            entry.session.request_keyframe();
+        }
+        self.counters().keyframe_requests_out.add(1);
+        // str0m writes RTCP when time passes.
+        self.on_rtc_timeout(now, slot);
+    }
+}
+
+/// Seals and queues `packets` for each viewer in turn.
+fn fan_out(
+    stream: &mut LocalStream,
+    packets: &[MediaPacket],
+    ports: &mut [Port],
+    counters: &ShardCounters,
+) {
+    let mut sent = 0;
+    for Viewer { egress, to, port, .. } in &mut stream.viewers {
+        let port = &mut ports[*port];
+        for packet in packets {
+            let pushed = egress
+                .admit(packet)
+                .and_then(|()| port.push(*to, counters, |slot| egress.send(packet, slot)));
+            match pushed {
+                Ok(()) => sent += 1,
+                // Not a fault: an audio-only viewer, or one that has just come.
+                Err(reason @ (DropReason::UnknownEncoding | DropReason::WaitingForKeyframe)) => {
+                    counters.dropped(reason);
+                }
+                Err(reason) => counters.dropped(reason),
+            }
+        }
+    }
+    counters.viewer_packets.add(sent);
+}

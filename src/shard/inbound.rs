@@ -1,0 +1,166 @@
+//! A datagram finds its session.
+//!
+//! A STUN request names its session in the ufrag and proves itself by MESSAGE-INTEGRITY; only then
+//! does its 4-tuple become a *flow* of that session. Everything else is found by its flow alone. What
+//! belongs to another shard is handed over; what belongs to nobody is dropped without a trace but
+//! a counter.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::core::Core;
+use super::sessions::Address;
+use super::{HandedOver, Mail};
+use crate::demux::FlowKey;
+use crate::drop::DropReason;
+use crate::limits::MAX_FLOWS_PER_SESSION;
+use crate::wire::kind::{self, Kind};
+use crate::wire::stun::{self, Class};
+
+/// A datagram with where it came from and where it arrived.
+#[derive(Clone, Copy)]
+pub(super) struct Inbound<'a> {
+    /// Index of the mux port.
+    pub port: usize,
+    /// Our address that was hit.
+    pub local: IpAddr,
+    /// The sender.
+    pub remote: SocketAddr,
+    pub bytes: &'a [u8],
+    /// Another shard has already sent it here: it goes no further.
+    pub handed_over: bool,
+}
+
+impl Inbound<'_> {
+    fn address(&self) -> Address {
+        Address { port: self.port, local: self.local, remote: self.remote }
+    }
+}
+
+impl Core {
+    /// Handles one datagram.
+    pub fn on_datagram(&mut self, now: Instant, datagram: Inbound<'_>) {
+        let outcome = match kind::of(datagram.bytes) {
+            Some(Kind::Stun) => self.on_stun(now, datagram),
+            Some(kind) => self.on_flow(now, kind, datagram),
+            None if datagram.bytes.is_empty() => Err(DropReason::Empty),
+            None => Err(DropReason::UnknownKind),
+        };
+        if let Err(reason) = outcome {
+            self.dropped(reason);
+        }
+    }
+
+    fn on_stun(&mut self, now: Instant, datagram: Inbound<'_>) -> Result<(), DropReason> {
+        let peek = stun::peek(datagram.bytes).map_err(|_malformed| DropReason::MalformedStun)?;
+        if peek.class != Class::Request || !peek.binding {
+            return Err(DropReason::UnsolicitedStun);
+        }
+        let ufrag = peek.local_ufrag.ok_or(DropReason::StunWithoutUsername)?;
+        let key = self.wiring.ufrag_key.decode(ufrag).ok_or(DropReason::ForgedUfrag)?;
+        if key.shard != self.index {
+            return self.hand_over(key.shard, datagram);
+        }
+        let candidate = self.candidate(datagram.local);
+        let entry = self.sessions.get(key).ok_or(DropReason::EndedSession)?;
+        entry
+            .session
+            .receive(now, candidate, datagram.remote, datagram.bytes)
+            .map_err(|_refused| DropReason::StunRejected)?;
+        let answered = self.drain(now, key.slot, Some((&datagram, peek.transaction_id)));
+        if !answered {
+            return Err(DropReason::StunRejected);
+        }
+        self.counters().stun_requests.add(1);
+        self.prove(now, key.slot, datagram.address(), peek.use_candidate);
+        Ok(())
+    }
+
+    /// The session in `slot` has proved that `address` is its own: it becomes one of its flows, and
+    /// where its datagrams go, if the peer chose it or there was none.
+    fn prove(&mut self, now: Instant, slot: u32, address: Address, chosen: bool) {
+        let port = self.ports[address.port].socket.port();
+        let flow = FlowKey::new(SocketAddr::new(address.local, port), address.remote);
+        let previous = self.flows.insert(flow, slot);
+        if previous != Some(slot) {
+            if let Some(entry) = previous.and_then(|previous| self.sessions.at(previous)) {
+                entry.flows.retain(|other| *other != flow);
+            }
+            self.claim(&flow);
+            let Some(entry) = self.sessions.at(slot) else { return };
+            entry.flows.push(flow);
+            if entry.flows.len() > MAX_FLOWS_PER_SESSION {
+                let oldest = entry.flows.remove(0);
+                if self.flows.remove(&oldest, slot) {
+                    self.wiring.directory.release(&oldest, self.index);
+                }
+            }
+        }
+        let Some(entry) = self.sessions.at(slot) else { return };
+        entry.heard = now;
+        if entry.address.is_none() || (chosen && entry.address != Some(address)) {
+            let moved = entry.address.replace(address).is_some();
+            self.counters().flow_moves.add(u64::from(moved));
+            self.viewer_moved(slot);
+            // DTLS may have waited for an address.
+            self.drain(now, slot, None);
+        }
+        self.arm(slot);
+    }
+
+    /// Tells the other shards whose flow this is.
+    fn claim(&self, flow: &FlowKey) {
+        if self.wiring.mailboxes.len() > 1 && !self.wiring.directory.claim(flow, self.index) {
+            tracing::warn!("the flow directory is full: strays of one session are dropped");
+        }
+    }
+
+    fn on_flow(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        datagram: Inbound<'_>,
+    ) -> Result<(), DropReason> {
+        let port = self.ports[datagram.port].socket.port();
+        let local = SocketAddr::new(datagram.local, port);
+        let flow = FlowKey::new(local, datagram.remote);
+        let Some(slot) = self.flows.get(&flow) else {
+            return match self.wiring.directory.find(&flow) {
+                Some(shard) if shard != self.index => self.hand_over(shard, datagram),
+                _ if datagram.handed_over => Err(DropReason::StaleFlow),
+                _ => Err(DropReason::UnknownFlow),
+            };
+        };
+        let candidate = self.candidate(datagram.local);
+        let entry = self.sessions.at(slot).ok_or(DropReason::StaleFlow)?;
+        match kind {
+            Kind::Rtp if !entry.is_publisher => return Err(DropReason::ViewerRtp),
+            Kind::Rtcp if !entry.is_publisher => {
+                return self.on_viewer_rtcp(now, slot, datagram.bytes);
+            }
+            Kind::Rtp | Kind::Rtcp if !entry.connected => return Err(DropReason::BeforeKeys),
+            _ => {}
+        }
+        let reason =
+            if kind == Kind::Dtls { DropReason::DtlsRejected } else { DropReason::MalformedRtp };
+        let received = entry.session.receive(now, candidate, datagram.remote, datagram.bytes);
+        self.drain(now, slot, None);
+        self.arm(slot);
+        received.map_err(|_refused| reason)
+    }
+
+    fn hand_over(&mut self, shard: u16, datagram: Inbound<'_>) -> Result<(), DropReason> {
+        if datagram.handed_over {
+            return Err(DropReason::StaleFlow);
+        }
+        let mail = Mail::Datagram(HandedOver {
+            port: datagram.port,
+            local: datagram.local,
+            remote: datagram.remote,
+            bytes: datagram.bytes.into(),
+        });
+        self.post(shard, mail);
+        self.counters().handed_over.add(1);
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! How others speak to a shard: two bounded queues and a bell.
+//!
+//! Media has a queue of its own, so that a flood of it cannot keep a command out. When a queue is
+//! full the sender keeps what it has: a media packet is dropped and counted as
+//! [`crate::drop::DropReason::RingFull`], a command is refused and its request answered with 503.
+//!
+//! A shard that is about to sleep says so, looks once more, and sleeps. A sender puts its message
+//! in, then looks whether the shard sleeps, and rings if so. Whichever comes second sees the other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+use tokio::sync::Notify;
+
+use super::Command;
+use crate::id::StreamKey;
+use crate::limits::{COMMAND_QUEUE, MAIL_QUEUE};
+use crate::media::{ClockReport, MediaPacket};
+
+/// What shards send one another.
+#[derive(Debug)]
+pub enum Mail {
+    /// A datagram that reached the wrong shard.
+    Datagram(HandedOver),
+    /// A media packet for this shard's viewers.
+    Media(MediaPacket),
+    /// The publisher's clock, for this shard's viewers.
+    Clock(ClockReport),
+    /// A viewer elsewhere needs a key frame of a stream published here.
+    Keyframe(StreamKey),
+}
+
+/// A datagram on its way to the shard that owns its session.
+#[derive(Debug)]
+pub struct HandedOver {
+    /// Index of the mux port it came in at.
+    pub port: usize,
+    /// Our address that was hit.
+    pub local: IpAddr,
+    /// The sender.
+    pub remote: SocketAddr,
+    /// The datagram.
+    pub bytes: Box<[u8]>,
+}
+
+/// The queue is full; the message did not get in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFull;
+
+/// One shard's mailbox.
+pub struct Mailbox {
+    mail: ArrayQueue<Mail>,
+    commands: ArrayQueue<Command>,
+    asleep: CachePadded<AtomicBool>,
+    bell: Notify,
+}
+
+impl Default for Mailbox {
+    fn default() -> Mailbox {
+        Mailbox {
+            mail: ArrayQueue::new(MAIL_QUEUE),
+            commands: ArrayQueue::new(COMMAND_QUEUE),
+            asleep: CachePadded::new(AtomicBool::new(false)),
+            bell: Notify::new(),
+        }
+    }
+}
+
+impl Mailbox {
+    /// Puts mail in without ringing; [`Mailbox::ring`] follows once per turn.
+    ///
+    /// # Errors
+    /// [`QueueFull`].
+    pub fn post(&self, mail: Mail) -> Result<(), QueueFull> {
+        self.mail.push(mail).map_err(|_mail| QueueFull)
+    }
+
+    /// Puts a command in and rings.
+    ///
+    /// # Errors
+    /// The command, when the queue is full.
+    pub fn command(&self, command: Command) -> Result<(), Command> {
+        self.commands.push(command)?;
+        self.ring();
+        Ok(())
+    }
+
+    /// Wakes the shard if it sleeps.
+    pub fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            self.bell.notify_one();
+        }
+    }
+
+    /// The next piece of mail.
+    pub fn next_mail(&self) -> Option<Mail> {
+        self.mail.pop()
+    }
+
+    /// The next command.
+    pub fn next_command(&self) -> Option<Command> {
+        self.commands.pop()
+    }
+
+    /// Pieces of mail that wait.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.mail.len()
+    }
+
+    /// Says that the shard is about to sleep; false when something waits, and it must not.
+    pub(super) fn lie_down(&self) -> bool {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.mail.is_empty() && self.commands.is_empty() {
+            return true;
+        }
+        self.asleep.store(false, Ordering::Relaxed);
+        false
+    }
+
+    /// Says that the shard is awake.
+    pub(super) fn get_up(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Sleeps until somebody rings.
+    pub(super) async fn wait(&self) {
+        self.bell.notified().await;
+    }
+}

@@ -1,0 +1,79 @@
+//! A shard's sockets, one per mux port, each with the datagrams that wait to leave through it.
+
+use std::net::SocketAddr;
+
+use crate::drop::DropReason;
+use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES};
+use crate::net::{Destination, SendBatch, SendFailure, Sender, UdpSocket};
+use crate::telemetry::ShardCounters;
+
+/// One mux port of one shard.
+pub(super) struct Port {
+    pub socket: UdpSocket,
+    batch: SendBatch,
+    sender: Sender,
+    /// Destinations for which the kernel refused a train since the last look.
+    pub refused_trains: Vec<SocketAddr>,
+}
+
+impl Port {
+    pub fn new(socket: UdpSocket) -> Port {
+        Port {
+            socket,
+            batch: SendBatch::new(SEND_BATCH_MESSAGES, SEND_ARENA_BYTES),
+            sender: Sender::new(SEND_BATCH_MESSAGES),
+            refused_trains: Vec::new(),
+        }
+    }
+
+    /// Lets `write` fill a slot and queues what it wrote for `to`. When the batch is full it is
+    /// flushed first; when the kernel takes no more, the datagram is not written at all.
+    ///
+    /// # Errors
+    /// [`DropReason::SendQueueFull`], or what `write` says.
+    pub fn push(
+        &mut self,
+        to: Destination,
+        counters: &ShardCounters,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
+    ) -> Result<(), DropReason> {
+        if self.batch.slot().is_none() {
+            self.flush(counters);
+        }
+        let slot = self.batch.slot().ok_or(DropReason::SendQueueFull)?;
+        let length = write(slot)?;
+        self.batch.commit(to, length);
+        Ok(())
+    }
+
+    /// Whether nothing waits to leave.
+    pub fn is_flushed(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Hands everything queued to the kernel; false when it took not all of it.
+    pub fn flush(&mut self, counters: &ShardCounters) -> bool {
+        if self.batch.is_empty() {
+            return true;
+        }
+        let Port { socket, batch, sender, refused_trains } = self;
+        let mut on_failure = |to: Destination, failure: SendFailure| match failure {
+            SendFailure::Refused(errno) => {
+                tracing::debug!("send to {} refused: errno {errno}", to.remote);
+                counters.dropped(DropReason::SendRefused);
+            }
+            SendFailure::TrainRefused(errno) => {
+                tracing::debug!("train to {} refused: errno {errno}", to.remote);
+                refused_trains.push(to.remote);
+            }
+        };
+        let report = sender.flush(socket, batch, &mut on_failure);
+        counters.datagrams_out.add(report.datagrams);
+        counters.trains_out.add(report.messages);
+        counters.bytes_out.add(report.bytes);
+        counters.send_calls.add(report.syscalls);
+        counters.trains_refused.add(report.trains_refused);
+        counters.send_would_block.add(u64::from(report.would_block));
+        !report.would_block
+    }
+}

@@ -1,0 +1,112 @@
+//! The thread a shard runs on, and how it waits.
+//!
+//! Each shard runs on a tokio-uring current-thread runtime. Where io_uring is forbidden, as in
+//! many containers, a plain tokio one takes its place; the loop is the same.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::turn::{Next, Shard};
+use super::{ShardConfig, Wiring};
+use crate::cpu;
+use crate::net::{Readiness, Receiver, UdpSocket, uring_available};
+
+/// A running shard.
+pub struct Spawned {
+    /// Its thread; it ends after [`super::Command::Stop`].
+    pub thread: JoinHandle<()>,
+}
+
+/// Starts the thread of a shard and waits until it is ready to serve.
+///
+/// # Errors
+/// When the thread, its runtime or its registration of the sockets fails.
+pub fn spawn(
+    config: ShardConfig,
+    sockets: Vec<UdpSocket>,
+    receiver: Receiver,
+    wiring: Arc<Wiring>,
+) -> io::Result<Spawned> {
+    let (ready, is_ready) = mpsc::channel();
+    let name = format!("shard-{}", config.index);
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        if let Some(core) = config.core
+            && let Err(error) = cpu::pin_current_thread(core)
+        {
+            tracing::warn!("shard {} is not pinned to core {core}: {error}", config.index);
+        }
+        let shard = Shard { core: Core::new(&config, sockets, wiring), receiver };
+        let serve = serve(shard, config.busy_poll, ready.clone());
+        let result = if uring_available().is_ok() {
+            tokio_uring::start(serve)
+        } else {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .and_then(|runtime| runtime.block_on(serve))
+        };
+        if let Err(error) = result {
+            let _ = ready.send(Err(error));
+        }
+    })?;
+    is_ready.recv().map_err(|_gone| io::Error::other("the shard's thread died at start"))??;
+    Ok(Spawned { thread })
+}
+
+async fn serve(
+    mut shard: Shard,
+    busy_poll: Duration,
+    ready: mpsc::Sender<io::Result<()>>,
+) -> io::Result<()> {
+    // io_uring belongs to the thread that first receives.
+    shard.turn(Instant::now());
+    let sockets = shard.core.ports.iter().map(|port| &port.socket);
+    let readiness: Vec<Readiness> =
+        sockets.map(|socket| shard.receiver.readiness(socket)).collect::<io::Result<_>>()?;
+    let _ = ready.send(Ok(()));
+    let mut busy_since = Instant::now();
+    loop {
+        let now = Instant::now();
+        let (until, write) = match shard.turn(now) {
+            Next::Stop => return Ok(()),
+            Next::Now => {
+                busy_since = now;
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Next::At(at) => (at, false),
+            Next::WhenWritable(at) => (at, true),
+        };
+        if now.saturating_duration_since(busy_since) < busy_poll {
+            std::hint::spin_loop();
+            continue;
+        }
+        let wiring = shard.core.wiring.clone();
+        let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
+        if !mailbox.lie_down() {
+            continue;
+        }
+        tokio::select! {
+            () = Readiness::any_readable(&readiness) => {}
+            () = writable(&shard, write) => {}
+            () = mailbox.wait() => {}
+            () = tokio::time::sleep_until(until.into()) => {}
+        }
+        mailbox.get_up();
+        busy_since = Instant::now();
+    }
+}
+
+/// Waits until the first socket that was full takes datagrams again; for ever unless `wanted`.
+async fn writable(shard: &Shard, wanted: bool) {
+    let full = shard.core.ports.iter().find(|port| wanted && !port.is_flushed());
+    match full {
+        // When the wait itself fails, the deadline brings the next try.
+        Some(port) if port.socket.writable().await.is_ok() => {}
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,94 @@
+//! The sessions of one shard, by slot.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use crate::demux::FlowKey;
+use crate::egress::Control;
+use crate::id::{SessionKey, StreamKey};
+use crate::session::Session;
+
+/// Where a session's datagrams go: the last address that proved itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    /// Index of the mux port.
+    pub port: usize,
+    /// Our address on that path.
+    pub local: IpAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+}
+
+/// One session with what its shard keeps about it.
+pub(super) struct Entry {
+    pub key: SessionKey,
+    pub session: Box<Session>,
+    pub stream: StreamKey,
+    pub created: Instant,
+    pub connected: bool,
+    /// Whether a check or report that authenticated has come, and when last.
+    pub heard: Instant,
+    pub address: Option<Address>,
+    /// Flows in the table that are this session's, oldest first.
+    pub flows: Vec<FlowKey>,
+    /// When str0m wants to hear of time.
+    pub rtc_deadline: Instant,
+    /// A viewer that is ready: its RTCP, and where it stands in its stream's list.
+    pub viewer: Option<ReadyViewer>,
+    pub is_publisher: bool,
+}
+
+/// The session's part of a viewer whose keys are there.
+pub(super) struct ReadyViewer {
+    pub control: Box<Control>,
+    /// Index into the viewers of the stream.
+    pub position: usize,
+}
+
+/// Sessions by slot.
+#[derive(Default)]
+pub(super) struct Sessions {
+    slots: Vec<Option<Box<Entry>>>,
+    count: usize,
+}
+
+impl Sessions {
+    /// Puts a session into its slot; the one that was there is returned.
+    pub fn insert(&mut self, entry: Entry) -> Option<Box<Entry>> {
+        let slot = entry.key.slot as usize;
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        let previous = self.slots[slot].replace(Box::new(entry));
+        self.count += usize::from(previous.is_none());
+        previous
+    }
+
+    /// The session in a slot.
+    pub fn at(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// The session with exactly this key.
+    pub fn get(&mut self, key: SessionKey) -> Option<&mut Entry> {
+        self.at(key.slot).filter(|entry| entry.key == key)
+    }
+
+    /// Takes a session out.
+    pub fn remove(&mut self, slot: u32) -> Option<Box<Entry>> {
+        let entry = self.slots.get_mut(slot as usize)?.take();
+        self.count -= usize::from(entry.is_some());
+        entry
+    }
+
+    /// Slots in use, ascending.
+    pub fn occupied(&self) -> impl Iterator<Item = u32> + '_ {
+        let slots = self.slots.iter().enumerate();
+        slots.filter(|(_, entry)| entry.is_some()).map(|(slot, _)| slot as u32)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+}

@@ -1,0 +1,272 @@
+//! The hot loop.
+//!
+//! 1. **receive** a batch per socket; each datagram finds its session or another shard
+//! 2. **mail** from other shards: strays, and media for viewers here
+//! 3. **commands** of control threads, a few a turn
+//! 4. **timers** of sessions
+//! 5. **deliver**: streams' packets to their viewers, key frame requests to publishers
+//! 6. **flush** to the kernel, **ring** the shards that got mail
+//! 7. **wait** for a socket, the bell or the next deadline, if nothing is left to do
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+use tokio::sync::Notify;
+
+use super::core::Core;
+use super::inbound::Inbound;
+use super::{Command, EndReason, Ended, Mail, Mailbox};
+use crate::demux::Directory;
+use crate::limits::{
+    COMMANDS_PER_TURN, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE, SETUP_TIMEOUT,
+    TIMERS_PER_TURN,
+};
+use crate::net::Receiver;
+use crate::telemetry::ShardCounters;
+use crate::wire::ufrag::UfragKey;
+
+/// What all shards and the control threads share.
+pub struct Wiring {
+    /// One mailbox per shard.
+    pub mailboxes: Vec<Mailbox>,
+    /// Which flow is whose, for strays.
+    pub directory: Directory,
+    /// The key of ufrags.
+    pub ufrag_key: UfragKey,
+    /// One set of counters per shard.
+    pub counters: Vec<CachePadded<ShardCounters>>,
+    /// Sessions that have ended, per shard; room for one entry per slot.
+    pub ended: Vec<ArrayQueue<Ended>>,
+    /// Rung when a session has ended.
+    pub ended_bell: Notify,
+}
+
+/// How one shard runs.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// Its number.
+    pub index: u16,
+    /// The core it is pinned to, if any.
+    pub core: Option<usize>,
+    /// Addresses in the answers.
+    pub candidates: Vec<SocketAddr>,
+    /// How long a packet may wait for the rest of its frame.
+    pub hold: Duration,
+    /// Whether datagrams may leave as trains.
+    pub trains: bool,
+    /// How long it spins before it sleeps.
+    pub busy_poll: Duration,
+    /// Seeds the starting numbers of lanes.
+    pub seed: u64,
+}
+
+/// A shard and its loop.
+pub(super) struct Shard {
+    pub core: Core,
+    pub receiver: Receiver,
+}
+
+/// When the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// There is more to do.
+    Now,
+    /// Not before this, unless a socket or the bell says so.
+    At(Instant),
+    /// The kernel took not all datagrams: when it takes more, or at this time.
+    WhenWritable(Instant),
+    /// Never: the shard was stopped.
+    Stop,
+}
+
+impl Shard {
+    /// One turn.
+    pub fn turn(&mut self, now: Instant) -> Next {
+        let more_received = self.receive(now);
+        let more_mail = self.core.take_mail(now);
+        let more_commands = self.core.take_commands(now);
+        let more_timers = self.core.run_timers(now);
+        let deliver_at = self.core.deliver(now);
+        let all_sent = self.core.flush_and_ring();
+        self.core.counters().turns.add(1);
+
+        if self.core.stopping {
+            return Next::Stop;
+        }
+        if more_received || more_mail || more_commands || more_timers {
+            return Next::Now;
+        }
+        let timer_at = self.core.timers.next_deadline(now);
+        let at = [deliver_at, timer_at].into_iter().flatten().min();
+        let at = at.unwrap_or(now + SESSION_IDLE);
+        if all_sent { Next::At(at) } else { Next::WhenWritable(at) }
+    }
+
+    /// Takes in what the kernel has; true when there may be more.
+    fn receive(&mut self, now: Instant) -> bool {
+        let Shard { core, receiver } = self;
+        let mut more = false;
+        for port in 0..core.ports.len() {
+            for round in 1..=RECEIVE_BATCHES_PER_TURN {
+                match receiver.receive(&core.ports[port].socket) {
+                    Ok(0) => break,
+                    Ok(count) => core.count_received(count),
+                    Err(error) => {
+                        // ICMP errors of earlier sends surface here; the next call goes on.
+                        tracing::debug!("receive: {error}");
+                        break;
+                    }
+                }
+                let mut bytes_in = 0;
+                for datagram in receiver.datagrams() {
+                    bytes_in += datagram.bytes.len() as u64;
+                    let (local, remote) = (datagram.local, datagram.remote);
+                    let bytes = datagram.bytes;
+                    core.on_datagram(
+                        now,
+                        Inbound { port, local, remote, bytes, handed_over: false },
+                    );
+                }
+                core.counters().bytes_in.add(bytes_in);
+                more |= round == RECEIVE_BATCHES_PER_TURN;
+            }
+        }
+        core.counters().kernel_receive_drops.set(receiver.overflow_drops());
+        more
+    }
+}
+
+impl Core {
+    fn count_received(&self, datagrams: usize) {
+        self.counters().receive_batches.add(1);
+        self.counters().datagrams_in.add(datagrams as u64);
+    }
+
+    /// Handles mail of other shards; true when there may be more.
+    fn take_mail(&mut self, now: Instant) -> bool {
+        let wiring = self.wiring.clone();
+        let mailbox = &wiring.mailboxes[usize::from(self.index)];
+        for _ in 0..MAIL_PER_TURN {
+            match mailbox.next_mail() {
+                Some(Mail::Datagram(stray)) => {
+                    self.counters().taken_over.add(1);
+                    let datagram = Inbound {
+                        port: stray.port,
+                        local: stray.local,
+                        remote: stray.remote,
+                        bytes: &stray.bytes,
+                        handed_over: true,
+                    };
+                    self.on_datagram(now, datagram);
+                }
+                Some(Mail::Media(packet)) => self.admit(packet),
+                Some(Mail::Clock(report)) => {
+                    if let Some(stream) = self.streams.get(report.stream) {
+                        stream.track(report.kind).set_clock(report);
+                    }
+                }
+                Some(Mail::Keyframe(key)) => {
+                    if let Some(stream) = self.streams.get(key) {
+                        stream.keyframes.request();
+                        self.activate(key);
+                    }
+                }
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Carries out commands of control threads; true when there may be more.
+    fn take_commands(&mut self, now: Instant) -> bool {
+        let wiring: Arc<Wiring> = self.wiring.clone();
+        let mailbox = &wiring.mailboxes[usize::from(self.index)];
+        for _ in 0..COMMANDS_PER_TURN {
+            match mailbox.next_command() {
+                Some(Command::Add { key, session, stream }) => {
+                    self.add(now, key, session, &stream);
+                }
+                Some(Command::End(key, reason)) => {
+                    if self.sessions.get(key).is_some() {
+                        self.close(now, key.slot, reason);
+                    }
+                }
+                Some(Command::Stop) => {
+                    self.stop(now);
+                    return false;
+                }
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn stop(&mut self, now: Instant) {
+        let slots: Vec<u32> = self.sessions.occupied().collect();
+        for slot in slots {
+            self.close(now, slot, EndReason::Stopping);
+        }
+        self.stopping = true;
+    }
+
+    /// Lets time pass for the sessions whose deadline has come; true when there may be more.
+    fn run_timers(&mut self, now: Instant) -> bool {
+        let mut due = std::mem::take(&mut self.due);
+        if due.is_empty() {
+            self.timers.expired(now, &mut due);
+        }
+        for slot in due.drain(due.len().saturating_sub(TIMERS_PER_TURN)..) {
+            self.on_timer(now, slot);
+        }
+        let more = !due.is_empty();
+        self.due = due;
+        more
+    }
+
+    fn on_timer(&mut self, now: Instant, slot: u32) {
+        let Some(entry) = self.sessions.at(slot) else { return };
+        if !entry.connected && now >= entry.created + SETUP_TIMEOUT {
+            return self.close(now, slot, EndReason::NeverConnected);
+        }
+        if entry.connected && now >= entry.heard + SESSION_IDLE {
+            return self.close(now, slot, EndReason::Vanished);
+        }
+        if entry.rtc_deadline <= now {
+            self.on_rtc_timeout(now, slot);
+        }
+        self.report(now, slot);
+        self.arm(slot);
+    }
+
+    /// Tells str0m the time.
+    pub fn on_rtc_timeout(&mut self, now: Instant, slot: u32) {
+        let Some(entry) = self.sessions.at(slot) else { return };
+        let alive = entry.session.timeout(now).is_ok();
+        self.drain(now, slot, None);
+        if !alive {
+            self.end(slot, EndReason::Failed);
+        }
+    }
+
+    /// Hands everything queued to the kernel and wakes the shards that got mail. False when the
+    /// kernel took not all of it.
+    fn flush_and_ring(&mut self) -> bool {
+        let counters = &self.wiring.counters[usize::from(self.index)];
+        let mut all_sent = true;
+        for port in &mut self.ports {
+            all_sent &= port.flush(counters);
+        }
+        for (shard, posted) in self.posted.iter_mut().enumerate() {
+            if std::mem::take(posted) {
+                self.wiring.mailboxes[shard].ring();
+            }
+        }
+        counters.sessions.set(self.sessions.len() as u64);
+        counters.flows.set(self.flows.len() as u64);
+        counters.streams.set(self.streams.len() as u64);
+        all_sent
+    }
+}

@@ -1,0 +1,143 @@
+//! What viewers report and are told: repair, key frames, sender reports, moves.
+
+use std::time::Instant;
+
+use super::Mail;
+use super::core::Core;
+use super::ports::Port;
+use super::sessions::ReadyViewer;
+use super::streams::LocalStream;
+use crate::drop::DropReason;
+use crate::egress::Feedback;
+use crate::id::StreamKey;
+use crate::limits::REPORT_INTERVAL;
+use crate::media::TrackKind;
+use crate::session::CNAME;
+use crate::telemetry::ShardCounters;
+
+impl Core {
+    /// One SRTCP datagram of the viewer in `slot`.
+    pub fn on_viewer_rtcp(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        bytes: &[u8],
+    ) -> Result<(), DropReason> {
+        let Core { sessions, streams, ports, feedback, opened, wiring, .. } = self;
+        let counters = &wiring.counters[usize::from(self.index)];
+        let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
+        let ready = entry.viewer.as_mut().ok_or(DropReason::BeforeKeys)?;
+        let stream = streams.get(entry.stream).ok_or(DropReason::StaleFlow)?;
+        let viewer = &mut stream.viewers[ready.position];
+        opened.clear();
+        opened.extend_from_slice(bytes);
+        feedback.clear();
+        ready.control.receive(&mut viewer.egress, opened, feedback)?;
+        entry.heard = now;
+        counters.viewer_reports.add(1);
+        let key = entry.stream;
+        let mut keyframe = feedback.keyframe;
+        if !feedback.lost.is_empty() {
+            keyframe |= repair(now, ready, stream, feedback, ports, counters);
+        }
+        if feedback.keyframe {
+            counters.keyframe_requests_in.add(1);
+        }
+        if keyframe {
+            self.want_keyframe(key);
+        }
+        Ok(())
+    }
+
+    /// Somebody here needs a key frame of a stream: notes it where the publisher is.
+    pub fn want_keyframe(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get(key) else { return };
+        match stream.shared.publisher() {
+            Some(shard) if shard != self.index => self.post(shard, Mail::Keyframe(key)),
+            _ => {
+                stream.keyframes.request();
+                self.activate(key);
+            }
+        }
+    }
+
+    /// The session in `slot` has a new address: its media follows at once.
+    pub fn viewer_moved(&mut self, slot: u32) {
+        let Some(entry) = self.sessions.at(slot) else { return };
+        let (Some(address), Some(ready)) = (entry.address, &entry.viewer) else { return };
+        let (position, stream) = (ready.position, entry.stream);
+        let to = self.destination(&address);
+        if let Some(stream) = self.streams.get(stream) {
+            let viewer = &mut stream.viewers[position];
+            viewer.to = to;
+            viewer.port = address.port;
+        }
+    }
+
+    /// Sends the viewer in `slot` its sender reports, if it is time.
+    pub fn report(&mut self, now: Instant, slot: u32) {
+        let Core { sessions, streams, ports, wiring, .. } = self;
+        let counters = &wiring.counters[usize::from(self.index)];
+        let Some(entry) = sessions.at(slot) else { return };
+        let Some(ready) = entry.viewer.as_mut().filter(|v| v.control.next_report <= now) else {
+            return;
+        };
+        let Some(stream) = streams.get(entry.stream) else { return };
+        ready.control.next_report = now + REPORT_INTERVAL;
+        let LocalStream { tracks, viewers, .. } = stream;
+        let viewer = &mut viewers[ready.position];
+        for kind in TrackKind::ALL {
+            let Some(clock) = tracks[kind as usize].clock_at(now) else { continue };
+            let port = &mut ports[viewer.port];
+            let written = port.push(viewer.to, counters, |slot| {
+                let egress = &viewer.egress;
+                let length = ready.control.sender_report(egress, kind, clock, CNAME, slot);
+                length.ok_or(DropReason::NoReport)
+            });
+            // No report before the track plays is nothing lost.
+            if let Err(reason) = written
+                && reason != DropReason::NoReport
+            {
+                counters.dropped(reason);
+            }
+        }
+    }
+}
+
+/// Sends again what the viewer lacks. Returns whether only a key frame can help: something it asks
+/// for is gone, and it would ask for it nine times a second until a key frame comes.
+fn repair(
+    now: Instant,
+    ready: &mut ReadyViewer,
+    stream: &mut LocalStream,
+    feedback: &Feedback,
+    ports: &mut [Port],
+    counters: &ShardCounters,
+) -> bool {
+    let LocalStream { tracks, viewers, .. } = stream;
+    let viewer = &mut viewers[ready.position];
+    let mut too_old = false;
+    for (kind, sequence) in &feedback.lost {
+        counters.nacked_packets.add(1);
+        let track = &tracks[*kind as usize];
+        let stream_sequence = track
+            .newest_sequence()
+            .and_then(|newest| viewer.egress.lane(*kind)?.stream_sequence(*sequence, newest));
+        let Some(packet) = stream_sequence.and_then(|number| track.history.get(number)) else {
+            too_old |= *kind == TrackKind::Video;
+            counters.dropped(DropReason::RepairTooOld);
+            continue;
+        };
+        if !ready.control.repair.take(now) {
+            counters.dropped(DropReason::RepairLimited);
+            continue;
+        }
+        let egress = &mut viewer.egress;
+        let port = &mut ports[viewer.port];
+        match port.push(viewer.to, counters, |slot| egress.resend(packet, slot)) {
+            Ok(()) => counters.repaired_packets.add(1),
+            Err(reason) => counters.dropped(reason),
+        }
+    }
+    too_old
+}

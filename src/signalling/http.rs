@@ -1,0 +1,177 @@
+//! The routes, and what every response has in common.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, LOCATION,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse;
+use axum::routing::any;
+
+use super::resource::{has_type, patch};
+use super::{Control, Placement, Problem, Token};
+use crate::dashboard;
+use crate::limits::{MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
+use crate::telemetry;
+
+#[derive(Clone)]
+struct App {
+    control: Arc<Control>,
+    token: Token,
+}
+
+type Answer = Result<Response<Body>, Problem>;
+
+const SDP: &str = "application/sdp";
+
+/// Everything the server serves over HTTP.
+#[must_use]
+pub fn router(control: Arc<Control>, token: Token) -> Router {
+    let mut router = Router::new()
+        .route("/whip/{stream}", any(whip))
+        .route("/whep/{stream}", any(whep))
+        .route("/session/{id}", any(session))
+        .route("/metrics", any(metrics))
+        .route("/healthz", any(|| async { "ok\n" }));
+    for file in &dashboard::FILES {
+        router = router.route(file.path, any(move || async move { page(file) }));
+    }
+    router
+        .fallback(|| async { Problem::not_found("there is nothing at this path") })
+        .layer(from_fn(cross_origin))
+        .with_state(App { control, token })
+}
+
+/// CORS headers on every response, errors included: a page elsewhere must be able to read what went
+/// wrong. `*` is enough, since credentials travel in `Authorization`, never in cookies.
+async fn cross_origin(request: Request, next: Next) -> Response<Body> {
+    const HEADERS: [(HeaderName, &str); 5] = [
+        (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (ACCESS_CONTROL_ALLOW_METHODS, "OPTIONS, GET, HEAD, POST, PATCH, DELETE"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-Match"),
+        (
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            "Location, Link, ETag, Accept-Patch, Accept-Post, Retry-After",
+        ),
+        (ACCESS_CONTROL_MAX_AGE, "86400"),
+    ];
+    let mut response = next.run(request).await;
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn whip(State(app): State<App>, Path(stream): Path<String>, request: Request) -> Answer {
+    endpoint(app, stream, request, Control::publish).await
+}
+
+async fn whep(State(app): State<App>, Path(stream): Path<String>, request: Request) -> Answer {
+    endpoint(app, stream, request, Control::watch).await
+}
+
+/// A WHIP or WHEP endpoint (RFC 9725 §4.2): they differ in what a POST sets up.
+async fn endpoint(
+    app: App,
+    stream: String,
+    request: Request,
+    set_up: fn(&Control, &str, &str) -> Result<Placement, Problem>,
+) -> Answer {
+    match *request.method() {
+        Method::POST => {}
+        Method::OPTIONS => return Ok(accept_post(StatusCode::OK)),
+        Method::GET => return Ok(accept_post(StatusCode::NO_CONTENT)),
+        Method::HEAD => return Ok(([(CONTENT_TYPE, SDP)], ()).into_response()),
+        _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, POST")),
+    }
+    app.token.admit(request.headers())?;
+    check_stream_name(&stream)?;
+    if !has_type(request.headers(), SDP) {
+        return Err(Problem::unsupported_media_type(SDP));
+    }
+    let offer = text(request).await?;
+    let Placement { id, answer, etag } = set_up(&app.control, &stream, &offer)?;
+    let mut response = answer.into_response();
+    *response.status_mut() = StatusCode::CREATED;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
+    set(headers, LOCATION, &format!("/session/{id}"));
+    set(headers, ETAG, &format!("\"{etag}\""));
+    let fragment = HeaderValue::from_static("application/trickle-ice-sdpfrag");
+    headers.insert(HeaderName::from_static("accept-patch"), fragment);
+    Ok(response)
+}
+
+async fn session(State(app): State<App>, Path(id): Path<String>, request: Request) -> Answer {
+    match *request.method() {
+        Method::OPTIONS => return Ok(StatusCode::OK.into_response()),
+        Method::GET | Method::HEAD => {
+            return app.control.ice_session(&id).map(|_| StatusCode::NO_CONTENT.into_response());
+        }
+        Method::DELETE => {
+            app.token.admit(request.headers())?;
+            app.control.delete(&id)?;
+        }
+        Method::PATCH => {
+            app.token.admit(request.headers())?;
+            let headers = request.headers().clone();
+            patch(&app.control, &id, &headers, &text(request).await?)?;
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, PATCH, DELETE")),
+    }
+    Ok(StatusCode::OK.into_response())
+}
+
+async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    let text = telemetry::exposition(app.control.wiring.counters.iter().map(|padded| &**padded));
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+fn page(file: &'static dashboard::PageFile) -> impl IntoResponse {
+    let headers = [
+        (CONTENT_TYPE, file.content_type),
+        (CONTENT_SECURITY_POLICY, dashboard::CONTENT_SECURITY_POLICY),
+        // A new version of the server brings a new page.
+        (CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, file.body)
+}
+
+fn accept_post(status: StatusCode) -> Response<Body> {
+    (status, [("accept-post", SDP)]).into_response()
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    // Hexadecimal and ice-chars: always a valid header value.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// The body as text, no longer than an offer may be.
+async fn text(request: Request) -> Result<String, Problem> {
+    let bytes: Bytes = to_bytes(request.into_body(), MAX_OFFER_BYTES).await.map_err(|_error| {
+        Problem::too_large(format!("the body is longer than {MAX_OFFER_BYTES} bytes, or broke off"))
+    })?;
+    String::from_utf8(bytes.into())
+        .map_err(|_error| Problem::bad_request("the body is not UTF-8 text"))
+}
+
+/// Stream names stand in URLs, logs and metrics.
+fn check_stream_name(name: &str) -> Result<(), Problem> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    if name.len() <= MAX_STREAM_NAME_BYTES && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(Problem::bad_request(format!(
+        "a stream's name has 1 to {MAX_STREAM_NAME_BYTES} characters of A-Z a-z 0-9 - _ . ~"
+    )))
+}

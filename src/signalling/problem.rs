@@ -1,0 +1,132 @@
+//! Errors as `application/problem+json` (RFC 9457).
+
+use axum::body::Body;
+use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse;
+use serde_json::json;
+
+use crate::session::OfferError;
+
+/// What went wrong with a request: a status, and a sentence for a person.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    detail: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
+        Problem { status, detail: detail.into(), header: None }
+    }
+
+    fn with(mut self, name: HeaderName, value: &'static str) -> Problem {
+        self.header = Some((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// 400: the request makes no sense.
+    #[must_use]
+    pub fn bad_request(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 401: who are you?
+    #[must_use]
+    pub fn unauthorized(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::UNAUTHORIZED, detail).with(WWW_AUTHENTICATE, "Bearer")
+    }
+
+    /// 404: nothing of that name.
+    #[must_use]
+    pub fn not_found(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 405, with the methods that are allowed.
+    #[must_use]
+    pub fn method_not_allowed(allow: &'static str) -> Problem {
+        let detail = format!("this resource takes {allow}");
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).with(ALLOW, allow)
+    }
+
+    /// 409 with Retry-After: nobody publishes the stream yet (WHEP §4.2).
+    #[must_use]
+    pub fn no_publisher(stream: &str) -> Problem {
+        let detail = format!("nobody publishes `{stream}` at the moment");
+        Problem::new(StatusCode::CONFLICT, detail).with(RETRY_AFTER, "2")
+    }
+
+    /// 412: the client speaks of an earlier state of the session.
+    #[must_use]
+    pub fn precondition_failed() -> Problem {
+        let detail = "If-Match names another ICE session than the current one";
+        Problem::new(StatusCode::PRECONDITION_FAILED, detail)
+    }
+
+    /// 413: longer than anything sensible.
+    #[must_use]
+    pub fn too_large(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// 415: another content type is needed.
+    #[must_use]
+    pub fn unsupported_media_type(wanted: &str) -> Problem {
+        let detail = format!("the body must be {wanted}, and the Content-Type must say so");
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    /// 422: understood, but not done.
+    #[must_use]
+    pub fn unprocessable(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    /// 428: the client must say which state of the session it speaks of (RFC 9725 §4.3).
+    #[must_use]
+    pub fn precondition_required() -> Problem {
+        let detail = "PATCH needs If-Match with the session's ETag";
+        Problem::new(StatusCode::PRECONDITION_REQUIRED, detail)
+    }
+
+    /// 503 with Retry-After.
+    #[must_use]
+    pub fn overloaded(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(RETRY_AFTER, "1")
+    }
+}
+
+impl From<OfferError> for Problem {
+    fn from(error: OfferError) -> Problem {
+        let status = match &error {
+            OfferError::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            OfferError::NoCommonCodec { .. } => StatusCode::NOT_ACCEPTABLE,
+            OfferError::TooManyTracks { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            OfferError::Malformed(_) | OfferError::NoMedia | OfferError::WrongDirection { .. } => {
+                StatusCode::BAD_REQUEST
+            }
+        };
+        Problem::new(status, error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        let body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = self.status;
+        let json = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}

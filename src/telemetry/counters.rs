@@ -1,0 +1,113 @@
+//! Counters of one shard: single writer, many readers, no locked instruction.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+use crate::drop::DropReason;
+
+/// A number that one thread changes and any thread reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning thread may call this: it is a load and a store, not an atomic add.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a metric of [`ShardCounters`] is, for the exposition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// Declares the counters once, with kind and help, so that none can be missing from the exposition.
+macro_rules! shard_counters {
+    ($($name:ident: $kind:ident, $help:literal;)*) => {
+        /// The counters of one shard.
+        #[derive(Debug, Default)]
+        pub struct ShardCounters {
+            $(#[doc = $help] pub $name: Counter,)*
+            /// Datagrams not forwarded, by [`DropReason`].
+            drops: [Counter; DropReason::ALL.len()],
+        }
+
+        impl ShardCounters {
+            /// Name, kind, help and value of every counter but the drops.
+            pub fn each(&self, mut visit: impl FnMut(&'static str, Kind, &'static str, u64)) {
+                $(visit(stringify!($name), Kind::$kind, $help, self.$name.get());)*
+            }
+        }
+    };
+}
+
+shard_counters! {
+    datagrams_in: Counter, "Datagrams received from the kernel";
+    bytes_in: Counter, "Bytes of UDP payload received from the kernel";
+    receive_batches: Counter, "Receive calls that returned at least one message";
+    datagrams_out: Counter, "Datagrams handed to the kernel";
+    bytes_out: Counter, "Bytes of UDP payload handed to the kernel";
+    trains_out: Counter, "Messages handed to the kernel; one carries one or more datagrams";
+    send_calls: Counter, "Send system calls";
+    send_would_block: Counter, "Times the kernel took no more datagrams for the moment";
+    trains_refused: Counter, "Messages of several datagrams the kernel or device refused";
+    kernel_receive_drops: Gauge, "Datagrams the kernel dropped because the receive queue was full";
+    stun_requests: Counter, "STUN binding requests that authenticated";
+    stun_responses_out: Counter, "STUN responses sent";
+    publisher_packets: Counter, "Media packets received from publishers and decrypted";
+    viewer_packets: Counter, "Media packets sealed for viewers";
+    viewer_reports: Counter, "RTCP packets from viewers that authenticated";
+    nacked_packets: Counter, "Packets viewers asked for again";
+    repaired_packets: Counter, "Packets sent again";
+    keyframe_requests_in: Counter, "Key frame requests from viewers (PLI and FIR)";
+    keyframe_requests_out: Counter, "Key frame requests sent to publishers";
+    handed_over: Counter, "Datagrams handed to the shard that owns them";
+    taken_over: Counter, "Datagrams taken from another shard";
+    media_handed_over: Counter, "Media packets handed to another shard with viewers";
+    flow_moves: Counter, "Times a session's address changed";
+    turns: Counter, "Turns of the shard's loop";
+    sessions: Gauge, "Sessions on the shard";
+    flows: Gauge, "Flows in the shard's table";
+    streams: Gauge, "Streams the shard takes part in";
+    armed_timers: Gauge, "Sessions with an armed timer";
+}
+
+impl ShardCounters {
+    /// Zeroed counters on cache lines of their own.
+    #[must_use]
+    pub fn padded() -> CachePadded<ShardCounters> {
+        CachePadded::new(ShardCounters::default())
+    }
+
+    /// Counts one datagram that was not forwarded.
+    pub fn dropped(&self, reason: DropReason) {
+        self.drops[reason as usize].add(1);
+    }
+
+    /// Counts `n` datagrams that were not forwarded.
+    pub fn dropped_many(&self, reason: DropReason, n: u64) {
+        self.drops[reason as usize].add(n);
+    }
+
+    /// How many were not forwarded for `reason`.
+    #[must_use]
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].get()
+    }
+}

@@ -1,0 +1,69 @@
+//! The counters as Prometheus text (exposition format 0.0.4).
+
+use std::fmt::Write;
+
+use super::ShardCounters;
+use super::counters::Kind;
+use crate::drop::DropReason;
+
+/// Every counter of every shard, with the shard's index as a label.
+///
+/// Only numbers and names this crate declares are written, so nothing needs escaping.
+#[must_use]
+pub fn exposition<'a>(shards: impl Iterator<Item = &'a ShardCounters> + Clone) -> String {
+    let mut text = String::with_capacity(16 * 1024);
+    let mut names = Vec::new();
+    if let Some(first) = shards.clone().next() {
+        first.each(|name, kind, help, _| names.push((name, kind, help)));
+    }
+    for (position, (name, kind, help)) in names.into_iter().enumerate() {
+        let (suffix, kind) = match kind {
+            Kind::Counter => ("_total", "counter"),
+            Kind::Gauge => ("", "gauge"),
+        };
+        let _ = writeln!(text, "# HELP monoport_{name}{suffix} {help}.");
+        let _ = writeln!(text, "# TYPE monoport_{name}{suffix} {kind}");
+        for (index, shard) in shards.clone().enumerate() {
+            let mut current = 0;
+            shard.each(|_, _, _, value| {
+                if current == position {
+                    let _ = writeln!(text, "monoport_{name}{suffix}{{shard=\"{index}\"}} {value}");
+                }
+                current += 1;
+            });
+        }
+    }
+    drops(&mut text, shards);
+    text
+}
+
+fn drops<'a>(text: &mut String, shards: impl Iterator<Item = &'a ShardCounters> + Clone) {
+    text.push_str("# HELP monoport_dropped_total Datagrams not forwarded, by the one reason.\n");
+    text.push_str("# TYPE monoport_dropped_total counter\n");
+    for reason in DropReason::ALL {
+        for (index, shard) in shards.clone().enumerate() {
+            let (label, value) = (reason.label(), shard.drops(*reason));
+            let _ = writeln!(
+                text,
+                "monoport_dropped_total{{shard=\"{index}\",reason=\"{label}\"}} {value}"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_and_every_reason_appears_for_every_shard() {
+        let shards = [ShardCounters::default(), ShardCounters::default()];
+        shards[1].datagrams_in.add(3);
+        shards[1].dropped(DropReason::ForgedUfrag);
+        let text = exposition(shards.iter());
+        assert!(text.contains("monoport_datagrams_in_total{shard=\"1\"} 3\n"));
+        assert!(text.contains("{shard=\"1\",reason=\"forged_ufrag\"} 1\n"));
+        assert!(text.contains("{shard=\"0\",reason=\"forged_ufrag\"} 0\n"));
+        assert!(text.contains("# TYPE monoport_sessions gauge"));
+    }
+}

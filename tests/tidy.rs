@@ -1,0 +1,240 @@
+//! The rules of the architecture, checked: what may depend on what, and how a file looks.
+//!
+//! The tables below are the rules; change them in the commit that has a reason to. Comments and
+//! string contents are blanked before anything is looked for, so prose may say what code may not.
+
+use std::fs;
+
+use source::{root, sources};
+
+#[path = "tidy/source.rs"]
+mod source;
+
+/// What each module of `src/` may name besides itself and the [`LEAVES`]. Read downwards, every
+/// edge points down: `main → node → signalling, dashboard ─Command→ shard → {net demux session
+/// egress stream} → media, srtp, wire`. The five in braces never name one another: `shard` composes
+/// them.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("main", &["config", "node"]),
+    ("lib", &[]),
+    // The composition root: opens sockets, starts shards and HTTP, drains in order.
+    (
+        "node",
+        &["config", "cpu", "dashboard", "demux", "net", "session", "shard", "signalling", "wire"],
+    ),
+    // SDP is answered and an `Rtc` built on the control threads, hence `session` and `media`.
+    ("signalling", &["config", "media", "session", "shard", "wire"]),
+    ("dashboard", &["config", "shard"]),
+    ("shard", &["cpu", "demux", "egress", "media", "net", "session", "srtp", "stream", "wire"]),
+    ("net", &["wire"]),
+    ("demux", &["wire"]),
+    ("session", &["media", "srtp", "wire"]),
+    ("egress", &["media", "srtp", "wire"]),
+    ("stream", &["media", "wire"]),
+    ("media", &["wire"]),
+    ("srtp", &["wire"]),
+    ("wire", &[]),
+    ("config", &[]),
+    // Pinning and thread times are system calls, and those live in `net`.
+    ("cpu", &["net"]),
+    ("telemetry", &[]),
+    ("drop", &[]),
+    ("id", &[]),
+    ("limits", &[]),
+];
+
+/// Modules that anyone may name and that name only one another.
+const LEAVES: &[&str] = &["drop", "id", "limits", "telemetry"];
+
+/// Where `unsafe` may stand: the system calls of the server.
+const UNSAFE_FOLDER: &str = "src/net/";
+/// The load tool may keep its own system calls, in one file.
+const UNSAFE_FILE_FOLDER: &str = "tools/load/";
+
+/// What stands at the top of the repository, besides dotfiles and the build folder.
+const TOP_LEVEL: &[&str] = &[
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "benches",
+    "src",
+    "tests",
+    "tools",
+];
+
+const MAX_FILE_LINES: usize = 500;
+const MAX_FUNCTION_LINES: usize = 70;
+const MAX_LINE_CHARS: usize = 100;
+
+/// Code that says "later", or a test that never runs.
+const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!", "#[ignore"];
+
+/// Names that say nothing about what is inside.
+const EMPTY_NAMES: &[&str] =
+    &["common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"];
+
+#[test]
+fn modules_depend_only_downwards() {
+    let mut faults = Vec::new();
+    for file in sources().iter().filter(|file| file.path.starts_with("src/")) {
+        let module = file.module();
+        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else {
+            faults.push(format!("{}: give module `{module}` a row in MAY_USE", file.path));
+            continue;
+        };
+        for (line, named) in file.modules_named() {
+            let known = MAY_USE.iter().any(|(name, _)| *name == named);
+            if known && named != module && !allowed.contains(&&*named) && !leaf(&named) {
+                faults.push(format!(
+                    "{}:{line}: `{module}` must not name `{named}`; let a module above both pass \
+                     the value, or move the type to where both may see it",
+                    file.path
+                ));
+            }
+        }
+        for (line, text) in file.code.lines().enumerate() {
+            if text.contains("super::super::") {
+                faults.push(format!(
+                    "{}:{}: write `crate::…` instead, so that the edge can be seen",
+                    file.path,
+                    line + 1
+                ));
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn edges_of_the_table_make_no_circle() {
+    let mut settled: Vec<&str> = Vec::new();
+    let mut open: Vec<_> = MAY_USE.to_vec();
+    while !open.is_empty() {
+        let before = open.len();
+        open.retain(|(name, uses)| {
+            let ready = uses.iter().all(|used| settled.contains(used));
+            if ready {
+                settled.push(name);
+            }
+            !ready
+        });
+        assert!(open.len() < before, "MAY_USE has a circle among {open:?}: turn an edge round");
+    }
+}
+
+#[test]
+fn files_functions_and_lines_stay_short() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        let lines = file.text.lines().count();
+        if lines > MAX_FILE_LINES {
+            faults.push(format!(
+                "{}: {lines} lines; split it by direction or by decision, or give the tests a file \
+                 of their own",
+                file.path
+            ));
+        }
+        for (line, text) in file.text.lines().enumerate() {
+            let chars = text.chars().count();
+            if chars > MAX_LINE_CHARS {
+                faults.push(format!("{}:{}: {chars} characters; wrap it", file.path, line + 1));
+            }
+        }
+        for (line, length) in file.functions() {
+            if length > MAX_FUNCTION_LINES {
+                faults.push(format!(
+                    "{}:{line}: a function of {length} lines; name its phases as functions",
+                    file.path
+                ));
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn every_module_begins_with_what_it_is_for() {
+    let faults: Vec<String> = sources()
+        .iter()
+        .filter(|file| !file.text.starts_with("//!"))
+        .map(|file| format!("{}: begin with a `//!` sentence on what it is for", file.path))
+        .collect();
+    report(&faults);
+}
+
+#[test]
+fn unsafe_stays_at_the_kernel_boundary() {
+    let mut faults = Vec::new();
+    let mut tool: Option<String> = None;
+    for file in sources() {
+        let Some(line) = file.line_of_word("unsafe") else { continue };
+        if file.path.starts_with(UNSAFE_FOLDER) {
+            continue;
+        }
+        if file.path.starts_with(UNSAFE_FILE_FOLDER) && tool.is_none() {
+            tool = Some(file.path);
+            continue;
+        }
+        let place = tool.as_deref().filter(|_| file.path.starts_with(UNSAFE_FILE_FOLDER));
+        faults.push(format!(
+            "{}:{line}: move the system call to {}",
+            file.path,
+            place.unwrap_or(UNSAFE_FOLDER)
+        ));
+    }
+    report(&faults);
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        for (line, text) in file.code.lines().enumerate() {
+            for word in UNFINISHED.iter().filter(|word| text.contains(**word)) {
+                faults.push(format!(
+                    "{}:{}: `{word}`: finish it or take it out",
+                    file.path,
+                    line + 1
+                ));
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn names_say_what_is_inside() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        let parts = file.path.trim_end_matches(".rs").split('/');
+        for name in parts.filter(|part| EMPTY_NAMES.contains(part)) {
+            faults.push(format!("{}: `{name}` names nothing; say what it does", file.path));
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn the_top_level_is_fixed() {
+    let mut found: Vec<String> = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.') && name != "target")
+        .collect();
+    found.sort();
+    assert_eq!(
+        found, TOP_LEVEL,
+        "left: what is there; right: what belongs there. Put new things \
+        into one of the folders"
+    );
+}
+
+fn leaf(module: &str) -> bool {
+    LEAVES.contains(&module)
+}
+
+fn report(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}

@@ -1,0 +1,19 @@
+//! The wire formats and what the fuzz targets demand of them.
+//!
+//! `src/wire` is included by path instead of depending on the server: the parsers then build under
+//! the sanitizer in seconds, without the DTLS and crypto libraries.
+//!
+//! ```text
+//! cargo install cargo-fuzz
+//! cargo +nightly fuzz run --fuzz-dir tools/fuzz rtcp -- -max_total_time=60
+//! ```
+//!
+//! A corpus file is named by meaning. In `corpus/<target>/`, `ok-*` is accepted by the parser and
+//! `bad-*` refused; `tests/wire_corpus.rs` replays all of them with the stable compiler.
+
+#[path = "../../../src/id.rs"]
+pub mod id;
+#[path = "../../../src/limits.rs"]
+pub mod limits;
+#[path = "../../../src/wire/mod.rs"]
+pub mod wire;
