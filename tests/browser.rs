@@ -265,6 +265,9 @@ impl Server {
     fn spawn(shards: usize, http_port: u16, udp_port: u16, log: &PathBuf) -> Child {
         let said = std::fs::File::create(log).expect("a file for the server's log");
         Command::new(env!("CARGO_BIN_EXE_monoport"))
+            // Settings of the shell that runs the tests are not the server's.
+            .env_remove("MONOPORT_TOKEN")
+            .env_remove("MONOPORT_BIND")
             .arg(format!("--http=127.0.0.1:{http_port}"))
             .arg(format!("--udp-port={udp_port}"))
             .arg(format!("--shards={shards}"))
