@@ -1,1 +1,72 @@
-fn main() {}
+//! `monoport-load`: synthetic publishers and viewers that measure a WHIP and WHEP server.
+//!
+//! ```text
+//! run ── offers (signalling, sdp) ──► workers: peer = transport (ICE, DTLS) + publisher or viewer
+//!                                      │ publisher stamps packets (media), keeps a timeline
+//! (stream)                                      │ viewer counts (account), opens a sample,
+//! measures latency                                      ▼
+//!                                     report ──► JSON, exit code
+//! ```
+//!
+//! The client is cheaper than the server, so that the server is what is measured: peers share
+//! sockets, a viewer reads headers in the clear and opens only a sample, and what GRO coalesced is
+//! one system call. Its own CPU time and drops are in the report, to see when that fails.
+
+mod account;
+mod clock;
+mod cpu;
+mod floor;
+mod media;
+mod outbox;
+mod peer;
+mod publisher;
+mod report;
+mod run;
+mod sdp;
+mod signalling;
+mod stream;
+mod tally;
+mod timeline;
+mod transport;
+mod viewer;
+mod worker;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Ten thousand peers allocate while they shake hands.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(version, about = "Load generator for WHIP and WHEP servers")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Publish streams, watch them, and report loss, latency and cost
+    Run(run::RunArgs),
+    /// Measure the least CPU that a packet can cost on this machine
+    Floor(floor::FloorArgs),
+}
+
+fn main() -> ExitCode {
+    // The clock begins with the process.
+    let _ = clock::now_ns();
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(&args).map_err(|error| error.to_string()),
+        Command::Floor(args) => floor::run(&args).map(|()| true).map_err(|error| error.to_string()),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        // A threshold was missed.
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("monoport-load: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The process's one clock: nanoseconds of `CLOCK_MONOTONIC` since the process began, which is what
+//! stamps carry.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+static EPOCH: OnceLock<Instant> = OnceLock::new();
+
+/// Nanoseconds since the first use of this clock.
+#[must_use]
+pub fn now_ns() -> u64 {
+    since_epoch_ns(Instant::now())
+}
+
+/// `instant` on this clock; 0 for one before its first use.
+#[must_use]
+pub fn since_epoch_ns(instant: Instant) -> u64 {
+    let epoch = *EPOCH.get_or_init(|| instant);
+    u64::try_from(instant.saturating_duration_since(epoch).as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,245 @@
+//! The floor: the least that this kernel and this cipher can do for a fan-out, in nanoseconds of
+//! the sending thread's CPU per packet.
+//!
+//! One thread does what a viewer's packet cannot do without: copy the payload into the arena, seal
+//! it with the viewer's own key, and hand trains to the kernel. There is no session, no timer, no
+//! history. Receivers are a few bound sockets nobody reads, with the options of a real one, so that
+//! the packet's way through the stack is whole and ends where the receive queue is full.
+
+use crate::run::parse_duration;
+use clap::Args;
+use monoport::limits::{MAX_DATAGRAM_OUT, MAX_TRAIN_SEGMENTS};
+use monoport::net::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};
+use monoport::srtp::{MasterKey, Profile, RtpSealer, library};
+use monoport::wire::rtp::HeaderWriter;
+use serde::Serialize;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Sockets that stand for all receivers.
+const SINKS: usize = 4;
+/// The least the kernel gives: a queue that is full at once.
+const SINK_BUFFER_BYTES: usize = 1;
+/// Messages handed to the kernel at once, as a shard's turn does under load.
+const MESSAGES_PER_FLUSH: usize = 64;
+/// An RTP header with one extension element, as the egress lane writes it.
+const HEADER_BYTES: usize = 20;
+/// Work before the clock starts: page faults, the branch predictor, the sinks' queues.
+const WARM_UP: Duration = Duration::from_millis(300);
+
+/// Measures the least CPU a packet can cost here.
+#[derive(Args, Clone, Debug)]
+pub struct FloorArgs {
+    /// Bytes of each datagram, header and tag included
+    #[arg(long, default_value_t = 1_200)]
+    pub size: usize,
+    /// Datagrams that leave together for one destination
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub train: u64,
+    /// Destinations, each with a key of its own
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub destinations: u64,
+    /// How long each of the two measurements lasts
+    #[arg(long, default_value = "2s", value_parser = parse_duration)]
+    pub duration: Duration,
+    /// Write the result here, as JSON
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// The result. Its keys are an interface: they stay.
+#[derive(Clone, Debug, Serialize)]
+pub struct Floor {
+    /// Copy, seal and send.
+    pub floor_ns_per_packet: f64,
+    /// The same without the send.
+    pub seal_ns_per_packet: f64,
+    pub size: usize,
+    pub train: usize,
+    pub destinations: usize,
+    pub packets: u64,
+    pub packets_per_syscall: f64,
+    /// Trains that the kernel refused; not 0 means that trains were not measured.
+    pub trains_refused: u64,
+    pub cipher_library: &'static str,
+}
+
+/// What a fan-out needs of one viewer.
+struct Lane {
+    sealer: RtpSealer,
+    to: Destination,
+    index: u64,
+}
+
+/// Measures, prints and writes the result.
+///
+/// # Errors
+/// When sockets cannot be made, `/proc` does not tell CPU time, or the file cannot be written.
+pub fn run(args: &FloorArgs) -> io::Result<()> {
+    let floor = measure(args)?;
+    let json = serde_json::to_string_pretty(&floor).map_err(io::Error::other)?;
+    println!("{json}");
+    args.json.as_ref().map_or(Ok(()), |path| std::fs::write(path, json + "\n"))
+}
+
+/// Measures both costs in one run, one after the other.
+fn measure(args: &FloorArgs) -> io::Result<Floor> {
+    let sinks = sinks()?;
+    let lanes = lanes(args, &sinks);
+    let size = args.size.clamp(HEADER_BYTES + 64, MAX_DATAGRAM_OUT);
+    let train = (args.train as usize).min(MAX_TRAIN_SEGMENTS);
+    let mut bench = Bench {
+        socket: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into(), &SocketOptions::default())?,
+        sender: Sender::new(MESSAGES_PER_FLUSH),
+        batch: SendBatch::new(MESSAGES_PER_FLUSH, MESSAGES_PER_FLUSH * train * MAX_DATAGRAM_OUT),
+        lanes,
+        payload: vec![0x5a; size - HEADER_BYTES - Profile::AeadAes256Gcm.tag_len()],
+        train,
+        refused: 0,
+        syscalls: 0,
+    };
+    bench.pass(WARM_UP, true)?;
+    (bench.refused, bench.syscalls) = (0, 0);
+    let (packets, whole_ns) = bench.pass(args.duration, true)?;
+    let (trains_refused, syscalls) = (bench.refused, bench.syscalls);
+    let (sealed, seal_ns) = bench.pass(args.duration, false)?;
+    Ok(Floor {
+        floor_ns_per_packet: whole_ns as f64 / packets.max(1) as f64,
+        seal_ns_per_packet: seal_ns as f64 / sealed.max(1) as f64,
+        size,
+        train,
+        destinations: bench.lanes.len(),
+        packets,
+        packets_per_syscall: packets as f64 / syscalls.max(1) as f64,
+        trains_refused,
+        cipher_library: library::cipher_library(),
+    })
+}
+
+fn sinks() -> io::Result<Vec<UdpSocket>> {
+    let options =
+        SocketOptions { receive_buffer_bytes: SINK_BUFFER_BYTES, ..SocketOptions::default() };
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    (0..SINKS).map(|_| UdpSocket::bind(any, &options)).collect()
+}
+
+/// Destinations with addresses of their own, over the sinks' ports.
+fn lanes(args: &FloorArgs, sinks: &[UdpSocket]) -> Vec<Lane> {
+    let profile = Profile::AeadAes256Gcm;
+    (0..args.destinations as u32)
+        .map(|number| {
+            let mut key = [0x17; 32];
+            key[..4].copy_from_slice(&number.to_be_bytes());
+            let master = MasterKey::new(profile, &key, &[0x29; 12]).expect("the profile's lengths");
+            let address = Ipv4Addr::from(u32::from_be_bytes([127, 1, 0, 0]) + number);
+            let port = sinks[number as usize % sinks.len()].port();
+            let to = Destination {
+                remote: (address, port).into(),
+                local: Ipv4Addr::LOCALHOST.into(),
+                trains: args.train > 1,
+            };
+            Lane { sealer: RtpSealer::new(profile, &master), to, index: 0 }
+        })
+        .collect()
+}
+
+struct Bench {
+    socket: UdpSocket,
+    sender: Sender,
+    batch: SendBatch,
+    lanes: Vec<Lane>,
+    payload: Vec<u8>,
+    train: usize,
+    refused: u64,
+    syscalls: u64,
+}
+
+impl Bench {
+    /// Fans out for `duration`; returns packets and nanoseconds of this thread's CPU.
+    fn pass(&mut self, duration: Duration, send: bool) -> io::Result<(u64, u64)> {
+        let end = Instant::now() + duration;
+        let before = thread_cpu_ns()?;
+        let mut packets = 0;
+        while Instant::now() < end {
+            for lane in 0..self.lanes.len() {
+                for _ in 0..self.train {
+                    self.packet(lane);
+                }
+                packets += self.train as u64;
+                if self.batch.messages() >= MESSAGES_PER_FLUSH {
+                    self.flush(send);
+                }
+            }
+            self.flush(send);
+        }
+        Ok((packets, thread_cpu_ns()? - before))
+    }
+
+    /// Header, copy, seal.
+    fn packet(&mut self, lane: usize) {
+        let Self { lanes, batch, payload, .. } = self;
+        let lane = &mut lanes[lane];
+        let index = lane.index;
+        lane.index += 1;
+        let header = HeaderWriter {
+            marker: false,
+            padding: false,
+            payload_type: 96,
+            sequence: index as u16,
+            timestamp: 0,
+            ssrc: 1,
+        };
+        let slot = batch.slot().expect("the batch holds a flush of trains");
+        let header_len = header.write(&[(2, &[0; 3])], slot).expect("the slot holds a header");
+        let end = header_len + payload.len();
+        slot[header_len..end].copy_from_slice(payload);
+        let length = lane.sealer.seal(slot, header_len, end, header.ssrc, index);
+        batch.commit(lane.to, length);
+    }
+
+    fn flush(&mut self, send: bool) {
+        if !send {
+            self.batch.clear();
+            return;
+        }
+        let report = self.sender.flush(&self.socket, &mut self.batch, &mut |_, _| {});
+        self.refused += report.trains_refused;
+        self.syscalls += report.syscalls;
+        // Loopback takes everything; what a full device queue left over is not sent twice.
+        self.batch.clear();
+    }
+}
+
+/// Nanoseconds this thread has been on a CPU: the first field of `schedstat`
+/// (`Documentation/scheduler/sched-stats.rst`).
+fn thread_cpu_ns() -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let first = text.split_whitespace().next().and_then(|field| field.parse().ok());
+    first.ok_or_else(|| io::Error::other("/proc/thread-self/schedstat has no number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A short run over trains and over single datagrams: what it reports hangs together.
+    #[test]
+    fn a_short_run_hangs_together() {
+        for train in [1, 8] {
+            let args = FloorArgs {
+                size: 1_200,
+                train,
+                destinations: 10,
+                duration: Duration::from_millis(20),
+                json: None,
+            };
+            let floor = measure(&args).unwrap();
+            assert!(floor.packets >= 10 * train, "{floor:?}");
+            assert_eq!(floor.trains_refused, 0, "{floor:?}");
+            assert!(floor.floor_ns_per_packet > 0.0 && floor.seal_ns_per_packet > 0.0, "{floor:?}");
+            assert!(floor.packets_per_syscall >= train as f64, "{floor:?}");
+        }
+    }
+}

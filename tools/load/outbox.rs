@@ -1,0 +1,131 @@
+//! What a worker sends, and the sockets it sends from.
+//!
+//! Against a server on loopback one socket serves all peers of a worker: each peer has an address
+//! of its own in 127/8, which the kernel accepts as a source without its being configured.
+//! Elsewhere every peer has a socket.
+
+use monoport::net::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Messages per system call, and per batch.
+const MESSAGES: usize = 256;
+/// Bytes queued before a flush.
+const ARENA_BYTES: usize = 512 << 10;
+/// The address of slot 0 of a worker on loopback.
+const FIRST_LOOPBACK: u32 = u32::from_be_bytes([127, 1, 0, 0]);
+/// Slots that fit between that address and the end of 127/8, less its broadcast address.
+pub const MAX_LOOPBACK_SLOTS: usize = u32::from_be_bytes([0, 254, 255, 254]) as usize;
+
+/// Sends for the peers of one worker.
+pub struct Outbox {
+    sockets: Vec<UdpSocket>,
+    /// The socket that what is queued will leave from.
+    current: usize,
+    batch: SendBatch,
+    sender: Sender,
+    /// Datagrams the kernel refused or had no room for.
+    pub dropped: u64,
+}
+
+impl Outbox {
+    /// An outbox with one wildcard socket, which is all that loopback needs.
+    ///
+    /// # Errors
+    /// Those of binding a UDP socket.
+    pub fn new() -> io::Result<Self> {
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        // All viewers of the worker share one receive queue, so it is as deep as the kernel gives.
+        let options = SocketOptions { receive_buffer_bytes: 64 << 20, ..SocketOptions::default() };
+        Ok(Self {
+            sockets: vec![UdpSocket::bind(any, &options)?],
+            current: 0,
+            batch: SendBatch::new(MESSAGES, ARENA_BYTES),
+            sender: Sender::new(MESSAGES),
+            dropped: 0,
+        })
+    }
+
+    /// Gives the peer in `slot` a way to `remote`: the socket's index and the source address.
+    ///
+    /// # Errors
+    /// Those of binding a UDP socket.
+    pub fn route(&mut self, slot: usize, remote: SocketAddr) -> io::Result<(usize, IpAddr)> {
+        if remote.ip().is_loopback() && remote.is_ipv4() && slot <= MAX_LOOPBACK_SLOTS {
+            return Ok((0, loopback_address(slot)));
+        }
+        let any: IpAddr = match remote {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        };
+        self.sockets.push(UdpSocket::bind((any, 0).into(), &SocketOptions::default())?);
+        Ok((self.sockets.len() - 1, any))
+    }
+
+    #[must_use]
+    pub fn socket(&self, index: usize) -> &UdpSocket {
+        &self.sockets[index]
+    }
+
+    /// Queues the datagram that `fill` writes; `fill` returns its length, 0 for none.
+    pub fn send(&mut self, socket: usize, to: Destination, fill: impl FnOnce(&mut [u8]) -> usize) {
+        if socket != self.current {
+            self.flush();
+            self.current = socket;
+        }
+        if self.batch.slot().is_none() {
+            self.flush();
+        }
+        let Some(slot) = self.batch.slot() else {
+            self.dropped += 1;
+            return;
+        };
+        let length = fill(slot);
+        if length > 0 {
+            self.batch.commit(to, length);
+        }
+    }
+
+    /// Hands everything queued to the kernel. What it has no room for is dropped and counted: a
+    /// load generator that waits would measure itself.
+    pub fn flush(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let socket = &self.sockets[self.current];
+        let report = self.sender.flush(socket, &mut self.batch, &mut |_, _| {});
+        self.dropped += report.refused;
+        if report.would_block {
+            self.dropped += self.batch.datagrams() as u64;
+            self.batch.clear();
+        }
+    }
+}
+
+/// The source address of the peer in `slot`.
+fn loopback_address(slot: usize) -> IpAddr {
+    Ipv4Addr::from(FIRST_LOOPBACK + slot as u32).into()
+}
+
+/// The slot whose source address `local` is; `None` for any other address.
+#[must_use]
+pub fn loopback_slot(local: IpAddr) -> Option<usize> {
+    let IpAddr::V4(v4) = local else { return None };
+    u32::from(v4).checked_sub(FIRST_LOOPBACK).map(|slot| slot as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_an_address_of_its_own_in_127() {
+        for slot in [0, 1, 255, 256, 65_536, MAX_LOOPBACK_SLOTS] {
+            let address = loopback_address(slot);
+            assert!(address.is_loopback(), "{address}");
+            assert_eq!(loopback_slot(address), Some(slot));
+        }
+        assert_eq!(loopback_slot("127.0.0.1".parse().unwrap()), None);
+        assert_eq!(loopback_address(MAX_LOOPBACK_SLOTS).to_string(), "127.255.255.254");
+    }
+}

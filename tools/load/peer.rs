@@ -1,0 +1,226 @@
+//! One synthetic peer: its transport, and what it does once that is up.
+
+use crate::outbox::Outbox;
+use crate::publisher::{Publisher, Shape};
+use crate::report::Sums;
+use crate::sdp::{Answer, Ssrcs};
+use crate::stream::Stream;
+use crate::tally::bump;
+use crate::transport::{Credentials, Keys, Progress, Transport, Wire};
+use crate::viewer::{Lens, Viewer};
+use crate::worker::Setup;
+use monoport::net::Destination;
+use monoport::wire::kind::{self, Kind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A browser's receiver reports for video are about this far apart.
+const REPORT_INTERVAL: Duration = Duration::from_millis(1_000);
+
+/// A peer whose offer was answered.
+pub struct Plan {
+    pub stream: Arc<Stream>,
+    /// What it sends, and with which SSRCs; `None` for a viewer.
+    pub publishes: Option<(Shape, Ssrcs)>,
+    pub credentials: Credentials,
+    pub answer: Answer,
+    /// The candidate of the answer that is used.
+    pub remote: SocketAddr,
+    /// When the offer was posted.
+    pub posted: Instant,
+}
+
+/// What happens to a peer.
+pub enum Input<'a> {
+    Datagram {
+        bytes: &'a [u8],
+        from: SocketAddr,
+        now_ns: u64,
+    },
+    /// A deadline came; `silent` when publishers are to send no more media.
+    Timer {
+        silent: bool,
+    },
+}
+
+pub struct Peer {
+    transport: Transport,
+    socket: usize,
+    to: Destination,
+    media: Media,
+    posted: Instant,
+    connected: Option<Instant>,
+    failure: Option<&'static str>,
+    next_report: Instant,
+    /// The deadline that is queued for this peer.
+    pub scheduled: Option<Instant>,
+}
+
+enum Media {
+    /// Until the handshake is done.
+    Waiting {
+        stream: Arc<Stream>,
+        publishes: Option<(Shape, Ssrcs)>,
+        answer: Box<Answer>,
+    },
+    Publishing(Box<Publisher>),
+    Viewing(Box<Viewer>),
+    /// The session is over.
+    Gone,
+}
+
+/// Sends from a peer's address to its server.
+struct Route<'a> {
+    outbox: &'a mut Outbox,
+    socket: usize,
+    to: Destination,
+}
+
+impl Wire for Route<'_> {
+    fn datagram(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) {
+        self.outbox.send(self.socket, self.to, fill);
+    }
+}
+
+impl Peer {
+    #[must_use]
+    pub fn new(plan: Plan, socket: usize, to: Destination, now: Instant) -> Self {
+        // Spreads the first reports of a ramp over their interval.
+        let phase = plan.posted.elapsed().subsec_nanos() % 1_000_000_000;
+        let tie_breaker = u64::from(phase) << 32 | u64::from(to.remote.port());
+        Self {
+            transport: Transport::new(plan.credentials, &plan.answer, tie_breaker, now),
+            socket,
+            to,
+            media: Media::Waiting {
+                stream: plan.stream,
+                publishes: plan.publishes,
+                answer: Box::new(plan.answer),
+            },
+            posted: plan.posted,
+            connected: None,
+            failure: None,
+            next_report: now + REPORT_INTERVAL,
+            scheduled: None,
+        }
+    }
+
+    /// When the next [`Input::Timer`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        let transport = self.transport.deadline();
+        match &self.media {
+            Media::Waiting { .. } | Media::Gone => transport,
+            Media::Publishing(publisher) => transport.min(publisher.deadline()),
+            Media::Viewing(_) => transport.min(self.next_report),
+        }
+    }
+
+    /// Why the session is over, if it is.
+    #[must_use]
+    pub fn failure(&self) -> Option<&'static str> {
+        self.failure
+    }
+
+    /// Milliseconds from posting the offer to having keys.
+    #[must_use]
+    pub fn setup_ms(&self) -> Option<f64> {
+        let connected = self.connected?;
+        Some(connected.saturating_duration_since(self.posted).as_secs_f64() * 1_000.0)
+    }
+
+    /// Takes an input; returns whether it was a packet of media for a viewer.
+    #[inline]
+    pub fn handle(
+        &mut self,
+        input: Input<'_>,
+        setup: &Setup,
+        now: Instant,
+        outbox: &mut Outbox,
+        lens: &mut Lens,
+    ) -> bool {
+        let mut route = Route { outbox, socket: self.socket, to: self.to };
+        let progress = match input {
+            Input::Datagram { bytes, from, now_ns } => match (kind::of(bytes), &mut self.media) {
+                (Some(Kind::Rtp), Media::Viewing(viewer)) => {
+                    let lost = viewer.on_rtp(bytes, now_ns, lens);
+                    if !lost.is_empty() {
+                        route.datagram(&mut |slot| viewer.write_nack(&lost, slot));
+                    }
+                    return true;
+                }
+                (Some(Kind::Rtcp), Media::Viewing(viewer)) => {
+                    viewer.on_rtcp(bytes, now_ns, lens);
+                    Progress::Nothing
+                }
+                (Some(Kind::Rtcp), Media::Publishing(publisher)) => {
+                    publisher.on_rtcp(bytes);
+                    Progress::Nothing
+                }
+                (Some(Kind::Stun), _) => {
+                    self.transport.on_stun(bytes, from, &setup.identity, now, &mut route)
+                }
+                (Some(Kind::Dtls), _) => self.transport.on_dtls(bytes, &mut route),
+                _ => Progress::Nothing,
+            },
+            Input::Timer { silent } => {
+                let progress = self.transport.on_timer(now, &mut route);
+                match &mut self.media {
+                    Media::Publishing(publisher) if !silent => publisher.on_timer(now, &mut route),
+                    Media::Publishing(publisher) => publisher.rest(now),
+                    Media::Viewing(viewer) if now >= self.next_report => {
+                        self.next_report = now + REPORT_INTERVAL;
+                        let now_ns = crate::clock::since_epoch_ns(now);
+                        route.datagram(&mut |slot| viewer.write_report(now_ns, slot));
+                    }
+                    _ => {}
+                }
+                progress
+            }
+        };
+        self.advance(progress, setup, now);
+        false
+    }
+
+    fn advance(&mut self, progress: Progress, setup: &Setup, now: Instant) {
+        match progress {
+            Progress::Nothing => {}
+            Progress::Connected(keys) => self.connect(&keys, setup, now),
+            Progress::Failed(reason) => {
+                self.failure = Some(reason);
+                if self.connected.is_some() {
+                    bump(&setup.tally.lost_consent, 1);
+                } else {
+                    bump(&setup.tally.failed, 1);
+                    self.media = Media::Gone;
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, keys: &Keys, setup: &Setup, now: Instant) {
+        self.connected = Some(now);
+        self.media = match std::mem::replace(&mut self.media, Media::Gone) {
+            Media::Waiting { stream, publishes: Some((shape, ssrcs)), answer } => {
+                bump(&setup.tally.publishers_connected, 1);
+                let publisher = Publisher::new(stream, shape, ssrcs, &answer, keys, now);
+                Media::Publishing(Box::new(publisher))
+            }
+            Media::Waiting { stream, publishes: None, answer } => {
+                bump(&setup.tally.viewers_connected, 1);
+                Media::Viewing(Box::new(Viewer::new(stream, &answer, keys)))
+            }
+            other => other,
+        };
+    }
+
+    /// Adds what this peer counted.
+    pub fn add_to(&self, sums: &mut Sums) {
+        match &self.media {
+            Media::Publishing(publisher) => sums.add_publisher(publisher),
+            Media::Viewing(viewer) => sums.add_viewer(viewer),
+            Media::Waiting { .. } | Media::Gone => {}
+        }
+    }
+}

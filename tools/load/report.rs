@@ -1,0 +1,324 @@
+//! The results of a run: what the workers hand in, its sum, its JSON, and whether it was good
+//! enough.
+
+use crate::publisher::Publisher;
+use crate::viewer::{Odd, Viewer};
+use crate::worker::latency_histogram;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Packet counts over peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    pub expected: u64,
+    pub received: u64,
+    pub duplicates: u64,
+    pub reordered: u64,
+    pub renumbered: u64,
+    /// Viewers whose count of video has begun.
+    pub viewers_with_video: u64,
+    pub packets_sent: u64,
+    pub key_frames: u64,
+    pub asked_again: u64,
+    pub skipped_frames: u64,
+}
+
+/// What one worker hands in.
+pub struct Harvest {
+    pub sums: Sums,
+    pub odd: Odd,
+    pub latency_us: Histogram<u64>,
+    pub setup_ms: Vec<f64>,
+    pub failures: BTreeMap<&'static str, u64>,
+    pub receive_overflows: u64,
+    pub send_drops: u64,
+    pub lost_consent: u64,
+}
+
+/// What the run's own thread measured.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    pub sessions_requested: u64,
+    pub sessions_connected: u64,
+    /// From the first offer until the last session had keys.
+    pub setup_ms: f64,
+    pub seconds: f64,
+    pub packets: u64,
+    pub bytes: u64,
+    pub server_cpu_s: Option<f64>,
+    pub server_rss_bytes: Option<u64>,
+    pub client_cpu_s: f64,
+    /// Offers that led to no session, by reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// The report. Its keys are an interface: they stay.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub sessions_requested: u64,
+    pub sessions_connected: u64,
+    /// Milliseconds from the first offer until the last session had its keys.
+    pub setup_ms: f64,
+    pub packets_expected: u64,
+    pub packets_received: u64,
+    pub loss_ratio: f64,
+    pub latency_us: Percentiles<u64>,
+    /// Packets that reached viewers, per second of the measured time.
+    pub egress_pps: f64,
+    /// CPU seconds of the server in the measured time; `null` without `--server-pid`.
+    pub server_cpu_s: Option<f64>,
+    pub server_cpu_ns_per_egress_packet: Option<f64>,
+    pub client_cpu_s: f64,
+    /// Milliseconds from one session's offer to its keys.
+    pub session_setup_ms: Percentiles<f64>,
+    pub measured_s: f64,
+    pub egress_mbps: f64,
+    pub server_rss_bytes: Option<u64>,
+    pub duplicates: u64,
+    pub reordered: u64,
+    /// Gaps in the publisher's numbers that the server's sequence numbers hid.
+    pub renumbered: u64,
+    pub viewers_with_video: u64,
+    pub packets_published: u64,
+    pub key_frames: u64,
+    pub publisher_nacks: u64,
+    pub publisher_frames_skipped: u64,
+    pub unauthentic: u64,
+    pub unstamped: u64,
+    pub unknown: u64,
+    pub repairs: u64,
+    pub sender_reports: u64,
+    /// Opened packets whose stamp disagrees with the publisher's record; not 0 means a bug here.
+    pub stamps_disagreeing: u64,
+    pub sessions_lost: u64,
+    /// Datagrams that this process's own queues dropped: not 0 means the client is the bottleneck.
+    pub client_receive_overflows: u64,
+    pub client_send_drops: u64,
+    pub failures: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Percentiles<T> {
+    pub p50: T,
+    pub p90: T,
+    pub p99: T,
+    pub p999: T,
+    pub max: T,
+}
+
+/// What a run must keep to.
+#[derive(Clone, Copy, Debug)]
+pub struct Thresholds {
+    pub max_loss: f64,
+    pub max_p99_ms: f64,
+}
+
+impl Sums {
+    pub fn add_publisher(&mut self, publisher: &Publisher) {
+        self.packets_sent += publisher.packets_sent();
+        self.key_frames += publisher.key_frames;
+        self.asked_again += publisher.asked_again;
+        self.skipped_frames += publisher.skipped_frames;
+    }
+
+    pub fn add_viewer(&mut self, viewer: &Viewer) {
+        let (video, audio) = viewer.accounts();
+        for (account, sent) in [video, audio] {
+            self.expected += account.expected(sent);
+            self.received += account.received;
+            self.duplicates += account.duplicates;
+            self.reordered += account.reordered;
+            self.renumbered += account.renumbered;
+        }
+        self.viewers_with_video += u64::from(video.0.has_begun());
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.expected += other.expected;
+        self.received += other.received;
+        self.duplicates += other.duplicates;
+        self.reordered += other.reordered;
+        self.renumbered += other.renumbered;
+        self.viewers_with_video += other.viewers_with_video;
+        self.packets_sent += other.packets_sent;
+        self.key_frames += other.key_frames;
+        self.asked_again += other.asked_again;
+        self.skipped_frames += other.skipped_frames;
+    }
+}
+
+impl Report {
+    /// Sums up a run.
+    #[must_use]
+    pub fn new(measured: &Measured, harvests: &[Harvest]) -> Self {
+        let mut sums = Sums::default();
+        let mut latency_us = latency_histogram();
+        let mut setup_ms: Vec<f64> = Vec::new();
+        let mut failures = measured.refused.clone();
+        for harvest in harvests {
+            sums.add(&harvest.sums);
+            latency_us.add(&harvest.latency_us).expect("histograms of one shape");
+            setup_ms.extend(&harvest.setup_ms);
+            for (reason, count) in &harvest.failures {
+                *failures.entry((*reason).to_owned()).or_default() += count;
+            }
+        }
+        let total = |of: fn(&Harvest) -> u64| harvests.iter().map(of).sum::<u64>();
+        let lost = sums.expected.saturating_sub(sums.received);
+        let seconds = measured.seconds.max(f64::MIN_POSITIVE);
+        let per_packet = |cpu_s: f64| cpu_s * 1e9 / measured.packets.max(1) as f64;
+        Self {
+            sessions_requested: measured.sessions_requested,
+            sessions_connected: measured.sessions_connected,
+            setup_ms: measured.setup_ms,
+            packets_expected: sums.expected,
+            packets_received: sums.received,
+            loss_ratio: lost as f64 / sums.expected.max(1) as f64,
+            latency_us: of_histogram(&latency_us),
+            egress_pps: measured.packets as f64 / seconds,
+            server_cpu_s: measured.server_cpu_s,
+            server_cpu_ns_per_egress_packet: measured.server_cpu_s.map(per_packet),
+            client_cpu_s: measured.client_cpu_s,
+            session_setup_ms: of_values(setup_ms),
+            measured_s: measured.seconds,
+            egress_mbps: measured.bytes as f64 * 8.0 / 1e6 / seconds,
+            server_rss_bytes: measured.server_rss_bytes,
+            duplicates: sums.duplicates,
+            reordered: sums.reordered,
+            renumbered: sums.renumbered,
+            viewers_with_video: sums.viewers_with_video,
+            packets_published: sums.packets_sent,
+            key_frames: sums.key_frames,
+            publisher_nacks: sums.asked_again,
+            publisher_frames_skipped: sums.skipped_frames,
+            unauthentic: total(|h| h.odd.unauthentic),
+            unstamped: total(|h| h.odd.unstamped),
+            unknown: total(|h| h.odd.unknown),
+            repairs: total(|h| h.odd.repairs),
+            sender_reports: total(|h| h.odd.sender_reports),
+            stamps_disagreeing: total(|h| h.odd.disagreeing),
+            sessions_lost: total(|h| h.lost_consent),
+            client_receive_overflows: total(|h| h.receive_overflows),
+            client_send_drops: total(|h| h.send_drops),
+            failures,
+        }
+    }
+
+    /// What was missed, in words; empty when the run was good.
+    #[must_use]
+    pub fn missed(&self, thresholds: &Thresholds) -> Vec<String> {
+        let mut missed = Vec::new();
+        let Self { sessions_connected, sessions_requested, .. } = self;
+        if sessions_connected < sessions_requested {
+            missed.push(format!("{sessions_connected} of {sessions_requested} sessions connected"));
+        }
+        if self.packets_received == 0 {
+            missed.push("no packet was received".to_owned());
+        }
+        if self.loss_ratio > thresholds.max_loss {
+            missed.push(format!("loss {} is above {}", self.loss_ratio, thresholds.max_loss));
+        }
+        let p99_ms = self.latency_us.p99 as f64 / 1_000.0;
+        if p99_ms > thresholds.max_p99_ms {
+            missed.push(format!("p99 latency {p99_ms} ms is above {}", thresholds.max_p99_ms));
+        }
+        missed
+    }
+}
+
+fn of_histogram(histogram: &Histogram<u64>) -> Percentiles<u64> {
+    Percentiles {
+        p50: histogram.value_at_quantile(0.5),
+        p90: histogram.value_at_quantile(0.9),
+        p99: histogram.value_at_quantile(0.99),
+        p999: histogram.value_at_quantile(0.999),
+        max: histogram.max(),
+    }
+}
+
+/// The nearest-rank percentiles of a few thousand values.
+fn of_values(mut values: Vec<f64>) -> Percentiles<f64> {
+    values.sort_by(f64::total_cmp);
+    let Some(last) = values.len().checked_sub(1) else { return Percentiles::default() };
+    let at = |quantile: f64| {
+        values[((values.len() as f64 * quantile).ceil() as usize).clamp(1, last + 1) - 1]
+    };
+    Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: values[last] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let mut latency_us = latency_histogram();
+        for us in 1..=1_000 {
+            latency_us.record(us).unwrap();
+        }
+        let harvest = Harvest {
+            sums: Sums { expected: 1_000, received: 999, ..Sums::default() },
+            odd: Odd::default(),
+            latency_us,
+            setup_ms: vec![3.0, 1.0, 2.0],
+            failures: BTreeMap::new(),
+            receive_overflows: 0,
+            send_drops: 0,
+            lost_consent: 0,
+        };
+        let measured = Measured {
+            sessions_requested: 3,
+            sessions_connected: 3,
+            seconds: 2.0,
+            packets: 1_000_000,
+            server_cpu_s: Some(1.0),
+            ..Measured::default()
+        };
+        Report::new(&measured, &[harvest])
+    }
+
+    #[test]
+    fn derives_rates_and_percentiles() {
+        let report = report();
+        assert!((report.loss_ratio - 0.001).abs() < 1e-12);
+        assert_eq!(report.latency_us.p50, 500);
+        assert_eq!(report.latency_us.max, 1_000);
+        assert_eq!(report.session_setup_ms.p50, 2.0);
+        assert_eq!(report.egress_pps, 500_000.0);
+        assert_eq!(report.server_cpu_ns_per_egress_packet, Some(1_000.0));
+    }
+
+    #[test]
+    fn says_which_threshold_was_missed() {
+        let report = report();
+        let good = Thresholds { max_loss: 0.001, max_p99_ms: 1.0 };
+        assert_eq!(report.missed(&good), Vec::<String>::new());
+        assert_eq!(report.missed(&Thresholds { max_loss: 0.0005, ..good }).len(), 1);
+        assert_eq!(report.missed(&Thresholds { max_p99_ms: 0.5, ..good }).len(), 1);
+        let short = Report { sessions_connected: 2, ..report };
+        assert_eq!(short.missed(&good).len(), 1);
+    }
+
+    /// The keys that other programs read.
+    #[test]
+    fn the_keys_stay() {
+        let json = serde_json::to_value(report()).unwrap();
+        for key in [
+            "sessions_requested",
+            "sessions_connected",
+            "setup_ms",
+            "packets_expected",
+            "packets_received",
+            "loss_ratio",
+            "egress_pps",
+            "server_cpu_s",
+            "server_cpu_ns_per_egress_packet",
+            "client_cpu_s",
+        ] {
+            assert!(json[key].is_number(), "{key}");
+        }
+        for key in ["p50", "p90", "p99", "p999", "max"] {
+            assert!(json["latency_us"][key].is_u64(), "{key}");
+        }
+    }
+}

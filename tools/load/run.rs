@@ -1,0 +1,485 @@
+//! One run: workers, the ramp of offers, the measured time, and the report.
+
+use crate::cpu::{cpu_seconds, resident_bytes};
+use crate::publisher::Shape;
+use crate::report::{Harvest, Measured, Report, Thresholds};
+use crate::sdp::{Offer, Ssrcs};
+use crate::signalling::{Client, Refused};
+use crate::stream::Stream;
+use crate::tally::{Phase, PhaseCell, Snapshot, Tally};
+use crate::transport::{Credentials, Identity};
+use crate::worker::{self, Setup};
+use crate::{peer::Plan, transport::IdentityError};
+use clap::Args;
+use crossbeam::channel;
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+/// Offers under way at a time. Each waits for the server, so they cost little.
+const OFFERING_THREADS: usize = 8;
+/// How long the last sessions may take to connect after the ramp.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// A viewer asks again this often while nobody publishes its stream.
+const NO_PUBLISHER_RETRY: Duration = Duration::from_millis(200);
+const NO_PUBLISHER_RETRIES: usize = 25;
+/// What is in flight has this long to arrive, and longer while it still does.
+const DRAIN: Duration = Duration::from_millis(500);
+const MAX_DRAIN: Duration = Duration::from_secs(3);
+/// Up to this many viewers, every packet is opened.
+const OPEN_ALL_VIEWERS: usize = 1_000;
+/// Beyond, one in this many.
+const OPEN_ONE_IN: u32 = 64;
+
+/// Publishes streams to a server, watches them, and measures.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// The server, for example http://127.0.0.1:8080
+    #[arg(long)]
+    pub url: String,
+    /// Streams, with one publisher each
+    #[arg(long, default_value_t = 1)]
+    pub streams: usize,
+    /// Viewers of each stream
+    #[arg(long, default_value_t = 1)]
+    pub viewers: usize,
+    #[arg(long, default_value_t = 2_000)]
+    pub video_kbps: u32,
+    #[arg(long, default_value_t = 30)]
+    pub fps: u32,
+    /// Also send 50 packets of audio a second
+    #[arg(long)]
+    pub audio: bool,
+    /// Sessions set up per second
+    #[arg(long, default_value_t = 200.0)]
+    pub ramp: f64,
+    /// How long to measure once all sessions are up
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub duration: Duration,
+    /// Write the report here, as JSON
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Exit with 1 when more than this part of the packets is lost
+    #[arg(long, default_value_t = 0.001)]
+    pub max_loss: f64,
+    /// Exit with 1 when the 99th percentile of latency is above this
+    #[arg(long, default_value_t = 20.0)]
+    pub max_p99_ms: f64,
+    /// Process whose CPU time is reported
+    #[arg(long)]
+    pub server_pid: Option<u32>,
+    /// Bearer token
+    #[arg(long, env = "MONOPORT_TOKEN")]
+    pub token: Option<String>,
+    /// Open one packet in K: `1/64`. Default: all up to 1,000 viewers, then 1/64
+    #[arg(long, value_parser = parse_one_in)]
+    pub authenticate: Option<u32>,
+    /// The largest datagram of the publishers, header and tag included
+    #[arg(long, default_value_t = 1_200)]
+    pub packet_size: usize,
+    /// The codec of video
+    #[arg(long, default_value = "vp8", value_parser = ["vp8"])]
+    pub codec: String,
+    /// Ask for missing packets again; without it loss is seen as it is
+    #[arg(long)]
+    pub nack: bool,
+    /// Worker threads. Default: half of the cores
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Time between key frames that nobody asked for
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub key_frame_interval: Duration,
+}
+
+/// Why a run ended without a report.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0}")]
+    Identity(#[from] IdentityError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("a worker thread panicked")]
+    Worker,
+}
+
+/// What the threads that make offers share.
+struct Ramp {
+    client: Client,
+    args: RunArgs,
+    identity: Arc<Identity>,
+    streams: Vec<Arc<Stream>>,
+    inboxes: Vec<channel::Sender<Box<Plan>>>,
+    sessions: Mutex<Vec<String>>,
+    refused: Mutex<BTreeMap<String, u64>>,
+}
+
+struct Workers {
+    phase: Arc<PhaseCell>,
+    tallies: Vec<Arc<Tally>>,
+    threads: Vec<thread::JoinHandle<io::Result<Harvest>>>,
+}
+
+/// Runs and reports; returns whether every threshold was kept.
+///
+/// # Errors
+/// When this process cannot do its part; a server that fails is in the report.
+pub fn run(args: &RunArgs) -> Result<bool, RunError> {
+    let identity = Arc::new(Identity::new()?);
+    let (workers, inboxes) = spawn_workers(args, &identity);
+    let streams = (0..args.streams).map(|i| Arc::new(Stream::new(format!("load-{i}")))).collect();
+    let ramp = Ramp {
+        client: Client::new(&args.url, args.token.clone()),
+        args: args.clone(),
+        identity,
+        streams,
+        inboxes,
+        sessions: Mutex::default(),
+        refused: Mutex::default(),
+    };
+    let mut measured = Measured {
+        sessions_requested: (args.streams * (1 + args.viewers)) as u64,
+        ..Measured::default()
+    };
+    let started = Instant::now();
+    offer_all(&ramp, &workers, true, args.streams);
+    await_connected(&ramp, &workers, args.streams as u64);
+    offer_all(&ramp, &workers, false, args.streams * args.viewers);
+    await_connected(&ramp, &workers, measured.sessions_requested);
+    measured.setup_ms = started.elapsed().as_secs_f64() * 1_000.0;
+
+    measure(args, &workers, &mut measured)?;
+    measured.sessions_connected = workers.snapshot().connected();
+    workers.phase.set(Phase::Drain);
+    workers.drain();
+    workers.phase.set(Phase::Stop);
+    let mut harvests = Vec::new();
+    for worker in workers.threads {
+        harvests.push(worker.join().map_err(|_| RunError::Worker)??);
+    }
+    delete_all(&ramp);
+    measured.refused = std::mem::take(&mut *lock(&ramp.refused));
+    conclude(args, &Report::new(&measured, &harvests))
+}
+
+fn spawn_workers(
+    args: &RunArgs,
+    identity: &Arc<Identity>,
+) -> (Workers, Vec<channel::Sender<Box<Plan>>>) {
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let count = args.threads.unwrap_or(cores / 2).max(1);
+    let all = args.streams * args.viewers <= OPEN_ALL_VIEWERS;
+    let open_one_in = args.authenticate.unwrap_or(if all { 1 } else { OPEN_ONE_IN });
+    let phase = Arc::new(PhaseCell::default());
+    let (mut tallies, mut threads, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (inbox, receiver) = channel::unbounded();
+        let tally = Arc::new(Tally::default());
+        let setup = Setup {
+            identity: identity.clone(),
+            phase: phase.clone(),
+            tally: tally.clone(),
+            inbox: receiver,
+            open_one_in,
+            nack: args.nack,
+        };
+        tallies.push(tally);
+        inboxes.push(inbox);
+        threads.push(thread::spawn(move || worker::run(setup)));
+    }
+    (Workers { phase, tallies, threads }, inboxes)
+}
+
+/// Makes `count` offers at the rate of the ramp, from a few threads.
+fn offer_all(ramp: &Ramp, workers: &Workers, publish: bool, count: usize) {
+    let next = AtomicUsize::new(0);
+    let interval = Duration::from_secs_f64(1.0 / ramp.args.ramp.max(0.1));
+    let started = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..OFFERING_THREADS.min(count) {
+            scope.spawn(|| {
+                loop {
+                    let job = next.fetch_add(1, Ordering::Relaxed);
+                    if job >= count {
+                        return;
+                    }
+                    let due = started + interval.mul_f64(job as f64);
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                    if let Err(refused) = offer_one(ramp, publish, job) {
+                        let mut reasons = lock(&ramp.refused);
+                        *reasons.entry(refused.to_string()).or_default() += 1;
+                    }
+                }
+            });
+        }
+        let mut progress = Progress::default();
+        while next.load(Ordering::Relaxed) < count {
+            thread::sleep(Duration::from_millis(100));
+            progress.print(workers, if publish { "publish" } else { "view" });
+        }
+    });
+}
+
+/// Makes offer `job` and hands the peer to its worker.
+fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
+    let Ramp { args, client, identity, .. } = ramp;
+    let stream = &ramp.streams[job % ramp.streams.len()];
+    let random = random_words();
+    let credentials = Credentials {
+        ufrag: format!("{:08x}", random[0]),
+        password: format!("{:08x}{:08x}{:08x}", random[1], random[2], random[3]),
+    };
+    let sends = publish.then_some(Ssrcs {
+        audio: random[4] | 1,
+        video: random[5] & !1 | 2,
+        rtx: random[6],
+    });
+    let offer = Offer {
+        ufrag: &credentials.ufrag,
+        password: &credentials.password,
+        fingerprint: &identity.fingerprint,
+        audio: args.audio,
+        sends,
+    };
+    let offer = offer.to_text();
+    let posted = Instant::now();
+    let mut retries = NO_PUBLISHER_RETRIES;
+    let accepted = loop {
+        match client.offer(publish, &stream.name, &offer) {
+            Err(Refused::NoPublisher) if retries > 0 => {
+                retries -= 1;
+                thread::sleep(NO_PUBLISHER_RETRY);
+            }
+            other => break other?,
+        }
+    };
+    lock(&ramp.sessions).push(accepted.session);
+    let shape = Shape {
+        video_kbps: args.video_kbps,
+        fps: args.fps,
+        audio: args.audio,
+        packet_bytes: args.packet_size,
+        key_frame_interval: args.key_frame_interval,
+    };
+    let plan = Plan {
+        stream: stream.clone(),
+        publishes: sends.map(|ssrcs| (shape, ssrcs)),
+        credentials,
+        remote: reachable(&accepted.answer.candidates),
+        answer: accepted.answer,
+        posted,
+    };
+    // A worker that is gone has returned an error, which the end of the run reports.
+    let _ = ramp.inboxes[job % ramp.inboxes.len()].send(Box::new(plan));
+    Ok(())
+}
+
+/// The candidate to use: a loopback one, because then one socket serves all; else the first that
+/// has a route.
+fn reachable(candidates: &[SocketAddr]) -> SocketAddr {
+    let has_route = |to: &&SocketAddr| {
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        UdpSocket::bind(any).and_then(|socket| socket.connect(to)).is_ok()
+    };
+    let loopback = candidates.iter().find(|to| to.is_ipv4() && to.ip().is_loopback());
+    // `Answer::scan` made sure that there is one.
+    *loopback.or_else(|| candidates.iter().find(has_route)).unwrap_or(&candidates[0])
+}
+
+/// Waits until `count` sessions are up, or every one that can be.
+fn await_connected(ramp: &Ramp, workers: &Workers, count: u64) {
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    let mut progress = Progress::default();
+    while Instant::now() < deadline {
+        let snapshot = workers.snapshot();
+        let refused: u64 = lock(&ramp.refused).values().sum();
+        if snapshot.connected() + snapshot.failed + refused >= count {
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+        progress.print(workers, "connect");
+    }
+}
+
+/// Lets the run's duration pass, between two readings of every counter.
+fn measure(args: &RunArgs, workers: &Workers, measured: &mut Measured) -> io::Result<()> {
+    let own_pid = std::process::id();
+    let server_cpu = || args.server_pid.map(cpu_seconds).transpose();
+    let before = (Instant::now(), workers.snapshot(), server_cpu()?, cpu_seconds(own_pid)?);
+    workers.phase.set(Phase::Measure);
+    let end = before.0 + args.duration;
+    let mut progress = Progress::default();
+    while Instant::now() < end {
+        let left = end.saturating_duration_since(Instant::now());
+        thread::sleep(left.min(Duration::from_millis(100)));
+        progress.print(workers, "measure");
+    }
+    let after = workers.snapshot();
+    measured.seconds = before.0.elapsed().as_secs_f64();
+    measured.packets = after.packets - before.1.packets;
+    measured.bytes = after.bytes - before.1.bytes;
+    // A server that died in the meantime has no CPU time; the rest of the report says so.
+    measured.server_cpu_s = server_cpu().ok().flatten().zip(before.2).map(|(now, then)| now - then);
+    measured.server_rss_bytes = args.server_pid.and_then(|pid| resident_bytes(pid).ok());
+    measured.client_cpu_s = cpu_seconds(own_pid)? - before.3;
+    Ok(())
+}
+
+/// Ends every session, from as many threads as made them.
+fn delete_all(ramp: &Ramp) {
+    let sessions = std::mem::take(&mut *lock(&ramp.sessions));
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..OFFERING_THREADS.min(sessions.len()) {
+            scope.spawn(|| {
+                while let Some(session) = sessions.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    ramp.client.delete(session);
+                }
+            });
+        }
+    });
+}
+
+fn conclude(args: &RunArgs, report: &Report) -> Result<bool, RunError> {
+    let json = serde_json::to_string_pretty(report).map_err(io::Error::other)?;
+    println!("{json}");
+    if let Some(path) = &args.json {
+        std::fs::write(path, json + "\n")?;
+    }
+    let Percentages { server, client } = percentages(report);
+    eprintln!("server {server}, client {client:.0} % of a core");
+    let thresholds = Thresholds { max_loss: args.max_loss, max_p99_ms: args.max_p99_ms };
+    let missed = report.missed(&thresholds);
+    missed.iter().for_each(|miss| eprintln!("missed: {miss}"));
+    Ok(missed.is_empty())
+}
+
+struct Percentages {
+    server: String,
+    client: f64,
+}
+
+fn percentages(report: &Report) -> Percentages {
+    let of_a_core = |cpu_s: f64| 100.0 * cpu_s / report.measured_s.max(f64::MIN_POSITIVE);
+    let server = report.server_cpu_s.map(of_a_core);
+    Percentages {
+        server: server.map_or("unknown".to_owned(), |percent| format!("{percent:.0} % of a core")),
+        client: of_a_core(report.client_cpu_s),
+    }
+}
+
+impl Workers {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::of(self.tallies.iter().map(Arc::as_ref))
+    }
+
+    /// Waits until nothing has arrived for a while.
+    fn drain(&self) {
+        let end = Instant::now() + MAX_DRAIN;
+        let mut before = None;
+        while before != Some(self.snapshot().packets) && Instant::now() < end {
+            before = Some(self.snapshot().packets);
+            thread::sleep(DRAIN);
+        }
+    }
+}
+
+/// The line on standard error, once a second.
+#[derive(Default)]
+struct Progress {
+    last: Option<(Instant, Snapshot)>,
+}
+
+impl Progress {
+    fn print(&mut self, workers: &Workers, phase: &str) {
+        let now = Instant::now();
+        let Some((at, before)) = self.last else {
+            self.last = Some((now, workers.snapshot()));
+            return;
+        };
+        let seconds = now.duration_since(at).as_secs_f64();
+        if seconds < 1.0 {
+            return;
+        }
+        let snapshot = workers.snapshot();
+        eprintln!(
+            "{phase}: {} publishers, {} viewers, {} failed, {:.0} packets/s, {:.0} Mb/s",
+            snapshot.publishers_connected,
+            snapshot.viewers_connected,
+            snapshot.failed,
+            (snapshot.packets - before.packets) as f64 / seconds,
+            (snapshot.bytes - before.bytes) as f64 * 8.0 / 1e6 / seconds,
+        );
+        self.last = Some((now, snapshot));
+    }
+}
+
+/// A poisoned lock holds counts that are still right: the thread that died had one to add.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// # Panics
+/// When the operating system has no randomness, which Linux has from boot on.
+fn random_words() -> [u32; 8] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("getrandom(2) does not fail once the system has booted");
+    let mut words = [0; 8];
+    for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+        *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    }
+    words
+}
+
+/// `10s`, `500ms`, `2m`, or seconds.
+///
+/// # Errors
+/// What is wrong with the text, for the command line.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.trim().parse().map_err(|_| format!("no number in {text:?}"))?;
+    let seconds = match unit {
+        "" | "s" => number,
+        "ms" => number / 1_000.0,
+        "m" => number * 60.0,
+        _ => return Err(format!("{unit:?} is none of ms, s, m")),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// `1/64` or `64`.
+fn parse_one_in(text: &str) -> Result<u32, String> {
+    let number = text.strip_prefix("1/").unwrap_or(text);
+    match number.parse() {
+        Ok(0) | Err(_) => Err(format!("{text:?} is not of the form 1/64")),
+        Ok(one_in) => Ok(one_in),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_durations_and_samples() {
+        assert_eq!(parse_duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_duration("1.5"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(parse_duration("-1s").is_err() && parse_duration("1h").is_err());
+        assert_eq!(parse_one_in("1/64"), Ok(64));
+        assert_eq!(parse_one_in("1"), Ok(1));
+        assert!(parse_one_in("0").is_err() && parse_one_in("1/x").is_err());
+    }
+
+    #[test]
+    fn prefers_a_loopback_candidate() {
+        let loopback: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let other: SocketAddr = "192.0.2.1:1".parse().unwrap();
+        assert_eq!(reachable(&[other, loopback]), loopback);
+    }
+}

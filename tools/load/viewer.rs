@@ -1,0 +1,291 @@
+//! A synthetic viewer after its handshake: counts what arrives, opens a sample of it, and reports
+//! as a receiver does.
+
+use crate::account::{Account, Arrival};
+use crate::media;
+use crate::sdp::Answer;
+use crate::stream::Stream;
+use crate::transport::Keys;
+use hdrhistogram::Histogram;
+use monoport::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
+use monoport::wire::rtcp::{self, ReportBlock};
+use monoport::wire::rtp;
+use std::sync::Arc;
+
+/// The largest datagram that is opened, in bytes: opening works on a copy.
+pub const SCRATCH_BYTES: usize = 2_048;
+/// Chromium's sender SSRC on a receive-only connection.
+const OWN_SSRC: u32 = 1;
+/// Packets missing in a row beyond which a receiver waits for a key frame instead of asking.
+const MAX_NACK: usize = 64;
+/// What a viewer says it can take, in bits per second: more than any stream here has.
+const REMB_BPS: u64 = 50_000_000;
+
+/// What one worker's viewers share: scratch, the latency histogram and the run's settings.
+pub struct Lens {
+    pub scratch: Box<[u8; SCRATCH_BYTES]>,
+    /// Microseconds from the publisher's stamp to our receive call's return.
+    pub latency_us: Histogram<u64>,
+    /// Of how many packets one is opened.
+    pub open_one_in: u32,
+    /// Whether missing packets are asked for.
+    pub nack: bool,
+    /// Whether latency is recorded.
+    pub measuring: bool,
+    pub odd: Odd,
+}
+
+/// Arrivals that are none of the stream's packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Odd {
+    /// Tags that did not match.
+    pub unauthentic: u64,
+    /// Opened, but without our stamp.
+    pub unstamped: u64,
+    /// Payload types that were not negotiated, and datagrams that are no RTP.
+    pub unknown: u64,
+    /// Retransmissions.
+    pub repairs: u64,
+    /// Sender reports opened.
+    pub sender_reports: u64,
+    /// Stamps that disagree with the timeline the publisher kept: must stay 0.
+    pub disagreeing: u64,
+}
+
+/// One viewer.
+pub struct Viewer {
+    stream: Arc<Stream>,
+    opener: RtpOpener,
+    rtcp_opener: RtcpOpener,
+    rtcp_sealer: RtcpSealer,
+    video: Media,
+    audio: Media,
+    rtx_pt: Option<u8>,
+    until_open: u32,
+}
+
+/// One of a viewer's two media.
+#[derive(Default)]
+struct Media {
+    pt: Option<u8>,
+    ssrc: Option<u32>,
+    account: Account,
+    /// At the last report: packets received and highest sequence number.
+    reported: (u64, u32),
+    /// The middle of the last sender report's NTP time, and when it came (RFC 3550 §6.4.1).
+    last_report: Option<(u32, u64)>,
+    lost_by_report: i32,
+}
+
+impl Viewer {
+    #[must_use]
+    pub fn new(stream: Arc<Stream>, answer: &Answer, keys: &Keys) -> Self {
+        let media = |pt| Media { pt, ..Media::default() };
+        Self {
+            stream,
+            opener: RtpOpener::new(keys.profile, &keys.theirs),
+            rtcp_opener: RtcpOpener::new(keys.profile, &keys.theirs),
+            rtcp_sealer: RtcpSealer::new(keys.profile, &keys.ours),
+            video: media(answer.vp8_pt),
+            audio: media(answer.opus_pt),
+            rtx_pt: answer.rtx_pt,
+            until_open: 0,
+        }
+    }
+
+    /// Video and audio, each with how many packets its publisher has sent.
+    #[must_use]
+    pub fn accounts(&self) -> ((&Account, u64), (&Account, u64)) {
+        let Self { video, audio, stream, .. } = self;
+        ((&video.account, stream.video.sent()), (&audio.account, stream.audio.sent()))
+    }
+
+    /// Takes an RTP packet; returns the sequence numbers to ask for again.
+    pub fn on_rtp(&mut self, bytes: &[u8], now_ns: u64, lens: &mut Lens) -> Vec<u16> {
+        let Ok(header) = rtp::parse(bytes) else {
+            lens.odd.unknown += 1;
+            return Vec::new();
+        };
+        let pt = Some(header.payload_type);
+        if pt == self.rtx_pt {
+            self.on_repair(bytes, &header, now_ns, lens);
+            return Vec::new();
+        }
+        let is_video = pt == self.video.pt;
+        if !is_video && pt != self.audio.pt {
+            lens.odd.unknown += 1;
+            return Vec::new();
+        }
+        let media = if is_video { &mut self.video } else { &mut self.audio };
+        media.ssrc = Some(header.ssrc);
+        let index = media.account.index(header.sequence);
+        let gap = media.account.gap_before(index, MAX_NACK);
+        self.until_open = self.until_open.saturating_sub(1);
+        let open = self.until_open == 0 || media.account.must_open();
+        if open {
+            self.until_open = lens.open_one_in;
+            self.open(bytes, &header, index, is_video, now_ns, lens);
+        } else {
+            let arrival = media.account.arrived(index);
+            let timeline = if is_video { &self.stream.video } else { &self.stream.audio };
+            if let Arrival::Fresh(Some(number)) = arrival
+                && let Some(sent_ns) = timeline.sent_ns(number)
+            {
+                lens.record(sent_ns, now_ns);
+            }
+        }
+        if lens.nack && is_video && self.video.account.has_begun() {
+            return gap.map(|index| index as u16).collect();
+        }
+        Vec::new()
+    }
+
+    /// Authenticates and decrypts, and believes the stamp.
+    fn open(
+        &mut self,
+        bytes: &[u8],
+        header: &rtp::Header,
+        index: u64,
+        is_video: bool,
+        now_ns: u64,
+        lens: &mut Lens,
+    ) {
+        let Some(packet) = lens.scratch.get_mut(..bytes.len()) else {
+            lens.odd.unknown += 1;
+            return;
+        };
+        packet.copy_from_slice(bytes);
+        let Ok(length) = self.opener.open(packet, header.header_len, header.ssrc, index) else {
+            lens.odd.unauthentic += 1;
+            return;
+        };
+        let payload = header.payload(&packet[..length]).unwrap_or_default();
+        let media = if is_video { &mut self.video } else { &mut self.audio };
+        let (begins, stamp) = if is_video {
+            let read = media::read_vp8(payload);
+            (read.is_some_and(|(at, _)| at.key_frame), read.map(|(_, stamp)| stamp))
+        } else {
+            (true, media::read_opus(payload))
+        };
+        let Some(stamp) = stamp else {
+            lens.odd.unstamped += 1;
+            return;
+        };
+        if !media.account.has_begun() && !begins {
+            media.account.passed(index);
+            return;
+        }
+        let timeline = if is_video { &self.stream.video } else { &self.stream.audio };
+        if timeline.sent_ns(stamp.number).is_some_and(|sent_ns| sent_ns != stamp.sent_ns) {
+            lens.odd.disagreeing += 1;
+        }
+        if let Arrival::Fresh(_) = media.account.opened(index, stamp.number) {
+            lens.record(stamp.sent_ns, now_ns);
+        }
+    }
+
+    /// Takes a retransmission (RFC 4588): the original sequence number, then the original payload.
+    fn on_repair(&mut self, bytes: &[u8], header: &rtp::Header, now_ns: u64, lens: &mut Lens) {
+        lens.odd.repairs += 1;
+        let Some(packet) = lens.scratch.get_mut(..bytes.len()) else { return };
+        packet.copy_from_slice(bytes);
+        let index = u64::from(header.sequence);
+        let Ok(length) = self.opener.open(packet, header.header_len, header.ssrc, index) else {
+            lens.odd.unauthentic += 1;
+            return;
+        };
+        let payload = header.payload(&packet[..length]).unwrap_or_default();
+        let Some((original, payload)) = payload.split_first_chunk::<2>() else { return };
+        let Some((_, stamp)) = media::read_vp8(payload) else { return };
+        let account = &mut self.video.account;
+        let index = account.index(u16::from_be_bytes(*original));
+        if account.has_begun()
+            && let Arrival::Fresh(_) = account.opened(index, stamp.number)
+        {
+            lens.record(stamp.sent_ns, now_ns);
+        }
+    }
+
+    /// Takes an RTCP packet.
+    pub fn on_rtcp(&mut self, bytes: &[u8], now_ns: u64, lens: &mut Lens) {
+        let Some(packet) = lens.scratch.get_mut(..bytes.len()) else { return };
+        packet.copy_from_slice(bytes);
+        let Ok(length) = self.rtcp_opener.open(packet) else {
+            lens.odd.unauthentic += 1;
+            return;
+        };
+        for part in rtcp::compound(&packet[..length]).flatten() {
+            let rtcp::Packet::SenderReport { ssrc, ntp, .. } = part else { continue };
+            lens.odd.sender_reports += 1;
+            for media in [&mut self.video, &mut self.audio] {
+                if media.ssrc == Some(ssrc) {
+                    media.last_report = Some(((ntp >> 16) as u32, now_ns));
+                }
+            }
+        }
+    }
+
+    /// Writes a sealed receiver report with a bandwidth estimate; returns its length, 0 before
+    /// media.
+    pub fn write_report(&mut self, now_ns: u64, out: &mut [u8]) -> usize {
+        let blocks: Vec<ReportBlock> = [&mut self.video, &mut self.audio]
+            .into_iter()
+            .filter_map(|m| m.report(now_ns))
+            .collect();
+        if blocks.is_empty() {
+            return 0;
+        }
+        let Some(mut length) = rtcp::receiver_report(OWN_SSRC, &blocks, out) else { return 0 };
+        let ssrcs: Vec<u32> = blocks.iter().map(|block| block.ssrc).collect();
+        if let Some(more) = rtcp::remb(OWN_SSRC, REMB_BPS, &ssrcs, &mut out[length..]) {
+            length += more;
+        }
+        self.rtcp_sealer.seal(out, length)
+    }
+
+    /// Writes a sealed request for `lost` video packets.
+    pub fn write_nack(&mut self, lost: &[u16], out: &mut [u8]) -> usize {
+        let Some(ssrc) = self.video.ssrc else { return 0 };
+        let Some(length) = rtcp::nack(OWN_SSRC, ssrc, lost, out) else { return 0 };
+        self.rtcp_sealer.seal(out, length)
+    }
+}
+
+impl Media {
+    /// The report block since the last one (RFC 3550 appendix A.3).
+    fn report(&mut self, now_ns: u64) -> Option<ReportBlock> {
+        let ssrc = self.ssrc?;
+        let (before, highest_before) = self.reported;
+        let (received, highest) = (self.account.received, self.account.extended_highest());
+        self.reported = (received, highest);
+        let expected =
+            if before == 0 { 0 } else { u64::from(highest.wrapping_sub(highest_before)) };
+        let lost = expected.saturating_sub(received - before);
+        self.lost_by_report = self.lost_by_report.saturating_add(lost as i32);
+        let (last_sr, since_ns) = self.last_report.map_or((0, 0), |(sr, at)| (sr, now_ns - at));
+        Some(ReportBlock {
+            ssrc,
+            fraction_lost: (lost * 256 / expected.max(1)).min(255) as u8,
+            cumulative_lost: self.lost_by_report,
+            highest_sequence: highest,
+            jitter: 0,
+            last_sr,
+            // In units of 1/65,536 s.
+            delay_since_last_sr: if last_sr == 0 {
+                0
+            } else {
+                (since_ns * 65_536 / 1_000_000_000) as u32
+            },
+        })
+    }
+}
+
+impl Lens {
+    /// Records one packet's way, while the run measures.
+    fn record(&mut self, sent_ns: u64, now_ns: u64) {
+        if self.measuring {
+            let latency_us = now_ns.saturating_sub(sent_ns) / 1_000;
+            self.latency_us.saturating_record(latency_us);
+        }
+    }
+}

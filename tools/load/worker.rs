@@ -1,0 +1,242 @@
+//! One thread of peers: sockets, timers, and the loop around them.
+
+use crate::clock;
+use crate::outbox::{Outbox, loopback_slot};
+use crate::peer::{Input, Peer, Plan};
+use crate::report::{Harvest, Sums};
+use crate::tally::{Phase, PhaseCell, Tally, bump};
+use crate::transport::Identity;
+use crate::viewer::{Lens, Odd, SCRATCH_BYTES};
+use crossbeam::channel;
+use hdrhistogram::Histogram;
+use mio::unix::SourceFd;
+use monoport::net::{Backend, Destination, Receiver};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Messages per receive call; each may be a train.
+const RECEIVE_BATCH: usize = 64;
+/// How long a worker sleeps at most, so that it sees new peers and phases.
+const MAX_SLEEP: Duration = Duration::from_millis(5);
+/// Receive calls on one socket before timers are looked at again: a publisher must not starve.
+const RECEIVES_PER_TURN: usize = 8;
+
+/// What a worker is given.
+pub struct Setup {
+    pub identity: Arc<Identity>,
+    pub phase: Arc<PhaseCell>,
+    pub tally: Arc<Tally>,
+    pub inbox: channel::Receiver<Box<Plan>>,
+    pub open_one_in: u32,
+    pub nack: bool,
+}
+
+struct Worker {
+    setup: Setup,
+    outbox: Outbox,
+    receiver: Receiver,
+    poll: mio::Poll,
+    peers: Vec<Peer>,
+    /// Which peer a socket belongs to; the first one is shared.
+    owner: Vec<Option<usize>>,
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Sockets that may hold datagrams.
+    ready: Vec<usize>,
+    lens: Lens,
+}
+
+/// Runs a worker until the phase is [`Phase::Stop`].
+///
+/// # Errors
+/// When sockets or the poller cannot be made, or receiving fails.
+pub fn run(setup: Setup) -> io::Result<Harvest> {
+    let outbox = Outbox::new()?;
+    let poll = mio::Poll::new()?;
+    let lens = Lens {
+        scratch: Box::new([0; SCRATCH_BYTES]),
+        latency_us: latency_histogram(),
+        open_one_in: setup.open_one_in,
+        nack: setup.nack,
+        measuring: false,
+        odd: Odd::default(),
+    };
+    let receiver = Receiver::new(Backend::Mmsg, RECEIVE_BATCH, &[])?;
+    let (peers, timers, ready) = (Vec::new(), BinaryHeap::new(), Vec::new());
+    let owner = vec![None];
+    let mut worker = Worker { setup, outbox, receiver, poll, peers, owner, timers, ready, lens };
+    worker.register(0)?;
+    worker.turns()?;
+    Ok(worker.harvest())
+}
+
+/// Microseconds up to a minute, to three digits.
+#[must_use]
+pub fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("bounds and digits are in range")
+}
+
+impl Worker {
+    fn turns(&mut self) -> io::Result<()> {
+        let mut events = mio::Events::with_capacity(256);
+        loop {
+            let phase = self.setup.phase.get();
+            if phase == Phase::Stop {
+                return Ok(());
+            }
+            self.lens.measuring = phase == Phase::Measure;
+            self.take_peers()?;
+            self.fire_timers(phase);
+            self.receive_ready()?;
+            self.outbox.flush();
+            let sleep = self.sleep();
+            match self.poll.poll(&mut events, Some(sleep)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            for event in &events {
+                if !self.ready.contains(&event.token().0) {
+                    self.ready.push(event.token().0);
+                }
+            }
+        }
+    }
+
+    fn sleep(&self) -> Duration {
+        if !self.ready.is_empty() {
+            return Duration::ZERO;
+        }
+        let next = self.timers.peek().map(|Reverse((at, _))| *at);
+        next.map_or(MAX_SLEEP, |at| at.saturating_duration_since(Instant::now())).min(MAX_SLEEP)
+    }
+
+    fn take_peers(&mut self) -> io::Result<()> {
+        while let Ok(plan) = self.setup.inbox.try_recv() {
+            let slot = self.peers.len();
+            let (socket, local) = self.outbox.route(slot, plan.remote)?;
+            if socket > 0 {
+                self.owner.push(Some(slot));
+                self.register(socket)?;
+            }
+            let to = Destination { remote: plan.remote, local, trains: false };
+            let now = Instant::now();
+            self.peers.push(Peer::new(*plan, socket, to, now));
+            self.timers.push(Reverse((now, slot)));
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, socket: usize) -> io::Result<()> {
+        let fd = self.outbox.socket(socket).as_fd().as_raw_fd();
+        let interest = mio::Interest::READABLE;
+        self.poll.registry().register(&mut SourceFd(&fd), mio::Token(socket), interest)
+    }
+
+    fn fire_timers(&mut self, phase: Phase) {
+        let now = Instant::now();
+        while let Some(&Reverse((at, slot))) = self.timers.peek() {
+            if at > now {
+                return;
+            }
+            self.timers.pop();
+            // An entry that a later deadline has replaced is left to lie until it comes up.
+            if self.peers[slot].scheduled == Some(at) || self.peers[slot].scheduled.is_none() {
+                self.feed(slot, Input::Timer { silent: phase >= Phase::Drain }, now);
+            }
+        }
+    }
+
+    fn receive_ready(&mut self) -> io::Result<()> {
+        let mut ready = std::mem::take(&mut self.ready);
+        let mut failure = None;
+        ready.retain(|&socket| {
+            let drained = self.receive(socket);
+            drained.map_err(|error| failure = Some(error)).is_ok_and(|drained| !drained)
+        });
+        self.ready = ready;
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Receives some; returns whether nothing is left.
+    fn receive(&mut self, socket: usize) -> io::Result<bool> {
+        for _ in 0..RECEIVES_PER_TURN {
+            // The receiver is taken out, because peers send while its datagrams are read.
+            let outbox = &self.outbox;
+            let count = match self.receiver.receive(outbox.socket(socket)) {
+                Ok(count) => count,
+                // An ICMP error of one peer is the kernel's news about that peer, not the socket's.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+                Err(error) => return Err(error),
+            };
+            if count == 0 {
+                return Ok(true);
+            }
+            let now = Instant::now();
+            let now_ns = clock::since_epoch_ns(now);
+            let mut bytes = 0;
+            let mut packets = 0;
+            for datagram in self.receiver.datagrams() {
+                let slot = self.owner[socket].or_else(|| loopback_slot(datagram.local));
+                let Some(peer) = slot.and_then(|slot| self.peers.get_mut(slot)) else {
+                    self.lens.odd.unknown += 1;
+                    continue;
+                };
+                let slot = slot.unwrap_or_default();
+                let input =
+                    Input::Datagram { bytes: datagram.bytes, from: datagram.remote, now_ns };
+                let media = peer.handle(input, &self.setup, now, &mut self.outbox, &mut self.lens);
+                if media {
+                    packets += 1;
+                    bytes += datagram.bytes.len() as u64;
+                } else {
+                    reschedule(peer, slot, &mut self.timers);
+                }
+            }
+            bump(&self.setup.tally.packets, packets);
+            bump(&self.setup.tally.bytes, bytes);
+        }
+        Ok(false)
+    }
+
+    fn feed(&mut self, slot: usize, input: Input<'_>, now: Instant) {
+        let peer = &mut self.peers[slot];
+        peer.scheduled = None;
+        peer.handle(input, &self.setup, now, &mut self.outbox, &mut self.lens);
+        reschedule(peer, slot, &mut self.timers);
+    }
+
+    fn harvest(self) -> Harvest {
+        let mut sums = Sums::default();
+        let mut reasons = std::collections::BTreeMap::new();
+        for peer in &self.peers {
+            peer.add_to(&mut sums);
+            if let Some(reason) = peer.failure() {
+                *reasons.entry(reason).or_insert(0) += 1;
+            }
+        }
+        let setup_ms = self.peers.iter().filter_map(Peer::setup_ms).collect();
+        Harvest {
+            sums,
+            odd: self.lens.odd,
+            latency_us: self.lens.latency_us,
+            setup_ms,
+            failures: reasons,
+            receive_overflows: self.receiver.overflow_drops(),
+            send_drops: self.outbox.dropped,
+            lost_consent: self.setup.tally.lost_consent.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Queues the peer's next deadline, if it is sooner than what is queued.
+fn reschedule(peer: &mut Peer, slot: usize, timers: &mut BinaryHeap<Reverse<(Instant, usize)>>) {
+    let deadline = peer.deadline();
+    if peer.scheduled.is_none_or(|at| deadline < at) {
+        peer.scheduled = Some(deadline);
+        timers.push(Reverse((deadline, slot)));
+    }
+}
