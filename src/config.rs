@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum};
 
 use crate::limits::{MAX_SESSIONS_PER_SHARD, MAX_SHARDS};
 
@@ -57,23 +57,26 @@ pub struct Args {
     pub io: Io,
 
     /// Messages received by one system call
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: u16,
 
     /// Let the kernel join received datagrams of one sender (UDP_GRO)
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub gro: bool,
 
     /// Hand the kernel a viewer's datagrams as one train (UDP_SEGMENT, GSO)
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub gso: bool,
 
     /// The longest a packet waits for the rest of its frame, in microseconds
-    #[arg(long, value_name = "US", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(..=50_000))]
+    #[arg(long, value_name = "US", default_value_t = 5_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=50_000))]
     pub train_us: u32,
 
     /// Spin this long before sleeping, in microseconds: less latency for a busy core
-    #[arg(long, value_name = "US", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub busy_poll_us: u32,
 
     /// Receive buffer asked for per socket, in bytes
@@ -85,7 +88,8 @@ pub struct Args {
     pub send_buffer: usize,
 
     /// Threads for HTTP and SDP
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
     pub control_threads: u16,
 
     /// Keep the line a=ice-lite in answers, at the price of 50 ms per join (see the README)

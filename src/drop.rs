@@ -1,6 +1,6 @@
 //! Why a packet was not forwarded: one reason each, and the reason is the metric's label.
 
-/// Declares [`DropReason`] with its label and its help text side by side, so neither can be missing.
+/// Declares [`DropReason`] with its label and its meaning side by side, so neither can be missing.
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident = $label:literal,)*) => {
         /// The one reason a packet was not forwarded (or, for STUN and DTLS, not handled).

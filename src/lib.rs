@@ -1,6 +1,80 @@
 //! # Monoport
 //!
 //! A WebRTC media server for bare-metal Linux: WHIP in, WHEP out, one UDP port, every core.
+//!
+//! This page is the architecture. **The one invariant: a shard owns its sessions. Nothing a packet
+//! touches is shared between threads, so nothing on its way is locked or counted together.**
+//!
+//! ## What one packet does
+//!
+//! ```text
+//!            kernel
+//!              │ recvmmsg or io_uring, GRO            net::Receiver
+//!              ▼
+//!        shard's turn ── first byte (RFC 7983) ───── wire::kind
+//!              │
+//!     STUN ────┤ ufrag names the session ──────────── wire::ufrag     forged: dropped
+//!              │ integrity proves the address ─────── session (str0m)
+//!     DTLS ────┤
+//!     RTP ─────┤ 4-tuple is a session's flow ──────── demux::flows
+//!     RTCP ────┤   or another shard's ─────────────── demux::directory ──▶ ring ──▶ that shard
+//!              ▼
+//!        publisher decrypts ───────────────────────── session::publisher (str0m)
+//!              │ a packet of the stream ───────────── media::MediaPacket
+//!              ├──▶ ring ──▶ each other shard with viewers, one copy each
+//!              ▼
+//!        numbered by the stream, kept for repair,     stream::track
+//!        held for the rest of its frame
+//!              │ for each viewer of this shard
+//!              ▼
+//!        header, copy, seal in place ──────────────── egress::lane, srtp
+//!              │ a viewer's packets side by side
+//!              ▼
+//!        one train per viewer and frame ───────────── net::SendBatch (GSO)
+//!              │ sendmmsg
+//!              ▼
+//!            kernel
+//! ```
+//!
+//! ## Threads
+//!
+//! ```text
+//!   one UDP port, one SO_REUSEPORT socket per shard
+//!   ┌─────────┐ ┌─────────┐ ┌─────────┐
+//!   │ shard 0 │ │ shard 1 │ │ shard n │   pinned; tokio-uring runtimes; the loop is shard/turn.rs
+//!   └────┬────┘ └────┬────┘ └────┬────┘
+//!        └─ bounded mailboxes ───┘         media, strays, key frame requests: shard::Mail
+//!        ▲ shard::Command    │ shard::Ended
+//!   control threads: HTTP, SDP, the construction of sessions (signalling)
+//! ```
+//!
+//! The loop: **receive** a batch → **mail** of other shards → **commands** → **timers** →
+//! **deliver** → **flush** and ring → **wait**.
+//!
+//! ## Where what is
+//!
+//! Dependencies point one way (`tests/tidy.rs` checks it):
+//!
+//! ```text
+//! main → node → signalling, dashboard ─Command→ shard → { net demux session egress stream }
+//!                                                       → media, srtp, wire → id, limits, drop
+//! ```
+//!
+//! Those in braces never name one another; only [`shard`] composes them. All `unsafe` is in
+//! [`net`]. Every bound is in [`limits`]. A packet that is not forwarded has one
+//! [`drop::DropReason`].
+//!
+//! ## Decisions that shape the rest
+//!
+//! - **The ufrag is the session's address** ([`wire::ufrag`]): a first check needs no table, a
+//!   forged one costs one hash, a wrong shard knows the right one.
+//! - **Publishers are whole str0m sessions; viewers use str0m for SDP, ICE and DTLS only.** Media
+//!   leaves by [`egress`], which keeps what a packet touches of a viewer within a few cache lines;
+//!   the keys are tapped from DTLS.
+//! - **Repair costs the stream, not the viewer**: one history per track and shard; a viewer's
+//!   numbers differ from the stream's by a constant, so it remembers nothing per packet.
+//! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
+//!   long and leave as one.
 
 pub mod config;
 pub mod cpu;

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::new(args, &cpu::available_cores()?)?;
+    let config = Config::new(args, &cpu::available_cores())?;
     let node = Node::start(&config)?;
     print!("{}", node.banner());
     println!("ready; Ctrl-C ends it");

@@ -72,6 +72,8 @@ pub struct Node {
     http: tokio::task::JoinHandle<()>,
     stop_http: Arc<Notify>,
     banner: String,
+    http_address: SocketAddr,
+    udp_port: u16,
 }
 
 impl Node {
@@ -105,9 +107,43 @@ impl Node {
             }
         }
         let runtime = control_runtime(config.control_threads)?;
+        let http_address = listener.local_addr()?;
         let (http, stop_http) = serve_http(config, &runtime, listener, &control)?;
         runtime.spawn(control.clone().watch_ended());
-        Ok(Node { shards, wiring, control, runtime, http, stop_http, banner })
+        Ok(Node {
+            shards,
+            wiring,
+            control,
+            runtime,
+            http,
+            stop_http,
+            banner,
+            http_address,
+            udp_port: bound,
+        })
+    }
+
+    /// Where HTTP listens.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// The UDP port of all media.
+    #[must_use]
+    pub fn udp_port(&self) -> u16 {
+        self.udp_port
+    }
+
+    /// The counters of each shard.
+    pub fn counters(&self) -> impl Iterator<Item = &ShardCounters> + Clone {
+        self.wiring.counters.iter().map(|padded| &**padded)
+    }
+
+    /// Sessions and streams the control side knows of.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        self.control.counts()
     }
 
     /// What was bound and chosen, for the person who started it.

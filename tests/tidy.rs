@@ -15,16 +15,13 @@ mod source;
 /// egress stream} → media, srtp, wire`. The five in braces never name one another: `shard` composes
 /// them.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("main", &["config", "node"]),
+    ("main", &["config", "cpu", "node"]),
     ("lib", &[]),
     // The composition root: opens sockets, starts shards and HTTP, drains in order.
-    (
-        "node",
-        &["config", "cpu", "dashboard", "demux", "net", "session", "shard", "signalling", "wire"],
-    ),
+    ("node", &["config", "cpu", "demux", "net", "session", "shard", "signalling", "srtp", "wire"]),
     // SDP is answered and an `Rtc` built on the control threads, hence `session` and `media`.
-    ("signalling", &["config", "media", "session", "shard", "wire"]),
-    ("dashboard", &["config", "shard"]),
+    ("signalling", &["dashboard", "media", "session", "shard", "stream", "wire"]),
+    ("dashboard", &[]),
     ("shard", &["cpu", "demux", "egress", "media", "net", "session", "srtp", "stream", "wire"]),
     ("net", &["wire"]),
     ("demux", &["wire"]),

@@ -1,7 +1,8 @@
 //! The flow table of one shard: 4-tuple to session slot.
 //!
 //! Strangers choose their addresses, so the hash is keyed: without the key nobody can aim many
-//! flows at one bucket. SipHash-1-3 over the 36 bytes takes a small part of what a packet costs.
+//! flows at one bucket. A hit takes some 25 ns while the table fits the second-level cache
+//! (`benches/demux.rs`), most of it SipHash-1-3 over the 36 bytes.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -22,14 +23,17 @@ impl FlowKey {
     const LEN: usize = 16 + 16 + 2 + 2;
 
     /// The flow between two addresses.
+    ///
+    /// The key is put together in whole words: the hash reads it back at once in words, and a CPU
+    /// makes that wait when what it reads was stored in smaller pieces.
     #[must_use]
     #[inline]
     pub fn new(local: SocketAddr, remote: SocketAddr) -> Self {
+        let ports = u32::from(remote.port()) << 16 | u32::from(local.port());
         let mut bytes = [0; Self::LEN];
-        bytes[..16].copy_from_slice(&mapped(remote.ip()).octets());
-        bytes[16..32].copy_from_slice(&mapped(local.ip()).octets());
-        bytes[32..34].copy_from_slice(&remote.port().to_be_bytes());
-        bytes[34..].copy_from_slice(&local.port().to_be_bytes());
+        bytes[..16].copy_from_slice(&mapped(remote.ip()).to_be_bytes());
+        bytes[16..32].copy_from_slice(&mapped(local.ip()).to_be_bytes());
+        bytes[32..].copy_from_slice(&ports.to_be_bytes());
         Self(bytes)
     }
 
@@ -46,7 +50,6 @@ impl FlowKey {
     }
 
     /// The bytes that a keyed hash is taken over.
-    #[must_use]
     #[inline]
     pub(super) fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
@@ -60,10 +63,11 @@ impl FlowKey {
     }
 }
 
-fn mapped(address: IpAddr) -> Ipv6Addr {
+/// An address as the number that its IPv6 form is; `::ffff:0:0/96` holds IPv4 (RFC 4291 §2.5.5.2).
+fn mapped(address: IpAddr) -> u128 {
     match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
+        IpAddr::V4(v4) => 0xFFFF << 32 | u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
     }
 }
 

@@ -47,7 +47,8 @@ mod tests {
     #[test]
     fn both_tracks_share_one_stream_and_cname_and_lite_is_unsaid() {
         let answer = "v=0\r\na=ice-lite\r\nm=audio 9 X 111\r\na=msid:s1 t1\r\na=ssrc:1 cname:c1\r\n\
-                      a=ssrc:1 msid:s1 t1\r\nm=video 9 X 96\r\na=msid:s2 t2\r\na=ssrc:2 cname:c2\r\n";
+                      a=ssrc:1 msid:s1 t1\r\nm=video 9 X 96\r\na=msid:s2 t2\r\n\
+                      a=ssrc:2 cname:c2\r\n";
         assert_eq!(
             tidy(answer, false),
             "v=0\r\nm=audio 9 X 111\r\na=msid:monoport t1\r\na=ssrc:1 cname:monoport\r\n\

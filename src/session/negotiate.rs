@@ -112,8 +112,8 @@ impl Negotiator {
         Negotiated { session: Session::new(rtc, role), answer }
     }
 
-    /// Builds the `Rtc` and lets it answer. The crypto of the offer's far corners is str0m's; should
-    /// it panic on one of them, that is this offer's failure and nobody else's.
+    /// Builds the `Rtc` and lets it answer. Should str0m panic over some far corner of SDP, that is
+    /// this offer's failure and nobody else's.
     fn accept(
         &self,
         offer: Offer,

@@ -231,6 +231,8 @@ impl Core {
     fn remove_viewer(&mut self, key: StreamKey, position: usize) {
         let Some(stream) = self.streams.get(key) else { return };
         stream.viewers.swap_remove(position);
+        let ready = &self.wiring.counters[usize::from(self.index)].viewers_ready;
+        ready.set(ready.get() - 1);
         let moved = stream.viewers.get(position).map(|viewer| viewer.slot);
         if stream.viewers.is_empty() {
             stream.shared.set_interest(self.index, false);

@@ -1,9 +1,8 @@
 //! A datagram finds its session.
 //!
 //! A STUN request names its session in the ufrag and proves itself by MESSAGE-INTEGRITY; only then
-//! does its 4-tuple become a *flow* of that session. Everything else is found by its flow alone. What
-//! belongs to another shard is handed over; what belongs to nobody is dropped without a trace but
-//! a counter.
+//! does its 4-tuple become a *flow* of that session. Everything else is found by its flow alone.
+//! What belongs to another shard is handed over; what belongs to nobody leaves nothing but a count.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;

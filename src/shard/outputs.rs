@@ -113,6 +113,8 @@ impl Core {
         if let Some(entry) = self.sessions.at(slot) {
             entry.viewer = Some(ReadyViewer { control, position });
         }
+        let ready = &self.counters().viewers_ready;
+        ready.set(ready.get() + 1);
         self.want_keyframe(stream_key);
     }
 

@@ -83,6 +83,7 @@ shard_counters! {
     flow_moves: Counter, "Times a session's address changed";
     turns: Counter, "Turns of the shard's loop";
     sessions: Gauge, "Sessions on the shard";
+    viewers_ready: Gauge, "Viewers with keys, to whom media is sent";
     flows: Gauge, "Flows in the shard's table";
     streams: Gauge, "Streams the shard takes part in";
     armed_timers: Gauge, "Sessions with an armed timer";

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-use super::super::inbound::SLOT_BYTES;
-use super::super::sys::Mapping;
+use crate::net::inbound::SLOT_BYTES;
+use crate::net::sys::Mapping;
 
 /// The one group of buffers of a ring.
 pub(super) const GROUP: u16 = 0;

@@ -7,11 +7,11 @@ use std::sync::atomic::{Ordering, fence};
 use io_uring::types::{CancelBuilder, Fixed, RecvMsgOut, Timespec};
 use io_uring::{Builder, IoUring, cqueue, opcode};
 
-use super::super::cmsg;
-use super::super::inbound::{Message, SLOT_BYTES, SLOT_HEAD_BYTES, SLOT_NAME_BYTES};
-use super::super::socket::UdpSocket;
-use super::super::sys;
 use super::buffers::{Buffers, GROUP};
+use crate::net::cmsg;
+use crate::net::inbound::{Message, SLOT_BYTES, SLOT_HEAD_BYTES, SLOT_NAME_BYTES};
+use crate::net::socket::UdpSocket;
+use crate::net::sys;
 
 /// Submissions in flight: arming is the only one there ever is.
 const SUBMISSIONS: u32 = 4;
@@ -38,8 +38,8 @@ pub(super) struct SocketRing {
     ring: IoUring,
     /// Counted up by the kernel when there is something to receive and nobody is receiving.
     ///
-    /// The ring's own descriptor will not do: with DEFER_TASKRUN, an arrival does not wake a runtime
-    /// that sleeps on it (epoll, Linux 6.18).
+    /// The ring's own descriptor will not do: with DEFER_TASKRUN, an arrival does not wake a
+    /// runtime that sleeps on it (epoll, Linux 6.18).
     event: OwnedFd,
     /// `None` only once dropped.
     buffers: Option<Buffers>,

@@ -1,0 +1,210 @@
+//! What publishers send reaches viewers: every codec, every number of shards, across strays,
+//! republishing and address changes.
+
+mod support;
+
+use std::time::Duration;
+
+use monoport::drop::DropReason;
+use str0m::format::Codec;
+use str0m::media::MediaKind;
+use support::client::{Client, Offered, connect, is_opus, run_for, run_until};
+use support::{Server, eventually};
+
+/// Sends `count` frames of one packet with audio beside them, and runs everybody meanwhile.
+fn send_frames(publisher: &mut Client, viewers: &mut [&mut Client], first: u32, count: u32) {
+    for number in first..first + count {
+        let keyframe = number % 50 == 0;
+        publisher.send(MediaKind::Video, keyframe, number, number * 3_000);
+        publisher.send(MediaKind::Audio, false, number, number * 960);
+        publisher.poll();
+        for viewer in viewers.iter_mut() {
+            viewer.poll();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until the publisher is asked for a key frame: its viewers are ready then.
+fn until_asked(publisher: &mut Client, viewers: &mut [&mut Client]) {
+    let before = publisher.keyframes_asked;
+    let mut all: Vec<&mut Client> = vec![publisher];
+    all.extend(viewers.iter_mut().map(|viewer| &mut **viewer));
+    run_until("a request for a key frame", &mut all, |all| all[0].keyframes_asked > before);
+}
+
+fn delivers(server: &Server, codec: Codec) {
+    let offered = Offered::both(codec);
+    let mut publisher = Client::publish(server, "s", offered);
+    connect(&mut [&mut publisher]);
+    let mut viewer = Client::watch(server, "s", offered);
+    connect(&mut [&mut publisher, &mut viewer]);
+    publisher.send(MediaKind::Video, false, 0, 0);
+    until_asked(&mut publisher, &mut [&mut viewer]);
+    send_frames(&mut publisher, &mut [&mut viewer], 50, 100);
+    let expected: Vec<u32> = (50..150).collect();
+    run_until(&format!("{codec:?} arrives"), &mut [&mut publisher, &mut viewer], |all| {
+        all[1].video_numbers().len() >= 100 && all[1].audio_numbers().len() >= 100
+    });
+    assert_eq!(viewer.video_numbers(), expected, "{codec:?}");
+    assert_eq!(viewer.audio_numbers(), expected, "audio beside {codec:?}");
+}
+
+#[test]
+fn every_codec_passes_through() {
+    let server = Server::with_shards(1);
+    for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1] {
+        delivers(&server, codec);
+    }
+}
+
+#[test]
+fn strays_reach_their_shard_without_loss() {
+    let server = Server::with_shards(4);
+    for _ in 0..4 {
+        delivers(&server, Codec::Vp8);
+    }
+    assert!(server.sum(|c| c.handed_over.get()) > 0, "with four shards some packets go astray");
+    assert_eq!(server.drops(DropReason::RingFull), 0);
+    assert_eq!(server.drops(DropReason::StaleFlow), 0);
+}
+
+#[test]
+fn one_shard_and_four_deliver_the_same_packets() {
+    let deliver = |shards: usize| {
+        let server = Server::with_shards(shards);
+        let offered = Offered::both(Codec::Vp8);
+        let mut publisher = Client::publish(&server, "s", offered);
+        connect(&mut [&mut publisher]);
+        let mut viewers: Vec<Client> =
+            (0..6).map(|_| Client::watch(&server, "s", offered)).collect();
+        let mut all: Vec<&mut Client> = viewers.iter_mut().collect();
+        all.push(&mut publisher);
+        connect(&mut all);
+        let mut viewers: Vec<&mut Client> = viewers.iter_mut().collect();
+        until_asked(&mut publisher, &mut viewers);
+        // The last viewer's shard may not have made it ready yet when the first one asked.
+        run_for(Duration::from_millis(700), &mut viewers);
+        publisher.poll();
+        send_frames(&mut publisher, &mut viewers, 0, 200);
+        run_until("all packets", &mut viewers, |viewers| {
+            viewers.iter().all(|viewer| viewer.video_numbers().len() == 200)
+        });
+        let packets = |viewer: &&mut Client| {
+            let packets = viewer.received.iter().map(|packet| packet.payload.to_vec());
+            packets.collect::<Vec<_>>()
+        };
+        viewers.iter().map(packets).collect::<Vec<_>>()
+    };
+    let (one, four) = (deliver(1), deliver(4));
+    let sorted = |mut packets: Vec<Vec<u8>>| {
+        packets.sort();
+        packets
+    };
+    for (one, four) in one.into_iter().zip(four) {
+        assert_eq!(sorted(one), sorted(four));
+    }
+}
+
+#[test]
+fn a_publisher_that_returns_keeps_its_viewers_numbers_continuous() {
+    for shards in [1, 3] {
+        let server = Server::with_shards(shards);
+        let offered = Offered::both(Codec::Vp8);
+        let mut viewer = None::<Client>;
+        for round in 0..3 {
+            let mut publisher = Client::publish(&server, "s", offered);
+            connect(&mut [&mut publisher]);
+            let viewer = viewer.get_or_insert_with(|| Client::watch(&server, "s", offered));
+            connect(&mut [&mut publisher, viewer]);
+            run_until("a request for a key frame", &mut [&mut publisher, viewer], |all| {
+                all[0].keyframes_asked > 0
+            });
+            let first = round * 100;
+            send_frames(&mut publisher, &mut [viewer], first, 60);
+            run_until("this round's packets", &mut [&mut publisher, viewer], |all| {
+                all[1].video_numbers().last() == Some(&(first + 59))
+            });
+            if round == 1 {
+                // The one that leaves says goodbye; the others are simply replaced.
+                assert_eq!(publisher.delete().status, 200);
+            }
+        }
+        let viewer = viewer.expect("it watched");
+        let video = viewer.received.iter().filter(|packet| !is_opus(packet));
+        let numbers: Vec<(u64, u32)> =
+            video.map(|packet| (*packet.seq_no, packet.header.timestamp)).collect();
+        assert_eq!(numbers.len(), 180, "every packet of three publishers, {shards} shards");
+        for pair in numbers.windows(2) {
+            assert_eq!(pair[1].0, pair[0].0 + 1, "sequence numbers leave no gap");
+            let step = pair[1].1.wrapping_sub(pair[0].1);
+            assert!((1..90_000 * 20).contains(&step), "timestamps go on: {step}");
+        }
+    }
+}
+
+#[test]
+fn two_sessions_in_turn_from_one_client_address_do_not_disturb_each_other() {
+    let server = Server::with_shards(2);
+    let offered = Offered::both(Codec::Vp8);
+    let mut publisher = Client::publish(&server, "s", offered);
+    connect(&mut [&mut publisher]);
+    let mut first = Client::watch(&server, "s", offered);
+    connect(&mut [&mut publisher, &mut first]);
+    let socket = first.socket.try_clone().expect("a second handle of the socket");
+    assert_eq!(first.delete().status, 200);
+    let mut second = Client::watch_from(&server, "s", offered, socket);
+    connect(&mut [&mut publisher, &mut second]);
+    until_asked(&mut publisher, &mut [&mut second]);
+    send_frames(&mut publisher, &mut [&mut second], 0, 50);
+    run_until("the second session's packets", &mut [&mut publisher, &mut second], |all| {
+        all[1].video_numbers().len() == 50
+    });
+    eventually("the first session is gone", || server.sessions() == 2);
+}
+
+#[test]
+fn a_viewer_that_loses_packets_gets_them_again() {
+    let server = Server::with_shards(1);
+    let offered = Offered::both(Codec::Vp8);
+    let mut publisher = Client::publish(&server, "s", offered);
+    connect(&mut [&mut publisher]);
+    let mut viewer = Client::watch(&server, "s", offered);
+    connect(&mut [&mut publisher, &mut viewer]);
+    until_asked(&mut publisher, &mut [&mut viewer]);
+    send_frames(&mut publisher, &mut [&mut viewer], 0, 50);
+    // The network loses what comes now.
+    send_frames(&mut publisher, &mut [], 50, 5);
+    std::thread::sleep(Duration::from_millis(50));
+    let mut lost = [0; 2_000];
+    while viewer.socket.recv(&mut lost).is_ok() {}
+    send_frames(&mut publisher, &mut [&mut viewer], 55, 50);
+    run_until("the lost packets too", &mut [&mut publisher, &mut viewer], |all| {
+        let mut numbers = all[1].video_numbers();
+        numbers.sort_unstable();
+        numbers == (0..105).collect::<Vec<_>>()
+    });
+    assert!(server.sum(|c| c.repaired_packets.get()) >= 5);
+}
+
+#[test]
+fn a_viewer_that_moves_is_followed_within_one_check() {
+    let server = Server::with_shards(2);
+    let offered = Offered::both(Codec::Vp8);
+    let mut publisher = Client::publish(&server, "s", offered);
+    connect(&mut [&mut publisher]);
+    let mut viewer = Client::watch(&server, "s", offered);
+    connect(&mut [&mut publisher, &mut viewer]);
+    until_asked(&mut publisher, &mut [&mut viewer]);
+    send_frames(&mut publisher, &mut [&mut viewer], 0, 50);
+    // A NAT gives the client another port; it does not know, and goes on as before.
+    viewer.socket = support::client::socket();
+    run_until("the move", &mut [&mut publisher, &mut viewer], |_| {
+        server.sum(|c| c.flow_moves.get()) == 1
+    });
+    let before = viewer.video_numbers().len();
+    send_frames(&mut publisher, &mut [&mut viewer], 50, 50);
+    run_until("packets at the new port", &mut [&mut publisher, &mut viewer], |all| {
+        all[1].video_numbers().len() >= before + 50
+    });
+}

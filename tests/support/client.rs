@@ -1,0 +1,280 @@
+//! A WHIP or WHEP client made of str0m and one UDP socket.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::format::Codec;
+use str0m::media::{Direction, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, Input, Output, Rtc};
+
+use super::{PATIENCE, Response, Server, media, post_sdp, request};
+
+/// One peer.
+pub struct Client {
+    pub rtc: Rtc,
+    pub socket: UdpSocket,
+    pub address: SocketAddr,
+    pub session_url: String,
+    /// The server's answer.
+    pub answer: String,
+    pub connected: bool,
+    pub closed: bool,
+    pub keyframes_asked: u32,
+    /// Media that arrived, in order.
+    pub received: Vec<RtpPacket>,
+    audio: Option<Mid>,
+    video: Option<Mid>,
+    codec: Codec,
+    sequence: u64,
+    timeout: Instant,
+}
+
+/// What a client offers.
+#[derive(Clone, Copy)]
+pub struct Offered {
+    pub codec: Codec,
+    pub audio: bool,
+    pub video: bool,
+}
+
+impl Offered {
+    pub fn both(codec: Codec) -> Offered {
+        Offered { codec, audio: true, video: true }
+    }
+}
+
+fn rtc(codec: Codec) -> Rtc {
+    let config = Rtc::builder().set_rtp_mode(true).clear_codecs().enable_opus(true, false);
+    let config = match codec {
+        Codec::Vp8 => config.enable_vp8(true),
+        Codec::Vp9 => config.enable_vp9(true),
+        Codec::H264 => config.enable_h264(true),
+        Codec::H265 => config.enable_h265(true),
+        Codec::Av1 => config.enable_av1(true),
+        other => panic!("not a video codec: {other:?}"),
+    };
+    config.build(Instant::now())
+}
+
+/// A fresh socket on loopback.
+pub fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.set_nonblocking(true).expect("a socket can be non-blocking");
+    socket
+}
+
+impl Client {
+    /// An offer that no server has seen yet.
+    pub fn offer(
+        offered: Offered,
+        direction: Direction,
+        socket: UdpSocket,
+    ) -> (Client, SdpOffer, SdpPendingOffer) {
+        let address = socket.local_addr().expect("it is bound");
+        let mut rtc = rtc(offered.codec);
+        rtc.add_local_candidate(Candidate::host(address, "udp").expect("a host candidate"));
+        let mut changes = rtc.sdp_api();
+        let mut add = |wanted, kind| {
+            let stream = Some("stream".to_owned());
+            let track = Some(format!("{kind:?}"));
+            let add = |_| changes.add_media(kind, direction, stream, track, None);
+            Some(()).filter(|()| wanted).map(add)
+        };
+        let audio = add(offered.audio, MediaKind::Audio);
+        let video = add(offered.video, MediaKind::Video);
+        let (offer, pending) = changes.apply().expect("something is offered");
+        let client = Client {
+            rtc,
+            socket,
+            address,
+            session_url: String::new(),
+            answer: String::new(),
+            connected: false,
+            closed: false,
+            keyframes_asked: 0,
+            received: Vec::new(),
+            audio,
+            video,
+            codec: offered.codec,
+            sequence: 1_000,
+            timeout: Instant::now(),
+        };
+        (client, offer, pending)
+    }
+
+    /// POSTs the offer of a client and takes the answer in.
+    pub fn try_post(
+        server: &Server,
+        path: &str,
+        offered: Offered,
+        direction: Direction,
+        socket: UdpSocket,
+    ) -> Result<Client, Response> {
+        let (mut client, offer, pending) = Client::offer(offered, direction, socket);
+        let response = post_sdp(&server.url(path), &offer.to_sdp_string());
+        if response.status != 201 {
+            return Err(response);
+        }
+        let location = response.header("Location").expect("a 201 names the session");
+        client.session_url = server.url(location);
+        let answer = SdpAnswer::from_sdp_string(&response.body).expect("the answer parses");
+        client.rtc.sdp_api().accept_answer(pending, answer).expect("the answer fits the offer");
+        client.answer = response.body;
+        Ok(client)
+    }
+
+    pub fn publish(server: &Server, stream: &str, offered: Offered) -> Client {
+        let path = format!("/whip/{stream}");
+        Client::try_post(server, &path, offered, Direction::SendOnly, socket())
+            .unwrap_or_else(|refusal| panic!("WHIP: {} {}", refusal.status, refusal.body))
+    }
+
+    pub fn watch(server: &Server, stream: &str, offered: Offered) -> Client {
+        Client::watch_from(server, stream, offered, socket())
+    }
+
+    pub fn watch_from(
+        server: &Server,
+        stream: &str,
+        offered: Offered,
+        socket: UdpSocket,
+    ) -> Client {
+        let path = format!("/whep/{stream}");
+        Client::try_post(server, &path, offered, Direction::RecvOnly, socket)
+            .unwrap_or_else(|refusal| panic!("WHEP: {} {}", refusal.status, refusal.body))
+    }
+
+    /// What follows `prefix` on the first line of the answer that starts so.
+    pub fn answered(&self, prefix: &str) -> &str {
+        let found = self.answer.lines().find_map(|line| line.strip_prefix(prefix));
+        found.unwrap_or_else(|| panic!("no {prefix} in {}", self.answer))
+    }
+
+    /// Ends the session over HTTP.
+    pub fn delete(&self) -> Response {
+        request("DELETE", &self.session_url, &[], "")
+    }
+
+    /// Sends one packet of audio or video.
+    pub fn send(&mut self, kind: MediaKind, keyframe: bool, number: u32, timestamp: u32) {
+        let (mid, codec) = match kind {
+            MediaKind::Audio => (self.audio, Codec::Opus),
+            MediaKind::Video => (self.video, self.codec),
+        };
+        let mid = mid.expect("the track was offered");
+        let params = self.rtc.codec_config().params().iter();
+        let accepted = self.rtc.media(mid).expect("the section exists").remote_pts().to_vec();
+        let pt = params
+            .filter(|params| params.spec().codec == codec)
+            .map(|params| params.pt())
+            .find(|pt| accepted.contains(pt))
+            .expect("the server took the codec");
+        self.sequence += 1;
+        let payload = media::payload(codec, keyframe, number);
+        let now = Instant::now();
+        let mut direct = self.rtc.direct_api();
+        let stream = direct.stream_tx_by_mid(mid, None).expect("a sending stream");
+        let sequence = u64::from(number) + 1_000;
+        let write = RtpWrite::new(pt, sequence.into(), timestamp, now, payload).marker(true);
+        stream.write_rtp(write.nackable(kind == MediaKind::Video));
+        self.rtc.handle_input(Input::Timeout(now)).expect("time passes");
+        self.drain();
+    }
+
+    /// Handles what has arrived and what is due; returns without waiting.
+    pub fn poll(&mut self) {
+        let mut buffer = [0; 2_000];
+        while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
+            let received = Receive::new(Protocol::Udp, from, self.address, &buffer[..length]);
+            if let Ok(received) = received {
+                let input = Input::Receive(Instant::now(), received);
+                self.rtc.handle_input(input).expect("a datagram is taken");
+                self.drain();
+            }
+        }
+        if self.timeout <= Instant::now() {
+            self.rtc.handle_input(Input::Timeout(Instant::now())).expect("time passes");
+            self.drain();
+        }
+    }
+
+    /// Closes DTLS, as a browser does whose page goes away.
+    pub fn say_goodbye(&mut self) {
+        self.rtc.close().expect("it can be closed");
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output().expect("str0m goes on") {
+                Output::Timeout(at) => {
+                    self.timeout = at;
+                    return;
+                }
+                Output::Transmit(transmit) => {
+                    let _ = self.socket.send_to(&transmit.contents, transmit.destination);
+                }
+                Output::Event(Event::Connected) => self.connected = true,
+                Output::Event(Event::Closed) => self.closed = true,
+                Output::Event(Event::KeyframeRequest(_)) => self.keyframes_asked += 1,
+                Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
+                Output::Event(_) => {}
+            }
+        }
+    }
+
+    /// Numbers of the video packets that arrived, in order.
+    pub fn video_numbers(&self) -> Vec<u32> {
+        let video = self.received.iter().filter(|packet| packet.header.marker && !is_opus(packet));
+        video.map(|packet| media::number(&packet.payload)).collect()
+    }
+
+    /// Numbers of the audio packets that arrived, in order.
+    pub fn audio_numbers(&self) -> Vec<u32> {
+        let audio = self.received.iter().filter(|packet| is_opus(packet));
+        audio.map(|packet| media::number(&packet.payload)).collect()
+    }
+}
+
+/// Whether a packet is one of [`media::payload`]'s audio packets.
+pub fn is_opus(packet: &RtpPacket) -> bool {
+    packet.payload[..2] == [0xfc, 0xff]
+}
+
+/// Runs `clients` until `done`; panics with `what` when that does not come within the time allowed.
+pub fn run_until(
+    what: &str,
+    clients: &mut [&mut Client],
+    mut done: impl FnMut(&[&mut Client]) -> bool,
+) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        for client in clients.iter_mut() {
+            client.poll();
+        }
+        if done(clients) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_micros(300));
+    }
+}
+
+/// Runs `clients` for a while.
+pub fn run_for(duration: Duration, clients: &mut [&mut Client]) {
+    let end = Instant::now() + duration;
+    while Instant::now() < end {
+        for client in clients.iter_mut() {
+            client.poll();
+        }
+        std::thread::sleep(Duration::from_micros(300));
+    }
+}
+
+/// Runs `clients` until all of them are connected.
+pub fn connect(clients: &mut [&mut Client]) {
+    run_until("connect", clients, |clients| clients.iter().all(|client| client.connected));
+}

@@ -1,0 +1,31 @@
+//! Payloads that look like the codecs' own to whoever peeks into them.
+
+use str0m::format::Codec;
+
+/// A payload of `codec`: `keyframe` says whether a decoder could start at it. `number` stands in
+/// its last four bytes.
+pub fn payload(codec: Codec, keyframe: bool, number: u32) -> Vec<u8> {
+    let head: &[u8] = match (codec, keyframe) {
+        (Codec::Vp8, true) => &[0x10, 0x00],
+        (Codec::Vp8, false) => &[0x10, 0x01],
+        (Codec::Vp9, true) => &[0x88, 0x01],
+        (Codec::Vp9, false) => &[0xc8, 0x01],
+        (Codec::H264, true) => &[0x65, 0x88],
+        (Codec::H264, false) => &[0x61, 0x88],
+        (Codec::H265, true) => &[0x26, 0x01],
+        (Codec::H265, false) => &[0x02, 0x01],
+        (Codec::Av1, true) => &[0x18, 0x0a],
+        (Codec::Av1, false) => &[0x10, 0x0a],
+        _ => &[0xfc, 0xff],
+    };
+    let mut payload = head.to_vec();
+    payload.extend((0..200 + number % 7).map(|index| index as u8));
+    payload.extend(number.to_be_bytes());
+    payload
+}
+
+/// The number in a payload.
+pub fn number(payload: &[u8]) -> u32 {
+    let tail = payload.last_chunk::<4>().expect("a payload of ours");
+    u32::from_be_bytes(*tail)
+}

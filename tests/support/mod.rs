@@ -1,0 +1,136 @@
+//! A server in this process and clients that speak real UDP to it over loopback.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+pub mod client;
+pub mod media;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use monoport::config::{Args, Config};
+use monoport::cpu;
+use monoport::drop::DropReason;
+use monoport::node::Node;
+use monoport::telemetry::ShardCounters;
+
+/// Longest wait for anything that happens at once on a quiet machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server on free ports of loopback; stopped when dropped.
+pub struct Server(Option<Node>);
+
+impl Server {
+    /// Starts one with `options` besides its addresses.
+    pub fn start(options: &[&str]) -> Server {
+        let own = ["monoport", "--http", "127.0.0.1:0", "--udp-port", "0"];
+        let announce = ["--announce", "127.0.0.1"];
+        let announces = options.contains(&"--announce") || options.contains(&"--bind");
+        let announce: &[&str] = if announces { &[] } else { &announce };
+        let args = own.iter().chain(announce).chain(options);
+        let args = Args::try_parse_from(args).expect("the options parse");
+        let cores = cpu::available_cores();
+        let config = Config::new(args, &cores).expect("the options are valid");
+        Server(Some(Node::start(&config).expect("the server starts")))
+    }
+
+    pub fn with_shards(shards: usize) -> Server {
+        Server::start(&["--shards", &shards.to_string()])
+    }
+
+    pub fn node(&self) -> &Node {
+        self.0.as_ref().expect("it runs until it is dropped")
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.node().http_address())
+    }
+
+    /// Where media goes.
+    pub fn media(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.node().udp_port()))
+    }
+
+    /// The sum of one counter over all shards.
+    pub fn sum(&self, counter: impl Fn(&ShardCounters) -> u64) -> u64 {
+        self.node().counters().map(counter).sum()
+    }
+
+    /// Datagrams dropped for `reason`.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.sum(|counters| counters.drops(reason))
+    }
+
+    /// Sessions in the shards' tables.
+    pub fn sessions(&self) -> u64 {
+        self.sum(|counters| counters.sessions.get())
+    }
+
+    /// Flows in the shards' tables.
+    pub fn flows(&self) -> u64 {
+        self.sum(|counters| counters.flows.get())
+    }
+
+    /// Streams in the shards' tables.
+    pub fn streams(&self) -> u64 {
+        self.sum(|counters| counters.streams.get())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(node) = self.0.take() {
+            node.stop();
+        }
+    }
+}
+
+/// Waits until `condition` holds; panics with `what` when it does not within [`PATIENCE`].
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// An HTTP response, whatever its status.
+pub struct Response {
+    pub status: u16,
+    pub body: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Response {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Sends a request and returns the response, errors included.
+pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(PATIENCE));
+    let agent: ureq::Agent = config.build().into();
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body.to_owned()).expect("a request");
+    let mut response = agent.run(request).expect("the server answers");
+    let headers = response.headers().iter();
+    let headers = headers
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()))
+        .collect();
+    let status = response.status().as_u16();
+    Response { status, headers, body: response.body_mut().read_to_string().unwrap_or_default() }
+}
+
+/// POSTs an offer.
+pub fn post_sdp(url: &str, sdp: &str) -> Response {
+    request("POST", url, &[("Content-Type", "application/sdp")], sdp)
+}
