@@ -177,6 +177,26 @@ fn both_roles_come_back_after_a_restart_of_the_server() {
     stage.assert_plays(&viewer);
 }
 
+#[test]
+fn page_fits_a_phone_and_asks_no_other_host() {
+    let Some(stage) = Stage::set(1) else { return };
+    let page = stage.tab("/");
+    for width in [320, 390, 800, 1280] {
+        page.set_width(width);
+        let overflow =
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        assert_eq!(page.eval(overflow), 0, "the page is wider than a window of {width} px");
+    }
+    let elsewhere = "performance.getEntriesByType('resource').map((r) => r.name)\
+                     .filter((name) => !name.startsWith(location.origin + '/'))";
+    assert_eq!(page.eval(elsewhere), serde_json::json!([]));
+    // A label for every control, or it has no name for those who do not see it.
+    let nameless = "[...document.querySelectorAll('input, select, button')]\
+                    .filter((e) => !(e.labels?.length || e.textContent.trim())).map((e) => e.id)";
+    assert_eq!(page.eval(nameless), serde_json::json!([]));
+    assert_no_complaints(&[&page]);
+}
+
 /// A server, a browser, and the floor to themselves.
 struct Stage {
     // Dropped in this order: the browser says goodbye before the server goes.
@@ -245,6 +265,9 @@ impl Server {
     fn spawn(shards: usize, http_port: u16, udp_port: u16, log: &PathBuf) -> Child {
         let said = std::fs::File::create(log).expect("a file for the server's log");
         Command::new(env!("CARGO_BIN_EXE_monoport"))
+            // Settings of the shell that runs the tests are not the server's.
+            .env_remove("MONOPORT_TOKEN")
+            .env_remove("MONOPORT_BIND")
             .arg(format!("--http=127.0.0.1:{http_port}"))
             .arg(format!("--udp-port={udp_port}"))
             .arg(format!("--shards={shards}"))

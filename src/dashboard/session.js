@@ -14,6 +14,7 @@ const CONNECT_TIMEOUT_MS = 15_000;
 const STABLE_AFTER_MS = 5_000;
 // A network change often heals by itself within this time.
 const DISCONNECTED_GRACE_MS = 5_000;
+const GOODBYE_TIMEOUT_MS = 2_000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 10_000;
 const MAX_VIDEO_BITRATE = 2_500_000;
@@ -258,15 +259,24 @@ export class Session extends EventTarget {
     return promise.finally(() => settled.abort());
   }
 
+  // The goodbye goes before the connection: closed first, it would end the session by itself, and
+  // the DELETE would find nothing. When it fails nobody is left to tell; the server reaps a
+  // vanished peer.
   #hangUp() {
-    this.pc?.close();
-    this.pc = null;
+    const { pc } = this;
+    const resource = this.#resource;
+    this.pc = this.#resource = null;
     this.#lose = () => {};
-    if (!this.#resource) return;
-    const goodbye = { method: "DELETE", keepalive: true, headers: this.#authorization() };
-    // Nobody is left to tell when this fails; the server reaps a vanished peer by itself.
-    fetch(this.#resource, goodbye).catch(() => {});
-    this.#resource = null;
+    if (!resource) return pc?.close();
+    const goodbye = {
+      method: "DELETE",
+      keepalive: true,
+      headers: this.#authorization(),
+      signal: AbortSignal.timeout(GOODBYE_TIMEOUT_MS),
+    };
+    fetch(resource, goodbye)
+      .catch(() => {})
+      .finally(() => pc.close());
   }
 
   #sawFrame() {

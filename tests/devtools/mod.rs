@@ -179,6 +179,13 @@ impl Tab<'_> {
         self.call("Page.bringToFront", json!({}));
     }
 
+    /// Gives the page the width of a phone or of a desk, in CSS pixels.
+    pub fn set_width(&self, width: u32) {
+        let screen =
+            json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.call("Emulation.setDeviceMetricsOverride", screen);
+    }
+
     fn call(&self, method: &str, params: Value) -> Value {
         self.browser.call(Some(&self.session), method, params)
     }
