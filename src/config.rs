@@ -1,20 +1,20 @@
 //! The command line and the environment, parsed into a [`Config`] that can't be wrong.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
-use crate::limits::{MAX_SESSIONS_PER_SHARD, MAX_SHARDS};
+use crate::limits::{MAX_MUX_PORTS, MAX_SESSIONS_PER_SHARD, MAX_SHARDS};
 
 /// A WebRTC media server: WHIP in, WHEP out, one UDP port, every core.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "monoport", version, about)]
 pub struct Args {
-    /// The UDP port of all media
-    #[arg(long, value_name = "PORT", default_value_t = 7882, env = "MONOPORT_UDP_PORT")]
-    pub udp_port: u16,
+    /// The UDP port of all media, or several as in 7882-7891 or 7882,3478
+    #[arg(long, value_name = "PORT,…", default_value = "7882", env = "MONOPORT_UDP_PORT")]
+    pub udp_port: PortList,
 
     /// The address the UDP port is bound to; every address of both families when not given
     #[arg(long, value_name = "IP", env = "MONOPORT_BIND")]
@@ -135,6 +135,45 @@ impl std::str::FromStr for Announced {
     }
 }
 
+impl Announced {
+    /// The address a client is given for the mux port `port`.
+    #[must_use]
+    pub fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port.unwrap_or(port))
+    }
+}
+
+/// UDP ports, as in `7882`, `7882-7891` or `7882,3478`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortList(pub Vec<u16>);
+
+impl std::str::FromStr for PortList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PortList, String> {
+        let number = |part: &str| {
+            part.trim().parse::<u16>().map_err(|_error| format!("`{part}` is not a port"))
+        };
+        let mut ports = Vec::new();
+        for part in text.split(',') {
+            match part.split_once('-') {
+                Some((first, last)) => ports.extend(number(first)?..=number(last)?),
+                None => ports.push(number(part)?),
+            }
+        }
+        let mut distinct = ports.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        if distinct.len() != ports.len() && ports.iter().any(|port| *port != 0) {
+            return Err("a port stands there twice".into());
+        }
+        if !(1..=MAX_MUX_PORTS).contains(&ports.len()) {
+            return Err(format!("{} ports; 1 to {MAX_MUX_PORTS} are taken", ports.len()));
+        }
+        Ok(PortList(ports))
+    }
+}
+
 /// A list of cores, as in `0,2-5`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoreList(pub Vec<usize>);
@@ -183,6 +222,12 @@ pub enum ConfigError {
     /// A token that nobody could send or anybody could guess.
     #[error("the token is empty or has characters a header can't carry; use visible ASCII")]
     UnusableToken,
+    /// An outside port can stand for one inside port only.
+    #[error(
+        "--announce {0} names a port, but there are {1} UDP ports: announce the address alone, or \
+         use one UDP port"
+    )]
+    AnnouncedPort(SocketAddr, usize),
     /// A number out of bounds.
     #[error("--{option} {value}: {problem}")]
     OutOfBounds {
@@ -206,9 +251,9 @@ pub enum ConfigError {
 /// Validated options.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The UDP port.
-    pub udp_port: u16,
-    /// Where it is bound; `None` for every address.
+    /// The UDP ports.
+    pub udp_ports: Vec<u16>,
+    /// Where they are bound; `None` for every address.
     pub bind: Option<IpAddr>,
     /// Addresses for answers; empty for those of the interfaces.
     pub announce: Vec<Announced>,
@@ -252,6 +297,13 @@ impl Config {
         if token.is_none() && !args.no_auth && !args.http.ip().is_loopback() {
             return Err(ConfigError::OpenWithoutToken(args.http));
         }
+        let ports = args.udp_port.0.len();
+        if let Some((announced, port)) = args.announce.iter().find_map(|a| a.port.map(|p| (a, p)))
+            && ports > 1
+        {
+            let address = SocketAddr::new(announced.ip, port);
+            return Err(ConfigError::AnnouncedPort(address, ports));
+        }
         let shard_cores = shard_cores(&args, allowed_cores)?;
         let most = (shard_cores.len() * MAX_SESSIONS_PER_SHARD).min(1 << 22);
         if !(1..=most).contains(&args.max_sessions) {
@@ -262,7 +314,7 @@ impl Config {
             });
         }
         Ok(Config {
-            udp_port: args.udp_port,
+            udp_ports: args.udp_port.0,
             bind: args.bind,
             announce: args.announce,
             http: args.http,
@@ -294,14 +346,12 @@ impl Config {
         self.max_sessions.div_ceil(self.shards())
     }
 
-    /// Addresses the UDP port is bound to, the preferred one first: a dual-stack wildcard, or IPv4
+    /// Addresses to bind the UDP ports to, the preferred one first: a dual-stack wildcard, or IPv4
     /// alone where the host has no IPv6.
     #[must_use]
-    pub fn bind_candidates(&self) -> Vec<SocketAddr> {
-        let any: [IpAddr; 2] =
-            [std::net::Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
-        let addresses = self.bind.map_or_else(|| any.to_vec(), |ip| vec![ip]);
-        addresses.into_iter().map(|ip| SocketAddr::new(ip, self.udp_port)).collect()
+    pub fn bind_candidates(&self) -> Vec<IpAddr> {
+        let any = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+        self.bind.map_or_else(|| any.to_vec(), |ip| vec![ip])
     }
 }
 
@@ -377,6 +427,18 @@ mod tests {
         assert_eq!(config(&["--cores", "1"]).map(|c| c.shard_cores), Ok(vec![1]));
         assert!(matches!(config(&["--cores", "0-3"]), Err(ConfigError::ForbiddenCore { .. })));
         assert!(matches!(config(&["--shards", "0"]), Err(ConfigError::OutOfBounds { .. })));
+    }
+
+    #[test]
+    fn ports_are_one_a_range_or_a_list() {
+        let ports = |text: &str| text.parse::<PortList>().map(|ports| ports.0);
+        assert_eq!(ports("7882"), Ok(vec![7882]));
+        assert_eq!(ports("7882-7884,3478"), Ok(vec![7882, 7883, 7884, 3478]));
+        for wrong in ["", "x", "7884-7882", "1-1000", "7882,7882", "70000"] {
+            assert!(ports(wrong).is_err(), "{wrong}");
+        }
+        let several = ["--udp-port", "1-2", "--announce", "198.51.100.7:99"];
+        assert!(matches!(config(&several), Err(ConfigError::AnnouncedPort(..))));
     }
 
     #[test]

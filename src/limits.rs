@@ -27,6 +27,9 @@ pub const MAX_SHARDS: usize = 256;
 /// Sessions one shard can hold; the ufrag gives the slot 24 bits.
 pub const MAX_SESSIONS_PER_SHARD: usize = 1 << 20;
 
+/// Mux ports of one node. Each is a socket on every shard, and more than one helps no shard.
+pub const MAX_MUX_PORTS: usize = 64;
+
 /// Flows (4-tuples) one session may hold at a time. A browser checks from each of its interfaces;
 /// eight covers Wi-Fi, cable and cellular in both families.
 pub const MAX_FLOWS_PER_SESSION: usize = 8;

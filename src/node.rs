@@ -9,7 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::config::{Config, Io};
+use crate::config::{Announced, Config, Io};
 use crate::cpu;
 use crate::demux::Directory;
 use crate::net::{
@@ -73,7 +73,7 @@ pub struct Node {
     stop_http: Arc<Notify>,
     banner: String,
     http_address: SocketAddr,
-    udp_port: u16,
+    udp_ports: Vec<u16>,
 }
 
 impl Node {
@@ -83,22 +83,30 @@ impl Node {
     /// [`StartError`] says what to change; nothing is left running.
     pub fn start(config: &Config) -> Result<Node, StartError> {
         let sockets = bind_udp(config)?;
+        let ports: Vec<u16> = sockets[0].iter().map(UdpSocket::port).collect();
         let listener = std::net::TcpListener::bind(config.http)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|error| StartError::HttpBind { address: config.http, error })?;
-        let bound = sockets.first().map_or(config.udp_port, UdpSocket::port);
-        let candidates = candidates(config, bound)?;
+        let announced = announced(config)?;
+        let candidates: Vec<Vec<SocketAddr>> =
+            ports.iter().map(|port| announced.iter().map(|a| a.at(*port)).collect()).collect();
         let (backend, backend_reason) = backend(config.io)?;
         let wiring = Arc::new(wiring(config));
         let banner = banner(config, &sockets, &listener, &candidates, backend, &backend_reason);
 
-        let negotiator = Negotiator::new(candidates.clone(), config.say_ice_lite);
-        let control = Control::new(negotiator, wiring.clone(), config.sessions_per_shard());
+        let negotiator = Negotiator::new(config.say_ice_lite);
+        let control = Control::new(
+            negotiator,
+            wiring.clone(),
+            candidates.clone(),
+            config.sessions_per_shard(),
+        );
         let mut shards = Vec::new();
-        for (index, socket) in sockets.into_iter().enumerate() {
-            let receiver = Receiver::new(backend, config.batch, &[&socket])?;
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let every: Vec<&UdpSocket> = sockets.iter().collect();
+            let receiver = Receiver::new(backend, config.batch, &every)?;
             let shard = shard_config(config, index, candidates.clone());
-            match spawn(shard, vec![socket], receiver, wiring.clone()) {
+            match spawn(shard, sockets, receiver, wiring.clone()) {
                 Ok(spawned) => shards.push(spawned),
                 Err(error) => {
                     stop_shards(&wiring, shards);
@@ -119,7 +127,7 @@ impl Node {
             stop_http,
             banner,
             http_address,
-            udp_port: bound,
+            udp_ports: ports,
         })
     }
 
@@ -129,10 +137,10 @@ impl Node {
         self.http_address
     }
 
-    /// The UDP port of all media.
+    /// The UDP ports of all media.
     #[must_use]
-    pub fn udp_port(&self) -> u16 {
-        self.udp_port
+    pub fn udp_ports(&self) -> &[u16] {
+        &self.udp_ports
     }
 
     /// The counters of each shard.
@@ -191,45 +199,45 @@ fn stop_shards(wiring: &Wiring, shards: Vec<Spawned>) {
     }
 }
 
-/// One socket per shard on the one port.
-fn bind_udp(config: &Config) -> Result<Vec<UdpSocket>, StartError> {
+/// The sockets of each shard: one per mux port, shared by all shards.
+fn bind_udp(config: &Config) -> Result<Vec<Vec<UdpSocket>>, StartError> {
     // SO_REUSEPORT lets two servers of one user share a port without a word, and each would lose
     // half of its packets to the other.
-    if let Ok(Some(holder)) =
-        udp_port_holder(config.udp_port).map(|h| h.filter(|_| config.udp_port != 0))
-    {
-        return Err(StartError::UdpPortInUse { port: config.udp_port, by: describe(&holder) });
+    for port in config.udp_ports.iter().copied().filter(|port| *port != 0) {
+        if let Ok(Some(holder)) = udp_port_holder(port) {
+            return Err(StartError::UdpPortInUse { port, by: describe(&holder) });
+        }
     }
+    let mut error = None;
+    for ip in config.bind_candidates() {
+        match bind_all(ip, config) {
+            Ok(sockets) => return Ok(sockets),
+            Err(failed) => error.get_or_insert(failed),
+        };
+    }
+    Err(error.expect("there is at least one address to try"))
+}
+
+fn bind_all(ip: IpAddr, config: &Config) -> Result<Vec<Vec<UdpSocket>>, StartError> {
     let options = SocketOptions {
         receive_buffer_bytes: config.receive_buffer,
         send_buffer_bytes: config.send_buffer,
         gro: config.gro,
         busy_poll_us: u32::try_from(config.busy_poll.as_micros()).unwrap_or(u32::MAX),
     };
-    let mut error = None;
-    for address in config.bind_candidates() {
-        match bind_all(address, config.shards(), &options) {
-            Ok(sockets) => return Ok(sockets),
-            Err(failed) => error.get_or_insert((address.ip(), failed)),
-        };
+    let mut shards: Vec<Vec<UdpSocket>> = Vec::new();
+    shards.resize_with(config.shards(), Vec::new);
+    for port in &config.udp_ports {
+        let mut address = SocketAddr::new(ip, *port);
+        for sockets in &mut shards {
+            let socket = UdpSocket::bind(address, &options)
+                .map_err(|error| StartError::UdpBind { port: *port, address: ip, error })?;
+            // Port 0: the kernel chose one for the first shard, and the others share it.
+            address.set_port(socket.port());
+            sockets.push(socket);
+        }
     }
-    let (address, error) = error.expect("there is at least one address to try");
-    Err(StartError::UdpBind { port: config.udp_port, address, error })
-}
-
-fn bind_all(
-    mut address: SocketAddr,
-    count: usize,
-    options: &SocketOptions,
-) -> io::Result<Vec<UdpSocket>> {
-    let mut sockets = Vec::with_capacity(count);
-    for _ in 0..count {
-        let socket = UdpSocket::bind(address, options)?;
-        // Port 0: the kernel chose one for the first, and the others share it.
-        address.set_port(socket.port());
-        sockets.push(socket);
-    }
-    Ok(sockets)
+    Ok(shards)
 }
 
 fn describe(holder: &PortHolder) -> String {
@@ -242,13 +250,12 @@ fn describe(holder: &PortHolder) -> String {
 
 /// Addresses for answers: those announced, else the bound one, else those of the interfaces, else
 /// loopback.
-fn candidates(config: &Config, port: u16) -> Result<Vec<SocketAddr>, StartError> {
+fn announced(config: &Config) -> Result<Vec<Announced>, StartError> {
     if !config.announce.is_empty() {
-        let announced = config.announce.iter();
-        return Ok(announced.map(|a| SocketAddr::new(a.ip, a.port.unwrap_or(port))).collect());
+        return Ok(config.announce.clone());
     }
     if let Some(ip) = config.bind.filter(|ip| !ip.is_unspecified()) {
-        return Ok(vec![SocketAddr::new(ip, port)]);
+        return Ok(vec![Announced { ip, port: None }]);
     }
     let v4_only = config.bind.is_some_and(|ip| ip.is_ipv4());
     let usable: Vec<_> = interfaces()?
@@ -256,13 +263,13 @@ fn candidates(config: &Config, port: u16) -> Result<Vec<SocketAddr>, StartError>
         .filter(|interface| interface.up && (interface.address.is_ipv4() || !v4_only))
         .collect();
     let on = |loopback: bool| {
-        let mut addresses: Vec<SocketAddr> = usable
+        let mut addresses: Vec<Announced> = usable
             .iter()
             .filter(|interface| interface.loopback == loopback)
-            .map(|interface| SocketAddr::new(interface.address, port))
+            .map(|interface| Announced { ip: interface.address, port: None })
             .collect();
         // Some clients take the first candidate only, and IPv4 is what most of them have.
-        addresses.sort_by_key(|address| address.is_ipv6());
+        addresses.sort_by_key(|announced| announced.ip.is_ipv6());
         addresses.dedup();
         addresses
     };
@@ -295,7 +302,7 @@ fn wiring(config: &Config) -> Wiring {
     }
 }
 
-fn shard_config(config: &Config, index: usize, candidates: Vec<SocketAddr>) -> ShardConfig {
+fn shard_config(config: &Config, index: usize, candidates: Vec<Vec<SocketAddr>>) -> ShardConfig {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the operating system gives random bytes");
     ShardConfig {
@@ -348,9 +355,9 @@ fn serve_http(
 
 fn banner(
     config: &Config,
-    sockets: &[UdpSocket],
+    sockets: &[Vec<UdpSocket>],
     listener: &std::net::TcpListener,
-    candidates: &[SocketAddr],
+    candidates: &[Vec<SocketAddr>],
     backend: Backend,
     reason: &str,
 ) -> String {
@@ -359,8 +366,11 @@ fn banner(
         let _ = writeln!(text, "  {name:<10} {value}");
     };
     let http = listener.local_addr().unwrap_or(config.http);
-    if let Some(socket) = sockets.first() {
-        line("media", format!("UDP {}, {} sockets", socket.local_addr(), sockets.len()));
+    let ports: Vec<String> = sockets[0].iter().map(|s| s.port().to_string()).collect();
+    if let Some(socket) = sockets[0].first() {
+        let (ip, count) = (socket.local_addr().ip(), sockets.len());
+        let ports = ports.join(" ");
+        line("media", format!("UDP {ip} port {ports}, a socket for each of {count} shards"));
         let (receive, send) = socket.effective_buffers();
         let hint = if receive < config.receive_buffer.min(4 << 20) {
             format!("; too small for load: sysctl -w net.core.rmem_max={}", config.receive_buffer)
@@ -369,8 +379,9 @@ fn banner(
         };
         line("buffers", format!("{receive} B to receive, {send} B to send, per socket{hint}"));
     }
-    let addresses: Vec<String> = candidates.iter().map(ToString::to_string).collect();
-    line("answers", addresses.join(" "));
+    let addresses: Vec<String> = candidates[0].iter().map(ToString::to_string).collect();
+    let more = if candidates.len() > 1 { "; the port is the least loaded one" } else { "" };
+    line("answers", format!("{}{more}", addresses.join(" ")));
     let cores: Vec<String> = config.shard_cores.iter().map(ToString::to_string).collect();
     line("shards", format!("{} on cores {}", config.shards(), cores.join(" ")));
     line("receive", format!("{backend:?}, {reason}").to_lowercase());

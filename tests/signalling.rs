@@ -34,7 +34,7 @@ fn a_session_is_made_named_and_ended() {
     let location = response.header("location").expect("a Location").to_owned();
     assert!(location.starts_with("/session/") && location.len() >= 9 + 32, "{location}");
     assert!(response.body.contains("a=recvonly"), "{}", response.body);
-    let candidate = format!(" 127.0.0.1 {} typ host", server.node().udp_port());
+    let candidate = format!(" 127.0.0.1 {} typ host", server.node().udp_ports()[0]);
     assert!(response.body.contains(&candidate), "{}", response.body);
 
     let url = server.url(&location);
@@ -222,7 +222,7 @@ fn a_thousand_sessions_come_and_go_and_leave_every_table_as_it_was() {
 #[test]
 fn a_port_in_use_is_named_and_nothing_starts() {
     let server = Server::with_shards(1);
-    let port = server.node().udp_port().to_string();
+    let port = server.node().udp_ports()[0].to_string();
     let output = Command::new(env!("CARGO_BIN_EXE_monoport"))
         .args(["--http", "127.0.0.1:0", "--udp-port", &port])
         .stdout(Stdio::null())

@@ -363,7 +363,7 @@ fn echo_asleep(receiver: impl FnOnce(&UdpSocket) -> Receiver) {
         let socket = bind("127.0.0.1:0");
         let mut receiver = receiver(&socket);
         assert_eq!(receiver.receive(&socket).unwrap(), 0);
-        let readiness = receiver.readiness(&socket).unwrap();
+        let readiness = [receiver.readiness(&socket).unwrap()];
         let address = socket.local_addr();
         let client = std::thread::spawn(move || {
             let client = peer("127.0.0.1:0");
@@ -377,8 +377,10 @@ fn echo_asleep(receiver: impl FnOnce(&UdpSocket) -> Receiver) {
         });
         let mut seen = 0;
         while seen < ROUNDS {
-            let ready = tokio::time::timeout(Duration::from_secs(5), readiness.readable()).await;
-            ready.expect("a wake-up").unwrap();
+            let ready =
+                tokio::time::timeout(Duration::from_secs(5), Readiness::any_readable(&readiness))
+                    .await;
+            ready.expect("a wake-up");
             while receiver.receive(&socket).unwrap() > 0 {
                 let mut batch = SendBatch::new(4, 16 << 10);
                 for datagram in receiver.datagrams() {
@@ -406,7 +408,7 @@ fn no_wake_up_is_lost_in_a_flood() {
             let socket = bind("127.0.0.1:0");
             let mut receiver = Receiver::new(backend, 4, &[&socket]).unwrap();
             assert_eq!(receiver.receive(&socket).unwrap(), 0);
-            let readiness = receiver.readiness(&socket).unwrap();
+            let readiness = [receiver.readiness(&socket).unwrap()];
             let address = socket.local_addr();
             let client = std::thread::spawn(move || {
                 let client = peer("127.0.0.1:0");
@@ -424,8 +426,8 @@ fn no_wake_up_is_lost_in_a_flood() {
             let mut seen = 0;
             while seen < DATAGRAMS {
                 let limit = Duration::from_secs(5);
-                let ready = tokio::time::timeout(limit, readiness.readable()).await;
-                ready.expect("a wake-up").unwrap();
+                let ready = tokio::time::timeout(limit, Readiness::any_readable(&readiness)).await;
+                ready.expect("a wake-up");
                 while receiver.receive(&socket).unwrap() > 0 {
                     let mut batch = SendBatch::new(4, 16 << 10);
                     for datagram in receiver.datagrams() {

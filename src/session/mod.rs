@@ -19,7 +19,7 @@ use str0m::{Event, IceConnectionState, Input, Output as RtcOutput, Rtc};
 
 pub use answer::CNAME;
 pub use dtls::KeyingMaterial;
-pub use negotiate::{Negotiated, Negotiator};
+pub use negotiate::{Negotiated, Negotiator, Place};
 pub use offer::{Offer, OfferError, StreamCodecs};
 pub use publisher::Publisher;
 

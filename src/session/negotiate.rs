@@ -20,8 +20,15 @@ use crate::media::{ExtensionIds, TrackKind, ViewerTerms, ViewerTrack};
 pub struct Negotiator {
     provider: Arc<CryptoProvider>,
     certificate: DtlsCert,
-    candidates: Vec<SocketAddr>,
     say_lite: bool,
+}
+
+/// Where a session will be found: what its answer says of it.
+pub struct Place<'a> {
+    /// The name and password of its checks.
+    pub credentials: IceCreds,
+    /// The addresses it can be reached at, in the order clients should try them.
+    pub candidates: &'a [SocketAddr],
 }
 
 /// A session ready to move to its shard, and the answer for its peer.
@@ -33,27 +40,27 @@ pub struct Negotiated {
 }
 
 impl Negotiator {
-    /// Generates the server's DTLS certificate. `candidates` are the addresses every answer names,
-    /// in this order; `say_lite` keeps the `a=ice-lite` line (see `answer.rs` for what it costs).
+    /// Generates the server's DTLS certificate. `say_lite` keeps the `a=ice-lite` line (see
+    /// `answer.rs` for what it costs).
     ///
     /// # Panics
     /// When the crypto library cannot make a certificate: nothing would work then.
     #[must_use]
-    pub fn new(candidates: Vec<SocketAddr>, say_lite: bool) -> Negotiator {
+    pub fn new(say_lite: bool) -> Negotiator {
         let provider = dtls::crypto_provider();
         let certificate = provider.dtls_provider.generate_certificate();
         let certificate = certificate.expect("the crypto library makes ECDSA certificates");
-        Negotiator { provider, certificate, candidates, say_lite }
+        Negotiator { provider, certificate, say_lite }
     }
 
-    /// Answers a publisher with exactly `codecs`.
+    /// Answers a publisher with exactly `codecs`. `place` says where the session will be found.
     ///
     /// # Errors
     /// [`OfferError::Malformed`] for what only str0m finds wrong.
     pub fn publisher(
         &self,
         offer: Offer,
-        credentials: IceCreds,
+        place: Place<'_>,
         codecs: StreamCodecs,
         stream: StreamKey,
         epoch: u32,
@@ -76,7 +83,7 @@ impl Negotiator {
             (11, Extension::RepairedRtpStreamId),
             (13, Extension::VideoOrientation),
         ]);
-        let (rtc, answer, mids) = self.accept(offer, credentials, params.clone(), extensions)?;
+        let (rtc, answer, mids) = self.accept(offer, place, params.clone(), extensions)?;
         let publisher = Publisher::new(stream, epoch, &params, &rtc, &mids);
         Ok(self.finish(rtc, Role::Publisher(publisher), &answer))
     }
@@ -89,7 +96,7 @@ impl Negotiator {
     pub fn viewer(
         &self,
         offer: Offer,
-        credentials: IceCreds,
+        place: Place<'_>,
         codecs: StreamCodecs,
     ) -> Result<Negotiated, OfferError> {
         let mut params = Vec::new();
@@ -102,7 +109,7 @@ impl Negotiator {
             (5, Extension::PlayoutDelay),
             (13, Extension::VideoOrientation),
         ]);
-        let (mut rtc, answer, mids) = self.accept(offer, credentials, params, extensions)?;
+        let (mut rtc, answer, mids) = self.accept(offer, place, params, extensions)?;
         let tracks = mids.iter().filter_map(|mid| viewer_track(&mut rtc, *mid)).collect();
         Ok(self.finish(rtc, Role::Viewer(ViewerTerms { tracks }), &answer))
     }
@@ -117,7 +124,7 @@ impl Negotiator {
     fn accept(
         &self,
         offer: Offer,
-        credentials: IceCreds,
+        place: Place<'_>,
         params: Vec<PayloadParams>,
         extensions: ExtensionMap,
     ) -> Result<(Rtc, String, Vec<Mid>), OfferError> {
@@ -133,13 +140,13 @@ impl Negotiator {
             let mut config = Rtc::builder()
                 .set_crypto_provider(self.provider.clone())
                 .set_dtls_cert(self.certificate.clone())
-                .set_local_ice_credentials(credentials)
+                .set_local_ice_credentials(place.credentials)
                 .set_ice_lite(true)
                 .set_rtp_mode(true)
                 .set_extension_map(extensions);
             set_codecs(&mut config, params);
             let mut rtc = config.build(Instant::now());
-            for address in &self.candidates {
+            for address in place.candidates {
                 let candidate = Candidate::host(*address, "udp").map_err(|e| malformed(&e))?;
                 rtc.add_local_candidate(candidate);
             }

@@ -12,6 +12,8 @@ pub enum Command {
     Add {
         /// Its name: the shard's own index, and a slot that is free.
         key: SessionKey,
+        /// The mux port its answer named, as an index.
+        port: usize,
         /// The session.
         session: Box<Session>,
         /// The stream it publishes or watches.

@@ -25,8 +25,8 @@ use crate::telemetry::ShardCounters;
 pub(super) struct Core {
     pub index: u16,
     pub wiring: Arc<Wiring>,
-    /// Addresses the answers name; str0m takes datagrams for these only.
-    pub candidates: Vec<SocketAddr>,
+    /// Addresses the answers name, by mux port; str0m takes datagrams for these only.
+    pub candidates: Vec<Vec<SocketAddr>>,
     /// How long a packet may wait for the rest of its frame.
     pub hold: Duration,
     pub trains: bool,
@@ -92,12 +92,14 @@ impl Core {
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// The candidate str0m knows for a datagram that hit `local`: the same address where it is
-    /// announced, else (behind a 1:1 NAT) the first of the family.
-    pub fn candidate(&self, local: IpAddr) -> SocketAddr {
-        let same = self.candidates.iter().find(|candidate| candidate.ip() == local);
-        let family = || self.candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4());
-        let any = || self.candidates.first();
+    /// The candidate that str0m knows in a session whose answer named the mux port `port`, for a
+    /// datagram that hit `local`: the same address where it is announced, else (behind a 1:1 NAT)
+    /// the first of the family.
+    pub fn candidate(candidates: &[Vec<SocketAddr>], port: usize, local: IpAddr) -> SocketAddr {
+        let candidates = &candidates[port];
+        let same = candidates.iter().find(|candidate| candidate.ip() == local);
+        let family = || candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4());
+        let any = || candidates.first();
         *same.or_else(family).or_else(any).expect("the node announces at least one address")
     }
 
@@ -134,6 +136,7 @@ impl Core {
         &mut self,
         now: Instant,
         key: SessionKey,
+        port: usize,
         session: Box<Session>,
         shared: &Arc<StreamShared>,
     ) {
@@ -146,6 +149,7 @@ impl Core {
             key,
             session,
             stream: shared.key,
+            port,
             created: now,
             connected: false,
             heard: now,

@@ -60,8 +60,8 @@ impl Core {
         if key.shard != self.index {
             return self.hand_over(key.shard, datagram);
         }
-        let candidate = self.candidate(datagram.local);
         let entry = self.sessions.get(key).ok_or(DropReason::EndedSession)?;
+        let candidate = Core::candidate(&self.candidates, entry.port, datagram.local);
         entry
             .session
             .receive(now, candidate, datagram.remote, datagram.bytes)
@@ -130,8 +130,8 @@ impl Core {
                 _ => Err(DropReason::UnknownFlow),
             };
         };
-        let candidate = self.candidate(datagram.local);
         let entry = self.sessions.at(slot).ok_or(DropReason::StaleFlow)?;
+        let candidate = Core::candidate(&self.candidates, entry.port, datagram.local);
         match kind {
             Kind::Rtp if !entry.is_publisher => return Err(DropReason::ViewerRtp),
             Kind::Rtcp if !entry.is_publisher => {

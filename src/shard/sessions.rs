@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub key: SessionKey,
     pub session: Box<Session>,
     pub stream: StreamKey,
+    /// The mux port its answer named.
+    pub port: usize,
     pub created: Instant,
     pub connected: bool,
     /// Whether a check or report that authenticated has come, and when last.

@@ -263,7 +263,7 @@ mod tests {
         let mut wheel = Wheel::new(start);
         wheel.schedule(3, start + Duration::from_micros(1_001));
         assert_eq!(wheel.next_deadline(start), Some(start + ms(2)));
-        assert_eq!(expired(&mut wheel, start + Duration::from_micros(1_999)), []);
+        assert_eq!(expired(&mut wheel, start + Duration::from_micros(1_999)), [] as [u32; 0]);
         assert_eq!(expired(&mut wheel, start + ms(2)), [3]);
         assert_eq!(wheel.next_deadline(start + ms(2)), None);
     }
@@ -273,7 +273,7 @@ mod tests {
         let start = Instant::now();
         let mut wheel = Wheel::new(start);
         let now = start + ms(100);
-        assert_eq!(expired(&mut wheel, now), []);
+        assert_eq!(expired(&mut wheel, now), [] as [u32; 0]);
         wheel.schedule(0, start);
         assert_eq!(wheel.next_deadline(now), Some(now));
         assert_eq!(expired(&mut wheel, now), [0]);
@@ -286,12 +286,12 @@ mod tests {
         wheel.schedule(0, start + ms(10));
         wheel.schedule(0, start + ms(20));
         assert_eq!(wheel.next_deadline(start), Some(start + ms(10)), "moved when its tick comes");
-        assert_eq!(expired(&mut wheel, start + ms(19)), []);
+        assert_eq!(expired(&mut wheel, start + ms(19)), [] as [u32; 0]);
         assert_eq!(wheel.next_deadline(start + ms(19)), Some(start + ms(20)));
         wheel.schedule(0, start + ms(50));
         wheel.schedule(0, start + ms(19));
         assert_eq!(expired(&mut wheel, start + ms(19)), [0]);
-        assert_eq!(expired(&mut wheel, start + ms(60)), []);
+        assert_eq!(expired(&mut wheel, start + ms(60)), [] as [u32; 0]);
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub struct ShardConfig {
     pub index: u16,
     /// The core it is pinned to, if any.
     pub core: Option<usize>,
-    /// Addresses in the answers.
-    pub candidates: Vec<SocketAddr>,
+    /// Addresses in the answers, one list per mux port.
+    pub candidates: Vec<Vec<SocketAddr>>,
     /// How long a packet may wait for the rest of its frame.
     pub hold: Duration,
     /// Whether datagrams may leave as trains.
@@ -186,8 +186,8 @@ impl Core {
         let mailbox = &wiring.mailboxes[usize::from(self.index)];
         for _ in 0..COMMANDS_PER_TURN {
             match mailbox.next_command() {
-                Some(Command::Add { key, session, stream }) => {
-                    self.add(now, key, session, &stream);
+                Some(Command::Add { key, port, session, stream }) => {
+                    self.add(now, key, port, session, &stream);
                 }
                 Some(Command::End(key, reason)) => {
                     if self.sessions.get(key).is_some() {

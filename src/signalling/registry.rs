@@ -5,12 +5,13 @@
 //! a packet.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use str0m::IceCreds;
 
 use crate::id::{SessionKey, StreamKey};
-use crate::session::{Negotiated, Negotiator, Offer, OfferError, StreamCodecs};
+use crate::session::{Negotiated, Negotiator, Offer, OfferError, Place, StreamCodecs};
 use crate::shard::{Command, EndReason, Ended, Wiring};
 use crate::signalling::Problem;
 use crate::stream::StreamShared;
@@ -21,6 +22,8 @@ pub struct Control {
     pub negotiator: Negotiator,
     /// The way to the shards.
     pub wiring: Arc<Wiring>,
+    /// Addresses for answers, one list per mux port.
+    candidates: Vec<Vec<SocketAddr>>,
     registry: Mutex<Registry>,
 }
 
@@ -37,9 +40,12 @@ pub struct Placement {
 struct Registry {
     streams: HashMap<String, Stream>,
     sessions: HashMap<String, Session>,
-    ids: HashMap<SessionKey, String>,
+    /// The URL and the mux port of each session.
+    ids: HashMap<SessionKey, (String, usize)>,
     slots: Vec<Slots>,
     stream_keys: Slots,
+    /// Sessions per mux port.
+    port_sessions: Vec<usize>,
     stopping: bool,
 }
 
@@ -100,6 +106,8 @@ impl Slots {
 /// A place that is held while the session for it is negotiated.
 struct Reservation {
     key: SessionKey,
+    /// Index of the mux port.
+    port: usize,
     stream: String,
     shared: Arc<StreamShared>,
     codecs: StreamCodecs,
@@ -112,6 +120,7 @@ impl Control {
     pub fn new(
         negotiator: Negotiator,
         wiring: Arc<Wiring>,
+        candidates: Vec<Vec<SocketAddr>>,
         sessions_per_shard: usize,
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
@@ -121,9 +130,10 @@ impl Control {
             ids: HashMap::new(),
             slots: (0..shards).map(|_| Slots::new(sessions_per_shard)).collect(),
             stream_keys: Slots::new(sessions_per_shard * shards),
+            port_sessions: vec![0; candidates.len()],
             stopping: false,
         };
-        Arc::new(Control { negotiator, wiring, registry: Mutex::new(registry) })
+        Arc::new(Control { negotiator, wiring, candidates, registry: Mutex::new(registry) })
     }
 
     /// Sets up a publisher of `stream`. Whoever published it before is ended; viewers stay.
@@ -133,10 +143,10 @@ impl Control {
     pub fn publish(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
         let offer = Offer::to_publish(sdp)?;
         let reservation = self.lock().reserve_publisher(stream, &offer)?;
-        let Reservation { key, ref shared, codecs, epoch, .. } = reservation;
-        let credentials = self.credentials(key);
-        let etag = credentials.ufrag.clone();
-        let negotiated = self.negotiator.publisher(offer, credentials, codecs, shared.key, epoch);
+        let Reservation { codecs, epoch, ref shared, .. } = reservation;
+        let place = self.place(&reservation);
+        let etag = place.credentials.ufrag.clone();
+        let negotiated = self.negotiator.publisher(offer, place, codecs, shared.key, epoch);
         self.settle(reservation, negotiated, etag, remote_ufrag(sdp), true)
     }
 
@@ -148,10 +158,9 @@ impl Control {
     pub fn watch(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
         let offer = Offer::to_watch(sdp)?;
         let reservation = self.lock().reserve_viewer(stream)?;
-        let Reservation { key, codecs, .. } = reservation;
-        let credentials = self.credentials(key);
-        let etag = credentials.ufrag.clone();
-        let negotiated = self.negotiator.viewer(offer, credentials, codecs);
+        let place = self.place(&reservation);
+        let etag = place.credentials.ufrag.clone();
+        let negotiated = self.negotiator.viewer(offer, place, reservation.codecs);
         self.settle(reservation, negotiated, etag, remote_ufrag(sdp), false)
     }
 
@@ -212,9 +221,10 @@ impl Control {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn credentials(&self, key: SessionKey) -> IceCreds {
-        let ufrag = self.wiring.ufrag_key.encode(key).as_str().to_owned();
-        IceCreds { ufrag, pass: random_hex(16) }
+    fn place(&self, reservation: &Reservation) -> Place<'_> {
+        let ufrag = self.wiring.ufrag_key.encode(reservation.key).as_str().to_owned();
+        let credentials = IceCreds { ufrag, pass: random_hex(16) };
+        Place { credentials, candidates: &self.candidates[reservation.port] }
     }
 
     fn end(&self, key: SessionKey, reason: EndReason) -> Result<(), Problem> {
@@ -233,10 +243,10 @@ impl Control {
         remote_ufrag: Option<String>,
         publisher: bool,
     ) -> Result<Placement, Problem> {
-        let Reservation { key, stream, shared, codecs, .. } = reservation;
+        let Reservation { key, port, stream, shared, codecs, .. } = reservation;
         let mut registry = self.lock();
         let sent = negotiated.map_err(Problem::from).and_then(|Negotiated { session, answer }| {
-            let command = Command::Add { key, session: Box::new(session), stream: shared };
+            let command = Command::Add { key, port, session: Box::new(session), stream: shared };
             match self.wiring.mailboxes[usize::from(key.shard)].command(command) {
                 Ok(()) => Ok(answer),
                 Err(_full) => Err(Problem::overloaded("the shard has too many set-ups waiting")),
@@ -245,7 +255,7 @@ impl Control {
         let answer = match sent {
             Ok(answer) => answer,
             Err(problem) => {
-                registry.give_back(key, &stream);
+                registry.give_back(key, port, &stream);
                 return Err(problem);
             }
         };
@@ -258,7 +268,7 @@ impl Control {
         }
         let session = Session { key, stream, etag: etag.clone(), remote_ufrag };
         registry.sessions.insert(id.clone(), session);
-        registry.ids.insert(key, id.clone());
+        registry.ids.insert(key, (id.clone(), port));
         Ok(Placement { id, answer, etag })
     }
 }
@@ -270,10 +280,11 @@ impl Registry {
             None => StreamCodecs::default(),
         };
         let codecs = offer.choose_codecs(current)?;
-        let key = self.take_slot()?;
+        let (key, port) = self.take_slot()?;
         if !self.streams.contains_key(name) {
             let Some((index, generation)) = self.stream_keys.take() else {
                 self.slots[usize::from(key.shard)].give_back(key.slot);
+                self.port_sessions[port] -= 1;
                 return Err(Problem::overloaded("the server has as many streams as it takes"));
             };
             let shared = Arc::new(StreamShared::new(StreamKey { index, generation }));
@@ -291,7 +302,7 @@ impl Registry {
         stream.reserved += 1;
         stream.epoch += 1;
         let (shared, epoch) = (stream.shared.clone(), stream.epoch);
-        Ok(Reservation { key, stream: name.to_owned(), shared, codecs, epoch })
+        Ok(Reservation { key, port, stream: name.to_owned(), shared, codecs, epoch })
     }
 
     fn reserve_viewer(&mut self, name: &str) -> Result<Reservation, Problem> {
@@ -299,15 +310,15 @@ impl Registry {
         if self.streams.get(name).filter(published).is_none() {
             return Err(Problem::no_publisher(name));
         }
-        let key = self.take_slot()?;
+        let (key, port) = self.take_slot()?;
         let stream = self.streams.get_mut(name).expect("it was there a moment ago");
         stream.reserved += 1;
         let (shared, codecs) = (stream.shared.clone(), stream.codecs);
-        Ok(Reservation { key, stream: name.to_owned(), shared, codecs, epoch: 0 })
+        Ok(Reservation { key, port, stream: name.to_owned(), shared, codecs, epoch: 0 })
     }
 
-    /// A slot on the shard with the fewest sessions.
-    fn take_slot(&mut self) -> Result<SessionKey, Problem> {
+    /// A slot on the shard with the fewest sessions, and the mux port with the fewest.
+    fn take_slot(&mut self) -> Result<(SessionKey, usize), Problem> {
         if self.stopping {
             return Err(Problem::overloaded("the server is stopping"));
         }
@@ -316,11 +327,15 @@ impl Registry {
         let taken = least.and_then(|(shard, slots)| slots.take().map(|taken| (shard, taken)));
         let (shard, (slot, generation)) = taken
             .ok_or_else(|| Problem::overloaded("the server has as many sessions as it takes"))?;
-        Ok(SessionKey { shard: shard as u16, slot, generation })
+        let ports = self.port_sessions.iter_mut().enumerate();
+        let (port, sessions) = ports.min_by_key(|(_, sessions)| **sessions).expect("one port");
+        *sessions += 1;
+        Ok((SessionKey { shard: shard as u16, slot, generation }, port))
     }
 
-    fn give_back(&mut self, key: SessionKey, stream: &str) {
+    fn give_back(&mut self, key: SessionKey, port: usize, stream: &str) {
         self.slots[usize::from(key.shard)].give_back(key.slot);
+        self.port_sessions[port] -= 1;
         if let Some(stream) = self.streams.get_mut(stream) {
             stream.reserved -= 1;
         }
@@ -357,7 +372,8 @@ impl Registry {
     fn ended(&mut self, ended: Ended) {
         let Ended { key, reason } = ended;
         self.slots[usize::from(key.shard)].give_back(key.slot);
-        let Some(id) = self.ids.remove(&key) else { return };
+        let Some((id, port)) = self.ids.remove(&key) else { return };
+        self.port_sessions[port] -= 1;
         let name = match self.sessions.remove(&id) {
             Some(session) => session.stream,
             // Its URL was deleted; the stream still lists it.

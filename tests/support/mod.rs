@@ -49,7 +49,7 @@ impl Server {
 
     /// Where media goes.
     pub fn media(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.node().udp_port()))
+        SocketAddr::from(([127, 0, 0, 1], self.node().udp_ports()[0]))
     }
 
     /// The sum of one counter over all shards.

@@ -1,0 +1,103 @@
+//! The load generator against the server, both as a user runs them: a few viewers for a few seconds,
+//! every packet opened, none lost.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// A server on ports the kernel chose.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(shards: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_monoport"))
+            .args(["--no-auth", "--bind", "127.0.0.1", "--udp-port", "0"])
+            .args(["--http", "127.0.0.1:0", "--shards", shards])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let stdout = child.stdout.take().expect("its output is piped");
+        let mut url = None;
+        for line in BufReader::new(stdout).lines() {
+            let line = line.expect("its banner is text");
+            if let Some(page) = line.trim().strip_prefix("page") {
+                url = Some(page.trim().to_owned());
+            }
+            if line.starts_with("ready") {
+                break;
+            }
+        }
+        Self { child, url: url.expect("the banner names the page") }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A server that is gone already has failed the test in another way.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the load generator and returns its exit status and its report.
+fn load(server: &Server, name: &str, arguments: &[&str]) -> (ExitStatus, serde_json::Value) {
+    let json = std::env::temp_dir().join(format!("monoport-load-{name}-{}", std::process::id()));
+    let status = Command::new(env!("CARGO_BIN_EXE_monoport-load"))
+        .args(["run", "--url", &server.url, "--ramp", "100", "--threads", "1"])
+        .args(["--server-pid", &server.child.id().to_string()])
+        .args(["--json".as_ref(), json.as_os_str()])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .status()
+        .expect("the load generator starts");
+    let text = std::fs::read_to_string(&json).expect("it wrote its report");
+    let _ = std::fs::remove_file(&json);
+    (status, serde_json::from_str(&text).expect("the report is JSON"))
+}
+
+/// Latency is not a matter of this test: a busy machine is late, but loses nothing.
+const PATIENT: [&str; 2] = ["--max-p99-ms", "60000"];
+
+#[test]
+fn ten_viewers_lose_nothing() {
+    let server = Server::start("2");
+    let run = ["--streams", "2", "--viewers", "5", "--duration", "2s", "--audio"];
+    let (status, report) = load(&server, "ten", &[&run[..], &PATIENT[..]].concat());
+    assert!(status.success(), "{report:#}");
+    assert_eq!(report["sessions_connected"], 12, "{report:#}");
+    assert_eq!(report["viewers_with_video"], 10, "{report:#}");
+    assert_eq!(report["packets_received"], report["packets_expected"], "{report:#}");
+    assert_eq!(report["loss_ratio"], 0.0, "{report:#}");
+    // 2 s of 30 frames in 8 packets and 50 packets of audio, ten times.
+    assert!(report["packets_received"].as_u64() > Some(5_000), "{report:#}");
+    for flaw in ["duplicates", "unauthentic", "unstamped", "unknown", "stamps_disagreeing"] {
+        assert_eq!(report[flaw], 0, "{flaw}: {report:#}");
+    }
+    for key in ["setup_ms", "egress_pps", "client_cpu_s", "server_cpu_s"] {
+        assert!(report[key].as_f64().is_some_and(|number| number >= 0.0), "{key}: {report:#}");
+    }
+    assert!(report["server_cpu_ns_per_egress_packet"].is_number(), "{report:#}");
+    assert!(report["latency_us"]["p999"].as_u64() > Some(0), "{report:#}");
+}
+
+/// Opening one packet in 16 counts the same packets, none of which goes without a send time.
+#[test]
+fn a_sample_counts_as_well() {
+    let server = Server::start("1");
+    let run = ["--viewers", "3", "--duration", "1s", "--authenticate", "1/16"];
+    let (status, report) = load(&server, "sample", &[&run[..], &PATIENT[..]].concat());
+    assert!(status.success(), "{report:#}");
+    assert_eq!(report["packets_received"], report["packets_expected"], "{report:#}");
+    assert_eq!(report["renumbered"], 0, "{report:#}");
+}
+
+#[test]
+fn a_missed_threshold_is_the_exit_code() {
+    let server = Server::start("1");
+    let run = ["--viewers", "1", "--duration", "500ms", "--max-p99-ms", "0"];
+    let (status, report) = load(&server, "missed", &run);
+    assert_eq!(status.code(), Some(1), "{report:#}");
+    assert_eq!(report["loss_ratio"], 0.0, "{report:#}");
+}
