@@ -122,7 +122,7 @@ impl Assembler {
     }
 
     /// `to` holds 16 bits in network order; afterwards it holds the number they mean.
-    pub fn from_network_order(&mut self, to: Reg) {
+    pub fn network_to_host(&mut self, to: Reg) {
         self.push(0xdc, to, Reg::R0, 0, 16);
     }
 

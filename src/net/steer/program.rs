@@ -49,7 +49,7 @@ const SMALL: i16 = -56;
 const TEXT: i16 = -80;
 
 const _: () = assert!(FIRST_BYTE < 0, "the key, the rest of the UDP header and a byte fit");
-const _: () = assert!(TEXT + ufrag::LEN as i16 + 1 <= SMALL, "a ufrag and its colon fit");
+const _: () = assert!(TEXT + (ufrag::LEN as i16) < SMALL, "a ufrag and its colon fit");
 
 const UDP_HEADER: i32 = 8;
 const STUN_HEADER: i32 = 20;
@@ -147,9 +147,9 @@ fn find_username(asm: &mut Assembler, missing: Label) {
     for _ in 0..STEERED_STUN_ATTRIBUTES {
         load_bytes(asm, Offset::In(offset), SMALL, 4, missing);
         asm.load(Size::Half, kind, Reg::Frame, SMALL);
-        asm.from_network_order(kind);
+        asm.network_to_host(kind);
         asm.load(Size::Half, length, Reg::Frame, SMALL + 2);
-        asm.from_network_order(length);
+        asm.network_to_host(length);
         asm.add(offset, 4);
         asm.jump_if(If::Equal, kind, USERNAME, found);
         // Values are padded to words (RFC 8489 §14).
