@@ -139,6 +139,8 @@ fn joining_is_quick() {
     let viewer = stage.tab("/");
     let mut joins_ms: Vec<f64> = (0..5)
         .map(|_| {
+            // Joins that follow one another more closely share key frames, and so wait for them.
+            std::thread::sleep(Duration::from_secs(1));
             viewer.eval("monoport.watch({ stream: 'quick' })");
             let seen = "monoport.stats().then((s) => s.watch.firstFrameMs > 0)";
             viewer.wait_for("the first picture", seen, PATIENCE);

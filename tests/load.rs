@@ -1,5 +1,5 @@
-//! The load generator against the server, both as a user runs them: a few viewers for a few seconds,
-//! every packet opened, none lost.
+//! The load generator against the server, both as a user runs them: a few viewers for a few
+//! seconds, every packet opened, none lost.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -100,4 +100,23 @@ fn a_missed_threshold_is_the_exit_code() {
     let (status, report) = load(&server, "missed", &run);
     assert_eq!(status.code(), Some(1), "{report:#}");
     assert_eq!(report["loss_ratio"], 0.0, "{report:#}");
+}
+
+/// What is lost on the way is seen as lost, and mended when viewers ask for it.
+#[test]
+fn loss_is_seen_and_mended() {
+    let server = Server::start("1");
+    let run = ["--viewers", "5", "--duration", "2s", "--drop", "0.02"];
+    let run = [&run[..], &PATIENT[..]].concat();
+    let (status, seen) = load(&server, "seen", &run);
+    assert_eq!(status.code(), Some(1), "{seen:#}");
+    let (status, mended) = load(&server, "mended", &[&run[..], &["--nack"][..]].concat());
+    assert!(mended["repairs"].as_u64() > Some(0), "{mended:#}");
+    for report in [&seen, &mended] {
+        assert!(report["dropped_on_purpose"].as_u64() > Some(20), "{report:#}");
+        assert_eq!(report["publisher_nacks"], report["publisher_resent"], "{report:#}");
+    }
+    let lost = |report: &serde_json::Value| report["loss_ratio"].as_f64().unwrap_or(1.0);
+    assert!((0.01..0.04).contains(&lost(&seen)), "{seen:#}");
+    assert!(lost(&mended) < lost(&seen) / 2.0, "{status}: {mended:#}");
 }

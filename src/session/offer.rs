@@ -126,7 +126,7 @@ impl Offer {
             .iter()
             .filter(|line| line.typ.is_media() && !line.disabled)
             .map(|line| {
-                let payloads = line.rtp_params();
+                let payloads = line.rtp_params().iter().map(without_red).collect();
                 // The type of the line can't be named from here; its text form can.
                 Section { audio: format!("{:?}", line.typ) == "Audio", payloads }
             })
@@ -186,6 +186,19 @@ impl Offer {
         let offered = if offered.is_empty() { "none".into() } else { offered.join(", ") };
         OfferError::NoCommonCodec { kind: if audio { "audio" } else { "video" }, offered, wanted }
     }
+}
+
+/// The payload without RFC 2198 redundancy. Answered, a browser sends its audio inside RED, and RED
+/// is what viewers would be sent: the stream carries the codec alone, and losses are repaired by
+/// retransmission.
+fn without_red(params: &PayloadParams) -> PayloadParams {
+    let mut plain = PayloadParams::new(params.pt(), params.resend(), params.spec());
+    plain.set_fb_transport_cc(params.fb_transport_cc());
+    plain.set_fb_nack(params.fb_nack());
+    plain.set_fb_pli(params.fb_pli());
+    plain.set_fb_fir(params.fb_fir());
+    plain.set_fb_remb(params.fb_remb());
+    plain
 }
 
 /// The offer with every media section's direction narrowed to the one this server answers to:

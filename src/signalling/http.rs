@@ -32,7 +32,6 @@ type Answer = Result<Response<Body>, Problem>;
 const SDP: &str = "application/sdp";
 
 /// Everything the server serves over HTTP.
-#[must_use]
 pub fn router(control: Arc<Control>, token: Token) -> Router {
     let mut router = Router::new()
         .route("/whip/{stream}", any(whip))

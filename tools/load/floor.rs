@@ -6,7 +6,7 @@
 //! history. Receivers are a few bound sockets nobody reads, with the options of a real one, so that
 //! the packet's way through the stack is whole and ends where the receive queue is full.
 
-use crate::run::parse_duration;
+use crate::args::parse_duration;
 use clap::Args;
 use monoport::limits::{MAX_DATAGRAM_OUT, MAX_TRAIN_SEGMENTS};
 use monoport::net::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};

@@ -13,8 +13,10 @@
 //! one system call. Its own CPU time and drops are in the report, to see when that fails.
 
 mod account;
+mod args;
 mod clock;
 mod cpu;
+mod dice;
 mod floor;
 mod media;
 mod outbox;
@@ -48,7 +50,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Publish streams, watch them, and report loss, latency and cost
-    Run(run::RunArgs),
+    Run(args::RunArgs),
     /// Measure the least CPU that a packet can cost on this machine
     Floor(floor::FloorArgs),
 }

@@ -5,8 +5,10 @@
 //! Elsewhere every peer has a socket.
 
 use monoport::net::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};
+use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Messages per system call, and per batch.
 const MESSAGES: usize = 256;
@@ -38,7 +40,7 @@ impl Outbox {
         // All viewers of the worker share one receive queue, so it is as deep as the kernel gives.
         let options = SocketOptions { receive_buffer_bytes: 64 << 20, ..SocketOptions::default() };
         Ok(Self {
-            sockets: vec![UdpSocket::bind(any, &options)?],
+            sockets: vec![bind_alone(any, &options)?],
             current: 0,
             batch: SendBatch::new(MESSAGES, ARENA_BYTES),
             sender: Sender::new(MESSAGES),
@@ -56,9 +58,9 @@ impl Outbox {
         }
         let any: IpAddr = match remote {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        self.sockets.push(UdpSocket::bind((any, 0).into(), &SocketOptions::default())?);
+        self.sockets.push(bind_alone((any, 0).into(), &SocketOptions::default())?);
         Ok((self.sockets.len() - 1, any))
     }
 
@@ -102,6 +104,23 @@ impl Outbox {
     }
 }
 
+/// Ports of this process. The sockets set `SO_REUSEPORT`, with which the kernel may choose a port
+/// that another socket of this user has, and then deals each one's packets out to both.
+static PORTS: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+/// With half of the 28,000 ephemeral ports taken, one time in a million all of these are.
+const BIND_TRIES: usize = 20;
+
+/// Binds a port that no other socket of this process has.
+fn bind_alone(any: SocketAddr, options: &SocketOptions) -> io::Result<UdpSocket> {
+    for _ in 0..BIND_TRIES {
+        let socket = UdpSocket::bind(any, options)?;
+        if PORTS.lock().unwrap_or_else(PoisonError::into_inner).insert(socket.port()) {
+            return Ok(socket);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "no port of our own among the ephemeral ones"))
+}
+
 /// The source address of the peer in `slot`.
 fn loopback_address(slot: usize) -> IpAddr {
     Ipv4Addr::from(FIRST_LOOPBACK + slot as u32).into()
@@ -117,6 +136,16 @@ pub fn loopback_slot(local: IpAddr) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Without the check a few of these would share a port, as birthdays are shared.
+    #[test]
+    fn no_two_sockets_share_a_port() {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let sockets: Vec<UdpSocket> =
+            (0..500).map(|_| bind_alone(any, &SocketOptions::default()).unwrap()).collect();
+        let ports: HashSet<u16> = sockets.iter().map(UdpSocket::port).collect();
+        assert_eq!(ports.len(), sockets.len());
+    }
 
     #[test]
     fn every_slot_has_an_address_of_its_own_in_127() {

@@ -155,7 +155,7 @@ impl Peer {
                     Progress::Nothing
                 }
                 (Some(Kind::Rtcp), Media::Publishing(publisher)) => {
-                    publisher.on_rtcp(bytes);
+                    publisher.on_rtcp(bytes, &mut route);
                     Progress::Nothing
                 }
                 (Some(Kind::Stun), _) => {

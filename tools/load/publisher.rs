@@ -2,6 +2,7 @@
 //! burst, and Opus packets every 20 ms.
 
 use crate::clock;
+use crate::dice::Dice;
 use crate::media::{self, Stamp, Vp8Packet};
 use crate::sdp::{ABS_SEND_TIME_ID, AUDIO_LEVEL_ID, Answer, MID_ID, Offer, Ssrcs};
 use crate::stream::Stream;
@@ -27,6 +28,8 @@ const PACKETS_WITH_MID: u32 = 100;
 /// Header with abs-send-time and MID, or audio level: 12 + 4 + 8.
 const MAX_HEADER: usize = 24;
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+/// Video packets kept for sending again: four seconds at 250 a second.
+const HISTORY: usize = 1_024;
 /// Seconds from 1900 to 1970 (RFC 868).
 const NTP_EPOCH_S: u64 = 2_208_988_800;
 
@@ -40,6 +43,8 @@ pub struct Shape {
     pub packet_bytes: usize,
     /// Key frames that nobody asked for come this far apart.
     pub key_frame_interval: Duration,
+    /// The part of packets that is lost on purpose before it is sent.
+    pub drop: f64,
 }
 
 impl Shape {
@@ -73,6 +78,8 @@ pub struct Publisher {
     /// Key frames sent, and packets a receiver asked for again.
     pub key_frames: u64,
     pub asked_again: u64,
+    /// Of those, the ones that were still there to send again.
+    pub resent: u64,
     /// Frames left out because this process was late by more than a frame.
     pub skipped_frames: u64,
 }
@@ -87,6 +94,10 @@ struct Track {
     number: u32,
     timestamp: u32,
     octets: u32,
+    /// The last datagrams as they were sent, by the low bits of their sequence numbers; empty when
+    /// the track resends nothing.
+    sent: Vec<(u16, Vec<u8>)>,
+    dice: Dice,
 }
 
 impl Publisher {
@@ -102,8 +113,21 @@ impl Publisher {
         let track = |ssrc: u32, pt, mid| {
             // Below 2^15, so that the first packets do not straddle a rollover (RFC 3711 §3.3.1).
             let index = u64::from(ssrc & 0x7fff);
-            Track { ssrc, pt, mid, index, number: 0, timestamp: ssrc, octets: 0 }
+            let dice = Dice::new(shape.drop, u64::from(ssrc));
+            Track {
+                ssrc,
+                pt,
+                mid,
+                index,
+                number: 0,
+                timestamp: ssrc,
+                octets: 0,
+                sent: Vec::new(),
+                dice,
+            }
         };
+        let mut video = track(ssrcs.video, answer.vp8_pt, Offer::video_mid(shape.audio));
+        video.sent.resize(HISTORY, (0, Vec::new()));
         // Streams start anywhere within a frame's time, or all would burst at once.
         let phase = shape.frame_interval().mul_f64(f64::from(ssrcs.video % 1_000) / 1_000.0);
         Self {
@@ -111,7 +135,7 @@ impl Publisher {
             sealer: RtpSealer::new(keys.profile, &keys.ours),
             rtcp_opener: RtcpOpener::new(keys.profile, &keys.theirs),
             rtcp_sealer: RtcpSealer::new(keys.profile, &keys.ours),
-            video: track(ssrcs.video, answer.vp8_pt, Offer::video_mid(shape.audio)),
+            video,
             audio: track(ssrcs.audio, answer.opus_pt.filter(|_| shape.audio), "0"),
             shape,
             started: now + phase,
@@ -123,6 +147,7 @@ impl Publisher {
             last_key_frame: None,
             key_frames: 0,
             asked_again: 0,
+            resent: 0,
             skipped_frames: 0,
         }
     }
@@ -162,14 +187,19 @@ impl Publisher {
         (self.next_frame, self.next_audio, self.next_report) = (never, never, never);
     }
 
-    /// Takes feedback.
-    pub fn on_rtcp(&mut self, bytes: &[u8]) {
+    /// Takes feedback, and sends again what it asks for.
+    pub fn on_rtcp(&mut self, bytes: &[u8], out: &mut dyn Wire) {
         let mut packet = bytes.to_vec();
         let Ok(length) = self.rtcp_opener.open(&mut packet) else { return };
         for part in rtcp::compound(&packet[..length]).flatten() {
             match part {
                 rtcp::Packet::Pli { .. } | rtcp::Packet::Fir { .. } => self.key_frame_due = true,
-                rtcp::Packet::Nack { lost, .. } => self.asked_again += lost.count() as u64,
+                rtcp::Packet::Nack { media_ssrc, lost, .. } if media_ssrc == self.video.ssrc => {
+                    for seq in lost {
+                        self.asked_again += 1;
+                        self.resent += u64::from(self.video.resend(seq, out));
+                    }
+                }
                 _ => {}
             }
         }
@@ -269,7 +299,8 @@ impl Track {
             timestamp: self.timestamp,
             ssrc: self.ssrc,
         };
-        let (number, index) = (self.number, self.index);
+        let (number, index, mid) = (self.number, self.index, self.mid.as_bytes());
+        let (sent, lost) = (&mut self.sent, self.dice.lose());
         // abs-send-time: seconds in 6.18 fixed point, from any epoch.
         let abs_send_time = (((sent_ns % 64_000_000_000) << 18) / 1_000_000_000) as u32;
         let abs_send_time = abs_send_time.to_be_bytes();
@@ -277,12 +308,8 @@ impl Track {
             let level = [level.unwrap_or_default()];
             let elements: [(u8, &[u8]); 3] = [
                 (ABS_SEND_TIME_ID, &abs_send_time[1..]),
-                if level[0] == 0 {
-                    (MID_ID, self.mid.as_bytes())
-                } else {
-                    (AUDIO_LEVEL_ID, &level)
-                },
-                (MID_ID, self.mid.as_bytes()),
+                if level[0] == 0 { (MID_ID, mid) } else { (AUDIO_LEVEL_ID, &level) },
+                (MID_ID, mid),
             ];
             let count = match (level[0] != 0, number < PACKETS_WITH_MID) {
                 (true, true) => 3,
@@ -293,12 +320,34 @@ impl Track {
             let end = header_len + payload_len;
             let Some(payload) = slot.get_mut(header_len..end) else { return 0 };
             write(payload, Stamp { number, sent_ns });
-            sealer.seal(slot, header_len, end, header.ssrc, index)
+            let length = sealer.seal(slot, header_len, end, header.ssrc, index);
+            if let Some((seq, kept)) = sent.get_mut(index as usize % HISTORY) {
+                *seq = index as u16;
+                kept.clear();
+                kept.extend_from_slice(&slot[..length]);
+            }
+            // A length of 0 is not sent.
+            if lost { 0 } else { length }
         });
         timeline.record(number, sent_ns);
         self.number = self.number.wrapping_add(1);
         self.index += 1;
         self.octets = self.octets.wrapping_add(payload_len as u32);
+    }
+}
+
+impl Track {
+    /// Sends a packet again, the same bytes on the same SSRC; returns whether it was still there.
+    fn resend(&self, seq: u16, out: &mut dyn Wire) -> bool {
+        let kept = self.sent.get(usize::from(seq) % HISTORY);
+        let Some((_, bytes)) = kept.filter(|(of, bytes)| *of == seq && !bytes.is_empty()) else {
+            return false;
+        };
+        out.datagram(&mut |slot| {
+            slot[..bytes.len()].copy_from_slice(bytes);
+            bytes.len()
+        });
+        true
     }
 }
 
@@ -360,6 +409,7 @@ mod tests {
             audio: true,
             packet_bytes: 1_200,
             key_frame_interval: Duration::from_secs(1),
+            drop: 0.0,
         };
         let ssrcs = Ssrcs { audio: 1, video: 65_530, rtx: 3 };
         let stream = Arc::new(Stream::new("s".into()));

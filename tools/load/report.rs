@@ -21,6 +21,7 @@ pub struct Sums {
     pub packets_sent: u64,
     pub key_frames: u64,
     pub asked_again: u64,
+    pub resent: u64,
     pub skipped_frames: u64,
 }
 
@@ -82,12 +83,16 @@ pub struct Report {
     pub viewers_with_video: u64,
     pub packets_published: u64,
     pub key_frames: u64,
+    /// Packets the server asked publishers for again, and those they still had.
     pub publisher_nacks: u64,
+    pub publisher_resent: u64,
     pub publisher_frames_skipped: u64,
     pub unauthentic: u64,
     pub unstamped: u64,
     pub unknown: u64,
     pub repairs: u64,
+    /// Arriving media that `--drop` lost.
+    pub dropped_on_purpose: u64,
     pub sender_reports: u64,
     /// Opened packets whose stamp disagrees with the publisher's record; not 0 means a bug here.
     pub stamps_disagreeing: u64,
@@ -119,6 +124,7 @@ impl Sums {
         self.packets_sent += publisher.packets_sent();
         self.key_frames += publisher.key_frames;
         self.asked_again += publisher.asked_again;
+        self.resent += publisher.resent;
         self.skipped_frames += publisher.skipped_frames;
     }
 
@@ -144,6 +150,7 @@ impl Sums {
         self.packets_sent += other.packets_sent;
         self.key_frames += other.key_frames;
         self.asked_again += other.asked_again;
+        self.resent += other.resent;
         self.skipped_frames += other.skipped_frames;
     }
 }
@@ -191,11 +198,13 @@ impl Report {
             packets_published: sums.packets_sent,
             key_frames: sums.key_frames,
             publisher_nacks: sums.asked_again,
+            publisher_resent: sums.resent,
             publisher_frames_skipped: sums.skipped_frames,
             unauthentic: total(|h| h.odd.unauthentic),
             unstamped: total(|h| h.odd.unstamped),
             unknown: total(|h| h.odd.unknown),
             repairs: total(|h| h.odd.repairs),
+            dropped_on_purpose: total(|h| h.odd.dropped),
             sender_reports: total(|h| h.odd.sender_reports),
             stamps_disagreeing: total(|h| h.odd.disagreeing),
             sessions_lost: total(|h| h.lost_consent),

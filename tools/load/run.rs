@@ -1,5 +1,6 @@
 //! One run: workers, the ramp of offers, the measured time, and the report.
 
+use crate::args::RunArgs;
 use crate::cpu::{cpu_seconds, resident_bytes};
 use crate::publisher::Shape;
 use crate::report::{Harvest, Measured, Report, Thresholds};
@@ -10,11 +11,9 @@ use crate::tally::{Phase, PhaseCell, Snapshot, Tally};
 use crate::transport::{Credentials, Identity};
 use crate::worker::{self, Setup};
 use crate::{peer::Plan, transport::IdentityError};
-use clap::Args;
 use crossbeam::channel;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -34,66 +33,6 @@ const MAX_DRAIN: Duration = Duration::from_secs(3);
 const OPEN_ALL_VIEWERS: usize = 1_000;
 /// Beyond, one in this many.
 const OPEN_ONE_IN: u32 = 64;
-
-/// Publishes streams to a server, watches them, and measures.
-#[derive(Args, Clone, Debug)]
-pub struct RunArgs {
-    /// The server, for example http://127.0.0.1:8080
-    #[arg(long)]
-    pub url: String,
-    /// Streams, with one publisher each
-    #[arg(long, default_value_t = 1)]
-    pub streams: usize,
-    /// Viewers of each stream
-    #[arg(long, default_value_t = 1)]
-    pub viewers: usize,
-    #[arg(long, default_value_t = 2_000)]
-    pub video_kbps: u32,
-    #[arg(long, default_value_t = 30)]
-    pub fps: u32,
-    /// Also send 50 packets of audio a second
-    #[arg(long)]
-    pub audio: bool,
-    /// Sessions set up per second
-    #[arg(long, default_value_t = 200.0)]
-    pub ramp: f64,
-    /// How long to measure once all sessions are up
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
-    pub duration: Duration,
-    /// Write the report here, as JSON
-    #[arg(long)]
-    pub json: Option<PathBuf>,
-    /// Exit with 1 when more than this part of the packets is lost
-    #[arg(long, default_value_t = 0.001)]
-    pub max_loss: f64,
-    /// Exit with 1 when the 99th percentile of latency is above this
-    #[arg(long, default_value_t = 20.0)]
-    pub max_p99_ms: f64,
-    /// Process whose CPU time is reported
-    #[arg(long)]
-    pub server_pid: Option<u32>,
-    /// Bearer token
-    #[arg(long, env = "MONOPORT_TOKEN")]
-    pub token: Option<String>,
-    /// Open one packet in K: `1/64`. Default: all up to 1,000 viewers, then 1/64
-    #[arg(long, value_parser = parse_one_in)]
-    pub authenticate: Option<u32>,
-    /// The largest datagram of the publishers, header and tag included
-    #[arg(long, default_value_t = 1_200)]
-    pub packet_size: usize,
-    /// The codec of video
-    #[arg(long, default_value = "vp8", value_parser = ["vp8"])]
-    pub codec: String,
-    /// Ask for missing packets again; without it loss is seen as it is
-    #[arg(long)]
-    pub nack: bool,
-    /// Worker threads. Default: half of the cores
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// Time between key frames that nobody asked for
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
-    pub key_frame_interval: Duration,
-}
 
 /// Why a run ended without a report.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +124,7 @@ fn spawn_workers(
             inbox: receiver,
             open_one_in,
             nack: args.nack,
+            drop: args.drop,
         };
         tallies.push(tally);
         inboxes.push(inbox);
@@ -263,6 +203,7 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
         audio: args.audio,
         packet_bytes: args.packet_size,
         key_frame_interval: args.key_frame_interval,
+        drop: args.drop,
     };
     let plan = Plan {
         stream: stream.clone(),
@@ -434,47 +375,9 @@ fn random_words() -> [u32; 8] {
     words
 }
 
-/// `10s`, `500ms`, `2m`, or seconds.
-///
-/// # Errors
-/// What is wrong with the text, for the command line.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: f64 = number.trim().parse().map_err(|_| format!("no number in {text:?}"))?;
-    let seconds = match unit {
-        "" | "s" => number,
-        "ms" => number / 1_000.0,
-        "m" => number * 60.0,
-        _ => return Err(format!("{unit:?} is none of ms, s, m")),
-    };
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
-/// `1/64` or `64`.
-fn parse_one_in(text: &str) -> Result<u32, String> {
-    let number = text.strip_prefix("1/").unwrap_or(text);
-    match number.parse() {
-        Ok(0) | Err(_) => Err(format!("{text:?} is not of the form 1/64")),
-        Ok(one_in) => Ok(one_in),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_durations_and_samples() {
-        assert_eq!(parse_duration("10s"), Ok(Duration::from_secs(10)));
-        assert_eq!(parse_duration("1.5"), Ok(Duration::from_millis(1_500)));
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        assert!(parse_duration("-1s").is_err() && parse_duration("1h").is_err());
-        assert_eq!(parse_one_in("1/64"), Ok(64));
-        assert_eq!(parse_one_in("1"), Ok(1));
-        assert!(parse_one_in("0").is_err() && parse_one_in("1/x").is_err());
-    }
 
     #[test]
     fn prefers_a_loopback_candidate() {

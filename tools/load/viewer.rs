@@ -2,6 +2,7 @@
 //! as a receiver does.
 
 use crate::account::{Account, Arrival};
+use crate::dice::Dice;
 use crate::media;
 use crate::sdp::Answer;
 use crate::stream::Stream;
@@ -30,6 +31,8 @@ pub struct Lens {
     pub open_one_in: u32,
     /// Whether missing packets are asked for.
     pub nack: bool,
+    /// Loses arriving media on purpose.
+    pub dice: Dice,
     /// Whether latency is recorded.
     pub measuring: bool,
     pub odd: Odd,
@@ -44,6 +47,8 @@ pub struct Odd {
     pub unstamped: u64,
     /// Payload types that were not negotiated, and datagrams that are no RTP.
     pub unknown: u64,
+    /// Lost on purpose.
+    pub dropped: u64,
     /// Retransmissions.
     pub repairs: u64,
     /// Sender reports opened.
@@ -102,6 +107,10 @@ impl Viewer {
 
     /// Takes an RTP packet; returns the sequence numbers to ask for again.
     pub fn on_rtp(&mut self, bytes: &[u8], now_ns: u64, lens: &mut Lens) -> Vec<u16> {
+        if lens.dice.lose() {
+            lens.odd.dropped += 1;
+            return Vec::new();
+        }
         let Ok(header) = rtp::parse(bytes) else {
             lens.odd.unknown += 1;
             return Vec::new();
@@ -238,6 +247,12 @@ impl Viewer {
         let Some(mut length) = rtcp::receiver_report(OWN_SSRC, &blocks, out) else { return 0 };
         let ssrcs: Vec<u32> = blocks.iter().map(|block| block.ssrc).collect();
         if let Some(more) = rtcp::remb(OWN_SSRC, REMB_BPS, &ssrcs, &mut out[length..]) {
+            length += more;
+        }
+        // Media without the start of a key frame shows nothing: ask for one, as a decoder does.
+        if let Some(ssrc) = self.video.ssrc.filter(|_| !self.video.account.has_begun())
+            && let Some(more) = rtcp::pli(OWN_SSRC, ssrc, &mut out[length..])
+        {
             length += more;
         }
         self.rtcp_sealer.seal(out, length)

@@ -1,6 +1,7 @@
 //! One thread of peers: sockets, timers, and the loop around them.
 
 use crate::clock;
+use crate::dice::Dice;
 use crate::outbox::{Outbox, loopback_slot};
 use crate::peer::{Input, Peer, Plan};
 use crate::report::{Harvest, Sums};
@@ -34,6 +35,8 @@ pub struct Setup {
     pub inbox: channel::Receiver<Box<Plan>>,
     pub open_one_in: u32,
     pub nack: bool,
+    /// The part of arriving media that is lost on purpose.
+    pub drop: f64,
 }
 
 struct Worker {
@@ -62,6 +65,7 @@ pub fn run(setup: Setup) -> io::Result<Harvest> {
         latency_us: latency_histogram(),
         open_one_in: setup.open_one_in,
         nack: setup.nack,
+        dice: Dice::new(setup.drop, 1),
         measuring: false,
         odd: Odd::default(),
     };
