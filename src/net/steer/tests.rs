@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::super::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};
 use super::*;
 use crate::id::SessionKey;
 use crate::limits::STEERED_STUN_ATTRIBUTES;
+use crate::net::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};
 use crate::wire::ufrag::UfragKey;
 
 /// Sockets that share a port, one per shard, and their steering.
