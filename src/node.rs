@@ -240,16 +240,22 @@ fn bind_all(ip: IpAddr, config: &Config) -> Result<Vec<Vec<UdpSocket>>, StartErr
     let mut shards: Vec<Vec<UdpSocket>> = Vec::new();
     shards.resize_with(config.shards(), Vec::new);
     for port in &config.udp_ports {
-        let mut address = SocketAddr::new(ip, *port);
+        let address = SocketAddr::new(ip, if *port == 0 { free_port(ip)? } else { *port });
         for sockets in &mut shards {
             let socket = UdpSocket::bind(address, &options)
                 .map_err(|error| StartError::UdpBind { port: *port, address: ip, error })?;
-            // Port 0: the kernel chose one for the first shard, and the others share it.
-            address.set_port(socket.port());
             sockets.push(socket);
         }
     }
     Ok(shards)
+}
+
+/// A port nobody has. The kernel is asked through a socket that shares with nobody: asked through
+/// one with SO_REUSEPORT it may give out the port of another such socket.
+fn free_port(ip: IpAddr) -> Result<u16, StartError> {
+    let bound = std::net::UdpSocket::bind((ip, 0)).and_then(|socket| socket.local_addr());
+    let bound = bound.map_err(|error| StartError::UdpBind { port: 0, address: ip, error })?;
+    Ok(bound.port())
 }
 
 fn describe(holder: &PortHolder) -> String {

@@ -102,6 +102,8 @@ impl Core {
         entry.heard = now;
         if entry.address.is_none() || (chosen && entry.address != Some(address)) {
             let moved = entry.address.replace(address).is_some();
+            // A new path may take what the old one refused.
+            entry.trains = self.trains;
             self.counters().flow_moves.add(u64::from(moved));
             self.viewer_moved(slot);
             // DTLS may have waited for an address.

@@ -3,25 +3,31 @@
 //!
 //! One thread does what a viewer's packet cannot do without: copy the payload into the arena, seal
 //! it with the viewer's own key, and hand trains to the kernel. There is no session, no timer, no
-//! history. Receivers are a few bound sockets nobody reads, with the options of a real one, so that
-//! the packet's way through the stack is whole and ends where the receive queue is full.
+//! history. Receivers are a few sockets with the options of a real one, which a second thread reads:
+//! on loopback the sender pays for the packet's whole way, up to waking who waits for it, and that
+//! is part of what a server in front of a load generator pays too.
 
 use crate::args::parse_duration;
 use clap::Args;
+use mio::unix::SourceFd;
 use monoport::limits::{MAX_DATAGRAM_OUT, MAX_TRAIN_SEGMENTS};
-use monoport::net::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};
+use monoport::net::{Backend, Destination, Receiver, SendBatch, Sender, SocketOptions, UdpSocket};
 use monoport::srtp::{MasterKey, Profile, RtpSealer, library};
 use monoport::wire::rtp::HeaderWriter;
 use serde::Serialize;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Sockets that stand for all receivers.
 const SINKS: usize = 4;
-/// The least the kernel gives: a queue that is full at once.
-const SINK_BUFFER_BYTES: usize = 1;
+/// How long the reader waits before it looks whether it is over.
+const READER_PATIENCE: Duration = Duration::from_millis(20);
 /// Messages handed to the kernel at once, as a shard's turn does under load.
 const MESSAGES_PER_FLUSH: usize = 64;
 /// A flush of the longest trains.
@@ -62,6 +68,8 @@ pub struct Floor {
     pub train: usize,
     pub destinations: usize,
     pub packets: u64,
+    /// Of those and the ones of the warm-up, how many the reader got; the rest found its queue full.
+    pub packets_received: u64,
     pub packets_per_syscall: f64,
     /// Trains that the kernel refused; not 0 means that trains were not measured.
     pub trains_refused: u64,
@@ -90,6 +98,7 @@ pub fn run(args: &FloorArgs) -> io::Result<()> {
 fn measure(args: &FloorArgs) -> io::Result<Floor> {
     let sinks = sinks()?;
     let lanes = lanes(args, &sinks);
+    let reader = Reader::start(sinks)?;
     let size = args.size.clamp(HEADER_BYTES + 64, MAX_DATAGRAM_OUT);
     let train = (args.train as usize).min(MAX_TRAIN_SEGMENTS);
     let mut bench = Bench {
@@ -107,6 +116,7 @@ fn measure(args: &FloorArgs) -> io::Result<Floor> {
     (bench.refused, bench.syscalls) = (0, 0);
     let (packets, whole_ns) = bench.pass(args.duration, true)?;
     let (trains_refused, syscalls) = (bench.refused, bench.syscalls);
+    let received = reader.stop();
     let (sealed, seal_ns) = bench.pass(args.duration, false)?;
     Ok(Floor {
         floor_ns_per_packet: whole_ns as f64 / packets.max(1) as f64,
@@ -115,6 +125,7 @@ fn measure(args: &FloorArgs) -> io::Result<Floor> {
         train,
         destinations: bench.lanes.len(),
         packets,
+        packets_received: received,
         packets_per_syscall: packets as f64 / syscalls.max(1) as f64,
         trains_refused,
         cipher_library: library::cipher_library(),
@@ -122,10 +133,51 @@ fn measure(args: &FloorArgs) -> io::Result<Floor> {
 }
 
 fn sinks() -> io::Result<Vec<UdpSocket>> {
-    let options =
-        SocketOptions { receive_buffer_bytes: SINK_BUFFER_BYTES, ..SocketOptions::default() };
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    (0..SINKS).map(|_| UdpSocket::bind(any, &options)).collect()
+    (0..SINKS).map(|_| UdpSocket::bind(any, &SocketOptions::default())).collect()
+}
+
+/// The thread that reads what is sent, as the load generator's workers do.
+struct Reader {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Reader {
+    fn start(sockets: Vec<UdpSocket>) -> io::Result<Reader> {
+        let over = Arc::new(AtomicBool::new(false));
+        let stop = over.clone();
+        let mut poll = mio::Poll::new()?;
+        for (index, socket) in sockets.iter().enumerate() {
+            let (token, interest) = (mio::Token(index), mio::Interest::READABLE);
+            poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, interest)?;
+        }
+        let every: Vec<&UdpSocket> = sockets.iter().collect();
+        let mut receiver = Receiver::new(Backend::Mmsg, MESSAGES_PER_FLUSH, &every)?;
+        let thread = std::thread::spawn(move || {
+            let mut events = mio::Events::with_capacity(SINKS);
+            let mut received = 0;
+            while !stop.load(Ordering::Relaxed) {
+                // An interrupted wait is a short one.
+                let _ = poll.poll(&mut events, Some(READER_PATIENCE));
+                for socket in &sockets {
+                    while let Ok(count) = receiver.receive(socket)
+                        && count > 0
+                    {
+                        received += count as u64;
+                    }
+                }
+            }
+            received
+        });
+        Ok(Reader { over, thread })
+    }
+
+    /// Ends the thread; returns how many datagrams it read.
+    fn stop(self) -> u64 {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or(0)
+    }
 }
 
 /// Destinations with addresses of their own, over the sinks' ports.
