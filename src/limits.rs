@@ -144,7 +144,7 @@ pub const DEFAULT_SOCKET_BUFFER_BYTES: usize = 8 << 20;
 pub const STEERED_STUN_ATTRIBUTES: usize = 8;
 
 /// Flows per session that the kernel's steering map has room for. Browsers prove one to three; of
-/// more, the kernel forgets those that were silent longest. Memory: some 110 bytes a flow, taken at
+/// more, the kernel forgets those that were silent longest. Memory: 122 bytes a flow, taken at
 /// the start.
 pub const STEERING_FLOWS_PER_SESSION: usize = 4;
 

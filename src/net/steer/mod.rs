@@ -5,6 +5,10 @@
 //! request's by the shard in its ufrag, anything else's by a map from flow to shard, which shards
 //! fill when a flow is proved. One system call per proved and ended flow, none per datagram.
 //!
+//! What it saves is the hand-overs, and with them a copy, a wake-up and a wait in a mailbox: over
+//! two shards with 400 viewers, 5,000 to 12,000 of 16,000 datagrams by hash and none with it. The
+//! CPU time is the same within the noise, because viewers send little.
+//!
 //! The instructions are built here, from readable code: no compiler is needed to run the server,
 //! and there is no binary in the tree.
 
