@@ -191,7 +191,7 @@ impl Core {
         self.timers.cancel(slot);
         for flow in entry.flows.drain(..) {
             if self.flows.remove(&flow, slot) {
-                self.wiring.directory.release(&flow, self.index);
+                self.wiring.release(&flow, self.index);
             }
         }
         if let Some(viewer) = &entry.viewer {

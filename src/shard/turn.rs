@@ -24,7 +24,7 @@ use crate::limits::{
     COMMANDS_PER_TURN, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE, SETUP_TIMEOUT,
     TIMERS_PER_TURN,
 };
-use crate::net::Receiver;
+use crate::net::{Receiver, Steering};
 use crate::telemetry::ShardCounters;
 use crate::wire::ufrag::UfragKey;
 
@@ -34,6 +34,8 @@ pub struct Wiring {
     pub mailboxes: Vec<Mailbox>,
     /// Which flow is whose, for strays.
     pub directory: Directory,
+    /// The kernel's copy of it, where the kernel steers.
+    pub steering: Option<Steering>,
     /// The key of ufrags.
     pub ufrag_key: UfragKey,
     /// One set of counters per shard.
