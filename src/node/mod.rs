@@ -1,6 +1,7 @@
 //! The composition root: sockets, shards, HTTP, and the order in which they start and stop.
 
 mod announce;
+mod plan;
 
 use std::fmt::Write;
 use std::io;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+
+pub use plan::PortPlan;
 
 use crate::config::{Config, Io, SteerBy};
 use crate::cpu;
@@ -86,6 +89,9 @@ pub enum StartError {
         /// Why not, and what to grant.
         reason: String,
     },
+    /// Asked which ports would be used, and one is the kernel's to choose.
+    #[error("{0} has port 0, which the kernel chooses at the start; name a port")]
+    ChosenAtStart(&'static str),
     /// A thread, a runtime or a registration failed.
     #[error("start: {0}")]
     Io(#[from] io::Error),
