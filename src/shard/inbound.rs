@@ -85,7 +85,7 @@ impl Core {
             if let Some(entry) = previous.and_then(|previous| self.sessions.at(previous)) {
                 entry.flows.retain(|other| *other != flow);
             }
-            self.wiring.claim(&flow, self.index);
+            self.claim(flow);
             let Some(entry) = self.sessions.at(slot) else { return };
             entry.flows.push(flow);
             if entry.flows.len() > MAX_FLOWS_PER_SESSION {
@@ -96,7 +96,7 @@ impl Core {
             }
         } else if self.wiring.directory.find(&flow).is_some_and(|owner| owner != self.index) {
             // A session of another shard had proved it in between.
-            self.wiring.claim(&flow, self.index);
+            self.claim(flow);
         }
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.heard = now;
@@ -110,6 +110,29 @@ impl Core {
             self.drain(now, slot, None);
         }
         self.arm(slot);
+    }
+
+    /// `flow` is this shard's from now on. The shard that had it is told: the kernel's hash goes on
+    /// bringing its datagrams there, and they must not be taken for the former session's. Should
+    /// its ring be full, they are until that session ends.
+    fn claim(&mut self, flow: FlowKey) {
+        let before = self.wiring.directory.find(&flow);
+        self.wiring.claim(&flow, self.index);
+        if let Some(shard) = before.filter(|shard| *shard != self.index) {
+            self.post(shard, Mail::FlowLost(flow));
+        }
+    }
+
+    /// Another shard has claimed `flow`; unless it was claimed back since, it is forgotten.
+    pub fn lose(&mut self, flow: &FlowKey) {
+        if self.wiring.directory.find(flow) == Some(self.index) {
+            return;
+        }
+        let Some(slot) = self.flows.get(flow) else { return };
+        self.flows.remove(flow, slot);
+        if let Some(entry) = self.sessions.at(slot) {
+            entry.flows.retain(|other| other != flow);
+        }
     }
 
     fn on_flow(

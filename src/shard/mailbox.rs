@@ -15,6 +15,7 @@ use crossbeam::utils::CachePadded;
 use tokio::sync::Notify;
 
 use super::Command;
+use crate::demux::FlowKey;
 use crate::id::StreamKey;
 use crate::limits::{COMMAND_QUEUE, MAIL_QUEUE};
 use crate::media::{ClockReport, MediaPacket};
@@ -30,6 +31,8 @@ pub enum Mail {
     Clock(ClockReport),
     /// A viewer elsewhere needs a key frame of a stream published here.
     Keyframe(StreamKey),
+    /// A session of the sender has proved that this flow is its own.
+    FlowLost(FlowKey),
 }
 
 /// A datagram on its way to the shard that owns its session.

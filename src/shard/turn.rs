@@ -170,6 +170,7 @@ impl Core {
                         stream.track(report.kind).set_clock(report);
                     }
                 }
+                Some(Mail::FlowLost(flow)) => self.lose(&flow),
                 Some(Mail::Keyframe(key)) => {
                     if let Some(stream) = self.streams.get(key) {
                         stream.keyframes.request();

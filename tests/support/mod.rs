@@ -5,6 +5,7 @@
 pub mod client;
 pub mod media;
 pub mod namespace;
+pub mod stun;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -29,11 +30,13 @@ impl Server {
     }
 
     fn try_start(options: &[&str]) -> Result<Server, StartError> {
-        let own = ["monoport", "--http", "127.0.0.1:0", "--udp-port", "0"];
+        let own = ["monoport", "--http", "127.0.0.1:0"];
+        let port = ["--udp-port", "0"];
+        let port: &[&str] = if options.contains(&"--udp-port") { &[] } else { &port };
         let announce = ["--announce", "127.0.0.1"];
         let announces = options.contains(&"--announce") || options.contains(&"--bind");
         let announce: &[&str] = if announces { &[] } else { &announce };
-        let args = own.iter().chain(announce).chain(options);
+        let args = own.iter().chain(port).chain(announce).chain(options);
         let args = Args::try_parse_from(args).expect("the options parse");
         let cores = cpu::available_cores();
         let config = Config::new(args, &cores).expect("the options are valid");
