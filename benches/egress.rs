@@ -10,8 +10,8 @@
 //! the kernel: a full batch is forgotten, as if it had been sent.
 //!
 //! The measure is CPU time. Each figure is the median of rounds in which the lines take turns, so
-//! that a slow minute hurts all of them alike, and a ratio is the median of each round's ratio. What
-//! that cannot mend is a busy sibling of the core: the yardstick under the table, one hot key
+//! that a slow minute hurts all of them alike, and a ratio is the median of each round's ratio.
+//! What that cannot mend is a busy sibling of the core: the yardstick under the table, one hot key
 //! sealing 1,200 bytes, tells how quiet the run was.
 
 use std::hint::black_box;
