@@ -193,7 +193,8 @@ fn page_of_another_origin_may_begin_and_end_a_session() {
             await pc.setRemoteDescription({{ type: 'answer', sdp: await made.text() }});
             const [location, etag] = ['Location', 'ETag'].map((name) => made.headers.get(name));
             const session = new URL(location, made.url);
-            const ended = await fetch(session, {{ method: 'DELETE', headers: {{ 'If-Match': etag }} }});
+            const goodbye = {{ method: 'DELETE', headers: {{ 'If-Match': etag }} }};
+            const ended = await fetch(session, goodbye);
             const gone = await fetch(session);
             pc.close();
             return {{ made: made.status, location, etag,
