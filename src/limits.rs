@@ -139,6 +139,19 @@ pub const URING_BUFFERS_PER_SLOT: usize = 2;
 /// datagrams of about 10 ms with the kernel's bookkeeping counted in.
 pub const DEFAULT_SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
+/// STUN attributes the steering program looks at to find USERNAME; libnice has it fourth, browsers
+/// first. What has it later is spread by the kernel's hash.
+pub const STEERED_STUN_ATTRIBUTES: usize = 8;
+
+/// Flows per session that the kernel's steering map has room for. Browsers prove one to three; of
+/// more, the kernel forgets those that were silent longest. Memory: 122 bytes a flow, taken at
+/// the start.
+pub const STEERING_FLOWS_PER_SESSION: usize = 4;
+
+/// Room in the steering map besides: a CPU takes free elements in lots (`LOCAL_FREE_TARGET`, 128
+/// in `kernel/bpf/bpf_lru_list.c`), and what lies on one is not free for another.
+pub const STEERING_SLACK_PER_SHARD: usize = 2 * 128;
+
 /// CPUs a mask can name: `NR_CPUS` of the largest distribution kernels (`CONFIG_MAXSMP`).
 pub const MAX_CPUS: usize = 8_192;
 
@@ -157,4 +170,6 @@ const _: () = assert!(
     (MAX_MESSAGES_PER_CALL * URING_BUFFERS_PER_SLOT).next_power_of_two() <= 1 << 15,
     "a ring of provided buffers has at most 32,768 entries (io_uring/kbuf.c)"
 );
+const _: () =
+    assert!(STEERING_FLOWS_PER_SESSION <= MAX_FLOWS_PER_SESSION, "more would never be used");
 const _: () = assert!(MAX_CPUS.is_multiple_of(64), "a CPU mask is whole words");

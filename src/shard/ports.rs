@@ -1,7 +1,5 @@
 //! A shard's sockets, one per mux port, each with the datagrams that wait to leave through it.
 
-use std::net::SocketAddr;
-
 use crate::drop::DropReason;
 use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES};
 use crate::net::{Destination, SendBatch, SendFailure, Sender, UdpSocket};
@@ -13,7 +11,7 @@ pub(super) struct Port {
     batch: SendBatch,
     sender: Sender,
     /// Destinations for which the kernel refused a train since the last look.
-    pub refused_trains: Vec<SocketAddr>,
+    pub refused_trains: Vec<Destination>,
 }
 
 impl Port {
@@ -64,7 +62,7 @@ impl Port {
             }
             SendFailure::TrainRefused(errno) => {
                 tracing::debug!("train to {} refused: errno {errno}", to.remote);
-                refused_trains.push(to.remote);
+                refused_trains.push(to);
             }
         };
         let report = sender.flush(socket, batch, &mut on_failure);

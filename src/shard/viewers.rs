@@ -61,12 +61,12 @@ impl Core {
         }
     }
 
-    /// The session in `slot` has a new address: its media follows at once.
+    /// The session in `slot` has a new address, or its path a new limit: its media follows at once.
     pub fn viewer_moved(&mut self, slot: u32) {
         let Some(entry) = self.sessions.at(slot) else { return };
         let (Some(address), Some(ready)) = (entry.address, &entry.viewer) else { return };
         let (position, stream) = (ready.position, entry.stream);
-        let to = self.destination(&address);
+        let to = address.destination(entry.trains);
         if let Some(stream) = self.streams.get(stream) {
             let viewer = &mut stream.viewers[position];
             viewer.to = to;

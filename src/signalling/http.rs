@@ -130,7 +130,9 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
 }
 
 async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    let text = telemetry::exposition(app.control.wiring.counters.iter().map(|padded| &**padded));
+    let wiring = &app.control.wiring;
+    let mut text = telemetry::exposition(wiring.counters.iter().map(|padded| &**padded));
+    telemetry::kernel_dropped(&mut text, wiring.kernel_dropped());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
