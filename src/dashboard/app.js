@@ -179,6 +179,8 @@ async function publish(options) {
   const source = options.source ?? $("input[name=source]:checked").value;
   const codec = options.codec ?? $("#codec").value;
   const name = streamName(options);
+  $(`input[name=source][value=${source}]`).checked = true;
+  $("#codec").value = codec;
   publishing.stop();
   const { turn } = publishing;
   publishing.say("connecting", "Starting…");
