@@ -37,6 +37,10 @@ pub const MAX_FLOWS_PER_SESSION: usize = 8;
 /// The longest offer that is read: browsers with every codec send 6 to 12 KB.
 pub const MAX_OFFER_BYTES: usize = 64 * 1024;
 
+/// How much of a longer body is read, only to be refused: a client that is cut off while it still
+/// writes sees a broken connection and not the answer.
+pub const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+
 /// The longest name of a stream.
 pub const MAX_STREAM_NAME_BYTES: usize = 128;
 

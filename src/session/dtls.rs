@@ -111,6 +111,9 @@ impl std::fmt::Debug for Session {
     }
 }
 
+/// Makes an output of bytes.
+type Shown<'a> = fn(&'a [u8]) -> DtlsOutput<'a>;
+
 fn profile_of(profile: SrtpProfile) -> Option<Profile> {
     match profile {
         SrtpProfile::AES128_CM_SHA1_80 => Some(Profile::Aes128CmSha1_80),
@@ -146,21 +149,20 @@ impl DtlsInstance for Session {
             // The few outputs of a handshake pass through a buffer of our own, so that the keys can
             // be kept and the next output shown in their place.
             let mut own = [0; 2 * DTLS_MTU];
-            let (copy, output): (&[u8], fn(&'a [u8]) -> DtlsOutput<'a>) =
-                match self.dtls.poll_output(&mut own) {
-                    DtlsOutput::Packet(bytes) => (bytes, DtlsOutput::Packet),
-                    DtlsOutput::PeerCert(bytes) => (bytes, DtlsOutput::PeerCert),
-                    DtlsOutput::ApplicationData(bytes) => (bytes, DtlsOutput::ApplicationData),
-                    DtlsOutput::Timeout(at) => return DtlsOutput::Timeout(at),
-                    DtlsOutput::Connected => return DtlsOutput::Connected,
-                    DtlsOutput::CloseNotify => return DtlsOutput::CloseNotify,
-                    DtlsOutput::KeyingMaterial(material, profile) => {
-                        self.keep(&material, profile);
-                        return self.dtls.poll_output(buffer);
-                    }
-                    // Too long for ours, as a chain of certificates may be, and never the keys.
-                    _ => return self.dtls.poll_output(buffer),
-                };
+            let (copy, output): (&[u8], Shown<'a>) = match self.dtls.poll_output(&mut own) {
+                DtlsOutput::Packet(bytes) => (bytes, DtlsOutput::Packet),
+                DtlsOutput::PeerCert(bytes) => (bytes, DtlsOutput::PeerCert),
+                DtlsOutput::ApplicationData(bytes) => (bytes, DtlsOutput::ApplicationData),
+                DtlsOutput::Timeout(at) => return DtlsOutput::Timeout(at),
+                DtlsOutput::Connected => return DtlsOutput::Connected,
+                DtlsOutput::CloseNotify => return DtlsOutput::CloseNotify,
+                DtlsOutput::KeyingMaterial(material, profile) => {
+                    self.keep(&material, profile);
+                    return self.dtls.poll_output(buffer);
+                }
+                // Too long for ours, as a chain of certificates may be, and never the keys.
+                _ => return self.dtls.poll_output(buffer),
+            };
             return match buffer.get_mut(..copy.len()) {
                 Some(place) => {
                     place.copy_from_slice(copy);

@@ -58,8 +58,8 @@ pub fn spawn(
     Ok(Spawned { thread })
 }
 
-/// A shard that panics has met the impossible, and its sessions are lost with it. A server that went
-/// on with the others would look alive and answer nobody on that core: it ends, and whoever
+/// A shard that panics has met the impossible, and its sessions are lost with it. A server that
+/// went on with the others would look alive and answer nobody on that core: it ends, and whoever
 /// supervises it starts it anew.
 struct EndsAll;
 
