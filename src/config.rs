@@ -56,6 +56,14 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Io::Auto)]
     pub io: Io,
 
+    /// Who sends a datagram to the right shard's socket
+    #[arg(long, value_enum, default_value_t = SteerBy::Auto)]
+    pub steering: SteerBy,
+
+    /// Drop in the kernel what is neither STUN nor of a known flow (needs eBPF)
+    #[arg(long)]
+    pub kernel_drop: bool,
+
     /// Messages received by one system call
     #[arg(long, value_name = "N", default_value_t = 64)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -110,6 +118,18 @@ pub enum Io {
     Mmsg,
     /// io_uring multishot receive
     Uring,
+}
+
+/// The steering asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum SteerBy {
+    /// eBPF where it may be used and there is more than one shard
+    Auto,
+    /// An eBPF program: by ufrag and flow
+    Ebpf,
+    /// The kernel's hash of the addresses; strays are handed over between shards
+    Hash,
 }
 
 /// An address for answers, with a port where that differs from the bound one.
@@ -222,6 +242,9 @@ pub enum ConfigError {
     /// A token that nobody could send or anybody could guess.
     #[error("the token is empty or has characters a header can't carry; use visible ASCII")]
     UnusableToken,
+    /// Only the steering program knows which flows are known.
+    #[error("--kernel-drop needs the kernel to steer: drop --steering hash or --kernel-drop")]
+    DropWithoutSteering,
     /// An outside port can stand for one inside port only.
     #[error(
         "--announce {0} names a port, but there are {1} UDP ports: announce the address alone, or \
@@ -267,6 +290,10 @@ pub struct Config {
     pub max_sessions: usize,
     /// Receive back end.
     pub io: Io,
+    /// Steering.
+    pub steering: SteerBy,
+    /// Whether the kernel drops what is neither STUN nor of a known flow.
+    pub kernel_drop: bool,
     /// Messages per receive call.
     pub batch: usize,
     /// UDP_GRO.
@@ -297,6 +324,9 @@ impl Config {
         if token.is_none() && !args.no_auth && !args.http.ip().is_loopback() {
             return Err(ConfigError::OpenWithoutToken(args.http));
         }
+        if args.kernel_drop && args.steering == SteerBy::Hash {
+            return Err(ConfigError::DropWithoutSteering);
+        }
         let ports = args.udp_port.0.len();
         if let Some((announced, port)) = args.announce.iter().find_map(|a| a.port.map(|p| (a, p)))
             && ports > 1
@@ -322,6 +352,8 @@ impl Config {
             shard_cores,
             max_sessions: args.max_sessions,
             io: args.io,
+            steering: args.steering,
+            kernel_drop: args.kernel_drop,
             batch: usize::from(args.batch),
             gro: args.gro,
             gso: args.gso,
@@ -450,5 +482,13 @@ mod tests {
         assert_eq!(parse("[2001:db8::1]:99").map(|a| a.port), Ok(Some(99)));
         assert_eq!(parse("2001:db8::1").map(|a| a.port), Ok(None));
         assert!(parse("example.org").is_err());
+    }
+
+    #[test]
+    fn the_kernel_drops_only_where_it_steers() {
+        let refused = config(&["--kernel-drop", "--steering", "hash"]).err();
+        assert_eq!(refused, Some(ConfigError::DropWithoutSteering));
+        assert!(config(&["--kernel-drop"]).is_ok_and(|config| config.kernel_drop));
+        assert!(config(&[]).is_ok_and(|c| !c.kernel_drop && c.steering == SteerBy::Auto));
     }
 }

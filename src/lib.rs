@@ -8,7 +8,7 @@
 //! ## What one packet does
 //!
 //! ```text
-//!            kernel
+//!            kernel ── ufrag or flow chooses the socket ── net::Steering (eBPF, where allowed)
 //!              │ recvmmsg or io_uring, GRO            net::Receiver
 //!              ▼
 //!        shard's turn ── first byte (RFC 7983) ───── wire::kind

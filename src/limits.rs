@@ -37,6 +37,10 @@ pub const MAX_FLOWS_PER_SESSION: usize = 8;
 /// The longest offer that is read: browsers with every codec send 6 to 12 KB.
 pub const MAX_OFFER_BYTES: usize = 64 * 1024;
 
+/// How much of a longer body is read, only to be refused: a client that is cut off while it still
+/// writes sees a broken connection and not the answer.
+pub const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+
 /// The longest name of a stream.
 pub const MAX_STREAM_NAME_BYTES: usize = 128;
 
@@ -102,6 +106,15 @@ pub const REPAIR_PACKETS_PER_SECOND: u32 = 100;
 /// Packets that are sent again to one viewer at once: a key frame of a high-bitrate stream.
 pub const REPAIR_BURST_PACKETS: u32 = 256;
 
+/// How long a packet lost between publisher and server is awaited, from the first one behind it:
+/// a request and its answer over 200 ms, and the publisher's and the server's turns. A viewer that
+/// asks for it later can only be helped by a key frame.
+pub const PUBLISHER_REPAIR: Duration = Duration::from_millis(250);
+
+/// Packets missing in a row that are awaited: a quarter of a second at 2.5 Mb/s. Behind a longer
+/// hole a key frame comes sooner than all of them.
+pub const AWAITED_RUN_PACKETS: usize = 64;
+
 const _: () = assert!(
     MAX_PENDING_PACKETS < HISTORY_AUDIO_PACKETS && MAX_PENDING_PACKETS < HISTORY_VIDEO_PACKETS,
     "what is sent must still be in the history when it is asked for again"
@@ -139,6 +152,19 @@ pub const URING_BUFFERS_PER_SLOT: usize = 2;
 /// datagrams of about 10 ms with the kernel's bookkeeping counted in.
 pub const DEFAULT_SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
+/// STUN attributes the steering program looks at to find USERNAME; libnice has it fourth, browsers
+/// first. What has it later is spread by the kernel's hash.
+pub const STEERED_STUN_ATTRIBUTES: usize = 8;
+
+/// Flows per session that the kernel's steering map has room for. Browsers prove one to three; of
+/// more, the kernel forgets those that were silent longest. Memory: 122 bytes a flow, taken at
+/// the start.
+pub const STEERING_FLOWS_PER_SESSION: usize = 4;
+
+/// Room in the steering map besides: a CPU takes free elements in lots (`LOCAL_FREE_TARGET`, 128
+/// in `kernel/bpf/bpf_lru_list.c`), and what lies on one is not free for another.
+pub const STEERING_SLACK_PER_SHARD: usize = 2 * 128;
+
 /// CPUs a mask can name: `NR_CPUS` of the largest distribution kernels (`CONFIG_MAXSMP`).
 pub const MAX_CPUS: usize = 8_192;
 
@@ -157,4 +183,6 @@ const _: () = assert!(
     (MAX_MESSAGES_PER_CALL * URING_BUFFERS_PER_SLOT).next_power_of_two() <= 1 << 15,
     "a ring of provided buffers has at most 32,768 entries (io_uring/kbuf.c)"
 );
+const _: () =
+    assert!(STEERING_FLOWS_PER_SESSION <= MAX_FLOWS_PER_SESSION, "more would never be used");
 const _: () = assert!(MAX_CPUS.is_multiple_of(64), "a CPU mask is whole words");

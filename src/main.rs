@@ -26,6 +26,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
+    if let Err(error) = cpu::disable_huge_pages() {
+        tracing::debug!("huge pages stay: {error}");
+    }
     let config = Config::new(args, &cpu::available_cores())?;
     let node = Node::start(&config)?;
     print!("{}", node.banner());

@@ -3,17 +3,19 @@
 use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::config::{Announced, Config, Io};
+use crate::config::{Announced, Config, Io, SteerBy};
 use crate::cpu;
 use crate::demux::Directory;
+use crate::limits::STEERING_FLOWS_PER_SESSION;
 use crate::net::{
-    Backend, PortHolder, Receiver, SocketOptions, UdpSocket, interfaces, udp_port_holder,
+    Backend, PortHolder, Receiver, SocketOptions, Steering, UdpSocket, interfaces, udp_port_holder,
     uring_available,
 };
 use crate::session::Negotiator;
@@ -58,6 +60,14 @@ pub enum StartError {
     /// io_uring was asked for and is not to be had.
     #[error("--io uring: {0}; pass --io mmsg")]
     Uring(String),
+    /// Steering by eBPF was asked for and is not to be had.
+    #[error("{option}: {reason}; or go without {option}")]
+    Steering {
+        /// The option that asks for it.
+        option: &'static str,
+        /// Why not, and what to grant.
+        reason: String,
+    },
     /// A thread, a runtime or a registration failed.
     #[error("start: {0}")]
     Io(#[from] io::Error),
@@ -91,8 +101,10 @@ impl Node {
         let candidates: Vec<Vec<SocketAddr>> =
             ports.iter().map(|port| announced.iter().map(|a| a.at(*port)).collect()).collect();
         let (backend, backend_reason) = backend(config.io)?;
-        let wiring = Arc::new(wiring(config));
-        let banner = banner(config, &sockets, &listener, &candidates, backend, &backend_reason);
+        let (steering, steering_reason) = steering(config, &sockets)?;
+        let wiring = Arc::new(wiring(config, steering));
+        let chosen = Chosen { backend, backend_reason, steering: steering_reason };
+        let banner = banner(config, &sockets, &listener, &candidates, &chosen);
 
         let negotiator = Negotiator::new(config.say_ice_lite);
         let control = Control::new(
@@ -295,12 +307,48 @@ fn backend(io: Io) -> Result<(Backend, String), StartError> {
     }
 }
 
-fn wiring(config: &Config) -> Wiring {
+/// Puts steering programs on the ports where that is wanted and allowed, and says what is active.
+fn steering(
+    config: &Config,
+    sockets: &[Vec<UdpSocket>],
+) -> Result<(Option<Steering>, String), StartError> {
+    let by_hash = "kernel hash; strays are handed over by ring";
+    let useless = config.shards() == 1 && !config.kernel_drop;
+    match config.steering {
+        SteerBy::Hash => return Ok((None, format!("{by_hash}; asked for"))),
+        SteerBy::Auto if useless => return Ok((None, "none: there is one shard".into())),
+        SteerBy::Auto | SteerBy::Ebpf => {}
+    }
+    let ports = 0..config.udp_ports.len();
+    let by_port: Vec<Vec<_>> =
+        ports.map(|port| sockets.iter().map(|shard| shard[port].as_fd()).collect()).collect();
+    let flows = config.max_sessions * STEERING_FLOWS_PER_SESSION;
+    match Steering::load(&by_port, flows, config.kernel_drop) {
+        Ok(steering) => {
+            let unknown = match steering.drops_unknown() {
+                true => "dropped by the kernel",
+                false => "spread by hash",
+            };
+            let active = format!("eBPF: by ufrag and flow; unknown flows are {unknown}");
+            Ok((Some(steering), active))
+        }
+        Err(reason) if config.kernel_drop => {
+            Err(StartError::Steering { option: "--kernel-drop", reason })
+        }
+        Err(reason) if config.steering == SteerBy::Ebpf => {
+            Err(StartError::Steering { option: "--steering ebpf", reason })
+        }
+        Err(reason) => Ok((None, format!("{by_hash}; {reason}"))),
+    }
+}
+
+fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
     let shards = config.shards();
     let each = |_| ArrayQueue::new(config.sessions_per_shard());
     Wiring {
         mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
         directory: Directory::new(config.max_sessions * 2),
+        steering,
         ufrag_key: UfragKey::random(),
         counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
         ended: (0..shards).map(each).collect(),
@@ -359,13 +407,19 @@ fn serve_http(
     Ok((http, stop))
 }
 
+/// What was chosen at the start, in words.
+struct Chosen {
+    backend: Backend,
+    backend_reason: String,
+    steering: String,
+}
+
 fn banner(
     config: &Config,
     sockets: &[Vec<UdpSocket>],
     listener: &std::net::TcpListener,
     candidates: &[Vec<SocketAddr>],
-    backend: Backend,
-    reason: &str,
+    chosen: &Chosen,
 ) -> String {
     let mut text = format!("monoport {}\n", env!("CARGO_PKG_VERSION"));
     let mut line = |name: &str, value: String| {
@@ -390,8 +444,8 @@ fn banner(
     line("answers", format!("{}{more}", addresses.join(" ")));
     let cores: Vec<String> = config.shard_cores.iter().map(ToString::to_string).collect();
     line("shards", format!("{} on cores {}", config.shards(), cores.join(" ")));
-    line("receive", format!("{backend:?}, {reason}").to_lowercase());
-    line("steering", "kernel hash; strays are handed over by ring".into());
+    line("receive", format!("{:?}, {}", chosen.backend, chosen.backend_reason).to_lowercase());
+    line("steering", chosen.steering.clone());
     line("cipher", srtp::cipher_library().into());
     let auth = match (&config.token, http.ip().is_loopback()) {
         (Some(_), _) => "bearer token",

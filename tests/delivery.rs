@@ -9,7 +9,7 @@ use monoport::drop::DropReason;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
 use support::client::{Client, Offered, connect, is_opus, run_for, run_until};
-use support::{Server, eventually};
+use support::{Server, eventually, steerings};
 
 /// Sends `count` frames of one packet with audio beside them, and runs everybody meanwhile.
 fn send_frames(publisher: &mut Client, viewers: &mut [&mut Client], first: u32, count: u32) {
@@ -60,107 +60,119 @@ fn every_codec_passes_through() {
 
 #[test]
 fn strays_reach_their_shard_without_loss() {
-    let server = Server::with_shards(4);
-    for _ in 0..4 {
-        delivers(&server, Codec::Vp8);
+    for steering in steerings() {
+        let server = Server::steered(4, steering);
+        for _ in 0..4 {
+            delivers(&server, Codec::Vp8);
+        }
+        let strays = server.sum(|c| c.handed_over.get());
+        match steering {
+            "hash" => assert!(strays > 0, "with four shards some packets go astray"),
+            _ => assert_eq!(strays, 0, "the kernel knows the way from the first check on"),
+        }
+        assert_eq!(server.drops(DropReason::RingFull), 0);
+        assert_eq!(server.drops(DropReason::StaleFlow), 0);
     }
-    assert!(server.sum(|c| c.handed_over.get()) > 0, "with four shards some packets go astray");
-    assert_eq!(server.drops(DropReason::RingFull), 0);
-    assert_eq!(server.drops(DropReason::StaleFlow), 0);
 }
 
 #[test]
 fn one_shard_and_four_deliver_the_same_packets() {
-    let deliver = |shards: usize| {
-        let server = Server::with_shards(shards);
-        let offered = Offered::both(Codec::Vp8);
-        let mut publisher = Client::publish(&server, "s", offered);
-        connect(&mut [&mut publisher]);
-        let mut viewers: Vec<Client> =
-            (0..6).map(|_| Client::watch(&server, "s", offered)).collect();
-        let mut all: Vec<&mut Client> = viewers.iter_mut().collect();
-        all.push(&mut publisher);
-        connect(&mut all);
-        let mut viewers: Vec<&mut Client> = viewers.iter_mut().collect();
-        until_asked(&mut publisher, &mut viewers);
-        // The last viewer's shard may not have made it ready yet when the first one asked.
-        run_for(Duration::from_millis(700), &mut viewers);
-        publisher.poll();
-        send_frames(&mut publisher, &mut viewers, 0, 200);
-        run_until("all packets", &mut viewers, |viewers| {
-            viewers.iter().all(|viewer| viewer.video_numbers().len() == 200)
-        });
-        let packets = |viewer: &&mut Client| {
-            let packets = viewer.received.iter().map(|packet| packet.payload.to_vec());
-            packets.collect::<Vec<_>>()
+    for steering in steerings() {
+        let deliver = |shards: usize| {
+            let server = Server::steered(shards, steering);
+            let offered = Offered::both(Codec::Vp8);
+            let mut publisher = Client::publish(&server, "s", offered);
+            connect(&mut [&mut publisher]);
+            let mut viewers: Vec<Client> =
+                (0..6).map(|_| Client::watch(&server, "s", offered)).collect();
+            let mut all: Vec<&mut Client> = viewers.iter_mut().collect();
+            all.push(&mut publisher);
+            connect(&mut all);
+            let mut viewers: Vec<&mut Client> = viewers.iter_mut().collect();
+            until_asked(&mut publisher, &mut viewers);
+            // The last viewer's shard may not have made it ready yet when the first one asked.
+            run_for(Duration::from_millis(700), &mut viewers);
+            publisher.poll();
+            send_frames(&mut publisher, &mut viewers, 0, 200);
+            run_until("all packets", &mut viewers, |viewers| {
+                viewers.iter().all(|viewer| viewer.video_numbers().len() == 200)
+            });
+            let packets = |viewer: &&mut Client| {
+                let packets = viewer.received.iter().map(|packet| packet.payload.to_vec());
+                packets.collect::<Vec<_>>()
+            };
+            viewers.iter().map(packets).collect::<Vec<_>>()
         };
-        viewers.iter().map(packets).collect::<Vec<_>>()
-    };
-    let (one, four) = (deliver(1), deliver(4));
-    let sorted = |mut packets: Vec<Vec<u8>>| {
-        packets.sort();
-        packets
-    };
-    for (one, four) in one.into_iter().zip(four) {
-        assert_eq!(sorted(one), sorted(four));
+        let (one, four) = (deliver(1), deliver(4));
+        let sorted = |mut packets: Vec<Vec<u8>>| {
+            packets.sort();
+            packets
+        };
+        for (one, four) in one.into_iter().zip(four) {
+            assert_eq!(sorted(one), sorted(four));
+        }
     }
 }
 
 #[test]
 fn a_publisher_that_returns_keeps_its_viewers_numbers_continuous() {
-    for shards in [1, 3] {
-        let server = Server::with_shards(shards);
-        let offered = Offered::both(Codec::Vp8);
-        let mut viewer = None::<Client>;
-        for round in 0..3 {
-            let mut publisher = Client::publish(&server, "s", offered);
-            connect(&mut [&mut publisher]);
-            let viewer = viewer.get_or_insert_with(|| Client::watch(&server, "s", offered));
-            connect(&mut [&mut publisher, viewer]);
-            run_until("a request for a key frame", &mut [&mut publisher, viewer], |all| {
-                all[0].keyframes_asked > 0
-            });
-            let first = round * 100;
-            send_frames(&mut publisher, &mut [viewer], first, 60);
-            run_until("this round's packets", &mut [&mut publisher, viewer], |all| {
-                all[1].video_numbers().last() == Some(&(first + 59))
-            });
-            if round == 1 {
-                // The one that leaves says goodbye; the others are simply replaced.
-                assert_eq!(publisher.delete().status, 200);
+    for steering in steerings() {
+        for shards in [1, 3] {
+            let server = Server::steered(shards, steering);
+            let offered = Offered::both(Codec::Vp8);
+            let mut viewer = None::<Client>;
+            for round in 0..3 {
+                let mut publisher = Client::publish(&server, "s", offered);
+                connect(&mut [&mut publisher]);
+                let viewer = viewer.get_or_insert_with(|| Client::watch(&server, "s", offered));
+                connect(&mut [&mut publisher, viewer]);
+                run_until("a request for a key frame", &mut [&mut publisher, viewer], |all| {
+                    all[0].keyframes_asked > 0
+                });
+                let first = round * 100;
+                send_frames(&mut publisher, &mut [viewer], first, 60);
+                run_until("this round's packets", &mut [&mut publisher, viewer], |all| {
+                    all[1].video_numbers().last() == Some(&(first + 59))
+                });
+                if round == 1 {
+                    // The one that leaves says goodbye; the others are simply replaced.
+                    assert_eq!(publisher.delete().status, 200);
+                }
             }
-        }
-        let viewer = viewer.expect("it watched");
-        let video = viewer.received.iter().filter(|packet| !is_opus(packet));
-        let numbers: Vec<(u64, u32)> =
-            video.map(|packet| (*packet.seq_no, packet.header.timestamp)).collect();
-        assert_eq!(numbers.len(), 180, "every packet of three publishers, {shards} shards");
-        for pair in numbers.windows(2) {
-            assert_eq!(pair[1].0, pair[0].0 + 1, "sequence numbers leave no gap");
-            let step = pair[1].1.wrapping_sub(pair[0].1);
-            assert!((1..90_000 * 20).contains(&step), "timestamps go on: {step}");
+            let viewer = viewer.expect("it watched");
+            let video = viewer.received.iter().filter(|packet| !is_opus(packet));
+            let numbers: Vec<(u64, u32)> =
+                video.map(|packet| (*packet.seq_no, packet.header.timestamp)).collect();
+            assert_eq!(numbers.len(), 180, "every packet of three publishers, {shards} shards");
+            for pair in numbers.windows(2) {
+                assert_eq!(pair[1].0, pair[0].0 + 1, "sequence numbers leave no gap");
+                let step = pair[1].1.wrapping_sub(pair[0].1);
+                assert!((1..90_000 * 20).contains(&step), "timestamps go on: {step}");
+            }
         }
     }
 }
 
 #[test]
 fn two_sessions_in_turn_from_one_client_address_do_not_disturb_each_other() {
-    let server = Server::with_shards(2);
-    let offered = Offered::both(Codec::Vp8);
-    let mut publisher = Client::publish(&server, "s", offered);
-    connect(&mut [&mut publisher]);
-    let mut first = Client::watch(&server, "s", offered);
-    connect(&mut [&mut publisher, &mut first]);
-    let socket = first.socket.try_clone().expect("a second handle of the socket");
-    assert_eq!(first.delete().status, 200);
-    let mut second = Client::watch_from(&server, "s", offered, socket);
-    connect(&mut [&mut publisher, &mut second]);
-    until_asked(&mut publisher, &mut [&mut second]);
-    send_frames(&mut publisher, &mut [&mut second], 0, 50);
-    run_until("the second session's packets", &mut [&mut publisher, &mut second], |all| {
-        all[1].video_numbers().len() == 50
-    });
-    eventually("the first session is gone", || server.sessions() == 2);
+    for steering in steerings() {
+        let server = Server::steered(2, steering);
+        let offered = Offered::both(Codec::Vp8);
+        let mut publisher = Client::publish(&server, "s", offered);
+        connect(&mut [&mut publisher]);
+        let mut first = Client::watch(&server, "s", offered);
+        connect(&mut [&mut publisher, &mut first]);
+        let socket = first.socket.try_clone().expect("a second handle of the socket");
+        assert_eq!(first.delete().status, 200);
+        let mut second = Client::watch_from(&server, "s", offered, socket);
+        connect(&mut [&mut publisher, &mut second]);
+        until_asked(&mut publisher, &mut [&mut second]);
+        send_frames(&mut publisher, &mut [&mut second], 0, 50);
+        run_until("the second session's packets", &mut [&mut publisher, &mut second], |all| {
+            all[1].video_numbers().len() == 50
+        });
+        eventually("the first session is gone", || server.sessions() == 2);
+    }
 }
 
 #[test]
@@ -189,22 +201,24 @@ fn a_viewer_that_loses_packets_gets_them_again() {
 
 #[test]
 fn a_viewer_that_moves_is_followed_within_one_check() {
-    let server = Server::with_shards(2);
-    let offered = Offered::both(Codec::Vp8);
-    let mut publisher = Client::publish(&server, "s", offered);
-    connect(&mut [&mut publisher]);
-    let mut viewer = Client::watch(&server, "s", offered);
-    connect(&mut [&mut publisher, &mut viewer]);
-    until_asked(&mut publisher, &mut [&mut viewer]);
-    send_frames(&mut publisher, &mut [&mut viewer], 0, 50);
-    // A NAT gives the client another port; it does not know, and goes on as before.
-    viewer.socket = support::client::socket();
-    run_until("the move", &mut [&mut publisher, &mut viewer], |_| {
-        server.sum(|c| c.flow_moves.get()) == 1
-    });
-    let before = viewer.video_numbers().len();
-    send_frames(&mut publisher, &mut [&mut viewer], 50, 50);
-    run_until("packets at the new port", &mut [&mut publisher, &mut viewer], |all| {
-        all[1].video_numbers().len() >= before + 50
-    });
+    for steering in steerings() {
+        let server = Server::steered(2, steering);
+        let offered = Offered::both(Codec::Vp8);
+        let mut publisher = Client::publish(&server, "s", offered);
+        connect(&mut [&mut publisher]);
+        let mut viewer = Client::watch(&server, "s", offered);
+        connect(&mut [&mut publisher, &mut viewer]);
+        until_asked(&mut publisher, &mut [&mut viewer]);
+        send_frames(&mut publisher, &mut [&mut viewer], 0, 50);
+        // A NAT gives the client another port; it does not know, and goes on as before.
+        viewer.socket = support::client::socket();
+        run_until("the move", &mut [&mut publisher, &mut viewer], |_| {
+            server.sum(|c| c.flow_moves.get()) == 1
+        });
+        let before = viewer.video_numbers().len();
+        send_frames(&mut publisher, &mut [&mut viewer], 50, 50);
+        run_until("packets at the new port", &mut [&mut publisher, &mut viewer], |all| {
+            all[1].video_numbers().len() >= before + 50
+        });
+    }
 }

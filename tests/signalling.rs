@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
 use support::client::{Client, Offered, connect, run_until, socket};
-use support::{Response, Server, eventually, post_sdp, request};
+use support::{Response, Server, eventually, post_sdp, request, steerings};
 
 fn refused(server: &Server, path: &str, offered: Offered, direction: Direction) -> Response {
     match Client::try_post(server, path, offered, direction, socket()) {
@@ -194,29 +194,32 @@ fn a_token_is_asked_for_where_state_changes() {
 
 #[test]
 fn a_thousand_sessions_come_and_go_and_leave_every_table_as_it_was() {
-    let server = Server::with_shards(4);
-    let offered = Offered::both(Codec::Vp8);
-    let mut publisher = Client::publish(&server, "s", offered);
-    connect(&mut [&mut publisher]);
-    let tables = || (server.sessions(), server.flows(), server.streams(), server.node().counts());
-    eventually("the publisher is counted", || server.flows() == 1);
-    let start = tables();
-    for _ in 0..10 {
-        let mut viewers: Vec<Client> =
-            (0..100).map(|_| Client::watch(&server, "s", offered)).collect();
-        let mut all: Vec<&mut Client> = viewers.iter_mut().collect();
-        all.push(&mut publisher);
-        connect(&mut all);
-        for (index, viewer) in viewers.iter_mut().enumerate() {
-            if index % 2 == 0 {
-                assert_eq!(viewer.delete().status, 200);
-            } else {
-                viewer.say_goodbye();
+    for steering in steerings() {
+        let server = Server::steered(4, steering);
+        let offered = Offered::both(Codec::Vp8);
+        let mut publisher = Client::publish(&server, "s", offered);
+        connect(&mut [&mut publisher]);
+        let tables =
+            || (server.sessions(), server.flows(), server.streams(), server.node().counts());
+        eventually("the publisher is counted", || server.flows() == 1);
+        let start = tables();
+        for _ in 0..10 {
+            let mut viewers: Vec<Client> =
+                (0..100).map(|_| Client::watch(&server, "s", offered)).collect();
+            let mut all: Vec<&mut Client> = viewers.iter_mut().collect();
+            all.push(&mut publisher);
+            connect(&mut all);
+            for (index, viewer) in viewers.iter_mut().enumerate() {
+                if index % 2 == 0 {
+                    assert_eq!(viewer.delete().status, 200);
+                } else {
+                    viewer.say_goodbye();
+                }
             }
+            eventually("all of them are gone", || server.sessions() == start.0);
         }
-        eventually("all of them are gone", || server.sessions() == start.0);
+        eventually("every table is as it was", || tables() == start);
     }
-    eventually("every table is as it was", || tables() == start);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use monoport::wire::ufrag::UfragKey;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
 use support::client::{Client, Offered, connect, run_until};
-use support::{Server, eventually, post_sdp};
+use support::{Server, eventually, post_sdp, steerings};
 
 /// A STUN binding request with this user name and no integrity.
 fn binding_request(username: &str) -> Vec<u8> {
@@ -52,74 +52,78 @@ fn still_plays(server: &Server, publisher: &mut Client, viewer: &mut Client) {
 
 #[test]
 fn garbage_of_any_length_is_counted_and_harms_nobody() {
-    let server = Server::with_shards(2);
-    let (mut publisher, mut viewer) = playing(&server);
-    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut sent = 0;
-    let before = server.sum(|c| c.datagrams_in.get());
-    for length in [0, 1, 2, 3, 11, 12, 19, 20, 28, 100, 1_200, 1_500, 9_000, 65_507] {
-        for first in (0..=255).step_by(if length > 1_500 { 51 } else { 5 }) {
-            let mut bytes: Vec<u8> = (0..length)
-                .map(|_| {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
-                    state as u8
-                })
-                .collect();
-            if let Some(byte) = bytes.first_mut() {
-                *byte = first as u8;
-            }
-            stranger.send_to(&bytes, server.media()).expect("loopback takes it");
-            sent += 1;
-            if sent % 16 == 0 {
-                publisher.poll();
-                viewer.poll();
-                std::thread::sleep(Duration::from_millis(1));
+    for steering in steerings() {
+        let server = Server::steered(2, steering);
+        let (mut publisher, mut viewer) = playing(&server);
+        let stranger = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut sent = 0;
+        let before = server.sum(|c| c.datagrams_in.get());
+        for length in [0, 1, 2, 3, 11, 12, 19, 20, 28, 100, 1_200, 1_500, 9_000, 65_507] {
+            for first in (0..=255).step_by(if length > 1_500 { 51 } else { 5 }) {
+                let mut bytes: Vec<u8> = (0..length)
+                    .map(|_| {
+                        state ^= state << 13;
+                        state ^= state >> 7;
+                        state ^= state << 17;
+                        state as u8
+                    })
+                    .collect();
+                if let Some(byte) = bytes.first_mut() {
+                    *byte = first as u8;
+                }
+                stranger.send_to(&bytes, server.media()).expect("loopback takes it");
+                sent += 1;
+                if sent % 16 == 0 {
+                    publisher.poll();
+                    viewer.poll();
+                    std::thread::sleep(Duration::from_millis(1));
+                }
             }
         }
+        let counted = || {
+            let reasons = [
+                DropReason::Empty,
+                DropReason::UnknownKind,
+                DropReason::MalformedStun,
+                DropReason::UnknownFlow,
+            ];
+            reasons.into_iter().map(|reason| server.drops(reason)).sum::<u64>()
+        };
+        eventually("every datagram is counted under its reason", || counted() == sent);
+        assert!(server.sum(|c| c.datagrams_in.get()) >= before + sent);
+        still_plays(&server, &mut publisher, &mut viewer);
     }
-    let counted = || {
-        let reasons = [
-            DropReason::Empty,
-            DropReason::UnknownKind,
-            DropReason::MalformedStun,
-            DropReason::UnknownFlow,
-        ];
-        reasons.into_iter().map(|reason| server.drops(reason)).sum::<u64>()
-    };
-    eventually("every datagram is counted under its reason", || counted() == sent);
-    assert!(server.sum(|c| c.datagrams_in.get()) >= before + sent);
-    still_plays(&server, &mut publisher, &mut viewer);
 }
 
 #[test]
 fn forged_names_and_wrong_passwords_leave_no_trace() {
-    let server = Server::with_shards(2);
-    let (mut publisher, mut viewer) = playing(&server);
-    let flows = server.flows();
-    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    stranger.set_nonblocking(true).expect("a socket can be non-blocking");
+    for steering in steerings() {
+        let server = Server::steered(2, steering);
+        let (mut publisher, mut viewer) = playing(&server);
+        let flows = server.flows();
+        let stranger = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        stranger.set_nonblocking(true).expect("a socket can be non-blocking");
 
-    // Made with another key: this server never gave the name out.
-    let forged = UfragKey::random().encode(SessionKey { shard: 0, slot: 0, generation: 0 });
-    // The real name of the viewer's session, but no password.
-    let real = viewer.answered("a=ice-ufrag:").to_owned();
-    for _ in 0..50 {
-        let request = binding_request(&format!("{}:abcd", forged.as_str()));
-        stranger.send_to(&request, server.media()).expect("loopback takes it");
-        let request = binding_request(&format!("{real}:abcd"));
-        stranger.send_to(&request, server.media()).expect("loopback takes it");
-        let request = binding_request("");
-        stranger.send_to(&request[..20], server.media()).expect("loopback takes it");
+        // Made with another key: this server never gave the name out.
+        let forged = UfragKey::random().encode(SessionKey { shard: 0, slot: 0, generation: 0 });
+        // The real name of the viewer's session, but no password.
+        let real = viewer.answered("a=ice-ufrag:").to_owned();
+        for _ in 0..50 {
+            let request = binding_request(&format!("{}:abcd", forged.as_str()));
+            stranger.send_to(&request, server.media()).expect("loopback takes it");
+            let request = binding_request(&format!("{real}:abcd"));
+            stranger.send_to(&request, server.media()).expect("loopback takes it");
+            let request = binding_request("");
+            stranger.send_to(&request[..20], server.media()).expect("loopback takes it");
+        }
+        eventually("the forged ones are counted", || server.drops(DropReason::ForgedUfrag) >= 50);
+        eventually("the wrong ones too", || server.drops(DropReason::StunRejected) >= 50);
+        assert_eq!(server.flows(), flows, "no state for strangers");
+        let mut reply = [0; 100];
+        assert!(stranger.recv(&mut reply).is_err(), "no reply to strangers");
+        still_plays(&server, &mut publisher, &mut viewer);
     }
-    eventually("the forged ones are counted", || server.drops(DropReason::ForgedUfrag) >= 50);
-    eventually("the wrong ones too", || server.drops(DropReason::StunRejected) >= 50);
-    assert_eq!(server.flows(), flows, "no state for strangers");
-    let mut reply = [0; 100];
-    assert!(stranger.recv(&mut reply).is_err(), "no reply to strangers");
-    still_plays(&server, &mut publisher, &mut viewer);
 }
 
 #[test]

@@ -10,6 +10,8 @@
 //! Neither call blocks, and neither allocates after construction. **Receiving has two back ends
 //! and one contract**, that of [`Receiver`]; the tests run over both and compare. Sending has one,
 //! where trains gain several times and io_uring has nothing to gain: the price is per message.
+//!
+//! [`Steering`] makes the kernel hand each datagram to the right shard's socket in the first place.
 
 mod addr;
 mod batch;
@@ -20,6 +22,7 @@ mod mmsg;
 mod readiness;
 mod send;
 mod socket;
+mod steer;
 pub(crate) mod sys;
 mod uring;
 
@@ -36,6 +39,7 @@ pub use inbound::{Datagram, Datagrams};
 pub use readiness::Readiness;
 pub use send::Sender;
 pub use socket::{SocketOptions, UdpSocket};
+pub use steer::Steering;
 pub use uring::uring_available;
 
 /// How datagrams are received.

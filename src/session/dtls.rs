@@ -1,9 +1,9 @@
-//! str0m's DTLS with two changes: one validated configuration for all sessions, and a tap on the
-//! keys it negotiates.
+//! str0m's DTLS with two changes: one validated configuration for all sessions, and a viewer's keys
+//! come to us instead of to str0m.
 //!
 //! str0m's own provider builds a `dimpl::Config` per session, and each build runs the crypto
-//! library's self-tests: 1.1 ms. And str0m keeps the SRTP keys to itself, while the egress lane
-//! needs them.
+//! library's self-tests: 1.1 ms. And it is the egress lane that needs a viewer's SRTP keys: str0m
+//! would expand them four times, 9 KB a viewer, and never use one.
 
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
@@ -44,14 +44,23 @@ pub(super) fn take_keys() -> Option<KeyingMaterial> {
     TAPPED.with(|tapped| tapped.borrow_mut().take())
 }
 
-/// str0m's crypto with our DTLS provider in it.
-pub(super) fn crypto_provider() -> Arc<CryptoProvider> {
-    static PROVIDER: Provider = Provider;
+/// str0m's crypto with our DTLS configuration in it, for publishers.
+pub(super) fn publisher_crypto() -> Arc<CryptoProvider> {
+    static PROVIDER: Provider = Provider { tap: false };
+    Arc::new(CryptoProvider { dtls_provider: &PROVIDER, ..str0m::crypto::from_feature_flags() })
+}
+
+/// The same for viewers, with the tap.
+pub(super) fn viewer_crypto() -> Arc<CryptoProvider> {
+    static PROVIDER: Provider = Provider { tap: true };
     Arc::new(CryptoProvider { dtls_provider: &PROVIDER, ..str0m::crypto::from_feature_flags() })
 }
 
 #[derive(Debug)]
-struct Provider;
+struct Provider {
+    /// Whether the keys are ours.
+    tap: bool,
+}
 
 /// Bytes of a DTLS flight's datagram: str0m's own default, safe on any path.
 const DTLS_MTU: usize = 1_150;
@@ -85,18 +94,25 @@ impl DtlsProvider for Provider {
             DtlsVersion::Dtls13 => dimpl::Dtls::new_13(config, certificate, now),
             _ => dimpl::Dtls::new_auto(config, certificate, now),
         };
-        Ok(Box::new(Tap(dtls)))
+        Ok(Box::new(Session { dtls, tap: self.tap }))
     }
 }
 
-/// A DTLS instance whose keying material is copied to [`TAPPED`] as it passes.
-struct Tap(dimpl::Dtls);
+/// A DTLS session whose keying material goes to [`TAPPED`] where it is ours.
+struct Session {
+    dtls: dimpl::Dtls,
+    /// Whether keys that are ours are still to come.
+    tap: bool,
+}
 
-impl std::fmt::Debug for Tap {
+impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tap")
+        f.debug_struct("Session").field("tap", &self.tap).finish_non_exhaustive()
     }
 }
+
+/// Makes an output of bytes.
+type Shown<'a> = fn(&'a [u8]) -> DtlsOutput<'a>;
 
 fn profile_of(profile: SrtpProfile) -> Option<Profile> {
     match profile {
@@ -107,52 +123,82 @@ fn profile_of(profile: SrtpProfile) -> Option<Profile> {
     }
 }
 
-impl DtlsInstance for Tap {
-    fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
-    }
-
-    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
-    }
-
-    fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
-        let local_is_client = self.0.is_active();
-        let output = self.0.poll_output(buffer);
-        if let DtlsOutput::KeyingMaterial(material, profile) = &output
-            && let Some(profile) = profile_of(*profile)
-        {
+impl Session {
+    /// Puts the keys where [`take_keys`] finds them; there are no more to come.
+    fn keep(&mut self, material: &[u8], profile: SrtpProfile) {
+        self.tap = false;
+        if let Some(profile) = profile_of(profile) {
+            let local_is_client = self.dtls.is_active();
             let keys = KeyingMaterial { profile, material: material.to_vec(), local_is_client };
             TAPPED.with(|tapped| *tapped.borrow_mut() = Some(keys));
         }
-        output
+    }
+}
+
+impl DtlsInstance for Session {
+    fn set_active(&mut self, active: bool) {
+        self.dtls.set_active(active);
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.dtls.handle_packet(packet)
+    }
+
+    fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
+        if self.tap {
+            // The few outputs of a handshake pass through a buffer of our own, so that the keys can
+            // be kept and the next output shown in their place.
+            let mut own = [0; 2 * DTLS_MTU];
+            let (copy, output): (&[u8], Shown<'a>) = match self.dtls.poll_output(&mut own) {
+                DtlsOutput::Packet(bytes) => (bytes, DtlsOutput::Packet),
+                DtlsOutput::PeerCert(bytes) => (bytes, DtlsOutput::PeerCert),
+                DtlsOutput::ApplicationData(bytes) => (bytes, DtlsOutput::ApplicationData),
+                DtlsOutput::Timeout(at) => return DtlsOutput::Timeout(at),
+                DtlsOutput::Connected => return DtlsOutput::Connected,
+                DtlsOutput::CloseNotify => return DtlsOutput::CloseNotify,
+                DtlsOutput::KeyingMaterial(material, profile) => {
+                    self.keep(&material, profile);
+                    return self.dtls.poll_output(buffer);
+                }
+                // Too long for ours, as a chain of certificates may be, and never the keys.
+                _ => return self.dtls.poll_output(buffer),
+            };
+            return match buffer.get_mut(..copy.len()) {
+                Some(place) => {
+                    place.copy_from_slice(copy);
+                    output(place)
+                }
+                None => DtlsOutput::BufferTooSmall { needed: copy.len() },
+            };
+        }
+        self.dtls.poll_output(buffer)
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.0.handle_timeout(now)
+        self.dtls.handle_timeout(now)
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.0.send_application_data(data)
+        self.dtls.send_application_data(data)
     }
 
     fn is_active(&self) -> bool {
-        self.0.is_active()
+        self.dtls.is_active()
     }
 
     fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
+        self.dtls.protocol_version()
     }
 
     fn is_closing(&self) -> bool {
-        self.0.is_closing()
+        self.dtls.is_closing()
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.dtls.is_closed()
     }
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.0.close()
+        self.dtls.close()
     }
 }

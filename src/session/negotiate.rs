@@ -18,7 +18,8 @@ use crate::media::{ExtensionIds, TrackKind, ViewerTerms, ViewerTrack};
 
 /// Makes sessions: holds what all of them share.
 pub struct Negotiator {
-    provider: Arc<CryptoProvider>,
+    publisher_crypto: Arc<CryptoProvider>,
+    viewer_crypto: Arc<CryptoProvider>,
     certificate: DtlsCert,
     say_lite: bool,
 }
@@ -47,10 +48,10 @@ impl Negotiator {
     /// When the crypto library cannot make a certificate: nothing would work then.
     #[must_use]
     pub fn new(say_lite: bool) -> Negotiator {
-        let provider = dtls::crypto_provider();
-        let certificate = provider.dtls_provider.generate_certificate();
+        let publisher_crypto = dtls::publisher_crypto();
+        let certificate = publisher_crypto.dtls_provider.generate_certificate();
         let certificate = certificate.expect("the crypto library makes ECDSA certificates");
-        Negotiator { provider, certificate, say_lite }
+        Negotiator { publisher_crypto, viewer_crypto: dtls::viewer_crypto(), certificate, say_lite }
     }
 
     /// Answers a publisher with exactly `codecs`. `place` says where the session will be found.
@@ -83,7 +84,8 @@ impl Negotiator {
             (11, Extension::RepairedRtpStreamId),
             (13, Extension::VideoOrientation),
         ]);
-        let (rtc, answer, mids) = self.accept(offer, place, params.clone(), extensions)?;
+        let (rtc, answer, mids) =
+            self.accept(&self.publisher_crypto, offer, place, params.clone(), extensions)?;
         let publisher = Publisher::new(stream, epoch, &params, &rtc, &mids);
         Ok(self.finish(rtc, Role::Publisher(publisher), &answer))
     }
@@ -109,7 +111,8 @@ impl Negotiator {
             (5, Extension::PlayoutDelay),
             (13, Extension::VideoOrientation),
         ]);
-        let (mut rtc, answer, mids) = self.accept(offer, place, params, extensions)?;
+        let (mut rtc, answer, mids) =
+            self.accept(&self.viewer_crypto, offer, place, params, extensions)?;
         let tracks = mids.iter().filter_map(|mid| viewer_track(&mut rtc, *mid)).collect();
         Ok(self.finish(rtc, Role::Viewer(ViewerTerms { tracks }), &answer))
     }
@@ -123,6 +126,7 @@ impl Negotiator {
     /// this offer's failure and nobody else's.
     fn accept(
         &self,
+        crypto: &Arc<CryptoProvider>,
         offer: Offer,
         place: Place<'_>,
         params: Vec<PayloadParams>,
@@ -138,7 +142,7 @@ impl Negotiator {
             .collect();
         catch_unwind(AssertUnwindSafe(|| {
             let mut config = Rtc::builder()
-                .set_crypto_provider(self.provider.clone())
+                .set_crypto_provider(crypto.clone())
                 .set_dtls_cert(self.certificate.clone())
                 .set_local_ice_credentials(place.credentials)
                 .set_ice_lite(true)

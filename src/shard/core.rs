@@ -15,7 +15,7 @@ use crate::egress::Feedback;
 use crate::id::{SessionKey, StreamKey};
 use crate::limits::{SESSION_IDLE, SETUP_TIMEOUT};
 use crate::media::{MediaPacket, ViewerTerms};
-use crate::net::{Destination, UdpSocket};
+use crate::net::UdpSocket;
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
 use crate::telemetry::ShardCounters;
@@ -103,13 +103,9 @@ impl Core {
         *same.or_else(family).or_else(any).expect("the node announces at least one address")
     }
 
-    pub fn destination(&self, address: &Address) -> Destination {
-        Destination { remote: address.remote, local: address.local, trains: self.trains }
-    }
-
     /// Queues a datagram made by str0m.
     pub fn send(&mut self, address: &Address, bytes: &[u8]) {
-        let to = self.destination(address);
+        let to = address.destination(false);
         let counters = &self.wiring.counters[usize::from(self.index)];
         let pushed = self.ports[address.port].push(to, counters, |slot| {
             slot.get_mut(..bytes.len()).ok_or(DropReason::TooLong)?.copy_from_slice(bytes);
@@ -154,6 +150,7 @@ impl Core {
             connected: false,
             heard: now,
             address: None,
+            trains: self.trains,
             flows: Vec::new(),
             rtc_deadline: now,
             viewer: None,
@@ -194,7 +191,7 @@ impl Core {
         self.timers.cancel(slot);
         for flow in entry.flows.drain(..) {
             if self.flows.remove(&flow, slot) {
-                self.wiring.directory.release(&flow, self.index);
+                self.wiring.release(&flow, self.index);
             }
         }
         if let Some(viewer) = &entry.viewer {

@@ -85,33 +85,31 @@ impl Core {
             if let Some(entry) = previous.and_then(|previous| self.sessions.at(previous)) {
                 entry.flows.retain(|other| *other != flow);
             }
-            self.claim(&flow);
+            self.wiring.claim(&flow, self.index);
             let Some(entry) = self.sessions.at(slot) else { return };
             entry.flows.push(flow);
             if entry.flows.len() > MAX_FLOWS_PER_SESSION {
                 let oldest = entry.flows.remove(0);
                 if self.flows.remove(&oldest, slot) {
-                    self.wiring.directory.release(&oldest, self.index);
+                    self.wiring.release(&oldest, self.index);
                 }
             }
+        } else if self.wiring.directory.find(&flow).is_some_and(|owner| owner != self.index) {
+            // A session of another shard had proved it in between.
+            self.wiring.claim(&flow, self.index);
         }
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.heard = now;
         if entry.address.is_none() || (chosen && entry.address != Some(address)) {
             let moved = entry.address.replace(address).is_some();
+            // A new path may take what the old one refused.
+            entry.trains = self.trains;
             self.counters().flow_moves.add(u64::from(moved));
             self.viewer_moved(slot);
             // DTLS may have waited for an address.
             self.drain(now, slot, None);
         }
         self.arm(slot);
-    }
-
-    /// Tells the other shards whose flow this is.
-    fn claim(&self, flow: &FlowKey) {
-        if self.wiring.mailboxes.len() > 1 && !self.wiring.directory.claim(flow, self.index) {
-            tracing::warn!("the flow directory is full: strays of one session are dropped");
-        }
     }
 
     fn on_flow(

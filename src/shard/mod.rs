@@ -9,6 +9,7 @@
 //! inbound.rs   a datagram finds its session (or another shard)
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
 //! deliver.rs   a stream's packets go to its viewers
+//! ownership.rs whose a flow is, told to other shards and the kernel
 //! viewers.rs   what viewers report: repair, key frames
 //! ```
 
@@ -18,6 +19,7 @@ mod deliver;
 mod inbound;
 mod mailbox;
 mod outputs;
+mod ownership;
 mod ports;
 mod runtime;
 mod sessions;

@@ -105,7 +105,7 @@ impl Core {
         let egress = Egress::new(terms, keys.profile, &local, random);
         let control = Box::new(Control::new(keys.profile, &local, &remote, now));
         let (port, stream_key) = (address.port, entry.stream);
-        let to = self.destination(&address);
+        let to = address.destination(entry.trains);
         let Some(stream) = self.streams.get(stream_key) else { return };
         let position = stream.viewers.len();
         stream.viewers.push(Viewer { egress, to, port, slot });

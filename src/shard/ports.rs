@@ -1,7 +1,5 @@
 //! A shard's sockets, one per mux port, each with the datagrams that wait to leave through it.
 
-use std::net::SocketAddr;
-
 use crate::drop::DropReason;
 use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES};
 use crate::net::{Destination, SendBatch, SendFailure, Sender, UdpSocket};
@@ -13,7 +11,7 @@ pub(super) struct Port {
     batch: SendBatch,
     sender: Sender,
     /// Destinations for which the kernel refused a train since the last look.
-    pub refused_trains: Vec<SocketAddr>,
+    pub refused_trains: Vec<Destination>,
 }
 
 impl Port {
@@ -27,18 +25,20 @@ impl Port {
     }
 
     /// Lets `write` fill a slot and queues what it wrote for `to`. When the batch is full it is
-    /// flushed first; when the kernel takes no more, the datagram is not written at all.
+    /// flushed first; when the kernel takes no more, the oldest datagrams give way and are counted
+    /// as [`DropReason::SendQueueFull`].
     ///
     /// # Errors
-    /// [`DropReason::SendQueueFull`], or what `write` says.
+    /// What `write` says.
     pub fn push(
         &mut self,
         to: Destination,
         counters: &ShardCounters,
         write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
     ) -> Result<(), DropReason> {
-        if self.batch.slot().is_none() {
-            self.flush(counters);
+        if self.batch.slot().is_none() && !self.flush(counters) {
+            let dropped = self.batch.drop_older_half();
+            counters.dropped_many(DropReason::SendQueueFull, dropped as u64);
         }
         let slot = self.batch.slot().ok_or(DropReason::SendQueueFull)?;
         let length = write(slot)?;
@@ -64,7 +64,7 @@ impl Port {
             }
             SendFailure::TrainRefused(errno) => {
                 tracing::debug!("train to {} refused: errno {errno}", to.remote);
-                refused_trains.push(to.remote);
+                refused_trains.push(to);
             }
         };
         let report = sender.flush(socket, batch, &mut on_failure);

@@ -34,6 +34,7 @@ pub fn spawn(
     let (ready, is_ready) = mpsc::channel();
     let name = format!("shard-{}", config.index);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let _ends_all = EndsAll;
         if let Some(core) = config.core
             && let Err(error) = cpu::pin_current_thread(core)
         {
@@ -55,6 +56,20 @@ pub fn spawn(
     })?;
     is_ready.recv().map_err(|_gone| io::Error::other("the shard's thread died at start"))??;
     Ok(Spawned { thread })
+}
+
+/// A shard that panics has met the impossible, and its sessions are lost with it. A server that
+/// went on with the others would look alive and answer nobody on that core: it ends, and whoever
+/// supervises it starts it anew.
+struct EndsAll;
+
+impl Drop for EndsAll {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a shard panicked, see above; the server ends");
+            std::process::exit(101);
+        }
+    }
 }
 
 async fn serve(

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::demux::FlowKey;
 use crate::egress::Control;
 use crate::id::{SessionKey, StreamKey};
+use crate::net::Destination;
 use crate::session::Session;
 
 /// Where a session's datagrams go: the last address that proved itself.
@@ -17,6 +18,13 @@ pub(super) struct Address {
     pub local: IpAddr,
     /// The peer's.
     pub remote: SocketAddr,
+}
+
+impl Address {
+    /// Where to send; `trains` says whether as trains.
+    pub fn destination(&self, trains: bool) -> Destination {
+        Destination { remote: self.remote, local: self.local, trains }
+    }
 }
 
 /// One session with what its shard keeps about it.
@@ -31,6 +39,8 @@ pub(super) struct Entry {
     /// Whether a check or report that authenticated has come, and when last.
     pub heard: Instant,
     pub address: Option<Address>,
+    /// Whether datagrams to it may leave as trains; not any more once a path has refused one.
+    pub trains: bool,
     /// Flows in the table that are this session's, oldest first.
     pub flows: Vec<FlowKey>,
     /// When str0m wants to hear of time.

@@ -19,12 +19,12 @@ use tokio::sync::Notify;
 use super::core::Core;
 use super::inbound::Inbound;
 use super::{Command, EndReason, Ended, Mail, Mailbox};
-use crate::demux::Directory;
+use crate::demux::{Directory, FlowKey};
 use crate::limits::{
     COMMANDS_PER_TURN, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE, SETUP_TIMEOUT,
     TIMERS_PER_TURN,
 };
-use crate::net::Receiver;
+use crate::net::{Receiver, Steering};
 use crate::telemetry::ShardCounters;
 use crate::wire::ufrag::UfragKey;
 
@@ -34,6 +34,8 @@ pub struct Wiring {
     pub mailboxes: Vec<Mailbox>,
     /// Which flow is whose, for strays.
     pub directory: Directory,
+    /// The kernel's copy of it, where the kernel steers.
+    pub steering: Option<Steering>,
     /// The key of ufrags.
     pub ufrag_key: UfragKey,
     /// One set of counters per shard.
@@ -251,6 +253,22 @@ impl Core {
         }
     }
 
+    /// Viewers whose path refused a train get single datagrams from here on.
+    fn single_file(&mut self) {
+        for index in 0..self.ports.len() {
+            let port = self.ports[index].socket.port();
+            while let Some(to) = self.ports[index].refused_trains.pop() {
+                let flow = FlowKey::new(SocketAddr::new(to.local, port), to.remote);
+                if let Some(slot) = self.flows.get(&flow)
+                    && let Some(entry) = self.sessions.at(slot)
+                {
+                    entry.trains = false;
+                    self.viewer_moved(slot);
+                }
+            }
+        }
+    }
+
     /// Hands everything queued to the kernel and wakes the shards that got mail. False when the
     /// kernel took not all of it.
     fn flush_and_ring(&mut self) -> bool {
@@ -264,6 +282,8 @@ impl Core {
                 self.wiring.mailboxes[shard].ring();
             }
         }
+        self.single_file();
+        let counters = self.counters();
         counters.sessions.set(self.sessions.len() as u64);
         counters.flows.set(self.flows.len() as u64);
         counters.streams.set(self.streams.len() as u64);

@@ -18,7 +18,7 @@ use axum::routing::any;
 use super::resource::{has_type, patch};
 use super::{Control, Placement, Problem, Token};
 use crate::dashboard;
-use crate::limits::{MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
+use crate::limits::{MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
 use crate::telemetry;
 
 #[derive(Clone)]
@@ -130,7 +130,9 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
 }
 
 async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    let text = telemetry::exposition(app.control.wiring.counters.iter().map(|padded| &**padded));
+    let wiring = &app.control.wiring;
+    let mut text = telemetry::exposition(wiring.counters.iter().map(|padded| &**padded));
+    telemetry::kernel_dropped(&mut text, wiring.kernel_dropped());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
@@ -157,9 +159,13 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 /// The body as text, no longer than an offer may be.
 async fn text(request: Request) -> Result<String, Problem> {
-    let bytes: Bytes = to_bytes(request.into_body(), MAX_OFFER_BYTES).await.map_err(|_error| {
-        Problem::too_large(format!("the body is longer than {MAX_OFFER_BYTES} bytes, or broke off"))
-    })?;
+    let too_large =
+        || Problem::too_large(format!("the body has more than {MAX_OFFER_BYTES} bytes"));
+    let read: Result<Bytes, _> = to_bytes(request.into_body(), MAX_BODY_BYTES).await;
+    let bytes = read.map_err(|_error| too_large())?;
+    if bytes.len() > MAX_OFFER_BYTES {
+        return Err(too_large());
+    }
     String::from_utf8(bytes.into())
         .map_err(|_error| Problem::bad_request("the body is not UTF-8 text"))
 }

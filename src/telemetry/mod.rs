@@ -8,4 +8,4 @@ mod counters;
 mod prometheus;
 
 pub use counters::{Counter, ShardCounters};
-pub use prometheus::exposition;
+pub use prometheus::{exposition, kernel_dropped};

@@ -37,6 +37,15 @@ pub fn exposition<'a>(shards: impl Iterator<Item = &'a ShardCounters> + Clone) -
     text
 }
 
+/// Adds the datagrams the kernel dropped, which no shard ever saw.
+pub fn kernel_dropped(text: &mut String, count: u64) {
+    text.push_str(
+        "# HELP monoport_kernel_dropped_total Datagrams of unknown flows dropped in the ",
+    );
+    text.push_str("kernel (--kernel-drop).\n# TYPE monoport_kernel_dropped_total counter\n");
+    let _ = writeln!(text, "monoport_kernel_dropped_total {count}");
+}
+
 fn drops<'a>(text: &mut String, shards: impl Iterator<Item = &'a ShardCounters> + Clone) {
     text.push_str("# HELP monoport_dropped_total Datagrams not forwarded, by the one reason.\n");
     text.push_str("# TYPE monoport_dropped_total counter\n");
@@ -65,5 +74,8 @@ mod tests {
         assert!(text.contains("{shard=\"1\",reason=\"forged_ufrag\"} 1\n"));
         assert!(text.contains("{shard=\"0\",reason=\"forged_ufrag\"} 0\n"));
         assert!(text.contains("# TYPE monoport_sessions gauge"));
+        let mut text = String::new();
+        kernel_dropped(&mut text, 7);
+        assert!(text.ends_with("counter\nmonoport_kernel_dropped_total 7\n"));
     }
 }

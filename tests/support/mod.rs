@@ -12,7 +12,7 @@ use clap::Parser;
 use monoport::config::{Args, Config};
 use monoport::cpu;
 use monoport::drop::DropReason;
-use monoport::node::Node;
+use monoport::node::{Node, StartError};
 use monoport::telemetry::ShardCounters;
 
 /// Longest wait for anything that happens at once on a quiet machine.
@@ -24,6 +24,10 @@ pub struct Server(Option<Node>);
 impl Server {
     /// Starts one with `options` besides its addresses.
     pub fn start(options: &[&str]) -> Server {
+        Server::try_start(options).expect("the server starts")
+    }
+
+    fn try_start(options: &[&str]) -> Result<Server, StartError> {
         let own = ["monoport", "--http", "127.0.0.1:0", "--udp-port", "0"];
         let announce = ["--announce", "127.0.0.1"];
         let announces = options.contains(&"--announce") || options.contains(&"--bind");
@@ -32,11 +36,16 @@ impl Server {
         let args = Args::try_parse_from(args).expect("the options parse");
         let cores = cpu::available_cores();
         let config = Config::new(args, &cores).expect("the options are valid");
-        Server(Some(Node::start(&config).expect("the server starts")))
+        Ok(Server(Some(Node::start(&config)?)))
     }
 
     pub fn with_shards(shards: usize) -> Server {
         Server::start(&["--shards", &shards.to_string()])
+    }
+
+    /// Several shards and one of [`steerings`].
+    pub fn steered(shards: usize, steering: &str) -> Server {
+        Server::start(&["--shards", &shards.to_string(), "--steering", steering])
     }
 
     pub fn node(&self) -> &Node {
@@ -45,6 +54,13 @@ impl Server {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.node().http_address())
+    }
+
+    /// The value of a metric without labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = request("GET", &self.url("/metrics"), &[], "").body;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name}: {text}"))
     }
 
     /// Where media goes.
@@ -83,6 +99,20 @@ impl Drop for Server {
         if let Some(node) = self.0.take() {
             node.stop();
         }
+    }
+}
+
+/// The steerings to be had here: the kernel's hash always, eBPF with the privilege; a reason is
+/// printed where it is missing. What passes with one passes with the other.
+pub fn steerings() -> Vec<&'static str> {
+    match Server::try_start(&["--shards", "1", "--steering", "ebpf"]) {
+        Ok(_) => vec!["hash", "ebpf"],
+        Err(StartError::Steering { reason, .. }) => {
+            assert!(reason.contains("CAP_BPF"), "with the privilege it loads: {reason}");
+            eprintln!("eBPF steering is not tested: {reason}");
+            vec!["hash"]
+        }
+        Err(error) => panic!("{error}"),
     }
 }
 

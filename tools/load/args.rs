@@ -13,6 +13,9 @@ pub struct RunArgs {
     /// Streams, with one publisher each
     #[arg(long, default_value_t = 1)]
     pub streams: usize,
+    /// What the streams' names begin with, so that two runs do not take each other's streams
+    #[arg(long, default_value = "load")]
+    pub prefix: String,
     /// Viewers of each stream
     #[arg(long, default_value_t = 1)]
     pub viewers: usize,

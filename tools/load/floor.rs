@@ -3,9 +3,9 @@
 //!
 //! One thread does what a viewer's packet cannot do without: copy the payload into the arena, seal
 //! it with the viewer's own key, and hand trains to the kernel. There is no session, no timer, no
-//! history. Receivers are a few sockets with the options of a real one, which a second thread reads:
-//! on loopback the sender pays for the packet's whole way, up to waking who waits for it, and that
-//! is part of what a server in front of a load generator pays too.
+//! history. Receivers are a few sockets with the options of a real one, which a second thread
+//! reads: on loopback the sender pays for the packet's whole way, up to waking who waits for it,
+//! and that is part of what a server in front of a load generator pays too.
 
 use crate::args::parse_duration;
 use clap::Args;
@@ -68,7 +68,7 @@ pub struct Floor {
     pub train: usize,
     pub destinations: usize,
     pub packets: u64,
-    /// Of those and the ones of the warm-up, how many the reader got; the rest found its queue full.
+    /// Of those and the ones of the warm-up, how many the reader got before its queue was full.
     pub packets_received: u64,
     pub packets_per_syscall: f64,
     /// Trains that the kernel refused; not 0 means that trains were not measured.

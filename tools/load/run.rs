@@ -69,7 +69,8 @@ struct Workers {
 pub fn run(args: &RunArgs) -> Result<bool, RunError> {
     let identity = Arc::new(Identity::new()?);
     let (workers, inboxes) = spawn_workers(args, &identity);
-    let streams = (0..args.streams).map(|i| Arc::new(Stream::new(format!("load-{i}")))).collect();
+    let name = |i| format!("{}-{i}", args.prefix);
+    let streams = (0..args.streams).map(|i| Arc::new(Stream::new(name(i)))).collect();
     let ramp = Ramp {
         client: Client::new(&args.url, args.token.clone()),
         args: args.clone(),
