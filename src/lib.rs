@@ -60,6 +60,9 @@
 //!                                                       → media, srtp, wire → id, limits, drop
 //! ```
 //!
+//! `monoport ports` ([`node::PortPlan`]) and `monoport check` ([`check`]) stand beside the node and
+//! start nothing.
+//!
 //! Those in braces never name one another; only [`shard`] composes them. All `unsafe` is in
 //! [`net`]. Every bound is in [`limits`]. A packet that is not forwarded has one
 //! [`drop::DropReason`].
@@ -76,6 +79,7 @@
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
 
+pub mod check;
 pub mod config;
 pub mod cpu;
 pub mod dashboard;

@@ -1,11 +1,13 @@
-//! `monoport`: parse the options, run the node, stop on a signal.
+//! `monoport`: parse the options; run the node until a signal, or say what it would need.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use monoport::config::{Args, Config};
+use monoport::check::{self, Host, Verdict};
+use monoport::config::{Args, Cli, Command, Config, PortsArgs};
 use monoport::cpu;
-use monoport::node::Node;
+use monoport::node::{Node, PortPlan};
 use tracing_subscriber::EnvFilter;
 
 /// Per-thread heaps, and a free on another thread costs little: media crosses shards.
@@ -13,19 +15,21 @@ use tracing_subscriber::EnvFilter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|_error| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("monoport: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let Cli { command, args } = Cli::parse();
+    let done = match command {
+        None => run(args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Ports(ports)) => print_ports(*ports).map(|()| ExitCode::SUCCESS),
+        Some(Command::Check(args)) => print_check(*args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("monoport: {error}");
+        ExitCode::FAILURE
+    })
 }
 
-fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
+fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|_error| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     if let Err(error) = cpu::disable_huge_pages() {
         tracing::debug!("huge pages stay: {error}");
     }
@@ -37,4 +41,25 @@ fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     println!("stopping");
     node.stop();
     Ok(())
+}
+
+fn print_ports(PortsArgs { json, nft, args }: PortsArgs) -> Result<(), Box<dyn Error>> {
+    let plan = PortPlan::new(&Config::new(args, &cpu::available_cores())?)?;
+    let text = match (json, nft) {
+        (true, _) => plan.json(),
+        (_, true) => plan.nft(),
+        _ => plan.text(),
+    };
+    print!("{text}");
+    Ok(())
+}
+
+fn print_check(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+    let config = Config::new(args, &cpu::available_cores())?;
+    let findings = check::check(&config, &Host::at("/"));
+    print!("{}", check::describe(&findings));
+    Ok(match check::worst(&findings) {
+        Verdict::Fail => ExitCode::FAILURE,
+        Verdict::Warn | Verdict::Ok => ExitCode::SUCCESS,
+    })
 }

@@ -15,7 +15,9 @@ mod source;
 /// egress stream} → media, srtp, wire`. The five in braces never name one another: `shard` composes
 /// them.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("main", &["config", "cpu", "node"]),
+    ("main", &["check", "config", "cpu", "node"]),
+    // `monoport check` tries what the node would use.
+    ("check", &["config", "net"]),
     ("lib", &[]),
     // The composition root: opens sockets, starts shards and HTTP, drains in order.
     ("node", &["config", "cpu", "demux", "net", "session", "shard", "signalling", "srtp", "wire"]),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::AsFd;
 
 use super::sys;
 
@@ -45,6 +46,20 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
             })
         })
         .collect())
+}
+
+/// Whether the card behind interface `name` has UDP ports in the hash that picks a receive queue
+/// (`ethtool -n NAME rx-flow-hash udp4`).
+///
+/// # Errors
+///
+/// `ENODEV`, or `EOPNOTSUPP` and the like from drivers that do not tell.
+pub fn udp_hash_has_ports(name: &str) -> io::Result<bool> {
+    // include/uapi/linux/ethtool.h: RXH_L4_B_0_1 and RXH_L4_B_2_3, the two ports.
+    const BOTH_PORTS: u64 = 1 << 6 | 1 << 7;
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let fields = sys::udp_hash_fields(socket.as_fd(), name)?;
+    Ok(fields & BOTH_PORTS == BOTH_PORTS)
 }
 
 /// The address family of a socket, which decides how addresses are written for it.

@@ -32,7 +32,7 @@ mod tests;
 use std::io;
 use std::os::fd::AsFd;
 
-pub use addr::{Interface, interfaces};
+pub use addr::{Interface, interfaces, udp_hash_has_ports};
 pub use batch::{Destination, FlushReport, SendBatch, SendFailure};
 pub use holder::{PortHolder, udp_port_holder};
 pub use inbound::{Datagram, Datagrams};
@@ -40,7 +40,7 @@ pub use readiness::Readiness;
 pub use send::Sender;
 pub use socket::{SocketOptions, UdpSocket};
 pub use steer::Steering;
-pub use uring::uring_available;
+pub use uring::{ring_available, uring_available};
 
 /// How datagrams are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

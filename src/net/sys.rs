@@ -161,6 +161,39 @@ fn interface_sockaddr(address: *const libc::sockaddr) -> Option<[u8; super::addr
     Some(bytes)
 }
 
+/// `ioctl(SIOCETHTOOL)` with `ETHTOOL_GRXFH`: what of an IPv4 UDP datagram a card hashes, as the
+/// `RXH_*` bits of include/uapi/linux/ethtool.h.
+pub(super) fn udp_hash_fields(socket: BorrowedFd<'_>, name: &str) -> io::Result<u64> {
+    const ETHTOOL_GRXFH: u32 = 0x29;
+    const UDP_V4_FLOW: u32 = 0x02;
+    /// The head of `struct ethtool_rxnfc`, which is all that this command reads and writes
+    /// (net/ethtool/ioctl.c, `ethtool_rxnfc_copy_struct`).
+    #[repr(C)]
+    struct FlowHash {
+        command: u32,
+        flow_type: u32,
+        fields: u64,
+    }
+    let mut hash = FlowHash { command: ETHTOOL_GRXFH, flow_type: UDP_V4_FLOW, fields: 0 };
+    // SAFETY: "ifreq" is integers and pointers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays zero: the name is a string.
+    let room = request.ifr_name.len() - 1;
+    if name.len() > room {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = ptr::from_mut(&mut hash).cast();
+    // SAFETY: "ifr_data" points at the command's structure, a live local as long as the kernel
+    // copies in and out for it; the name is terminated.
+    checked(unsafe {
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, ptr::from_mut(&mut request))
+    })?;
+    Ok(hash.fields)
+}
+
 /// `sched_getaffinity(2)` of the calling thread.
 pub(crate) fn affinity() -> io::Result<[u64; CPU_MASK_WORDS]> {
     let mut mask = [0u64; CPU_MASK_WORDS];

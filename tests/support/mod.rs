@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod media;
+pub mod namespace;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -31,7 +31,21 @@ use ring::SocketRing;
 ///
 /// The reason.
 pub fn uring_available() -> Result<(), String> {
-    let failed = |error: io::Error| match error.raw_os_error() {
+    receive_one().map_err(|error| refusal(&error))
+}
+
+/// Whether there are rings at all, which is all that the runtime of a shard needs; if not, why.
+///
+/// # Errors
+///
+/// The reason.
+pub fn ring_available() -> Result<(), String> {
+    io_uring::IoUring::new(2).map(|_ring| ()).map_err(|error| refusal(&error))
+}
+
+/// What the kernel's refusal means.
+fn refusal(error: &io::Error) -> String {
+    match error.raw_os_error() {
         Some(libc::ENOSYS) => "this kernel has no io_uring".to_owned(),
         Some(libc::EPERM | libc::EACCES) => {
             "io_uring is forbidden here: by kernel.io_uring_disabled, or by the seccomp profile of \
@@ -41,8 +55,7 @@ pub fn uring_available() -> Result<(), String> {
         Some(libc::EINVAL) => "this kernel's io_uring is too old: Linux 6.0 is needed".to_owned(),
         Some(libc::ENOMEM) => "io_uring got no memory: see RLIMIT_MEMLOCK".to_owned(),
         _ => format!("io_uring does not work here: {error}"),
-    };
-    receive_one().map_err(failed)
+    }
 }
 
 fn receive_one() -> io::Result<()> {

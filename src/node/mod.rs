@@ -1,5 +1,8 @@
 //! The composition root: sockets, shards, HTTP, and the order in which they start and stop.
 
+mod announce;
+mod plan;
+
 use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,12 +13,14 @@ use crossbeam::queue::ArrayQueue;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::config::{Announced, Config, Io, SteerBy};
+pub use plan::PortPlan;
+
+use crate::config::{Config, Io, SteerBy};
 use crate::cpu;
 use crate::demux::Directory;
 use crate::limits::STEERING_FLOWS_PER_SESSION;
 use crate::net::{
-    Backend, PortHolder, Receiver, SocketOptions, Steering, UdpSocket, interfaces, udp_port_holder,
+    Backend, PortHolder, Receiver, SocketOptions, Steering, UdpSocket, udp_port_holder,
     uring_available,
 };
 use crate::session::Negotiator;
@@ -57,6 +62,22 @@ pub enum StartError {
     /// There is no address to put into answers.
     #[error("no network interface has an address for answers; pass --announce IP")]
     NothingToAnnounce,
+    /// The filter lets no address through.
+    #[error("{filter} leaves no address for answers; there are {there}")]
+    NothingAdmitted {
+        /// The options.
+        filter: String,
+        /// What the filter was applied to.
+        there: String,
+    },
+    /// A name to announce can't be looked up.
+    #[error("--announce {name}: {error}; announce its IP address, or mend the name")]
+    HostName {
+        /// The name.
+        name: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
     /// io_uring was asked for and is not to be had.
     #[error("--io uring: {0}; pass --io mmsg")]
     Uring(String),
@@ -68,6 +89,9 @@ pub enum StartError {
         /// Why not, and what to grant.
         reason: String,
     },
+    /// Asked which ports would be used, and one is the kernel's to choose.
+    #[error("{0} has port 0, which the kernel chooses at the start; name a port")]
+    ChosenAtStart(&'static str),
     /// A thread, a runtime or a registration failed.
     #[error("start: {0}")]
     Io(#[from] io::Error),
@@ -97,9 +121,9 @@ impl Node {
         let listener = std::net::TcpListener::bind(config.http)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|error| StartError::HttpBind { address: config.http, error })?;
-        let announced = announced(config)?;
+        let reachable = announce::reachable(config)?;
         let candidates: Vec<Vec<SocketAddr>> =
-            ports.iter().map(|port| announced.iter().map(|a| a.at(*port)).collect()).collect();
+            ports.iter().map(|port| reachable.iter().map(|a| a.at(*port)).collect()).collect();
         let (backend, backend_reason) = backend(config.io)?;
         let (steering, steering_reason) = steering(config, &sockets)?;
         let wiring = Arc::new(wiring(config, steering));
@@ -264,35 +288,6 @@ fn describe(holder: &PortHolder) -> String {
         (Some(pid), None) => format!(" by pid {pid}"),
         _ => String::new(),
     }
-}
-
-/// Addresses for answers: those announced, else the bound one, else those of the interfaces, else
-/// loopback.
-fn announced(config: &Config) -> Result<Vec<Announced>, StartError> {
-    if !config.announce.is_empty() {
-        return Ok(config.announce.clone());
-    }
-    if let Some(ip) = config.bind.filter(|ip| !ip.is_unspecified()) {
-        return Ok(vec![Announced { ip, port: None }]);
-    }
-    let v4_only = config.bind.is_some_and(|ip| ip.is_ipv4());
-    let usable: Vec<_> = interfaces()?
-        .into_iter()
-        .filter(|interface| interface.up && (interface.address.is_ipv4() || !v4_only))
-        .collect();
-    let on = |loopback: bool| {
-        let mut addresses: Vec<Announced> = usable
-            .iter()
-            .filter(|interface| interface.loopback == loopback)
-            .map(|interface| Announced { ip: interface.address, port: None })
-            .collect();
-        // Some clients take the first candidate only, and IPv4 is what most of them have.
-        addresses.sort_by_key(|announced| announced.ip.is_ipv6());
-        addresses.dedup();
-        addresses
-    };
-    let addresses = if on(false).is_empty() { on(true) } else { on(false) };
-    if addresses.is_empty() { Err(StartError::NothingToAnnounce) } else { Ok(addresses) }
 }
 
 /// The receive back end, and why.

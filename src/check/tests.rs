@@ -1,0 +1,181 @@
+//! Hosts made of a few files, and what is said about them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::*;
+use crate::config::Args;
+
+/// A directory with files, gone with the value.
+struct Made(PathBuf);
+
+impl Made {
+    fn host(name: &str, files: &[(&str, &str)]) -> (Made, Host) {
+        let root = std::env::temp_dir().join(format!("monoport-{}-{name}", std::process::id()));
+        for (path, text) in files {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        (Made(root.clone()), Host::at(root))
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn config(options: &str) -> Config {
+    let words = options.split(' ').filter(|word| !word.is_empty());
+    let args = Args::try_parse_from(["monoport"].into_iter().chain(words)).unwrap();
+    Config::new(args, &[0, 1, 2, 3]).unwrap()
+}
+
+fn judged(finding: &Finding) -> (Verdict, &str) {
+    (finding.verdict, finding.fix.as_deref().unwrap_or_default())
+}
+
+#[test]
+fn old_kernels_are_told_from_new_ones() {
+    for (release, verdict) in [
+        ("6.18.44-x", Verdict::Ok),
+        ("10.0", Verdict::Ok),
+        ("5.15.0-91-generic", Verdict::Warn),
+        ("5.10.0", Verdict::Fail),
+        ("4.19", Verdict::Fail),
+        ("?", Verdict::Fail),
+    ] {
+        let (_made, host) = Made::host("kernel", &[("proc/sys/kernel/osrelease", release)]);
+        assert_eq!(files::kernel(&host).verdict, verdict, "{release}");
+    }
+}
+
+#[test]
+fn too_few_descriptors_are_a_failure_and_few_are_a_warning() {
+    let config = config("--udp-port 1-10 --shards 4");
+    for (limit, verdict, fix) in [
+        ("unlimited", Verdict::Ok, ""),
+        ("65536", Verdict::Ok, ""),
+        ("1024", Verdict::Warn, "ulimit -n 2048  # LimitNOFILE= in systemd"),
+        ("64", Verdict::Fail, "ulimit -n 2048  # LimitNOFILE= in systemd"),
+    ] {
+        let line = format!("Max processes  1  1  processes\nMax open files  {limit}  9  files");
+        let (_made, host) = Made::host("files", &[("proc/self/limits", &line)]);
+        assert_eq!(judged(&files::open_files(&config, &host)), (verdict, fix));
+    }
+}
+
+#[test]
+fn a_slow_clock_is_named_with_the_better_one() {
+    let folder = "sys/devices/system/clocksource/clocksource0";
+    let (current, available) =
+        (format!("{folder}/current_clocksource"), format!("{folder}/available_clocksource"));
+    let (_made, host) = Made::host("tsc", &[(&current, "tsc\n")]);
+    assert_eq!(judged(&files::clock(&host)), (Verdict::Ok, ""));
+    let (_made, host) = Made::host("hpet", &[(&current, "hpet\n"), (&available, "hpet tsc \n")]);
+    let fix = "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource";
+    assert_eq!(judged(&files::clock(&host)), (Verdict::Warn, fix));
+    let (_made, host) = Made::host("pm", &[(&current, "acpi_pm"), (&available, "acpi_pm")]);
+    assert!(files::clock(&host).fix.is_some_and(|fix| fix.contains("clocksource=tsc")));
+}
+
+#[test]
+fn tracked_media_is_counted_and_a_full_table_is_a_failure() {
+    let (count, most) =
+        ("proc/sys/net/netfilter/nf_conntrack_count", "proc/sys/net/netfilter/nf_conntrack_max");
+    let table = "ipv4 2 udp 17 29 src=192.0.2.9 dst=192.0.2.1 sport=5 dport=7882 [UNREPLIED]\n\
+                 ipv4 2 udp 17 29 src=192.0.2.9 dst=192.0.2.1 sport=7882 dport=78820 mark=0\n\
+                 ipv4 2 tcp 6 29 src=192.0.2.9 dst=192.0.2.1 sport=5 dport=7882 mark=0";
+    let config = config("--max-sessions 1000");
+    let (_made, host) = Made::host("untracked", &[(count, "0"), (most, "9")]);
+    assert_eq!(judged(&files::conntrack(&config, &host)), (Verdict::Ok, ""));
+    let (_made, host) =
+        Made::host("tracked", &[(count, "3"), (most, "262144"), ("proc/net/nf_conntrack", table)]);
+    let finding = files::conntrack(&config, &host);
+    assert_eq!(finding.verdict, Verdict::Warn);
+    assert_eq!(finding.found, "3 of 262144 entries, 1 of them on UDP 7882");
+    let fix = finding.fix.unwrap();
+    assert!(fix.contains("udp dport { 7882 } notrack"), "{fix}");
+    let (_made, host) = Made::host("full", &[(count, "100"), (most, "1099")]);
+    assert_eq!(files::conntrack(&config, &host).verdict, Verdict::Fail);
+}
+
+#[test]
+fn queues_are_counted_against_the_cores_of_the_shards() {
+    let card = |queues: usize, rps: &str| {
+        let mut files = vec![
+            ("sys/class/net/c0/device/vendor".to_owned(), "1".to_owned()),
+            ("sys/class/net/c0/operstate".to_owned(), "up\n".to_owned()),
+            ("sys/class/net/c1/device/vendor".to_owned(), "1".to_owned()),
+            ("sys/class/net/c1/operstate".to_owned(), "down\n".to_owned()),
+            ("sys/class/net/veth0/operstate".to_owned(), "up\n".to_owned()),
+            ("sys/class/net/c0/queues/tx-0/x".to_owned(), String::new()),
+        ];
+        for queue in 0..queues {
+            files.push((format!("sys/class/net/c0/queues/rx-{queue}/rps_cpus"), rps.to_owned()));
+        }
+        files
+    };
+    let config = config("--cores 0,2,3");
+    for (queues, rps, verdict, fix) in [
+        (1, "0", Verdict::Warn, "echo d > /sys/class/net/c0/queues/rx-0/rps_cpus"),
+        (1, "00,0000000d", Verdict::Ok, ""),
+        (3, "0", Verdict::Ok, ""),
+        (0, "", Verdict::Warn, "ethtool -L c0 combined 3"),
+    ] {
+        let files = card(queues, rps);
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(path, text)| (&**path, &**text)).collect();
+        let (_made, host) = Made::host("cards", &files);
+        let findings = network::cards(&config, &host);
+        // The card that is down and the one without hardware are not judged.
+        assert_eq!(findings.len(), 1 + usize::from(queues > 1), "{findings:?}");
+        let (found, mended) = judged(&findings[0]);
+        assert!(found == verdict && mended.contains(fix), "{queues}: {findings:?}");
+    }
+    let (_made, host) = Made::host("no-cards", &[("sys/class/net/lo/operstate", "unknown")]);
+    assert_eq!(network::cards(&config, &host)[0].verdict, Verdict::Ok);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_holder() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let finding = attempts::free_ports(&config(&format!("--udp-port {port}")));
+    assert_eq!(finding.verdict, Verdict::Warn);
+    assert!(finding.fix.unwrap().starts_with(&format!("kill {}", std::process::id())));
+    let chosen_later = attempts::free_ports(&config("--udp-port 0"));
+    assert_eq!(judged(&chosen_later), (Verdict::Ok, ""));
+}
+
+#[test]
+fn buffers_are_judged_by_what_a_socket_is_given() {
+    let host = Host::at("/");
+    let small = config("--receive-buffer 4608 --send-buffer 4608");
+    assert_eq!(attempts::buffers(&small, &host).verdict, Verdict::Ok);
+    // Half of INT_MAX is the most there is, privileged or not.
+    let huge = config("--receive-buffer 2147483647");
+    let finding = attempts::buffers(&huge, &host);
+    assert_eq!(finding.verdict, Verdict::Warn, "{finding:?}");
+    assert!(finding.fix.unwrap().starts_with("sysctl -w net.core.rmem_max=2147483647"));
+}
+
+#[test]
+fn every_finding_has_a_line_and_every_fault_a_command() {
+    let findings = check(&config("--steering hash"), &Host::at("/"));
+    assert!(findings.len() >= 11, "{findings:?}");
+    let text = describe(&findings);
+    for finding in &findings {
+        assert_eq!(finding.fix.is_some(), finding.verdict != Verdict::Ok, "{finding:?}");
+        assert!(text.contains(&finding.found) && !finding.found.is_empty(), "{finding:?}");
+    }
+    assert_eq!(text.matches("fix: ").count(), findings.iter().filter(|f| f.fix.is_some()).count());
+    let faults =
+        [Finding::ok("a", "b"), Finding::fail("a", "b", "c"), Finding::warn("a", "b", "c")];
+    assert_eq!(worst(&faults), Verdict::Fail);
+    assert_eq!(describe(&faults[1..2]), "fail  a              b\n                     fix: c\n");
+}

@@ -1,0 +1,188 @@
+//! The command line and the environment, as they are written.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+use super::addresses::{Announced, Cidr, InterfaceName, PortList};
+use super::cores::CoreList;
+
+/// A WebRTC media server: WHIP in, WHEP out, one UDP port, every core.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "monoport", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; the server is started when not given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// How the server is started.
+    #[command(flatten)]
+    pub args: Args,
+}
+
+/// What to do other than starting the server.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Print every port and address the server would use with the same flags
+    Ports(Box<PortsArgs>),
+    /// Look at this host: what is fit for the server, what is not, and the command that fixes it
+    Check(Box<Args>),
+}
+
+/// The flags of `monoport ports`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PortsArgs {
+    /// Print JSON
+    #[arg(long, conflicts_with = "nft")]
+    pub json: bool,
+
+    /// Print rules for `nft -f -`, for the chain `input` of the table `inet filter`
+    #[arg(long)]
+    pub nft: bool,
+
+    /// How the server would be started.
+    #[command(flatten)]
+    pub args: Args,
+}
+
+/// A WebRTC media server: WHIP in, WHEP out, one UDP port, every core.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "monoport", version, about)]
+pub struct Args {
+    /// The UDP port of all media, or several as in 7882-7891 or 7882,3478
+    #[arg(long, value_name = "PORT,…", default_value = "7882", env = "MONOPORT_UDP_PORT")]
+    pub udp_port: PortList,
+
+    /// The address the UDP port is bound to; every address of both families when not given
+    #[arg(long, value_name = "IP", env = "MONOPORT_BIND")]
+    pub bind: Option<IpAddr>,
+
+    /// Addresses put into answers, in this order, instead of those of the interfaces; names are
+    /// looked up at the start
+    #[arg(long, value_name = "HOST[:PORT],…", value_delimiter = ',', env = "MONOPORT_ANNOUNCE")]
+    pub announce: Vec<Announced>,
+
+    /// Interfaces whose addresses are put into answers, as in eth0,wlan*; all when not given
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "announce")]
+    pub interfaces: Vec<InterfaceName>,
+
+    /// Interfaces whose addresses are not, as in docker*,veth*
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "announce")]
+    pub exclude_interfaces: Vec<InterfaceName>,
+
+    /// Networks the interfaces' addresses must be in, as in 192.0.2.0/24
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', conflicts_with = "announce")]
+    pub ips: Vec<Cidr>,
+
+    /// Serve IPv4 alone
+    #[arg(long)]
+    pub no_ipv6: bool,
+
+    /// The address of HTTP: WHIP, WHEP, the pages and the metrics
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7880", env = "MONOPORT_HTTP")]
+    pub http: SocketAddr,
+
+    /// The bearer token that WHIP and WHEP ask for
+    #[arg(long, value_name = "TOKEN", env = "MONOPORT_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    /// A file whose first line is the bearer token
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "no_auth"])]
+    pub token_file: Option<PathBuf>,
+
+    /// Serve everybody, also on addresses other than this machine's own
+    #[arg(long, conflicts_with = "token")]
+    pub no_auth: bool,
+
+    /// Shards: threads that each serve a share of the sessions; one per core when not given
+    #[arg(long, value_name = "N")]
+    pub shards: Option<usize>,
+
+    /// Cores the shards are pinned to, in turn, as in 0,2-5; all that are allowed when not given
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<CoreList>,
+
+    /// Sessions at a time; more are answered 503
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub max_sessions: usize,
+
+    /// How datagrams are received
+    #[arg(long, value_enum, default_value_t = Io::Auto)]
+    pub io: Io,
+
+    /// Who sends a datagram to the right shard's socket
+    #[arg(long, value_enum, default_value_t = SteerBy::Auto)]
+    pub steering: SteerBy,
+
+    /// Drop in the kernel what is neither STUN nor of a known flow (needs eBPF)
+    #[arg(long)]
+    pub kernel_drop: bool,
+
+    /// Messages received by one system call
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+
+    /// Let the kernel join received datagrams of one sender (UDP_GRO)
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub gro: bool,
+
+    /// Hand the kernel a viewer's datagrams as one train (UDP_SEGMENT, GSO)
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub gso: bool,
+
+    /// The longest a packet waits for the rest of its frame, in microseconds
+    #[arg(long, value_name = "US", default_value_t = 5_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=50_000))]
+    pub train_us: u32,
+
+    /// Spin this long before sleeping, in microseconds: less latency for a busy core
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub busy_poll_us: u32,
+
+    /// Receive buffer asked for per socket, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
+    pub receive_buffer: usize,
+
+    /// Send buffer asked for per socket, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
+    pub send_buffer: usize,
+
+    /// Threads for HTTP and SDP
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub control_threads: u16,
+
+    /// Keep the line a=ice-lite in answers, at the price of 50 ms per join (see the README)
+    #[arg(long)]
+    pub say_ice_lite: bool,
+
+    /// Log filter, as in info or monoport=debug
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "MONOPORT_LOG")]
+    pub log: String,
+}
+
+/// The receive back end asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Io {
+    /// What the bench found faster
+    Auto,
+    /// recvmmsg(2)
+    Mmsg,
+    /// io_uring multishot receive
+    Uring,
+}
+
+/// The steering asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum SteerBy {
+    /// eBPF where it may be used and there is more than one shard
+    Auto,
+    /// An eBPF program: by ufrag and flow
+    Ebpf,
+    /// The kernel's hash of the addresses; strays are handed over between shards
+    Hash,
+}

@@ -1,0 +1,58 @@
+//! What can be wrong with the options.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// What is wrong with the options, and what to do.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// HTTP is open to others and nobody is asked for a token.
+    #[error(
+        "HTTP on {0} can be reached from other machines: pass --token (or MONOPORT_TOKEN, or \
+         --token-file), or --no-auth to serve everybody"
+    )]
+    OpenWithoutToken(SocketAddr),
+    /// The token file can't be read or is empty.
+    #[error("the token file {path}: {problem}")]
+    TokenFile {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A token that nobody could send or anybody could guess.
+    #[error("the token is empty or has characters a header can't carry; use visible ASCII")]
+    UnusableToken,
+    /// Only the steering program knows which flows are known.
+    #[error("--kernel-drop needs the kernel to steer: drop --steering hash or --kernel-drop")]
+    DropWithoutSteering,
+    /// An outside port can stand for one inside port only.
+    #[error(
+        "--announce {0} names a port, but there are {1} UDP ports: announce the address alone, or \
+         use one UDP port"
+    )]
+    AnnouncedPort(String, usize),
+    /// A bound address is the only one there is to choose from.
+    #[error("--bind {0} names the address already: go without {1}")]
+    FilterWithBind(IpAddr, String),
+    /// IPv6 is left out and asked for.
+    #[error("--no-ipv6 leaves no room for {0}: drop the one or the other")]
+    WithoutIpv6(String),
+    /// A number out of bounds.
+    #[error("--{option} {value}: {problem}")]
+    OutOfBounds {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        value: usize,
+        /// What would be right.
+        problem: String,
+    },
+    /// A core this process may not use.
+    #[error("--cores names core {core}, which this process may not use; it may use {allowed:?}")]
+    ForbiddenCore {
+        /// The core.
+        core: usize,
+        /// Those that are allowed.
+        allowed: Vec<usize>,
+    },
+}

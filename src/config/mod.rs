@@ -1,0 +1,279 @@
+//! The command line and the environment, parsed into a [`Config`] that can't be wrong.
+
+mod addresses;
+mod args;
+mod cores;
+mod error;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
+pub use args::{Args, Cli, Command, Io, PortsArgs, SteerBy};
+pub use cores::CoreList;
+pub use error::ConfigError;
+
+use crate::limits::MAX_SESSIONS_PER_SHARD;
+use cores::shard_cores;
+
+/// Validated options.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The UDP ports.
+    pub udp_ports: Vec<u16>,
+    /// Where they are bound; `None` for every address.
+    pub bind: Option<IpAddr>,
+    /// Addresses for answers; empty for those of the interfaces.
+    pub announce: Vec<Announced>,
+    /// Which of the interfaces' addresses answers may name.
+    pub filter: AddressFilter,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// The bearer token, if one is asked for.
+    pub token: Option<String>,
+    /// One per shard: the core it is pinned to.
+    pub shard_cores: Vec<usize>,
+    /// Sessions at a time.
+    pub max_sessions: usize,
+    /// Receive back end.
+    pub io: Io,
+    /// Steering.
+    pub steering: SteerBy,
+    /// Whether the kernel drops what is neither STUN nor of a known flow.
+    pub kernel_drop: bool,
+    /// Messages per receive call.
+    pub batch: usize,
+    /// UDP_GRO.
+    pub gro: bool,
+    /// UDP_SEGMENT.
+    pub gso: bool,
+    /// How long a packet may wait for its frame.
+    pub hold: Duration,
+    /// How long a shard spins before it sleeps.
+    pub busy_poll: Duration,
+    /// SO_RCVBUF asked for.
+    pub receive_buffer: usize,
+    /// SO_SNDBUF asked for.
+    pub send_buffer: usize,
+    /// Threads for HTTP and SDP.
+    pub control_threads: usize,
+    /// Whether answers say `a=ice-lite`.
+    pub say_ice_lite: bool,
+}
+
+impl Config {
+    /// Validates `args` for a process that may use `allowed_cores`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what to change.
+    pub fn new(args: Args, allowed_cores: &[usize]) -> Result<Config, ConfigError> {
+        let token = token(&args)?;
+        if token.is_none() && !args.no_auth && !args.http.ip().is_loopback() {
+            return Err(ConfigError::OpenWithoutToken(args.http));
+        }
+        if args.kernel_drop && args.steering == SteerBy::Hash {
+            return Err(ConfigError::DropWithoutSteering);
+        }
+        let filter = address_filter(&args)?;
+        let shard_cores = shard_cores(&args, allowed_cores)?;
+        let most = (shard_cores.len() * MAX_SESSIONS_PER_SHARD).min(1 << 22);
+        if !(1..=most).contains(&args.max_sessions) {
+            return Err(ConfigError::OutOfBounds {
+                option: "max-sessions",
+                value: args.max_sessions,
+                problem: format!("must be within 1 and {most}"),
+            });
+        }
+        Ok(Config {
+            udp_ports: args.udp_port.0,
+            bind: args.bind,
+            announce: args.announce,
+            filter,
+            http: args.http,
+            token,
+            shard_cores,
+            max_sessions: args.max_sessions,
+            io: args.io,
+            steering: args.steering,
+            kernel_drop: args.kernel_drop,
+            batch: usize::from(args.batch),
+            gro: args.gro,
+            gso: args.gso,
+            hold: Duration::from_micros(u64::from(args.train_us)),
+            busy_poll: Duration::from_micros(u64::from(args.busy_poll_us)),
+            receive_buffer: args.receive_buffer,
+            send_buffer: args.send_buffer,
+            control_threads: usize::from(args.control_threads),
+            say_ice_lite: args.say_ice_lite,
+        })
+    }
+
+    /// Shards.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shard_cores.len()
+    }
+
+    /// Sessions one shard must have room for.
+    #[must_use]
+    pub fn sessions_per_shard(&self) -> usize {
+        self.max_sessions.div_ceil(self.shards())
+    }
+
+    /// Addresses to bind the UDP ports to, the preferred one first: a dual-stack wildcard, or IPv4
+    /// alone where the host has no IPv6 or shall not use it.
+    #[must_use]
+    pub fn bind_candidates(&self) -> Vec<IpAddr> {
+        let (v6, v4) = (Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into());
+        match self.bind {
+            Some(ip) => vec![ip],
+            None if self.filter.no_ipv6 => vec![v4],
+            None => vec![v6, v4],
+        }
+    }
+
+    /// Whether clients are served over IPv4 alone.
+    #[must_use]
+    pub fn ipv4_only(&self) -> bool {
+        self.filter.no_ipv6 || self.bind.is_some_and(|ip| ip.is_ipv4())
+    }
+}
+
+/// What of the interfaces is announced, with the options that contradict one another refused.
+fn address_filter(args: &Args) -> Result<AddressFilter, ConfigError> {
+    let ports = args.udp_port.0.len();
+    if let Some(announced) = args.announce.iter().find(|announced| announced.port.is_some())
+        && ports > 1
+    {
+        return Err(ConfigError::AnnouncedPort(announced.to_string(), ports));
+    }
+    let is_v6 = |announced: &&Announced| matches!(announced.host, Host::Ip(IpAddr::V6(_)));
+    if args.no_ipv6 {
+        let bound = args.bind.filter(IpAddr::is_ipv6).map(|ip| format!("--bind {ip}"));
+        let announced = args.announce.iter().find(is_v6).map(|a| format!("--announce {a}"));
+        if let Some(option) = bound.or(announced) {
+            return Err(ConfigError::WithoutIpv6(option));
+        }
+    }
+    let filter = AddressFilter {
+        interfaces: args.interfaces.clone(),
+        excluded: args.exclude_interfaces.clone(),
+        networks: args.ips.clone(),
+        no_ipv6: args.no_ipv6,
+    };
+    match args.bind.filter(|ip| !ip.is_unspecified()) {
+        Some(ip) if filter.selects() || !filter.excluded.is_empty() => {
+            Err(ConfigError::FilterWithBind(ip, filter.options()))
+        }
+        _ => Ok(filter),
+    }
+}
+
+fn token(args: &Args) -> Result<Option<String>, ConfigError> {
+    let token = match (&args.token, &args.token_file) {
+        (Some(token), _) => Some(token.clone()),
+        (None, Some(path)) => {
+            let error = |problem: String| ConfigError::TokenFile {
+                path: path.display().to_string(),
+                problem,
+            };
+            let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+            let line = text.lines().next().map(str::trim).unwrap_or_default();
+            if line.is_empty() {
+                return Err(error("its first line is empty".into()));
+            }
+            Some(line.to_owned())
+        }
+        (None, None) => None,
+    };
+    match token {
+        Some(token) if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) => {
+            Err(ConfigError::UnusableToken)
+        }
+        token => Ok(token),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn config(options: &[&str]) -> Result<Config, ConfigError> {
+        let args = Args::try_parse_from(std::iter::once(&"monoport").chain(options));
+        Config::new(args.expect("the options parse"), &[0, 1])
+    }
+
+    #[test]
+    fn http_for_others_needs_a_token_or_an_explicit_no() {
+        let open = ["--http", "0.0.0.0:7880"];
+        let error = config(&open).expect_err("anybody could publish");
+        assert!(error.to_string().contains("--no-auth"), "{error}");
+        assert!(config(&[&open[..], &["--token", "secret"]].concat()).is_ok());
+        assert!(config(&[&open[..], &["--no-auth"]].concat()).is_ok());
+        assert!(config(&["--http", "[::1]:7880"]).is_ok());
+        assert_eq!(config(&["--token", ""]).err(), Some(ConfigError::UnusableToken));
+    }
+
+    #[test]
+    fn shards_are_pinned_to_the_cores_in_turn() {
+        assert_eq!(config(&[]).map(|c| c.shard_cores), Ok(vec![0, 1]));
+        assert_eq!(config(&["--shards", "5"]).map(|c| c.shard_cores), Ok(vec![0, 1, 0, 1, 0]));
+        assert_eq!(config(&["--cores", "1"]).map(|c| c.shard_cores), Ok(vec![1]));
+        assert!(matches!(config(&["--cores", "0-3"]), Err(ConfigError::ForbiddenCore { .. })));
+        assert!(matches!(config(&["--shards", "0"]), Err(ConfigError::OutOfBounds { .. })));
+    }
+
+    #[test]
+    fn options_about_addresses_do_not_contradict_one_another() {
+        let announced = ["--announce", "media.example.org:99"];
+        let several = [&["--udp-port", "1-2"], &announced[..]].concat();
+        let error = config(&several).expect_err("which port would it be?").to_string();
+        assert!(error.contains("media.example.org:99") && error.contains("2 UDP ports"), "{error}");
+        let v6 = config(&["--no-ipv6", "--announce", "192.0.2.1,2001:db8::1"]);
+        assert_eq!(v6.err(), Some(ConfigError::WithoutIpv6("--announce 2001:db8::1".into())));
+        let v6 = config(&["--no-ipv6", "--bind", "::"]);
+        assert_eq!(v6.err(), Some(ConfigError::WithoutIpv6("--bind ::".into())));
+        let bound = config(&["--bind", "192.0.2.1", "--interfaces", "eth0"]);
+        assert!(matches!(bound, Err(ConfigError::FilterWithBind(..))));
+        assert!(config(&["--bind", "0.0.0.0", "--interfaces", "eth0"]).is_ok());
+        for filter in [["--interfaces", "a"], ["--exclude-interfaces", "a"], ["--ips", "::/0"]] {
+            let both = ["monoport", "--announce", "192.0.2.1"].iter().chain(&filter);
+            let error = Args::try_parse_from(both).expect_err("--announce is all there is");
+            assert!(error.to_string().contains("cannot be used with"), "{error}");
+        }
+    }
+
+    #[test]
+    fn ipv6_is_served_unless_it_is_declined() {
+        let bound = |options: &[&str]| config(options).expect("they are valid").bind_candidates();
+        let (v6, v4) = (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        assert_eq!(bound(&[]), [v6, v4]);
+        assert_eq!(bound(&["--no-ipv6"]), [v4]);
+    }
+
+    #[test]
+    fn a_command_takes_the_flags_of_the_server_and_no_command_starts_it() {
+        let parse = |words: &[&str]| {
+            Cli::try_parse_from(std::iter::once(&"monoport").chain(words)).expect("it parses")
+        };
+        let cli = parse(&["--udp-port", "7000"]);
+        assert!(cli.command.is_none() && cli.args.udp_port == PortList(vec![7000]));
+        let Some(Command::Ports(ports)) = parse(&["ports", "--udp-port", "7000", "--nft"]).command
+        else {
+            panic!("it is the command")
+        };
+        assert!(ports.nft && ports.args.udp_port == PortList(vec![7000]));
+        assert!(matches!(parse(&["check", "--shards", "2"]).command, Some(Command::Check(_))));
+        assert!(Cli::try_parse_from(["monoport", "--shards", "2", "check"]).is_err());
+    }
+
+    #[test]
+    fn the_kernel_drops_only_where_it_steers() {
+        let refused = config(&["--kernel-drop", "--steering", "hash"]).err();
+        assert_eq!(refused, Some(ConfigError::DropWithoutSteering));
+        assert!(config(&["--kernel-drop"]).is_ok_and(|config| config.kernel_drop));
+        assert!(config(&[]).is_ok_and(|c| !c.kernel_drop && c.steering == SteerBy::Auto));
+    }
+}

@@ -1,0 +1,197 @@
+//! Every port a server would use with given options, ready for a firewall.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use super::{StartError, announce};
+use crate::config::Config;
+
+/// What a server would listen on. Nothing of it is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortPlan(Vec<Listener>);
+
+/// One port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Listener {
+    /// `udp` or `tcp`.
+    protocol: &'static str,
+    /// `media` or `http`.
+    purpose: &'static str,
+    bound: SocketAddr,
+    /// Sockets on it.
+    sockets: usize,
+    /// What clients are told.
+    announced: Vec<SocketAddr>,
+}
+
+impl PortPlan {
+    /// The ports that [`super::Node::start`] would use with `config`.
+    ///
+    /// # Errors
+    /// A port that is chosen only at the start, or no address for answers.
+    pub fn new(config: &Config) -> Result<PortPlan, StartError> {
+        if config.http.port() == 0 {
+            return Err(StartError::ChosenAtStart("--http"));
+        }
+        if config.udp_ports.contains(&0) {
+            return Err(StartError::ChosenAtStart("--udp-port"));
+        }
+        let reachable = announce::reachable(config)?;
+        let candidates = config.bind_candidates();
+        let bindable = |ip: &&IpAddr| std::net::UdpSocket::bind((**ip, 0)).is_ok();
+        // What can't be bound is reported when it is tried; the plan stays what was asked for.
+        let ip = *candidates.iter().find(bindable).unwrap_or(&candidates[0]);
+        let media = config.udp_ports.iter().map(|port| Listener {
+            protocol: "udp",
+            purpose: "media",
+            bound: SocketAddr::new(ip, *port),
+            sockets: config.shards(),
+            announced: reachable.iter().map(|one| one.at(*port)).collect(),
+        });
+        let http = Listener {
+            protocol: "tcp",
+            purpose: "http",
+            bound: config.http,
+            sockets: 1,
+            announced: Vec::new(),
+        };
+        Ok(PortPlan(media.chain([http]).collect()))
+    }
+
+    /// A line per port, for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for one in &self.0 {
+            let reached = match one.announced.is_empty() {
+                true if one.bound.ip().is_loopback() => "reached from this machine alone".into(),
+                true => format!("reached at {}", one.bound),
+                false => {
+                    let announced = one.announced.iter().map(ToString::to_string);
+                    format!("reached at {}", announced.collect::<Vec<_>>().join(" "))
+                }
+            };
+            let (protocol, port) = (one.protocol, one.bound.port());
+            let sockets = if one.sockets == 1 { "1 socket" } else { "a socket per shard" };
+            let bound = one.bound.ip();
+            let purpose = one.purpose;
+            let _ = writeln!(text, "{protocol} {port} {purpose}, {sockets} on {bound}, {reached}");
+        }
+        text
+    }
+
+    /// The same as JSON: an array of objects.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let listener = |one: &Listener| {
+            serde_json::json!({
+                "protocol": one.protocol,
+                "port": one.bound.port(),
+                "address": one.bound.ip(),
+                "purpose": one.purpose,
+                "sockets": one.sockets,
+                "announced": one.announced,
+            })
+        };
+        let all: Vec<_> = self.0.iter().map(listener).collect();
+        format!("{:#}\n", serde_json::Value::from(all))
+    }
+
+    /// Rules for `nft -f -`, one per protocol and address, for the chain `input` of the table
+    /// `inet filter`. What only this machine reaches has none.
+    #[must_use]
+    pub fn nft(&self) -> String {
+        let mut rules: Vec<(String, &str, Vec<String>)> = Vec::new();
+        for one in self.0.iter().filter(|one| !one.bound.ip().is_loopback()) {
+            let to = match one.bound.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => "meta nfproto ipv4 ".to_owned(),
+                IpAddr::V6(ip) if ip.is_unspecified() => String::new(),
+                IpAddr::V4(ip) => format!("ip daddr {ip} "),
+                IpAddr::V6(ip) => format!("ip6 daddr {ip} "),
+            };
+            let matched = format!("{to}{} dport", one.protocol);
+            let port = one.bound.port().to_string();
+            match rules.iter_mut().find(|(known, ..)| *known == matched) {
+                Some((_, _, ports)) => ports.push(port),
+                None => rules.push((matched, one.purpose, vec![port])),
+            }
+        }
+        let mut text = String::new();
+        for (matched, purpose, ports) in rules {
+            let ports = ports.join(", ");
+            let _ = writeln!(
+                text,
+                "add rule inet filter input {matched} {{ {ports} }} accept \
+                 comment \"monoport {purpose}\""
+            );
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::Args;
+
+    fn plan(options: &str) -> Result<PortPlan, StartError> {
+        let args = Args::try_parse_from(["monoport"].into_iter().chain(options.split(' ')));
+        PortPlan::new(&Config::new(args.unwrap(), &[0, 1]).unwrap())
+    }
+
+    #[test]
+    fn every_port_has_a_line_with_who_reaches_it() {
+        let plan = plan(
+            "--udp-port 7882,3478 --bind 127.0.0.1 --announce 198.51.100.7,2001:db8::7 \
+             --http 192.0.2.1:80 --token t --shards 2",
+        );
+        let text = "\
+udp 7882 media, a socket per shard on 127.0.0.1, reached at 198.51.100.7:7882 [2001:db8::7]:7882
+udp 3478 media, a socket per shard on 127.0.0.1, reached at 198.51.100.7:3478 [2001:db8::7]:3478
+tcp 80 http, 1 socket on 192.0.2.1, reached at 192.0.2.1:80
+";
+        assert_eq!(plan.unwrap().text(), text);
+    }
+
+    #[test]
+    fn json_has_every_field() {
+        let plan = plan("--udp-port 9 --bind 127.0.0.1 --announce 198.51.100.7:99 --shards 2");
+        let json: serde_json::Value = serde_json::from_str(&plan.unwrap().json()).unwrap();
+        let media = serde_json::json!({
+            "protocol": "udp", "port": 9, "address": "127.0.0.1", "purpose": "media",
+            "sockets": 2, "announced": ["198.51.100.7:99"],
+        });
+        assert_eq!(json[0], media);
+        assert_eq!((&json[1]["port"], &json[1]["protocol"]), (&7880.into(), &"tcp".into()));
+        assert_eq!(json.as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn a_rule_has_all_ports_of_one_address_and_loopback_has_none() {
+        let rules = |options: &str| plan(options).unwrap().nft();
+        assert_eq!(
+            rules("--udp-port 5,7 --bind 0.0.0.0 --announce 192.0.2.1"),
+            "add rule inet filter input meta nfproto ipv4 udp dport { 5, 7 } accept \
+             comment \"monoport media\"\n"
+        );
+        assert_eq!(
+            rules("--bind 192.0.2.1 --http [2001:db8::1]:80 --no-auth"),
+            "add rule inet filter input ip daddr 192.0.2.1 udp dport { 7882 } accept \
+             comment \"monoport media\"\n\
+             add rule inet filter input ip6 daddr 2001:db8::1 tcp dport { 80 } accept \
+             comment \"monoport http\"\n"
+        );
+        assert_eq!(rules("--bind 127.0.0.1"), "");
+    }
+
+    #[test]
+    fn a_port_that_is_not_known_yet_is_an_error() {
+        for option in ["--udp-port", "--http"] {
+            let value = if option == "--http" { "127.0.0.1:0" } else { "0" };
+            let error = plan(&format!("{option} {value}")).expect_err("nobody knows it");
+            assert!(error.to_string().contains(option), "{error}");
+        }
+    }
+}
