@@ -42,6 +42,18 @@ pub fn process_cpu_time() -> Duration {
     sys::clock(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
+/// Gives this process pages of 4 KiB only, from here on.
+///
+/// With transparent huge pages the kernel zeroes 2 MiB where a session needs 55 KiB: measured at
+/// 2,000 joins a second, a set-up costs 22 % more CPU and a viewer 12 % more memory.
+///
+/// # Errors
+///
+/// `EINVAL` on a kernel without them, where nothing is lost.
+pub fn disable_huge_pages() -> io::Result<()> {
+    sys::disable_huge_pages()
+}
+
 /// Sets the nice value of the calling thread alone, -20 (first) to 19 (last), so that control
 /// threads yield to shards.
 ///

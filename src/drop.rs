@@ -81,7 +81,10 @@ drop_reasons! {
     SendRefused = "send_refused",
     /// A viewer asked again and again for the same packet, or for more than its share.
     RepairLimited = "repair_limited",
-    /// A viewer asked for a packet the history no longer holds.
+    /// A viewer asked for a packet that was lost on its way here: the publisher is asked for it,
+    /// and it goes to every viewer when it comes.
+    RepairAwaited = "repair_awaited",
+    /// A viewer asked for a packet the history no longer holds, or never came to hold.
     RepairTooOld = "repair_too_old",
 }
 

@@ -106,6 +106,15 @@ pub const REPAIR_PACKETS_PER_SECOND: u32 = 100;
 /// Packets that are sent again to one viewer at once: a key frame of a high-bitrate stream.
 pub const REPAIR_BURST_PACKETS: u32 = 256;
 
+/// How long a packet lost between publisher and server is awaited, from the first one behind it:
+/// a request and its answer over 200 ms, and the publisher's and the server's turns. A viewer that
+/// asks for it later can only be helped by a key frame.
+pub const PUBLISHER_REPAIR: Duration = Duration::from_millis(250);
+
+/// Packets missing in a row that are awaited: a quarter of a second at 2.5 Mb/s. Behind a longer
+/// hole a key frame comes sooner than all of them.
+pub const AWAITED_RUN_PACKETS: usize = 64;
+
 const _: () = assert!(
     MAX_PENDING_PACKETS < HISTORY_AUDIO_PACKETS && MAX_PENDING_PACKETS < HISTORY_VIDEO_PACKETS,
     "what is sent must still be in the history when it is asked for again"

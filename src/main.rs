@@ -30,6 +30,9 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|_error| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Err(error) = cpu::disable_huge_pages() {
+        tracing::debug!("huge pages stay: {error}");
+    }
     let config = Config::new(args, &cpu::available_cores())?;
     let node = Node::start(&config)?;
     print!("{}", node.banner());

@@ -179,6 +179,8 @@ async function publish(options) {
   const source = options.source ?? $("input[name=source]:checked").value;
   const codec = options.codec ?? $("#codec").value;
   const name = streamName(options);
+  $(`input[name=source][value=${source}]`).checked = true;
+  $("#codec").value = codec;
   publishing.stop();
   const { turn } = publishing;
   publishing.say("connecting", "Starting…");
@@ -211,7 +213,7 @@ async function watch(options) {
 // the pattern's clock could not be read. Without any camera the pattern steps in.
 async function open(source, options) {
   if (source === "camera") {
-    const camera = await openCamera();
+    const camera = await openCamera(options);
     if (camera) return { stream: camera, stop: () => camera.getTracks().forEach((t) => t.stop()) };
     $("input[value=pattern]").checked = true;
   }
@@ -220,15 +222,17 @@ async function open(source, options) {
 }
 
 // Resolves to nothing when there is no camera to open.
-async function openCamera() {
+async function openCamera({ width, height }) {
   if (!navigator.mediaDevices) {
     throw new Problem(
       "The browser gives the camera to https pages and to localhost only. Open this page there, " +
         "or publish the test pattern.",
     );
   }
+  const video = { ...CAMERA };
+  if (width && height) Object.assign(video, { width: { ideal: width }, height: { ideal: height } });
   try {
-    return await navigator.mediaDevices.getUserMedia({ video: CAMERA, audio: true });
+    return await navigator.mediaDevices.getUserMedia({ video, audio: true });
   } catch (error) {
     const refused = {
       NotAllowedError:
@@ -239,7 +243,7 @@ async function openCamera() {
     if (error.name in refused) throw new Problem(refused[error.name]);
     if (error.name !== "NotFoundError") throw new Problem(error.message);
     // A camera without a microphone still makes a stream.
-    return navigator.mediaDevices.getUserMedia({ video: CAMERA }).catch(() => null);
+    return navigator.mediaDevices.getUserMedia({ video }).catch(() => null);
   }
 }
 

@@ -17,6 +17,7 @@ export class Meter {
       height: video?.frameHeight ?? 0,
       framesDecoded: video?.framesDecoded ?? 0,
       framesEncoded: video?.framesEncoded ?? 0,
+      framesSent: video?.framesSent ?? 0,
       framesDropped: video?.framesDropped ?? 0,
       freezeCount: video?.freezeCount ?? 0,
       freezeSeconds: video?.totalFreezesDuration ?? 0,
@@ -24,6 +25,11 @@ export class Meter {
       limitedBy: video?.qualityLimitationReason ?? "none",
       bytes: sum([video, audio], (s) => s.bytesReceived ?? s.bytesSent),
       ...losses(report, video, audio),
+      // Sent again: heard by a viewer, said by a publisher.
+      repaired: video?.retransmittedPacketsReceived ?? video?.retransmittedPacketsSent ?? 0,
+      // How far the sound being heard is ahead of the picture being seen.
+      soundAheadMs: soundAhead(video, audio),
+      videoSsrc: video?.ssrc ?? null,
       audioEnergy: audio?.totalAudioEnergy ?? mediaSource(byId, audio)?.totalAudioEnergy ?? 0,
       bufferSeconds: video?.jitterBufferDelay ?? 0,
       bufferedFrames: video?.jitterBufferEmittedCount ?? 0,
@@ -46,6 +52,7 @@ export function rows(role, n, session) {
     ["Bitrate", n.bitsPerSecond === null ? "–" : bitrate(n.bitsPerSecond)],
     ["Round trip", roundTrip(n.roundTripMs)],
     ["Loss", n.lossRatio === null ? "–" : `${(100 * n.lossRatio).toFixed(1)} %`],
+    ["Repaired", count(n.repaired)],
     ["Codec", [n.videoCodec, n.audioCodec].filter(Boolean).join(" + ") || "–"],
   ];
   const publishing = [
@@ -58,6 +65,7 @@ export function rows(role, n, session) {
     ["Frames decoded", count(n.framesDecoded)],
     ["Frames dropped", count(n.framesDropped)],
     ["Freezes", freezes(n)],
+    ["Lip sync", n.soundAheadMs === null ? "–" : `${Math.abs(n.soundAheadMs).toFixed(0)} ms apart`],
     ["First picture", session.firstFrameMs ? `${session.firstFrameMs.toFixed(0)} ms` : "–"],
   ];
   const path = [["Path", n.pair || "–"]];
@@ -95,6 +103,13 @@ function losses(report, video, audio) {
     packetsLost: sum(heard, (s) => s.packetsLost),
     reportedLossRatio: ratios.length ? Math.max(...ratios) : null,
   };
+}
+
+// Both on the publisher's clock, so their difference is what lip sync lacks; null until the first
+// sender reports of both tracks.
+function soundAhead(video, audio) {
+  const ms = (audio?.estimatedPlayoutTimestamp || NaN) - (video?.estimatedPlayoutTimestamp || NaN);
+  return Number.isFinite(ms) ? ms : null;
 }
 
 function sum(items, value) {

@@ -170,6 +170,18 @@ impl SendBatch {
         self.datagrams = 0;
     }
 
+    /// Drops the older half of what is queued, since a datagram that has waited long is worth less
+    /// than one that has not. Returns how many datagrams that were.
+    ///
+    /// Half at a time: making room means moving what stays.
+    pub fn drop_older_half(&mut self) -> usize {
+        let before = self.datagrams;
+        for _ in 0..self.messages.len().div_ceil(2) {
+            self.take_first();
+        }
+        before - self.datagrams
+    }
+
     /// Messages the kernel took so far, by how many datagrams they carried; index 0 is unused.
     #[must_use]
     pub fn train_lengths(&self) -> &[u64; MAX_TRAIN_SEGMENTS + 1] {
@@ -251,6 +263,23 @@ pub(super) type Refusal = (Destination, usize, SendFailure);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_older_half_makes_room_for_what_is_new() {
+        let mut batch = SendBatch::new(4, 4 * MAX_DATAGRAM_OUT);
+        for port in 1..=4 {
+            batch.slot().unwrap()[0] = port as u8;
+            batch.commit(to(port), MAX_DATAGRAM_OUT);
+        }
+        assert!(batch.slot().is_none(), "it is full");
+        assert_eq!(batch.drop_older_half(), 2);
+        batch.slot().unwrap()[0] = 5;
+        batch.commit(to(5), 1);
+        let (arena, messages) = batch.queued();
+        let left: Vec<_> = messages.map(|m| (m.to.remote.port(), arena[m.offset])).collect();
+        assert_eq!(left, [(3, 3), (4, 4), (5, 5)]);
+        assert_eq!(batch.datagrams(), 3);
+    }
 
     fn to(port: u16) -> Destination {
         let remote = SocketAddr::from(([127, 0, 0, 1], port));

@@ -218,6 +218,14 @@ pub(crate) fn set_thread_priority(nice: c_int) -> io::Result<()> {
     Ok(())
 }
 
+/// `prctl(2)` with `PR_SET_THP_DISABLE`: no transparent huge pages for this process.
+pub(crate) fn disable_huge_pages() -> io::Result<()> {
+    // SAFETY: no memory changes hands. "arg2 is nonzero" sets the flag, and the others "must be
+    // specified as 0".
+    checked(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) })?;
+    Ok(())
+}
+
 /// `clock_gettime(2)`.
 ///
 /// # Panics

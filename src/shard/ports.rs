@@ -25,18 +25,20 @@ impl Port {
     }
 
     /// Lets `write` fill a slot and queues what it wrote for `to`. When the batch is full it is
-    /// flushed first; when the kernel takes no more, the datagram is not written at all.
+    /// flushed first; when the kernel takes no more, the oldest datagrams give way and are counted
+    /// as [`DropReason::SendQueueFull`].
     ///
     /// # Errors
-    /// [`DropReason::SendQueueFull`], or what `write` says.
+    /// What `write` says.
     pub fn push(
         &mut self,
         to: Destination,
         counters: &ShardCounters,
         write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
     ) -> Result<(), DropReason> {
-        if self.batch.slot().is_none() {
-            self.flush(counters);
+        if self.batch.slot().is_none() && !self.flush(counters) {
+            let dropped = self.batch.drop_older_half();
+            counters.dropped_many(DropReason::SendQueueFull, dropped as u64);
         }
         let slot = self.batch.slot().ok_or(DropReason::SendQueueFull)?;
         let length = write(slot)?;

@@ -13,6 +13,7 @@ use crate::id::StreamKey;
 use crate::limits::REPORT_INTERVAL;
 use crate::media::TrackKind;
 use crate::session::CNAME;
+use crate::stream::Recall;
 use crate::telemetry::ShardCounters;
 
 impl Core {
@@ -105,7 +106,8 @@ impl Core {
 }
 
 /// Sends again what the viewer lacks. Returns whether only a key frame can help: something it asks
-/// for is gone, and it would ask for it nine times a second until a key frame comes.
+/// for is gone, and it would ask for it nine times a second until a key frame comes. What was lost
+/// before it got here may yet come.
 fn repair(
     now: Instant,
     ready: &mut ReadyViewer,
@@ -116,17 +118,25 @@ fn repair(
 ) -> bool {
     let LocalStream { tracks, viewers, .. } = stream;
     let viewer = &mut viewers[ready.position];
-    let mut too_old = false;
+    let mut gone = false;
     for (kind, sequence) in &feedback.lost {
         counters.nacked_packets.add(1);
         let track = &tracks[*kind as usize];
         let stream_sequence = track
             .newest_sequence()
             .and_then(|newest| viewer.egress.lane(*kind)?.stream_sequence(*sequence, newest));
-        let Some(packet) = stream_sequence.and_then(|number| track.history.get(number)) else {
-            too_old |= *kind == TrackKind::Video;
-            counters.dropped(DropReason::RepairTooOld);
-            continue;
+        let found = stream_sequence.map_or(Recall::Gone, |number| track.recall(number, now));
+        let packet = match found {
+            Recall::Kept(packet) => packet,
+            Recall::Awaited => {
+                counters.dropped(DropReason::RepairAwaited);
+                continue;
+            }
+            Recall::Gone => {
+                gone |= *kind == TrackKind::Video;
+                counters.dropped(DropReason::RepairTooOld);
+                continue;
+            }
         };
         if !ready.control.repair.take(now) {
             counters.dropped(DropReason::RepairLimited);
@@ -139,5 +149,5 @@ fn repair(
             Err(reason) => counters.dropped(reason),
         }
     }
-    too_old
+    gone
 }

@@ -4,7 +4,10 @@
 use std::time::{Duration, Instant};
 
 use super::History;
-use crate::limits::{HISTORY_AUDIO_PACKETS, HISTORY_VIDEO_PACKETS, MAX_PENDING_PACKETS};
+use crate::limits::{
+    AWAITED_RUN_PACKETS, HISTORY_AUDIO_PACKETS, HISTORY_VIDEO_PACKETS, MAX_PENDING_PACKETS,
+    PUBLISHER_REPAIR,
+};
 use crate::media::{ClockReport, MediaPacket, TrackKind};
 
 /// What became of a packet offered to [`Track::admit`].
@@ -18,6 +21,18 @@ pub enum Admission {
     Duplicate,
     /// It is older than the history reaches.
     TooOld,
+}
+
+/// What [`Track::recall`] finds.
+#[derive(Debug)]
+pub enum Recall<'a> {
+    /// The history has it.
+    Kept(&'a MediaPacket),
+    /// It was lost on its way here a moment ago. The publisher is being asked for it, and when it
+    /// comes it goes to every viewer.
+    Awaited,
+    /// It will not come any more.
+    Gone,
 }
 
 /// Maps one publisher's numbers to the stream's.
@@ -105,6 +120,23 @@ impl Track {
         self.pending_deadline.get_or_insert(packet.received + hold);
         self.pending.push(packet);
         Admission::Admitted
+    }
+
+    /// Looks for the packet numbered `sequence`, which a viewer asks for at `now`.
+    ///
+    /// Viewers see the holes that the publisher's leg makes and ask for what is in them. Were each
+    /// answered with a key frame, 1 % of loss would cost the encoder one every half second.
+    #[must_use]
+    pub fn recall(&self, sequence: u64, now: Instant) -> Recall<'_> {
+        if let Some(packet) = self.history.get(sequence) {
+            return Recall::Kept(packet);
+        }
+        let behind = (sequence.saturating_add(1)..).take(AWAITED_RUN_PACKETS);
+        let missed_at = behind.filter_map(|number| self.history.get(number)).next();
+        match missed_at.map(|packet| now.saturating_duration_since(packet.received)) {
+            Some(since) if since < PUBLISHER_REPAIR => Recall::Awaited,
+            _ => Recall::Gone,
+        }
     }
 
     /// The packets to send now: those of complete frames, or all whose time has come.
@@ -285,6 +317,25 @@ mod tests {
         assert_eq!(track.admit(packet(1, far, 0, start), Duration::ZERO), Admission::Duplicate);
         assert_eq!(track.admit(packet(1, 1, 0, start), Duration::ZERO), Admission::TooOld);
         assert_eq!(track.admit(packet(1, far - 1, 0, start), Duration::ZERO), Admission::Admitted);
+    }
+
+    #[test]
+    fn a_hole_is_awaited_for_a_while_and_then_given_up() {
+        let start = Instant::now();
+        let mut track = Track::new(TrackKind::Video);
+        let run = AWAITED_RUN_PACKETS as u64;
+        for sequence in [1, 3, 3 + run, 5 + 2 * run] {
+            track.admit(packet(1, sequence, 0, start), Duration::ZERO);
+        }
+        assert!(matches!(track.recall(1, start), Recall::Kept(packet) if packet.sequence == 1));
+        let soon = start + PUBLISHER_REPAIR / 2;
+        assert!(matches!(track.recall(2, soon), Recall::Awaited));
+        assert!(matches!(track.recall(4, soon), Recall::Awaited), "as long a run as is awaited");
+        assert!(matches!(track.recall(4 + run, soon), Recall::Gone), "one packet more");
+        assert!(matches!(track.recall(2, start + PUBLISHER_REPAIR), Recall::Gone));
+        assert!(matches!(track.recall(6 + 2 * run, soon), Recall::Gone), "nothing is behind it");
+        track.admit(packet(1, 2, 0, soon), Duration::ZERO);
+        assert!(matches!(track.recall(2, soon), Recall::Kept(packet) if packet.sequence == 2));
     }
 
     #[test]

@@ -6,15 +6,13 @@
 //! other.
 
 mod devtools;
+mod loss;
+mod relay;
+mod stage;
 
-use devtools::{Browser, Tab, find_chromium};
+use devtools::Tab;
 use serde_json::Value;
-use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::net::{TcpListener, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use stage::Stage;
 use std::time::{Duration, Instant};
 
 const CODECS: [&str; 4] = ["VP8", "H264", "VP9", "AV1"];
@@ -180,6 +178,36 @@ fn both_roles_come_back_after_a_restart_of_the_server() {
 }
 
 #[test]
+fn page_of_another_origin_may_begin_and_end_a_session() {
+    let Some(stage) = Stage::set(1) else { return };
+    let page = stage.tab_elsewhere();
+    let server = format!("http://127.0.0.1:{}", stage.server.http_port);
+    let told = page.eval(&format!(
+        "(async () => {{
+            const pc = new RTCPeerConnection();
+            pc.addTransceiver('video', {{ direction: 'sendonly' }});
+            await pc.setLocalDescription();
+            const headers = {{ 'Content-Type': 'application/sdp', Authorization: 'Bearer none' }};
+            const body = pc.localDescription.sdp;
+            const made = await fetch('{server}/whip/cors', {{ method: 'POST', headers, body }});
+            await pc.setRemoteDescription({{ type: 'answer', sdp: await made.text() }});
+            const [location, etag] = ['Location', 'ETag'].map((name) => made.headers.get(name));
+            const session = new URL(location, made.url);
+            const goodbye = {{ method: 'DELETE', headers: {{ 'If-Match': etag }} }};
+            const ended = await fetch(session, goodbye);
+            const gone = await fetch(session);
+            pc.close();
+            return {{ made: made.status, location, etag,
+                     ended: ended.status, gone: gone.status }};
+        }})()"
+    ));
+    assert_eq!(told["made"], 201, "{told:#}");
+    assert!(told["location"].as_str().is_some_and(|l| l.starts_with("/session/")), "{told:#}");
+    assert!(told["etag"].as_str().is_some_and(|tag| tag.starts_with('"')), "{told:#}");
+    assert_eq!((&told["ended"], &told["gone"]), (&200.into(), &404.into()), "{told:#}");
+}
+
+#[test]
 fn page_fits_a_phone_and_asks_no_other_host() {
     let Some(stage) = Stage::set(1) else { return };
     let page = stage.tab("/");
@@ -197,163 +225,6 @@ fn page_fits_a_phone_and_asks_no_other_host() {
                     .filter((e) => !(e.labels?.length || e.textContent.trim())).map((e) => e.id)";
     assert_eq!(page.eval(nameless), serde_json::json!([]));
     assert_no_complaints(&[&page]);
-}
-
-/// A server, a browser, and the floor to themselves.
-struct Stage {
-    // Dropped in this order: the browser says goodbye before the server goes.
-    browser: Browser,
-    server: Server,
-    _turn: MutexGuard<'static, ()>,
-}
-
-impl Stage {
-    fn set(shards: usize) -> Option<Stage> {
-        static TURN: Mutex<()> = Mutex::new(());
-        let Some(chromium) = find_chromium() else {
-            let required = std::env::var("MONOPORT_REQUIRE_BROWSER").is_ok_and(|v| v == "1");
-            assert!(!required, "MONOPORT_REQUIRE_BROWSER=1, and no Chromium is installed");
-            println!("no Chromium is installed: this test did not run (see tests/browser.rs)");
-            return None;
-        };
-        // A failed test poisons the lock; the next one may still run.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let server = Server::start(shards);
-        Some(Stage { browser: Browser::start(&chromium), server, _turn: turn })
-    }
-
-    fn tab(&self, path: &str) -> Tab<'_> {
-        self.browser.open(&format!("http://127.0.0.1:{}{path}", self.server.http_port))
-    }
-
-    /// Decoded frames grow over five seconds, from the first one on.
-    fn assert_plays(&self, viewer: &Tab<'_>) {
-        let decoded = "monoport.stats().then((s) => s.watch?.framesDecoded ?? 0)";
-        let at_first = viewer.eval(decoded).as_u64().unwrap_or(0);
-        viewer.wait_for("a frame", &format!("{decoded}.then((n) => n > {at_first})"), PATIENCE);
-        let before = viewer.eval(decoded).as_u64().expect("a count");
-        std::thread::sleep(Duration::from_secs(5));
-        let grown = viewer.eval(decoded).as_u64().expect("a count").saturating_sub(before);
-        assert!(grown >= FRAMES_IN_FIVE_SECONDS, "{grown} frames in 5 s: {:#}", stats(viewer));
-    }
-
-    /// The kernel's socket table: the server holds its one UDP port and no other.
-    fn assert_udp_ports(&self) {
-        let ports = udp_ports_of(self.server.child.borrow().id());
-        assert_eq!(ports, BTreeSet::from([self.server.udp_port]));
-    }
-}
-
-/// The real binary on ports of its own; ended when dropped.
-struct Server {
-    child: RefCell<Child>,
-    shards: usize,
-    http_port: u16,
-    udp_port: u16,
-    log: PathBuf,
-}
-
-impl Server {
-    fn start(shards: usize) -> Server {
-        let (http_port, udp_port) = free_ports();
-        let log = format!("monoport-browser-{}-{udp_port}.log", std::process::id());
-        let log = std::env::temp_dir().join(log);
-        let child = Server::spawn(shards, http_port, udp_port, &log);
-        let server = Server { child: RefCell::new(child), shards, http_port, udp_port, log };
-        server.wait_until_ready();
-        server
-    }
-
-    fn spawn(shards: usize, http_port: u16, udp_port: u16, log: &PathBuf) -> Child {
-        let said = std::fs::File::create(log).expect("a file for the server's log");
-        Command::new(env!("CARGO_BIN_EXE_monoport"))
-            // Settings of the shell that runs the tests are not the server's.
-            .env_remove("MONOPORT_TOKEN")
-            .env_remove("MONOPORT_BIND")
-            .arg(format!("--http=127.0.0.1:{http_port}"))
-            .arg(format!("--udp-port={udp_port}"))
-            .arg(format!("--shards={shards}"))
-            .arg("--announce=127.0.0.1")
-            .stdin(Stdio::null())
-            .stdout(said.try_clone().expect("the log, twice"))
-            .stderr(said)
-            .spawn()
-            .expect("the server starts")
-    }
-
-    fn wait_until_ready(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        let health = format!("http://127.0.0.1:{}/healthz", self.http_port);
-        while ureq::get(&health).call().is_err() {
-            if let Ok(Some(status)) = self.child.borrow_mut().try_wait() {
-                panic!("the server ended with {status}");
-            }
-            assert!(Instant::now() < deadline, "no healthy server within {PATIENCE:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Ends the server without a goodbye, as a crash would, and starts it on the same ports.
-    fn restart(&self) {
-        self.end();
-        *self.child.borrow_mut() =
-            Server::spawn(self.shards, self.http_port, self.udp_port, &self.log);
-        self.wait_until_ready();
-    }
-
-    fn end(&self) {
-        // Errors mean that it has ended already.
-        let mut child = self.child.borrow_mut();
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-            let tail: Vec<&str> = log.lines().rev().take(60).collect();
-            println!("the server's last words:");
-            tail.iter().rev().for_each(|line| println!("  {line}"));
-        }
-        let _ = std::fs::remove_file(&self.log);
-    }
-}
-
-/// A free TCP and a free UDP port below the range the kernel gives out by itself, or the browser's
-/// own sockets might take them between our look and the server's bind.
-fn free_ports() -> (u16, u16) {
-    let start = 20_000 + (std::process::id() % 5_000) as u16;
-    let mut free = (start..30_000).filter(|&port| {
-        TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok()
-    });
-    (free.next().expect("a free port"), free.next().expect("another free port"))
-}
-
-/// Local ports of the UDP sockets that a process has open, by the kernel's tables (proc(5)): its
-/// descriptors name socket inodes, and the tables give each inode's address.
-fn udp_ports_of(pid: u32) -> BTreeSet<u16> {
-    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the server's files");
-    let own: BTreeSet<String> = descriptors
-        .flatten()
-        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
-        .filter_map(|to| Some(to.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
-        .collect();
-    let mut ports = BTreeSet::new();
-    for table in ["udp", "udp6"] {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
-        for line in text.lines().skip(1) {
-            let columns: Vec<&str> = line.split_whitespace().collect();
-            let (address, inode) = (columns[1], columns[9]);
-            if own.contains(inode) {
-                let (_, port) = address.rsplit_once(':').expect("address:port in hexadecimal");
-                ports.insert(u16::from_str_radix(port, 16).expect("a port in hexadecimal"));
-            }
-        }
-    }
-    ports
 }
 
 fn stats(viewer: &Tab<'_>) -> Value {

@@ -1,0 +1,211 @@
+//! What a test of the page needs around it: a server of its own, a browser, a loss on the way.
+
+use crate::devtools::{Browser, Tab, find_chromium};
+use crate::relay::Relay;
+use crate::{FRAMES_IN_FIVE_SECONDS, PATIENCE, stats};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A server, a browser, and the floor to themselves.
+pub struct Stage {
+    // Dropped in this order: the browser says goodbye before the server goes.
+    browser: Browser,
+    pub server: Server,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    /// A stage; none on a machine without a browser.
+    pub fn set(shards: usize) -> Option<Stage> {
+        Stage::set_with(|| Server::start(shards, false))
+    }
+
+    /// A stage on which datagrams get lost between the browser and the server.
+    pub fn set_with_loss(shards: usize) -> Option<Stage> {
+        Stage::set_with(|| Server::start(shards, true))
+    }
+
+    fn set_with(server: impl FnOnce() -> Server) -> Option<Stage> {
+        static TURN: Mutex<()> = Mutex::new(());
+        let Some(chromium) = find_chromium() else {
+            let required = std::env::var("MONOPORT_REQUIRE_BROWSER").is_ok_and(|v| v == "1");
+            assert!(!required, "MONOPORT_REQUIRE_BROWSER=1, and no Chromium is installed");
+            println!("no Chromium is installed: this test did not run (see tests/browser/main.rs)");
+            return None;
+        };
+        // A failed test poisons the lock; the next one may still run.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = server();
+        Some(Stage { browser: Browser::start(&chromium), server, _turn: turn })
+    }
+
+    pub fn tab(&self, path: &str) -> Tab<'_> {
+        self.browser.open(&format!("http://127.0.0.1:{}{path}", self.server.http_port))
+    }
+
+    /// A document of another origin: the same server by another name. It is one without the page's
+    /// policy, which would let it talk to its own origin only.
+    pub fn tab_elsewhere(&self) -> Tab<'_> {
+        self.browser.open(&format!("http://localhost:{}/healthz", self.server.http_port))
+    }
+
+    /// Decoded frames grow over five seconds, from the first one on.
+    pub fn assert_plays(&self, viewer: &Tab<'_>) {
+        let decoded = "monoport.stats().then((s) => s.watch?.framesDecoded ?? 0)";
+        let at_first = viewer.eval(decoded).as_u64().unwrap_or(0);
+        viewer.wait_for("a frame", &format!("{decoded}.then((n) => n > {at_first})"), PATIENCE);
+        let before = viewer.eval(decoded).as_u64().expect("a count");
+        std::thread::sleep(Duration::from_secs(5));
+        let grown = viewer.eval(decoded).as_u64().expect("a count").saturating_sub(before);
+        assert!(grown >= FRAMES_IN_FIVE_SECONDS, "{grown} frames in 5 s: {:#}", stats(viewer));
+    }
+
+    /// The kernel's socket table: the server holds its one UDP port and no other.
+    pub fn assert_udp_ports(&self) {
+        let ports = udp_ports_of(self.server.child.borrow().id());
+        assert_eq!(ports, BTreeSet::from([self.server.udp_port]));
+    }
+}
+
+/// The real binary on ports of its own; ended when dropped.
+pub struct Server {
+    child: RefCell<Child>,
+    shards: usize,
+    pub http_port: u16,
+    udp_port: u16,
+    /// What stands between the browser and the UDP port, where something does.
+    pub relay: Option<Relay>,
+    log: PathBuf,
+}
+
+impl Server {
+    fn start(shards: usize, with_loss: bool) -> Server {
+        let (http_port, udp_port) = free_ports();
+        let log = format!("monoport-browser-{}-{udp_port}.log", std::process::id());
+        let log = std::env::temp_dir().join(log);
+        let relay = with_loss.then(|| Relay::start(([127, 0, 0, 1], udp_port).into()));
+        let child = Server::spawn(shards, http_port, udp_port, relay.as_ref(), &log);
+        let child = RefCell::new(child);
+        let server = Server { child, shards, http_port, udp_port, relay, log };
+        server.wait_until_ready();
+        server
+    }
+
+    fn spawn(
+        shards: usize,
+        http_port: u16,
+        udp_port: u16,
+        relay: Option<&Relay>,
+        log: &PathBuf,
+    ) -> Child {
+        let said = std::fs::File::create(log).expect("a file for the server's log");
+        let announced = relay.map_or("127.0.0.1".to_owned(), |r| r.address().to_string());
+        Command::new(env!("CARGO_BIN_EXE_monoport"))
+            // Settings of the shell that runs the tests are not the server's.
+            .env_remove("MONOPORT_TOKEN")
+            .env_remove("MONOPORT_BIND")
+            .arg(format!("--http=127.0.0.1:{http_port}"))
+            .arg(format!("--udp-port={udp_port}"))
+            .arg(format!("--shards={shards}"))
+            .arg(format!("--announce={announced}"))
+            .stdin(Stdio::null())
+            .stdout(said.try_clone().expect("the log, twice"))
+            .stderr(said)
+            .spawn()
+            .expect("the server starts")
+    }
+
+    fn wait_until_ready(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let health = format!("http://127.0.0.1:{}/healthz", self.http_port);
+        while ureq::get(&health).call().is_err() {
+            if let Ok(Some(status)) = self.child.borrow_mut().try_wait() {
+                panic!("the server ended with {status}");
+            }
+            assert!(Instant::now() < deadline, "no healthy server within {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// One counter of `/metrics`, over all shards.
+    pub fn metric(&self, name: &str) -> f64 {
+        let url = format!("http://127.0.0.1:{}/metrics", self.http_port);
+        let mut response = ureq::get(&url).call().expect("the server's metrics");
+        let text = response.body_mut().read_to_string().expect("text");
+        let values = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+        });
+        let values: Vec<f64> =
+            values.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        assert!(!values.is_empty(), "no metric is called {name}");
+        values.iter().sum()
+    }
+
+    /// Ends the server without a goodbye, as a crash would, and starts it on the same ports.
+    pub fn restart(&self) {
+        self.end();
+        let Server { shards, http_port, udp_port, relay, log, .. } = self;
+        let child = Server::spawn(*shards, *http_port, *udp_port, relay.as_ref(), log);
+        *self.child.borrow_mut() = child;
+        self.wait_until_ready();
+    }
+
+    fn end(&self) {
+        // Errors mean that it has ended already.
+        let mut child = self.child.borrow_mut();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            println!("the server's last words:");
+            tail.iter().rev().for_each(|line| println!("  {line}"));
+        }
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+/// A free TCP and a free UDP port below the range the kernel gives out by itself, or the browser's
+/// own sockets might take them between our look and the server's bind.
+fn free_ports() -> (u16, u16) {
+    let start = 20_000 + (std::process::id() % 5_000) as u16;
+    let mut free = (start..30_000).filter(|&port| {
+        TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok()
+    });
+    (free.next().expect("a free port"), free.next().expect("another free port"))
+}
+
+/// Local ports of the UDP sockets that a process has open, by the kernel's tables (proc(5)): its
+/// descriptors name socket inodes, and the tables give each inode's address.
+fn udp_ports_of(pid: u32) -> BTreeSet<u16> {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the server's files");
+    let own: BTreeSet<String> = descriptors
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter_map(|to| Some(to.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let mut ports = BTreeSet::new();
+    for table in ["udp", "udp6"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let (address, inode) = (columns[1], columns[9]);
+            if own.contains(inode) {
+                let (_, port) = address.rsplit_once(':').expect("address:port in hexadecimal");
+                ports.insert(u16::from_str_radix(port, 16).expect("a port in hexadecimal"));
+            }
+        }
+    }
+    ports
+}
