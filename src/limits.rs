@@ -47,8 +47,11 @@ pub const MAX_STREAM_NAME_BYTES: usize = 128;
 /// Simulcast layers of one publisher that are told apart; browsers send three, OBS four.
 pub const MAX_LAYERS: usize = 8;
 
-/// A session that has not finished ICE and DTLS by then is ended.
+/// A session that has not finished ICE and DTLS by then is ended, unless configured otherwise.
 pub const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most it can be configured to: a slot that waits this long is a slot given away.
+pub const MAX_SETUP_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A connected session that was silent this long (no check, no media, no report that
 /// authenticated) is ended. RFC 7675 lets consent live 30 s; browsers check every 2.5 s.

@@ -3,7 +3,9 @@
 
 mod support;
 
+use std::io::{self, Write};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use monoport::drop::DropReason;
@@ -236,6 +238,60 @@ fn named_request(ufrag: &str) -> Vec<u8> {
     request.extend(username.as_bytes());
     request.resize(24 + padded, 0);
     request
+}
+
+/// What is logged in this process.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn line_with(&self, part: &str) -> Option<String> {
+        let bytes = self.0.lock().expect("nobody panics with it").clone();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        text.lines().find(|line| line.contains(part)).map(str::to_owned)
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nobody panics with it").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_session_nobody_comes_for_is_ended_and_the_log_says_why() {
+    let log = Log::default();
+    let writer = log.clone();
+    let logging = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    logging.try_init().expect("no other test here listens to the log");
+    let server = Server::start(&["--shards", "1", "--setup-timeout", "1"]);
+    let silent = Client::publish(&server, "silent", BOTH);
+    let mut forger = Client::publish(&server, "forger", BOTH);
+    let mut half = Client::publish(&server, "half", BOTH);
+    let (_, check) = Checks::forged(&mut forger).request(true);
+    forger.socket.send_to(&check, server.media()).expect("loopback takes it");
+    // This one proves its address, and then says nothing of DTLS.
+    Checks::of(&mut half).exchange(&half.socket, server.media(), true);
+    assert_eq!(server.node().counts(), (3, 3));
+    eventually("all are ended", || server.node().counts() == (0, 0));
+    eventually("and every table is empty", || server.sessions() == 0 && server.flows() == 0);
+    let reason = |name: &str| {
+        let mut line = None;
+        eventually("a line in the log", || {
+            line = log.line_with(&format!("publisher of `{name}` ended"));
+            line.is_some()
+        });
+        line.unwrap_or_default()
+    };
+    let (none, bad, late) = (reason("silent"), reason("forger"), reason("half"));
+    assert!(none.contains("no STUN") && none.contains(&server.media().to_string()), "{none}");
+    assert!(bad.contains("bad credentials"), "{bad}");
+    assert!(late.contains("DTLS did not finish"), "{late}");
+    assert_eq!(silent.delete().status, 404, "its URL is gone");
 }
 
 #[test]

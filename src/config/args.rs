@@ -7,6 +7,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use super::addresses::{Announced, Cidr, InterfaceName, PortList};
 use super::cores::CoreList;
+use crate::limits::{MAX_SETUP_TIMEOUT, SETUP_TIMEOUT};
 
 /// A WebRTC media server: WHIP in, WHEP out, one UDP port, every core.
 #[derive(Clone, Debug, Parser)]
@@ -136,6 +137,11 @@ pub struct Args {
     #[arg(long, value_name = "US", default_value_t = 5_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=50_000))]
     pub train_us: u32,
+
+    /// End a session that has not connected after this many seconds
+    #[arg(long, value_name = "S", default_value_t = SETUP_TIMEOUT.as_secs())]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_SETUP_TIMEOUT.as_secs()))]
+    pub setup_timeout: u64,
 
     /// Spin this long before sleeping, in microseconds: less latency for a busy core
     #[arg(long, value_name = "US", default_value_t = 0)]

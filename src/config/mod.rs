@@ -49,6 +49,8 @@ pub struct Config {
     pub gso: bool,
     /// How long a packet may wait for its frame.
     pub hold: Duration,
+    /// How long a session may take to connect.
+    pub setup_timeout: Duration,
     /// How long a shard spins before it sleeps.
     pub busy_poll: Duration,
     /// SO_RCVBUF asked for.
@@ -100,6 +102,7 @@ impl Config {
             gro: args.gro,
             gso: args.gso,
             hold: Duration::from_micros(u64::from(args.train_us)),
+            setup_timeout: Duration::from_secs(args.setup_timeout),
             busy_poll: Duration::from_micros(u64::from(args.busy_poll_us)),
             receive_buffer: args.receive_buffer,
             send_buffer: args.send_buffer,

@@ -360,6 +360,7 @@ fn shard_config(config: &Config, index: usize, candidates: Vec<Vec<SocketAddr>>)
         candidates,
         hold: config.hold,
         trains: config.gso,
+        setup_timeout: config.setup_timeout,
         busy_poll: config.busy_poll,
         seed: u64::from_ne_bytes(seed),
     }

@@ -38,7 +38,11 @@ pub enum EndReason {
     ClosedByPeer,
     /// The client's checks and media stopped.
     Vanished,
-    /// ICE and DTLS did not finish in time.
+    /// No connectivity check has come: nothing from the client reaches the announced addresses.
+    Unheard,
+    /// Connectivity checks have come, and none had the right password.
+    WrongPassword,
+    /// A check has come, but ICE and DTLS did not finish in time.
     NeverConnected,
     /// The protocol machine gave up.
     Failed,
@@ -56,7 +60,9 @@ impl EndReason {
             EndReason::CodecChanged => "the stream changed to a codec the viewer lacks",
             EndReason::ClosedByPeer => "closed by the peer",
             EndReason::Vanished => "the peer vanished",
-            EndReason::NeverConnected => "never connected",
+            EndReason::Unheard => "no STUN came from it",
+            EndReason::WrongPassword => "its STUN came with bad credentials only",
+            EndReason::NeverConnected => "STUN came, but DTLS did not finish",
             EndReason::Failed => "failed",
             EndReason::Stopping => "the server stops",
         }

@@ -13,7 +13,7 @@ use crate::demux::Flows;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
 use crate::id::{SessionKey, StreamKey};
-use crate::limits::{SESSION_IDLE, SETUP_TIMEOUT};
+use crate::limits::SESSION_IDLE;
 use crate::media::{MediaPacket, ViewerTerms};
 use crate::net::UdpSocket;
 use crate::session::{Output, Role, Session};
@@ -30,6 +30,8 @@ pub(super) struct Core {
     /// How long a packet may wait for the rest of its frame.
     pub hold: Duration,
     pub trains: bool,
+    /// How long a session may take to connect.
+    pub setup_timeout: Duration,
     pub ports: Vec<Port>,
     pub flows: Flows,
     pub sessions: Sessions,
@@ -58,6 +60,7 @@ impl Core {
             candidates: config.candidates.clone(),
             hold: config.hold,
             trains: config.trains,
+            setup_timeout: config.setup_timeout,
             ports: sockets.into_iter().map(Port::new).collect(),
             flows: Flows::new(),
             sessions: Sessions::default(),
@@ -150,6 +153,7 @@ impl Core {
             connected: false,
             heard: now,
             address: None,
+            refused: false,
             trains: self.trains,
             flows: Vec::new(),
             rtc_deadline: now,
@@ -176,7 +180,7 @@ impl Core {
         let limit = if entry.connected {
             entry.heard + SESSION_IDLE
         } else {
-            entry.created + SETUP_TIMEOUT
+            entry.created + self.setup_timeout
         };
         let mut at = entry.rtc_deadline.min(limit);
         if let Some(viewer) = &entry.viewer {

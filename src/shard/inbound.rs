@@ -68,6 +68,9 @@ impl Core {
             .map_err(|_refused| DropReason::StunRejected)?;
         let answered = self.drain(now, key.slot, Some((&datagram, peek.transaction_id)));
         if !answered {
+            if let Some(entry) = self.sessions.at(key.slot) {
+                entry.refused = true;
+            }
             return Err(DropReason::StunRejected);
         }
         self.counters().stun_requests.add(1);

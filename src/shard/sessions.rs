@@ -39,6 +39,8 @@ pub(super) struct Entry {
     /// Whether a check or report that authenticated has come, and when last.
     pub heard: Instant,
     pub address: Option<Address>,
+    /// Whether a check for it had a wrong password.
+    pub refused: bool,
     /// Whether datagrams to it may leave as trains; not any more once a path has refused one.
     pub trains: bool,
     /// Flows in the table that are this session's, oldest first.

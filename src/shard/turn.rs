@@ -21,8 +21,7 @@ use super::inbound::Inbound;
 use super::{Command, EndReason, Ended, Mail, Mailbox};
 use crate::demux::{Directory, FlowKey};
 use crate::limits::{
-    COMMANDS_PER_TURN, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE, SETUP_TIMEOUT,
-    TIMERS_PER_TURN,
+    COMMANDS_PER_TURN, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE, TIMERS_PER_TURN,
 };
 use crate::net::{Receiver, Steering};
 use crate::telemetry::ShardCounters;
@@ -59,6 +58,8 @@ pub struct ShardConfig {
     pub hold: Duration,
     /// Whether datagrams may leave as trains.
     pub trains: bool,
+    /// How long a session may take to connect.
+    pub setup_timeout: Duration,
     /// How long it spins before it sleeps.
     pub busy_poll: Duration,
     /// Seeds the starting numbers of lanes.
@@ -230,9 +231,15 @@ impl Core {
     }
 
     fn on_timer(&mut self, now: Instant, slot: u32) {
+        let setup_timeout = self.setup_timeout;
         let Some(entry) = self.sessions.at(slot) else { return };
-        if !entry.connected && now >= entry.created + SETUP_TIMEOUT {
-            return self.close(now, slot, EndReason::NeverConnected);
+        if !entry.connected && now >= entry.created + setup_timeout {
+            let reason = match (entry.address, entry.refused) {
+                (Some(_), _) => EndReason::NeverConnected,
+                (None, true) => EndReason::WrongPassword,
+                (None, false) => EndReason::Unheard,
+            };
+            return self.close(now, slot, reason);
         }
         if entry.connected && now >= entry.heard + SESSION_IDLE {
             return self.close(now, slot, EndReason::Vanished);

@@ -211,7 +211,7 @@ impl Control {
         let mut registry = self.lock();
         for queue in &self.wiring.ended {
             while let Some(ended) = queue.pop() {
-                registry.ended(ended);
+                registry.ended(ended, &self.candidates);
             }
         }
     }
@@ -369,7 +369,7 @@ impl Registry {
         displaced
     }
 
-    fn ended(&mut self, ended: Ended) {
+    fn ended(&mut self, ended: Ended, candidates: &[Vec<SocketAddr>]) {
         let Ended { key, reason } = ended;
         self.slots[usize::from(key.shard)].give_back(key.slot);
         let Some((id, port)) = self.ids.remove(&key) else { return };
@@ -385,7 +385,11 @@ impl Registry {
         let Some(stream) = self.streams.get_mut(&name) else { return };
         if stream.publisher == Some(key) {
             stream.publisher = None;
-            tracing::info!("publisher of `{name}` ended: {}", reason.describe());
+            let told = match reason {
+                EndReason::Unheard => format!(" at {:?}", candidates[port]),
+                _ => String::new(),
+            };
+            tracing::info!("publisher of `{name}` ended: {}{told}", reason.describe());
         } else {
             stream.viewers.retain(|viewer| *viewer != key);
             tracing::debug!("viewer {key} of `{name}` ended: {}", reason.describe());
