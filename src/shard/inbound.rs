@@ -85,8 +85,8 @@ impl Core {
         let flow = FlowKey::new(SocketAddr::new(address.local, port), address.remote);
         let previous = self.flows.insert(flow, slot);
         if previous != Some(slot) {
-            if let Some(entry) = previous.and_then(|previous| self.sessions.at(previous)) {
-                entry.flows.retain(|other| *other != flow);
+            if let Some(previous) = previous {
+                self.part_with(previous, &flow);
             }
             self.claim(flow);
             let Some(entry) = self.sessions.at(slot) else { return };
@@ -133,9 +133,30 @@ impl Core {
         }
         let Some(slot) = self.flows.get(flow) else { return };
         self.flows.remove(flow, slot);
-        if let Some(entry) = self.sessions.at(slot) {
-            entry.flows.retain(|other| other != flow);
+        self.part_with(slot, flow);
+    }
+
+    /// `flow` is no longer the one of the session in `slot`. If that was where its datagrams went,
+    /// they would reach another's client now: they go to its newest other flow, or, where it has
+    /// none, stay until its next check.
+    fn part_with(&mut self, slot: u32, flow: &FlowKey) {
+        let Some(entry) = self.sessions.at(slot) else { return };
+        entry.flows.retain(|other| other != flow);
+        let Some(last) = entry.flows.last() else { return };
+        let here = |address: &Address| {
+            (address.local, address.remote) == (flow.local().ip(), flow.remote())
+                && self.ports[address.port].socket.port() == flow.local().port()
+        };
+        if !entry.address.as_ref().is_some_and(here) {
+            return;
         }
+        let (local, remote) = (last.local(), last.remote());
+        let port = self.ports.iter().position(|port| port.socket.port() == local.port());
+        let Some(port) = port else { return };
+        entry.address = Some(Address { port, local: local.ip(), remote });
+        entry.trains = self.trains;
+        self.counters().flow_moves.add(1);
+        self.viewer_moved(slot);
     }
 
     fn on_flow(
