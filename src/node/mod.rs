@@ -442,7 +442,7 @@ fn banner(
     line("shards", format!("{} on cores {}", config.shards(), cores.join(" ")));
     line("receive", format!("{:?}, {}", chosen.backend, chosen.backend_reason).to_lowercase());
     line("steering", chosen.steering.clone());
-    line("cipher", srtp::cipher_library().into());
+    line("cipher", srtp::library::choice().to_string());
     let auth = match (&config.token, http.ip().is_loopback()) {
         (Some(_), _) => "bearer token",
         (None, true) => "none needed on loopback",
