@@ -60,6 +60,11 @@ impl Core {
         if key.shard != self.index {
             return self.hand_over(key.shard, datagram);
         }
+        if self.sessions.get(key).is_none() {
+            // The answer that named the session may have overtaken the command that brings it. To
+            // a browser this check is worth 50 ms.
+            self.take_commands(now);
+        }
         let entry = self.sessions.get(key).ok_or(DropReason::EndedSession)?;
         let candidate = Core::candidate(&self.candidates, entry.port, datagram.local);
         entry

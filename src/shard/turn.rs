@@ -185,7 +185,7 @@ impl Core {
     }
 
     /// Carries out commands of control threads; true when there may be more.
-    fn take_commands(&mut self, now: Instant) -> bool {
+    pub fn take_commands(&mut self, now: Instant) -> bool {
         let wiring: Arc<Wiring> = self.wiring.clone();
         let mailbox = &wiring.mailboxes[usize::from(self.index)];
         for _ in 0..COMMANDS_PER_TURN {
