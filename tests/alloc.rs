@@ -119,7 +119,7 @@ fn packets(kind: TrackKind, first: u64, count: u64) -> Vec<MediaPacket> {
             sequence,
             timestamp: (sequence / FRAME) as u32 * 3_000,
             marker,
-            keyframe: sequence % FRAME == 0 || kind == TrackKind::Audio,
+            keyframe: sequence.is_multiple_of(FRAME) || kind == TrackKind::Audio,
             extensions: HeaderExtensions { playout_delay: Some([0, 0, 9]), ..Default::default() },
             padding: 0,
             received: Instant::now(),
