@@ -33,6 +33,7 @@ impl Core {
         let mut outputs = std::mem::take(&mut self.outputs);
         entry.rtc_deadline = entry.session.drain(now, &mut outputs);
         let mut answered = false;
+        let mut heard = false;
         let mut gone = None;
         for output in outputs.drain(..) {
             match output {
@@ -46,12 +47,19 @@ impl Core {
                 Output::Datagram { contents, .. } => self.send_to_session(slot, &contents),
                 Output::Keys(keys) => self.on_keys(now, slot, &keys),
                 Output::Connected => self.on_connected(now, slot),
-                Output::Media(packet) => self.on_published(packet),
+                Output::Media(packet) => {
+                    heard = true;
+                    self.on_published(packet);
+                }
                 Output::Clock(report) => self.on_clock(report),
                 Output::Gone(how) => gone = Some(how),
             }
         }
         self.outputs = outputs;
+        // Some publishers (ffmpeg's) send no checks once they are connected: media is life enough.
+        if heard && let Some(entry) = self.sessions.at(slot) {
+            entry.heard = now;
+        }
         match gone {
             Some(Gone::Closed) => self.close(now, slot, EndReason::ClosedByPeer),
             Some(Gone::Failed) => self.end(slot, EndReason::Failed),
