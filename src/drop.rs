@@ -56,8 +56,6 @@ drop_reasons! {
     SrtpReplay = "srtp_replay",
     /// RTP from a viewer, who has nothing to send.
     ViewerRtp = "viewer_rtp",
-    /// RTP that is padding only: a probe, which ends here.
-    PaddingOnly = "padding_only",
     /// RTP of an encoding or payload type that the stream does not carry.
     UnknownEncoding = "unknown_encoding",
     /// RTP for a stream nobody watches.
@@ -67,8 +65,6 @@ drop_reasons! {
     StaleMedia = "stale_media",
     /// A viewer waits for a key frame: what comes before it could not be decoded.
     WaitingForKeyframe = "waiting_for_keyframe",
-    /// A viewer whose DTLS has not finished yet.
-    ViewerNotReady = "viewer_not_ready",
     /// The payload is longer than a datagram may be on the way out.
     TooLong = "too_long",
     /// A report that has nothing to say yet; only inside the server, never a datagram lost.

@@ -190,6 +190,48 @@ fn unsafe_stays_at_the_kernel_boundary() {
     report(&faults);
 }
 
+/// A counter nobody counts up, or a reason nobody gives, reads as zero where nothing was looked at.
+#[test]
+fn every_counter_and_every_drop_reason_is_used() {
+    let files = sources();
+    let mut faults = Vec::new();
+    let mut check = |path: &str, declared: fn(&str) -> Option<&str>, prefix: &str| {
+        let declaring = files.iter().find(|file| file.path == path).expect("the file is there");
+        let names: Vec<&str> = declaring.text.lines().filter_map(declared).collect();
+        assert!(names.len() > 10, "{path}: the declarations look different now; read them anew");
+        for name in names {
+            let word = format!("{prefix}{name}");
+            let names_it = |code: &str| {
+                code.match_indices(&word).any(|(at, _)| {
+                    let next = code[at + word.len()..].chars().next();
+                    !next.is_some_and(|next| next.is_alphanumeric() || next == '_')
+                })
+            };
+            let others = files.iter().filter(|file| file.path != path);
+            if !others.filter(|file| file.path.starts_with("src/")).any(|f| names_it(&f.code)) {
+                faults.push(format!("{path}: nothing in src uses `{name}`; use it or take it out"));
+            }
+        }
+    };
+    check("src/telemetry/counters.rs", declared_counter, ".");
+    check("src/drop.rs", declared_reason, "DropReason::");
+    report(&faults);
+}
+
+/// The name in a line `name: Counter, "help";`.
+fn declared_counter(line: &str) -> Option<&str> {
+    let (name, kind) = line.strip_prefix("    ")?.split_once(": ")?;
+    let is_kind = kind.starts_with("Counter,") || kind.starts_with("Gauge,");
+    (is_kind && !name.contains(' ')).then_some(name)
+}
+
+/// The name in a line `Name = "label",`.
+fn declared_reason(line: &str) -> Option<&str> {
+    let (name, label) = line.strip_prefix("    ")?.split_once(" = ")?;
+    let is_name = name.starts_with(char::is_uppercase) && !name.contains(' ');
+    (is_name && label.starts_with('"')).then_some(name)
+}
+
 #[test]
 fn nothing_is_left_unfinished() {
     let mut faults = Vec::new();

@@ -86,7 +86,6 @@ shard_counters! {
     viewers_ready: Gauge, "Viewers with keys, to whom media is sent";
     flows: Gauge, "Flows in the shard's table";
     streams: Gauge, "Streams the shard takes part in";
-    armed_timers: Gauge, "Sessions with an armed timer";
 }
 
 impl ShardCounters {
