@@ -3,9 +3,10 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use monoport::drop::DropReason;
+use monoport::limits::SESSION_IDLE;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
 use support::client::{Client, Offered, connect, is_opus, run_for, run_until};
@@ -221,4 +222,22 @@ fn a_viewer_that_moves_is_followed_within_one_check() {
             all[1].video_numbers().len() >= before + 50
         });
     }
+}
+
+#[test]
+fn a_publisher_whose_checks_stop_lives_on_by_its_media() {
+    let server = Server::with_shards(1);
+    let mut publisher = Client::publish(&server, "s", Offered::both(Codec::Vp8));
+    connect(&mut [&mut publisher]);
+    publisher.keep_checks_from_the_server(server.media());
+    let checks = server.sum(|c| c.stun_requests.get());
+    let start = Instant::now();
+    let mut number = 0;
+    while start.elapsed() < SESSION_IDLE + Duration::from_secs(4) {
+        publisher.send(MediaKind::Audio, false, number, number * 960);
+        number += 1;
+        run_for(Duration::from_millis(100), &mut [&mut publisher]);
+    }
+    assert_eq!(server.sessions(), 1, "media is life enough");
+    assert_eq!(server.sum(|c| c.stun_requests.get()), checks, "no check has come all the time");
 }

@@ -8,7 +8,7 @@ use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite};
-use str0m::{Candidate, Event, Input, Output, Rtc};
+use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc};
 
 use super::{PATIENCE, Response, Server, media, post_sdp, request};
 
@@ -30,6 +30,9 @@ pub struct Client {
     codec: Codec,
     sequence: u64,
     timeout: Instant,
+    /// Answers this client's checks in the server's place, when they are to stay away from it.
+    decoy: Option<Rtc>,
+    decoy_answers: Vec<(SocketAddr, Vec<u8>)>,
 }
 
 /// What a client offers.
@@ -101,6 +104,8 @@ impl Client {
             codec: offered.codec,
             sequence: 1_000,
             timeout: Instant::now(),
+            decoy: None,
+            decoy_answers: Vec::new(),
         };
         (client, offer, pending)
     }
@@ -184,8 +189,45 @@ impl Client {
         self.drain();
     }
 
+    /// From here on no check of this client reaches the server, and the client does not notice: as
+    /// ffmpeg's publisher, which sends none once it is connected.
+    pub fn keep_checks_from_the_server(&mut self, server: SocketAddr) {
+        let credentials = IceCreds {
+            ufrag: self.answered("a=ice-ufrag:").to_owned(),
+            pass: self.answered("a=ice-pwd:").to_owned(),
+        };
+        let config = Rtc::builder().set_ice_lite(true).set_local_ice_credentials(credentials);
+        let mut decoy = config.build(Instant::now());
+        decoy.add_local_candidate(Candidate::host(server, "udp").expect("a host candidate"));
+        let own = self.rtc.direct_api().local_ice_credentials();
+        decoy.direct_api().set_remote_ice_credentials(own);
+        self.decoy = Some(decoy);
+    }
+
+    /// The decoy's answer to a check, kept for the next poll.
+    fn answer_check(&mut self, server: SocketAddr, check: &[u8]) {
+        let Some(decoy) = &mut self.decoy else { return };
+        let received = Receive::new(Protocol::Udp, self.address, server, check).expect("STUN");
+        decoy.handle_input(Input::Receive(Instant::now(), received)).expect("it is taken");
+        loop {
+            match decoy.poll_output().expect("the decoy goes on") {
+                Output::Timeout(_) => return,
+                Output::Transmit(answer) => {
+                    self.decoy_answers.push((server, answer.contents.to_vec()));
+                }
+                Output::Event(_) => {}
+            }
+        }
+    }
+
     /// Handles what has arrived and what is due; returns without waiting.
     pub fn poll(&mut self) {
+        for (from, answer) in std::mem::take(&mut self.decoy_answers) {
+            let received = Receive::new(Protocol::Udp, from, self.address, &answer);
+            let input = Input::Receive(Instant::now(), received.expect("an answer parses"));
+            self.rtc.handle_input(input).expect("an answer is taken");
+            self.drain();
+        }
         let mut buffer = [0; 2_000];
         while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
             let received = Receive::new(Protocol::Udp, from, self.address, &buffer[..length]);
@@ -213,6 +255,11 @@ impl Client {
                 Output::Timeout(at) => {
                     self.timeout = at;
                     return;
+                }
+                Output::Transmit(transmit)
+                    if self.decoy.is_some() && transmit.contents.first() < Some(&4) =>
+                {
+                    self.answer_check(transmit.destination, &transmit.contents);
                 }
                 Output::Transmit(transmit) => {
                     let _ = self.socket.send_to(&transmit.contents, transmit.destination);
