@@ -126,8 +126,14 @@ impl Track {
     ///
     /// Viewers see the holes that the publisher's leg makes and ask for what is in them. Were each
     /// answered with a key frame, 1 % of loss would cost the encoder one every half second.
+    ///
+    /// A packet that still waits to be sent is not sent again: it is on its way, and its padding,
+    /// without which it is another text under the same SRTP index, is not decided yet.
     #[must_use]
     pub fn recall(&self, sequence: u64, now: Instant) -> Recall<'_> {
+        if self.pending.iter().any(|packet| packet.sequence == sequence) {
+            return Recall::Awaited;
+        }
         if let Some(packet) = self.history.get(sequence) {
             return Recall::Kept(packet);
         }
@@ -327,6 +333,7 @@ mod tests {
         for sequence in [1, 3, 3 + run, 5 + 2 * run] {
             track.admit(packet(1, sequence, 0, start), Duration::ZERO);
         }
+        drain(&mut track, start);
         assert!(matches!(track.recall(1, start), Recall::Kept(packet) if packet.sequence == 1));
         let soon = start + PUBLISHER_REPAIR / 2;
         assert!(matches!(track.recall(2, soon), Recall::Awaited));
@@ -335,7 +342,23 @@ mod tests {
         assert!(matches!(track.recall(2, start + PUBLISHER_REPAIR), Recall::Gone));
         assert!(matches!(track.recall(6 + 2 * run, soon), Recall::Gone), "nothing is behind it");
         track.admit(packet(1, 2, 0, soon), Duration::ZERO);
+        drain(&mut track, soon);
         assert!(matches!(track.recall(2, soon), Recall::Kept(packet) if packet.sequence == 2));
+    }
+
+    #[test]
+    fn a_packet_that_waits_for_its_frame_is_not_sent_again_before_it_is_sent() {
+        let start = Instant::now();
+        let hold = Duration::from_millis(5);
+        let mut track = Track::new(TrackKind::Video);
+        track.admit(packet(1, 2, 0, start), hold);
+        assert_eq!(drain(&mut track, start + hold).len(), 1);
+        let (late, longer) = (packet(1, 1, 0, start + hold), vec![0; 11].into());
+        track.admit(late, hold);
+        track.admit(MediaPacket { payload: longer, ..packet(1, 3, 0, start + hold) }, hold);
+        assert!(matches!(track.recall(1, start + hold), Recall::Awaited), "its padding is open");
+        assert_eq!(drain(&mut track, start + hold * 2).len(), 2);
+        assert!(matches!(track.recall(1, start + hold * 2), Recall::Kept(_)));
     }
 
     #[test]
