@@ -63,8 +63,8 @@
 //! `monoport ports` ([`node::PortPlan`]) and `monoport check` ([`check`]) stand beside the node and
 //! start nothing.
 //!
-//! Those in braces never name one another; only [`shard`] composes them. All `unsafe` is in
-//! [`net`]. Every bound is in [`limits`]. A packet that is not forwarded has one
+//! Those in braces never name one another; only [`shard`] composes them. All system calls are
+//! in [`net`]. Every bound is in [`limits`]. A packet that is not forwarded has one
 //! [`drop::DropReason`].
 //!
 //! ## Decisions that shape the rest

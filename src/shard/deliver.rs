@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::core::Core;
 use super::ports::Port;
 use super::streams::{LocalStream, Viewer};
-use crate::drop::DropReason;
 use crate::id::StreamKey;
 use crate::limits::KEYFRAME_INTERVAL;
 use crate::media::MediaPacket;
@@ -93,10 +92,6 @@ fn fan_out(
                 .and_then(|()| port.push(*to, counters, |slot| egress.send(packet, slot)));
             match pushed {
                 Ok(()) => sent += 1,
-                // Not a fault: an audio-only viewer, or one that has just come.
-                Err(reason @ (DropReason::UnknownEncoding | DropReason::WaitingForKeyframe)) => {
-                    counters.dropped(reason);
-                }
                 Err(reason) => counters.dropped(reason),
             }
         }

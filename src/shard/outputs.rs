@@ -130,12 +130,12 @@ impl Core {
     fn on_published(&mut self, packet: MediaPacket) {
         self.counters().publisher_packets.add(1);
         let Some(stream) = self.streams.get(packet.stream) else { return };
-        let shared = stream.shared.clone();
+        let interested = stream.shared.interested();
         if packet.keyframe && packet.kind == crate::media::TrackKind::Video {
             stream.keyframes.satisfied();
         }
         let mut wanted = false;
-        for shard in shared.interested() {
+        for shard in interested {
             wanted = true;
             if shard != self.index {
                 self.post(shard, Mail::Media(packet.copy_for_other_shard()));
@@ -167,8 +167,8 @@ impl Core {
     fn on_clock(&mut self, report: ClockReport) {
         let Some(stream) = self.streams.get(report.stream) else { return };
         stream.track(report.kind).set_clock(report);
-        let shared = stream.shared.clone();
-        for shard in shared.interested() {
+        let interested = stream.shared.interested();
+        for shard in interested {
             if shard != self.index {
                 self.post(shard, Mail::Clock(report));
             }

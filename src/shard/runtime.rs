@@ -83,6 +83,8 @@ async fn serve(
     let readiness: Vec<Readiness> =
         sockets.map(|socket| shard.receiver.readiness(socket)).collect::<io::Result<_>>()?;
     let _ = ready.send(Ok(()));
+    let wiring = shard.core.wiring.clone();
+    let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
     let mut busy_since = Instant::now();
     loop {
         let now = Instant::now();
@@ -100,8 +102,6 @@ async fn serve(
             std::hint::spin_loop();
             continue;
         }
-        let wiring = shard.core.wiring.clone();
-        let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
         if !mailbox.lie_down() {
             continue;
         }

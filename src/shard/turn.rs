@@ -9,7 +9,6 @@
 //! 7. **wait** for a socket, the bell or the next deadline, if nothing is left to do
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
@@ -148,12 +147,14 @@ impl Core {
         self.counters().datagrams_in.add(datagrams as u64);
     }
 
+    fn mailbox(&self) -> &Mailbox {
+        &self.wiring.mailboxes[usize::from(self.index)]
+    }
+
     /// Handles mail of other shards; true when there may be more.
     fn take_mail(&mut self, now: Instant) -> bool {
-        let wiring = self.wiring.clone();
-        let mailbox = &wiring.mailboxes[usize::from(self.index)];
         for _ in 0..MAIL_PER_TURN {
-            match mailbox.next_mail() {
+            match self.mailbox().next_mail() {
                 Some(Mail::Datagram(stray)) => {
                     self.counters().taken_over.add(1);
                     let datagram = Inbound {
@@ -186,10 +187,8 @@ impl Core {
 
     /// Carries out commands of control threads; true when there may be more.
     pub fn take_commands(&mut self, now: Instant) -> bool {
-        let wiring: Arc<Wiring> = self.wiring.clone();
-        let mailbox = &wiring.mailboxes[usize::from(self.index)];
         for _ in 0..COMMANDS_PER_TURN {
-            match mailbox.next_command() {
+            match self.mailbox().next_command() {
                 Some(Command::Add { key, port, session, stream }) => {
                     self.add(now, key, port, session, &stream);
                 }

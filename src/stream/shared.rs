@@ -39,10 +39,11 @@ impl StreamShared {
         }
     }
 
-    /// The shards with viewers, ascending.
-    pub fn interested(&self) -> impl Iterator<Item = u16> + '_ {
-        self.interest.iter().enumerate().flat_map(|(word, bits)| {
-            let mut bits = bits.load(Ordering::Relaxed);
+    /// The shards with viewers now, ascending. The iterator holds a copy, so that nobody needs a
+    /// reference of their own to walk it, which would be a count shared between shards per packet.
+    pub fn interested(&self) -> impl Iterator<Item = u16> + use<> {
+        let interest = self.interest.each_ref().map(|bits| bits.load(Ordering::Relaxed));
+        interest.into_iter().enumerate().flat_map(|(word, mut bits)| {
             std::iter::from_fn(move || {
                 (bits != 0).then(|| {
                     let bit = bits.trailing_zeros();
