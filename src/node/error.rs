@@ -1,0 +1,71 @@
+//! Why the server does not start, in words for the person who started it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// Why the server does not start, in words.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Somebody else has the UDP port.
+    #[error("UDP port {port} is in use{by}; stop it or pass --udp-port")]
+    UdpPortInUse {
+        /// The port.
+        port: u16,
+        /// ` by pid 812 (monoport)`, where that can be found out.
+        by: String,
+    },
+    /// The UDP port can't be bound.
+    #[error("UDP port {port} on {address}: {error}; pass another --udp-port or --bind")]
+    UdpBind {
+        /// The port.
+        port: u16,
+        /// The address.
+        address: IpAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The HTTP address can't be bound.
+    #[error("HTTP on {address}: {error}; pass another --http")]
+    HttpBind {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// There is no address to put into answers.
+    #[error("no network interface has an address for answers; pass --announce IP")]
+    NothingToAnnounce,
+    /// The filter lets no address through.
+    #[error("{filter} leaves no address for answers; there are {there}")]
+    NothingAdmitted {
+        /// The options.
+        filter: String,
+        /// What the filter was applied to.
+        there: String,
+    },
+    /// A name to announce can't be looked up.
+    #[error("--announce {name}: {error}; announce its IP address, or mend the name")]
+    HostName {
+        /// The name.
+        name: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+    /// io_uring was asked for and is not to be had.
+    #[error("--io uring: {0}; pass --io mmsg")]
+    Uring(String),
+    /// Steering by eBPF was asked for and is not to be had.
+    #[error("{option}: {reason}; or go without {option}")]
+    Steering {
+        /// The option that asks for it.
+        option: &'static str,
+        /// Why not, and what to grant.
+        reason: String,
+    },
+    /// Asked which ports would be used, and one is the kernel's to choose.
+    #[error("{0} has port 0, which the kernel chooses at the start; name a port")]
+    ChosenAtStart(&'static str),
+    /// A thread, a runtime or a registration failed.
+    #[error("start: {0}")]
+    Io(#[from] io::Error),
+}
