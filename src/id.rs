@@ -23,9 +23,10 @@ impl SessionKey {
     }
 }
 
+/// The public name of a session, in logs and in the API: `SHARD-SLOT-GENERATION`, decimal.
 impl std::fmt::Display for SessionKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.shard, self.slot, self.generation)
+        write!(f, "{}-{}-{}", self.shard, self.slot, self.generation)
     }
 }
 

@@ -8,7 +8,7 @@ use monoport::check::{self, Host, Verdict};
 use monoport::config::{Args, Cli, Command, Config, PortsArgs};
 use monoport::cpu;
 use monoport::node::{Node, PortPlan};
-use tracing_subscriber::EnvFilter;
+use monoport::telemetry::start_logging;
 
 /// Per-thread heaps, and a free on another thread costs little: media crosses shards.
 #[global_allocator]
@@ -28,8 +28,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|_error| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    start_logging(&args.log, args.log_format)
+        .map_err(|error| format!("--log {:?} is no filter of log lines: {error}", args.log))?;
     if let Err(error) = cpu::disable_huge_pages() {
         tracing::debug!("huge pages stay: {error}");
     }

@@ -15,7 +15,7 @@ mod source;
 /// egress stream} → media, srtp, wire`. The five in braces never name one another: `shard` composes
 /// them.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("main", &["check", "config", "cpu", "node"]),
+    ("main", &["check", "config", "cpu", "node", "top"]),
     // `monoport check` tries what the node would use.
     ("check", &["config", "net"]),
     ("lib", &[]),

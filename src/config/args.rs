@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use super::addresses::{Announced, Cidr, InterfaceName, PortList};
 use super::cores::CoreList;
 use crate::limits::{MAX_SETUP_TIMEOUT, SETUP_TIMEOUT};
+use crate::telemetry::LogFormat;
 
 /// A WebRTC media server: WHIP in, WHEP out, one UDP port, every core.
 #[derive(Clone, Debug, Parser)]
@@ -168,6 +169,10 @@ pub struct Args {
     /// Log filter, as in info or monoport=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "MONOPORT_LOG")]
     pub log: String,
+
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "MONOPORT_LOG_FORMAT")]
+    pub log_format: LogFormat,
 }
 
 /// The receive back end asked for.

@@ -10,6 +10,7 @@ mod plan;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use tokio::net::TcpListener;
@@ -25,7 +26,7 @@ use crate::net::{Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
 use crate::signalling::{Control, Token, router};
-use crate::telemetry::ShardCounters;
+use crate::telemetry::{ShardCounters, tell_left_out};
 use crate::wire::ufrag::UfragKey;
 use banner::{Chosen, banner};
 use bind::bind_udp;
@@ -88,6 +89,7 @@ impl Node {
         let http_address = listener.local_addr()?;
         let (http, stop_http) = serve_http(config, &runtime, listener, &control)?;
         runtime.spawn(control.clone().watch_ended());
+        runtime.spawn(tell_left_out_lines());
         Ok(Node {
             shards,
             wiring,
@@ -150,6 +152,7 @@ impl Node {
         self.control.stop();
         self.stop_http.notify_one();
         stop_shards(&self.wiring, self.shards);
+        tell_left_out();
         // Requests under way were answered, or are not worth waiting for.
         self.http.abort();
         self.runtime.shutdown_background();
@@ -212,6 +215,14 @@ fn control_runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
         })
         .enable_all()
         .build()
+}
+
+/// Says once a second how many log lines were left out, if any were. Runs until the server stops.
+async fn tell_left_out_lines() {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        tell_left_out();
+    }
 }
 
 fn serve_http(

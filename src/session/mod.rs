@@ -31,6 +31,8 @@ pub struct Session {
     rtc: Box<Rtc>,
     /// What the peer is here for.
     pub role: Role,
+    /// What str0m said when it gave up.
+    failure: Option<Box<str>>,
 }
 
 /// What a peer is here for.
@@ -81,7 +83,7 @@ pub struct Refused;
 
 impl Session {
     pub(crate) fn new(rtc: Rtc, role: Role) -> Session {
-        Session { rtc: Box::new(rtc), role }
+        Session { rtc: Box::new(rtc), role, failure: None }
     }
 
     /// Takes in one STUN, DTLS or (publishers only) RTP or RTCP datagram. `local` must be one of
@@ -116,6 +118,12 @@ impl Session {
         }
     }
 
+    /// Why str0m gave up on the session, in its words, when it did ([`Gone::Failed`]).
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
     /// Starts an orderly end: DTLS close_notify comes out of the next drain.
     pub fn close(&mut self) {
         // A session that cannot say goodbye any more is dropped all the same.
@@ -133,7 +141,7 @@ impl Session {
                 }),
                 Ok(RtcOutput::Event(event)) => self.on_event(now, event, outputs),
                 Err(error) => {
-                    tracing::debug!("session failed: {error}");
+                    self.failure = Some(error.to_string().into());
                     outputs.push(Output::Gone(Gone::Failed));
                     break now + crate::limits::SESSION_IDLE;
                 }

@@ -23,7 +23,7 @@ use crate::limits::{
     COMMANDS_PER_TURN, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE, TIMERS_PER_TURN,
 };
 use crate::net::{Receiver, Steering};
-use crate::telemetry::ShardCounters;
+use crate::telemetry::{ShardCounters, limited};
 use crate::wire::ufrag::UfragKey;
 
 /// What all shards and the control threads share.
@@ -118,7 +118,7 @@ impl Shard {
                     Ok(count) => core.count_received(count),
                     Err(error) => {
                         // ICMP errors of earlier sends surface here; the next call goes on.
-                        tracing::debug!("receive: {error}");
+                        limited!(DEBUG, "receive: {error}");
                         break;
                     }
                 }

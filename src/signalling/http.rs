@@ -19,7 +19,7 @@ use super::resource::{has_type, patch};
 use super::{Control, Placement, Problem, Token};
 use crate::dashboard;
 use crate::limits::{MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
-use crate::telemetry;
+use crate::telemetry::{self, limited};
 
 #[derive(Clone)]
 struct App {
@@ -90,13 +90,12 @@ async fn endpoint(
         Method::HEAD => return Ok(([(CONTENT_TYPE, SDP)], ()).into_response()),
         _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, POST")),
     }
-    app.token.admit(request.headers())?;
-    check_stream_name(&stream)?;
-    if !has_type(request.headers(), SDP) {
-        return Err(Problem::unsupported_media_type(SDP));
-    }
-    let offer = text(request).await?;
-    let Placement { id, answer, etag } = set_up(&app.control, &stream, &offer)?;
+    let placement = place(&app, &stream, request, set_up).await;
+    let Placement { id, answer, etag } = placement.inspect_err(|refused| {
+        // As fields, both are escaped: neither was written by anybody who is trusted.
+        let known = check_stream_name(&stream).map_or("(none that can be)", |()| &stream);
+        limited!(INFO, stream = known, why = refused.detail(), "offer refused");
+    })?;
     let mut response = answer.into_response();
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
@@ -106,6 +105,21 @@ async fn endpoint(
     let fragment = HeaderValue::from_static("application/trickle-ice-sdpfrag");
     headers.insert(HeaderName::from_static("accept-patch"), fragment);
     Ok(response)
+}
+
+/// Takes the offer of a POST.
+async fn place(
+    app: &App,
+    stream: &str,
+    request: Request,
+    set_up: fn(&Control, &str, &str) -> Result<Placement, Problem>,
+) -> Result<Placement, Problem> {
+    app.token.admit(request.headers())?;
+    check_stream_name(stream)?;
+    if !has_type(request.headers(), SDP) {
+        return Err(Problem::unsupported_media_type(SDP));
+    }
+    set_up(&app.control, stream, &text(request).await?)
 }
 
 async fn session(State(app): State<App>, Path(id): Path<String>, request: Request) -> Answer {

@@ -26,6 +26,12 @@ impl Problem {
         self
     }
 
+    /// What went wrong, for the log.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// 400: the request makes no sense.
     #[must_use]
     pub fn bad_request(detail: impl Into<String>) -> Problem {

@@ -5,7 +5,12 @@
 //! snapshots whenever they like.
 
 mod counters;
+mod limited;
+mod logging;
 mod prometheus;
 
 pub use counters::{Counter, ShardCounters};
+pub(crate) use limited::limited;
+pub use limited::{LogPlace, tell_left_out};
+pub use logging::{LogFormat, start_logging};
 pub use prometheus::{exposition, kernel_dropped};

@@ -10,6 +10,7 @@ use crate::session::{Offer, StreamCodecs};
 use crate::shard::{EndReason, Ended};
 use crate::signalling::Problem;
 use crate::stream::StreamShared;
+use crate::telemetry::limited;
 
 pub(super) struct Registry {
     pub streams: HashMap<String, Stream>,
@@ -182,10 +183,12 @@ impl Registry {
                 EndReason::Unheard => format!(" at {:?}", candidates[port]),
                 _ => String::new(),
             };
-            tracing::info!("publisher of `{name}` ended: {}{told}", reason.describe());
+            let why = reason.describe();
+            limited!(INFO, session = %key, stream = name, "publisher ended: {why}{told}");
         } else {
             stream.viewers.retain(|viewer| *viewer != key);
-            tracing::debug!("viewer {key} of `{name}` ended: {}", reason.describe());
+            let why = reason.describe();
+            limited!(DEBUG, session = %key, stream = name, "viewer ended: {why}");
         }
         self.forget_if_unused(&name);
     }

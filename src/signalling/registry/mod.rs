@@ -16,6 +16,7 @@ use crate::id::SessionKey;
 use crate::session::{Negotiated, Negotiator, Offer, OfferError, Place};
 use crate::shard::{Command, EndReason, Wiring};
 use crate::signalling::Problem;
+use crate::telemetry::limited;
 use book::{Registry, Reservation, Session};
 
 /// Everything a request needs.
@@ -176,6 +177,11 @@ impl Control {
                 return Err(problem);
             }
         };
+        if publisher {
+            limited!(INFO, session = %key, stream, "publisher set up");
+        } else {
+            limited!(DEBUG, session = %key, stream, "viewer set up");
+        }
         let id = random_hex(16);
         let displaced = registry.register(key, &stream, codecs, publisher);
         for (key, reason) in displaced {
