@@ -1,6 +1,7 @@
 //! `monoport`: parse the options; run the node until a signal, or say what it would need.
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -35,12 +36,17 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     }
     let config = Config::new(args, &cpu::available_cores())?;
     let node = Node::start(&config)?;
-    print!("{}", node.banner());
-    println!("ready; Ctrl-C ends it");
+    say(&format!("{}ready; Ctrl-C ends it\n", node.banner()));
     node.wait_for_signal()?;
-    println!("stopping");
+    say("stopping\n");
     node.stop();
     Ok(())
+}
+
+/// Writes to standard output. Whoever reads it may have gone, as a pager has that was quit: no
+/// reason for the server to stop, or to stop without telling its peers.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn print_ports(PortsArgs { json, nft, args }: PortsArgs) -> Result<(), Box<dyn Error>> {

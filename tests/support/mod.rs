@@ -5,6 +5,7 @@
 pub mod client;
 pub mod media;
 pub mod namespace;
+pub mod process;
 pub mod stun;
 
 use std::net::SocketAddr;
