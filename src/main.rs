@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use monoport::check::{self, Host, Verdict};
-use monoport::config::{Args, Cli, Command, Config, PortsArgs};
+use monoport::config::{Args, Cli, Command, Config, PortsArgs, TopArgs};
 use monoport::cpu;
 use monoport::node::{Node, PortPlan};
 use monoport::telemetry::start_logging;
+use monoport::top::{self, Options};
 
 /// Per-thread heaps, and a free on another thread costs little: media crosses shards.
 #[global_allocator]
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         None => run(args).map(|()| ExitCode::SUCCESS),
         Some(Command::Ports(ports)) => print_ports(*ports).map(|()| ExitCode::SUCCESS),
         Some(Command::Check(args)) => print_check(*args),
+        Some(Command::Top(args)) => watch(args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("monoport: {error}");
@@ -58,6 +60,19 @@ fn print_ports(PortsArgs { json, nft, args }: PortsArgs) -> Result<(), Box<dyn E
     };
     print!("{text}");
     Ok(())
+}
+
+fn watch(args: TopArgs) -> Result<(), Box<dyn Error>> {
+    let TopArgs { url, admin_token, admin_token_file, once } = args;
+    let token = match admin_token_file {
+        None => admin_token,
+        Some(path) => {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| format!("--admin-token-file {}: {error}", path.display()))?;
+            Some(text.lines().next().unwrap_or_default().trim().to_owned())
+        }
+    };
+    Ok(top::run(&Options { url, token, once })?)
 }
 
 fn print_check(args: Args) -> Result<ExitCode, Box<dyn Error>> {

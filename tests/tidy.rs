@@ -18,6 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["check", "config", "cpu", "node", "top"]),
     // `monoport check` tries what the node would use.
     ("check", &["config", "net"]),
+    // `monoport top` is a client: it knows the server by its API alone.
+    ("top", &[]),
     ("lib", &[]),
     // The composition root: opens sockets, starts shards and HTTP, drains in order.
     ("node", &["config", "cpu", "demux", "net", "session", "shard", "signalling", "srtp", "wire"]),

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
-pub use args::{Args, Cli, Command, Io, PortsArgs, SteerBy};
+pub use args::{Args, Cli, Command, Io, PortsArgs, SteerBy, TopArgs};
 pub use cores::CoreList;
 pub use error::ConfigError;
 

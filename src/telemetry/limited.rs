@@ -103,8 +103,10 @@ struct Places {
     places: [OnceLock<&'static LogPlace>; MAX_LIMITED_LOG_PLACES],
 }
 
-static PLACES: Places =
-    Places { used: AtomicUsize::new(0), places: [const { OnceLock::new() }; MAX_LIMITED_LOG_PLACES] };
+static PLACES: Places = Places {
+    used: AtomicUsize::new(0),
+    places: [const { OnceLock::new() }; MAX_LIMITED_LOG_PLACES],
+};
 
 impl Places {
     /// Lists `place`. Beyond the bound, which is above the number of places in the code, its lines
