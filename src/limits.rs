@@ -65,6 +65,19 @@ pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// of audio and video.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Ended sessions that can still be asked about. Memory: 300 bytes each besides their history.
+pub const ENDED_SESSIONS_KEPT: usize = 1_000;
+
+/// Refused POSTs that can still be asked about. Apart from ended sessions, since anybody can have
+/// one refused.
+pub const REFUSALS_KEPT: usize = 200;
+
+/// Lines of the log about failures a stranger can bring about.
+pub const FAILURE_LINES_PER_SECOND: u32 = 10;
+
+/// What happened to sessions, waiting for a listener of the API; a slower one loses the oldest.
+pub const NEWS_KEPT: usize = 64;
+
 /// Mail a shard may have waiting: 10 ms of the most one core forwards.
 pub const MAIL_QUEUE: usize = 8_192;
 

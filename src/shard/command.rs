@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::id::SessionKey;
 use crate::session::Session;
 use crate::stream::StreamShared;
+use crate::telemetry::FailureReason;
 use crate::wire::dtls::{Flight, alert_name};
 
 /// A request of a control thread.
@@ -67,6 +68,23 @@ impl EndReason {
             EndReason::DtlsTimeout(_) => "dtls_timeout",
             EndReason::Failed => "failed",
             EndReason::Stopping => "stopping",
+        }
+    }
+
+    /// The failure it is, where it is one: not what a client, a successor or the server wanted.
+    #[must_use]
+    pub const fn failure(self) -> Option<FailureReason> {
+        match self {
+            EndReason::Vanished => Some(FailureReason::Vanished),
+            EndReason::Unheard => Some(FailureReason::Unheard),
+            EndReason::WrongPassword => Some(FailureReason::WrongPassword),
+            EndReason::DtlsTimeout(_) => Some(FailureReason::DtlsTimeout),
+            EndReason::Failed => Some(FailureReason::Failed),
+            EndReason::Deleted
+            | EndReason::Replaced
+            | EndReason::CodecChanged
+            | EndReason::ClosedByPeer
+            | EndReason::Stopping => None,
         }
     }
 

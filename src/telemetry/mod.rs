@@ -5,7 +5,9 @@
 //! snapshots whenever they like.
 
 mod counters;
+mod failures;
 mod prometheus;
 
 pub use counters::{Counter, ShardCounters};
-pub use prometheus::{exposition, kernel_dropped};
+pub use failures::{FailureReason, Failures};
+pub use prometheus::{exposition, failed_sessions, kernel_dropped};
