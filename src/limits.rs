@@ -53,6 +53,10 @@ pub const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most it can be configured to: a slot that waits this long is a slot given away.
 pub const MAX_SETUP_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// The longest wait for sessions to end by themselves when the server is to stop: a day, the
+/// longest broadcast a supervisor can be asked to wait for.
+pub const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(86_400);
+
 /// A connected session that was silent this long (no check, no media, no report that
 /// authenticated) is ended. RFC 7675 lets consent live 30 s; browsers check every 2.5 s.
 pub const SESSION_IDLE: Duration = Duration::from_secs(30);

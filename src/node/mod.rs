@@ -4,6 +4,7 @@ mod announce;
 mod banner;
 mod bind;
 mod choose;
+mod drain;
 mod error;
 mod plan;
 
@@ -128,21 +129,6 @@ impl Node {
     #[must_use]
     pub fn banner(&self) -> &str {
         &self.banner
-    }
-
-    /// Waits for SIGINT or SIGTERM.
-    ///
-    /// # Errors
-    /// When the signals can't be listened to.
-    pub fn wait_for_signal(&self) -> io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        self.runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                interrupted = tokio::signal::ctrl_c() => interrupted,
-                _ = terminate.recv() => Ok(()),
-            }
-        })
     }
 
     /// Ends every session, telling its peer, and stops.
