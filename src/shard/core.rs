@@ -154,6 +154,7 @@ impl Core {
             heard: now,
             address: None,
             refused: false,
+            flight: None,
             trains: self.trains,
             flows: Vec::new(),
             rtc_deadline: now,

@@ -236,7 +236,7 @@ impl Core {
         let Some(entry) = self.sessions.at(slot) else { return };
         if !entry.connected && now >= entry.created + setup_timeout {
             let reason = match (entry.address, entry.refused) {
-                (Some(_), _) => EndReason::NeverConnected,
+                (Some(_), _) => EndReason::DtlsTimeout(entry.flight),
                 (None, true) => EndReason::WrongPassword,
                 (None, false) => EndReason::Unheard,
             };
