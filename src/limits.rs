@@ -82,6 +82,9 @@ pub const FAILURE_LINES_PER_SECOND: u32 = 10;
 /// What happened to sessions, waiting for a listener of the API; a slower one loses the oldest.
 pub const NEWS_KEPT: usize = 64;
 
+/// Session cards that are made at once, when the first of their slots is used: 32 KiB.
+pub const CARDS_PER_LOT: usize = 256;
+
 /// Mail a shard may have waiting: 10 ms of the most one core forwards.
 pub const MAIL_QUEUE: usize = 8_192;
 
