@@ -76,6 +76,36 @@ pub const ENDED_SESSIONS_KEPT: usize = 1_000;
 /// one refused.
 pub const REFUSALS_KEPT: usize = 200;
 
+/// Points of a session's history, one every [`SESSION_HISTORY_INTERVAL`]: five minutes.
+pub const SESSION_HISTORY_POINTS: usize = 60;
+
+/// How often a point is taken.
+pub const SESSION_HISTORY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Bytes of a session's history: 16 a point. 19 MB with 20,000 sessions; ended ones keep theirs.
+pub const SESSION_HISTORY_BYTES: usize = 960;
+
+/// Changes of address remembered per session.
+pub const MOVES_KEPT: usize = 16;
+
+/// Sessions looked at under one hold of the registry's lock: a quarter of a millisecond, which a
+/// POST can wait.
+pub const SESSIONS_PER_LOOK: usize = 1_024;
+
+/// A shard that makes no turn for this long, though it was rung every second, is stuck.
+pub const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+/// Rates are made while there was a request or a listener of the API within this time.
+pub const LOOKED_AT: Duration = Duration::from_secs(10);
+
+/// Clients that may listen to the API's events at a time.
+pub const MAX_LISTENERS: usize = 32;
+
+/// Elements of one page of the API unless asked otherwise, and at most.
+pub const PAGE: usize = 50;
+/// The most elements of one page.
+pub const MAX_PAGE: usize = 500;
+
 /// Lines of the log about failures a stranger can bring about.
 pub const FAILURE_LINES_PER_SECOND: u32 = 10;
 

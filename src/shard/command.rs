@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::id::SessionKey;
 use crate::session::Session;
 use crate::stream::StreamShared;
-use crate::telemetry::FailureReason;
+use crate::telemetry::{FailureReason, SessionCard};
 use crate::wire::dtls::{Flight, alert_name};
 
 /// A request of a control thread.
@@ -133,10 +133,12 @@ fn dtls_timeout(flight: Option<Flight>) -> Cow<'static, str> {
 }
 
 /// A session has ended and its slot is free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Ended {
     /// Which.
     pub key: SessionKey,
     /// Why.
     pub reason: EndReason,
+    /// What it was like at last.
+    pub card: Option<Box<SessionCard>>,
 }

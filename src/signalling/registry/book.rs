@@ -185,7 +185,7 @@ impl Registry {
     }
 
     pub fn ended(&mut self, ended: Ended, candidates: &[Vec<SocketAddr>]) {
-        let Ended { key, reason } = ended;
+        let Ended { key, reason, card } = ended;
         self.slots[usize::from(key.shard)].give_back(key.slot);
         let Some(live) = self.live.remove(&key) else { return };
         self.port_sessions[live.port] -= 1;
@@ -203,7 +203,7 @@ impl Registry {
             let announced = candidates[live.port].iter().map(ToString::to_string);
             words += &format!(" at {}", announced.collect::<Vec<_>>().join(" or "));
         }
-        self.journal.end(EndedSession { key, live, ended_at: unix_now(), reason, words });
+        self.journal.end(EndedSession { key, live, card, ended_at: unix_now(), reason, words });
         self.forget_if_unused(&name);
     }
 

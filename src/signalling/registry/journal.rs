@@ -9,7 +9,7 @@ use super::roster::Live;
 use crate::id::SessionKey;
 use crate::limits::{ENDED_SESSIONS_KEPT, FAILURE_LINES_PER_SECOND, REFUSALS_KEPT};
 use crate::shard::EndReason;
-use crate::telemetry::{FailureReason, Failures};
+use crate::telemetry::{FailureReason, Failures, SessionCard};
 
 /// A session that has ended.
 pub struct EndedSession {
@@ -17,6 +17,8 @@ pub struct EndedSession {
     pub key: SessionKey,
     /// What was known of it.
     pub live: Live,
+    /// What it was like at last.
+    pub card: Option<Box<SessionCard>>,
     /// When it ended, in Unix seconds.
     pub ended_at: f64,
     /// Why.

@@ -5,6 +5,7 @@
 //! a packet.
 
 mod book;
+mod history;
 mod journal;
 mod news;
 mod read;
@@ -22,11 +23,12 @@ use crate::shard::{Command, EndReason, Wiring};
 use crate::signalling::Problem;
 use crate::telemetry::Failures;
 use book::{Registry, Reservation, Session};
+use history::History;
+pub use history::Point;
 pub use journal::{EndedSession, Refusal};
 pub use news::News;
 pub use read::StreamView;
-pub use roster::Live;
-use roster::unix_now;
+pub use roster::{Live, unix_now};
 
 /// Everything a request needs.
 pub struct Control {
@@ -229,7 +231,8 @@ impl Control {
         };
         let id = random_hex(16);
         let (url, created_at) = (id.clone(), unix_now());
-        let live = Live { url, stream, publisher, created_at, port, audio, video };
+        let history = History::default();
+        let live = Live { url, stream, publisher, created_at, port, audio, video, history };
         let displaced = registry.register(key, live, codecs);
         for (key, reason) in displaced {
             // When its queue is full the old session lives until its peer leaves; its packets

@@ -8,12 +8,15 @@ use std::ops::ControlFlow;
 
 use tokio::sync::broadcast;
 
+use super::book::Registry;
+use super::history::Changes;
 use super::journal::{EndedSession, Refusal};
 use super::news::News;
-use super::roster::Live;
+use super::roster::{Live, unix_now};
 use super::{Control, roster};
 use crate::id::SessionKey;
-use crate::telemetry::Failures;
+use crate::limits::SESSIONS_PER_LOOK;
+use crate::telemetry::{Failures, SessionCard};
 
 /// A stream as the control side knows it.
 pub struct StreamView<'a> {
@@ -44,6 +47,45 @@ impl Control {
                 return;
             }
         }
+    }
+
+    /// Looks at every session's card: who has connected or moved since the last look is told to
+    /// listeners, and with `record` each gets a point of its history. In steps of
+    /// [`SESSIONS_PER_LOOK`], so that nobody waits long for the lock.
+    pub fn look_at_sessions(&self, record: bool) {
+        let mut after = Bound::Unbounded;
+        loop {
+            let mut registry = self.lock();
+            let now = unix_now();
+            let Registry { live, news, .. } = &mut *registry;
+            let mut looked = 0;
+            for (key, session) in live.range_mut((after, Bound::Unbounded)).take(SESSIONS_PER_LOOK)
+            {
+                looked += 1;
+                after = Bound::Excluded(*key);
+                let Some(card) = self.card(*key) else { continue };
+                let Changes { connected, moved } = session.history.look(&card, now);
+                for what in [("connected", connected), ("moved", moved)] {
+                    if let (what, true) = what {
+                        let _ = news.send(News::now(*key, session, what, None));
+                    }
+                }
+                if record && card.stage.is_connected() {
+                    session.history.record(&card, now);
+                }
+            }
+            if looked < SESSIONS_PER_LOOK {
+                return;
+            }
+        }
+    }
+
+    /// What its shard says of a session.
+    #[must_use]
+    pub fn card(&self, key: SessionKey) -> Option<SessionCard> {
+        let meters = self.wiring.meters.get(usize::from(key.shard))?;
+        let (generation, card) = meters.cards.read(key.slot)?;
+        (generation == key.generation).then_some(card)
     }
 
     /// Shows one session, if it lives.

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use str0m::format::{Codec, CodecSpec};
 
+use super::history::History;
 use crate::session::{Offer, StreamCodecs};
 
 /// A session that is on its shard or on its way there.
@@ -23,6 +24,8 @@ pub struct Live {
     pub audio: Option<&'static str>,
     /// The codec of its video, if it has any.
     pub video: Option<&'static str>,
+    /// What it was like lately.
+    pub history: History,
 }
 
 /// The names of the codecs of audio and video in a session that was offered and takes `codecs`.
@@ -50,6 +53,6 @@ pub(super) const fn name(spec: &CodecSpec) -> &'static str {
 }
 
 /// Seconds since 1970, to the microsecond.
-pub(super) fn unix_now() -> f64 {
+pub fn unix_now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
