@@ -39,7 +39,7 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let config = Config::new(args, &cpu::available_cores())?;
     let node = Node::start(&config)?;
     say(&format!("{}ready; Ctrl-C ends it\n", node.banner()));
-    node.wait_for_signal()?;
+    node.serve_until_drained(config.drain_timeout)?;
     say("stopping\n");
     node.stop();
     Ok(())

@@ -112,13 +112,13 @@ fn every_line_about_a_session_names_it() {
     let log = server.stop();
     let lines = lines(&log);
     for role in ["publisher", "viewer"] {
-        let begins = format!("{role} set up");
+        let begins = format!("{role} of `load-0` set up");
         let first = lines.iter().find(|line| message(line) == begins);
         let session = first.unwrap_or_else(|| panic!("no {begins:?}: {log}"))["session"].clone();
         let name = session.as_str().expect("a session's name is text");
         assert_eq!(name.split('-').filter(|part| part.parse::<u32>().is_ok()).count(), 3, "{name}");
         let of_session: Vec<_> = lines.iter().filter(|line| line["session"] == session).collect();
-        for what in ["connected after", "ended: "] {
+        for what in ["connected after", "ended"] {
             assert!(of_session.iter().any(|line| message(line).contains(what)), "{what}: {log}");
         }
     }

@@ -1,0 +1,120 @@
+//! What became of sessions that are no more, and of those that never were: kept for a while, with
+//! the reason in words, counted, and said once in the log.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::roster::Live;
+use crate::id::SessionKey;
+use crate::limits::{ENDED_SESSIONS_KEPT, REFUSALS_KEPT};
+use crate::shard::EndReason;
+use crate::telemetry::{FailureReason, Failures, SessionCard, limited};
+
+/// A session that has ended.
+pub struct EndedSession {
+    /// Which it was.
+    pub key: SessionKey,
+    /// What was known of it.
+    pub live: Live,
+    /// What it was like at last.
+    pub card: Option<Box<SessionCard>>,
+    /// When it ended, in Unix seconds.
+    pub ended_at: f64,
+    /// Why.
+    pub reason: EndReason,
+    /// Why, in words.
+    pub words: String,
+}
+
+/// A POST that was refused.
+pub struct Refusal {
+    /// When, in Unix seconds.
+    pub at: f64,
+    /// The stream that was asked for.
+    pub stream: Box<str>,
+    /// Whether it would have published it.
+    pub publisher: bool,
+    /// Why.
+    pub reason: FailureReason,
+    /// Why, in words.
+    pub words: Box<str>,
+}
+
+/// The last sessions that ended and the last POSTs that were refused. The oldest give way.
+pub(super) struct Journal {
+    pub ended: VecDeque<EndedSession>,
+    pub refused: VecDeque<Refusal>,
+    pub failures: Arc<Failures>,
+}
+
+impl Journal {
+    pub fn new() -> Journal {
+        Journal {
+            ended: VecDeque::new(),
+            refused: VecDeque::new(),
+            failures: Arc::default(),
+        }
+    }
+
+    /// Takes in a session's end and says it once; that of a viewer only when it failed, since
+    /// viewers come and go by the thousand.
+    pub fn end(&mut self, session: EndedSession) {
+        let EndedSession { key, live, reason, words, .. } = &session;
+        let (stream, label) = (&live.stream, reason.label());
+        if let Some(reason) = reason.failure() {
+            self.failures.count(reason);
+        }
+        if live.publisher {
+            limited!(INFO, session = %key, "publisher of `{stream}` ended ({label}): {words}");
+        } else if reason.failure().is_some() {
+            limited!(INFO, session = %key, "viewer of `{stream}` failed ({label}): {words}");
+        } else {
+            limited!(DEBUG, session = %key, "viewer of `{stream}` ended ({label}): {words}");
+        }
+        if self.ended.len() == ENDED_SESSIONS_KEPT {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(session);
+    }
+
+    /// Takes in a refused POST and says it.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        let Refusal { stream, reason, words, publisher, .. } = &refusal;
+        self.failures.count(*reason);
+        let verb = if *publisher { "publish" } else { "watch" };
+        limited!(INFO, "refused to {verb} `{stream}` ({}): {words}", reason.label());
+        if self.refused.len() == REFUSALS_KEPT {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(refusal);
+    }
+
+    /// The ended session with this key. A key is given out again after 262,144 tenants of its slot:
+    /// the newest counts.
+    pub fn find(&self, key: SessionKey) -> Option<&EndedSession> {
+        self.ended.iter().rev().find(|session| session.key == key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_counted_and_the_oldest_are_forgotten() {
+        let mut journal = Journal::new();
+        for number in 0..REFUSALS_KEPT + 3 {
+            journal.refuse(Refusal {
+                at: number as f64,
+                stream: "s".into(),
+                publisher: true,
+                reason: FailureReason::NoCommonCodec,
+                words: "words".into(),
+            });
+        }
+        assert_eq!(journal.refused.len(), REFUSALS_KEPT);
+        assert_eq!(journal.refused.front().map(|refusal| refusal.at), Some(3.0));
+        let counted = journal.failures.get(FailureReason::NoCommonCodec);
+        assert_eq!(counted, REFUSALS_KEPT as u64 + 3);
+    }
+}
