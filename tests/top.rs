@@ -3,10 +3,14 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
+
+use support::process::Process;
+use support::{eventually, post_sdp};
 
 /// Answers HTTP requests one by one, for as long as the test runs.
 fn fixture(answer: fn(path: &str, token: Option<&str>) -> (u16, &'static str)) -> SocketAddr {
@@ -126,4 +130,76 @@ fn trouble_is_said_in_words() {
         assert!(!output.status.success());
         assert!(said(&output).contains(words), "no {words:?} in {}", said(&output));
     }
+}
+
+/// One publisher and two viewers for a few seconds; `look` is called while they are there.
+fn with_load(server: &Process, look: impl FnOnce()) {
+    let mut load = Command::new(env!("CARGO_BIN_EXE_monoport-load"))
+        .args(["run", "--url", &server.url, "--viewers", "2", "--duration", "60s"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the load generator starts");
+    look();
+    load.kill().expect("it is our child");
+    load.wait().expect("it ends");
+}
+
+#[test]
+fn a_real_server_is_shown() {
+    let server = Process::start(&["--shards", "2"]);
+    with_load(&server, || {
+        let mut text = String::new();
+        eventually("two viewers are watched", || {
+            let output = top(&server.url, &["--once"]);
+            text = said(&output);
+            assert!(output.status.success(), "{text}");
+            text.contains("1 publishers, 2 viewers") && text.contains("load-0")
+        });
+        for words in [" ready for ", "2 shards", "udp ", "worst sessions", "publisher", "viewer"] {
+            assert!(text.contains(words), "no {words:?} in\n{text}");
+        }
+        let other = post_sdp(&format!("{}/whip/s", server.url), "nonsense");
+        assert_eq!(other.status, 400);
+        eventually("the refused offer is shown", || {
+            said(&top(&server.url, &["--once"])).contains("bad_offer")
+        });
+    });
+}
+
+/// On a terminal it takes the screen, and gives it back when it is told to quit. script(1) makes
+/// the terminal; it is an essential package of Debian.
+#[test]
+fn a_terminal_is_taken_and_given_back() {
+    let server = Process::start(&["--shards", "1"]);
+    let command = format!("{} top --url {}", env!("CARGO_BIN_EXE_monoport"), server.url);
+    let mut terminal = Command::new("script")
+        .args(["-qfec", &format!("stty cols 80 rows 24; {command}"), "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script(1) runs");
+    let mut keys = terminal.stdin.take().expect("it is piped");
+    let mut screen = terminal.stdout.take().expect("it is piped");
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let seen = shown.clone();
+    let reader = thread::spawn(move || {
+        let mut bytes = [0; 4_096];
+        while let Ok(length @ 1..) = screen.read(&mut bytes) {
+            seen.lock().expect("the test has not failed").extend(&bytes[..length]);
+        }
+    });
+    let text = || {
+        let shown = shown.lock().expect("the reader has not failed");
+        String::from_utf8_lossy(&shown).into_owned()
+    };
+    eventually("the overview is drawn", || text().contains("publishers,"));
+    assert!(text().contains("\x1b[?1049h"), "the alternate screen is entered");
+    keys.write_all(b"4").expect("it listens");
+    eventually("sessions are drawn", || text().contains("nobody is here"));
+    keys.write_all(b"q").expect("it listens");
+    eventually("it ends", || terminal.try_wait().expect("it is our child").is_some());
+    reader.join().expect("the reader does not fail");
+    assert!(text().contains("\x1b[?1049l"), "the alternate screen is left");
 }

@@ -114,6 +114,18 @@ answers! {
         stuck: bool,
     }
 
+    /// `GET /api/v1/failures`
+    Failures { failures: Vec<Failed>, }
+    /// A session that failed, or, without a name, an offer that was refused.
+    Failed {
+        at: Number,
+        id: Option<String>,
+        stream: Option<String>,
+        role: Option<String>,
+        reason: Option<String>,
+        words: Option<String>,
+    }
+
     /// `GET /api/v1/sessions`
     SessionPage { sessions: Vec<Session>, next: Option<String>, }
     /// `GET /api/v1/sessions/{id}`, and in part each of a page.

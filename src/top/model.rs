@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::answers::{Number, Ports, Session, SessionPage, Shards, Status};
+use super::answers::{Failures, Number, Ports, Session, SessionPage, Shards, Status};
 
 /// Seconds of traffic the sparklines remember.
 const HISTORY: usize = 300;
@@ -77,6 +77,8 @@ pub struct Wants {
     pub page: Option<PageOf>,
     /// One session.
     pub session: Option<String>,
+    /// The latest failures.
+    pub failures: bool,
 }
 
 /// Which page of sessions.
@@ -97,6 +99,8 @@ pub struct News {
     pub page: Option<(PageOf, SessionPage)>,
     /// One session.
     pub session: Option<Session>,
+    /// The latest failures.
+    pub failures: Option<Failures>,
     /// In words.
     pub trouble: Option<String>,
 }
@@ -146,6 +150,8 @@ pub struct Model {
     pub page: Option<SessionPage>,
     /// The session that is looked at.
     pub session: Option<Session>,
+    /// The latest failures, in words.
+    pub failures: Option<Failures>,
     /// Why the last question went unanswered.
     pub trouble: Option<String>,
     /// Packets received per second.
@@ -175,7 +181,7 @@ impl Model {
     #[must_use]
     pub fn wants(&self) -> Wants {
         let page = (self.view == View::Sessions && self.open.is_none()).then(|| self.page_of());
-        Wants { page, session: self.open.clone() }
+        Wants { page, session: self.open.clone(), failures: self.view == View::Failures }
     }
 
     fn page_of(&self) -> PageOf {
@@ -184,8 +190,9 @@ impl Model {
 
     /// Takes in what the server said.
     pub fn update(&mut self, news: News) {
-        let News { base, page, session, trouble } = news;
+        let News { base, page, session, failures, trouble } = news;
         self.trouble = trouble;
+        self.failures = failures.or(self.failures.take());
         if let Some((status, ports, shards)) = base {
             self.packets_in.push(status.r#in.packets_per_s);
             self.packets_out.push(status.out.packets_per_s);
@@ -348,7 +355,7 @@ mod tests {
         let news = (PageOf::default(), page(&["0-1-1", "0-2-1"], None));
         model.update(News { page: Some(news), ..News::default() });
         pressed(&mut model, &[KeyCode::End, KeyCode::Enter]);
-        let wants = Wants { page: None, session: Some("0-2-1".to_owned()) };
+        let wants = Wants { session: Some("0-2-1".to_owned()), ..Wants::default() };
         assert_eq!(model.wants(), wants);
         assert_eq!(pressed(&mut model, &[KeyCode::Esc]), Flow::Continue);
         assert_eq!(model.open, None);

@@ -51,6 +51,9 @@ fn fill(api: &Api, wanted: &Wants, news: &mut News) -> Result<(), Trouble> {
     if let Some(id) = &wanted.session {
         news.session = Some(api.get(&format!("sessions/{}", escaped(id)))?);
     }
+    if wanted.failures {
+        news.failures = Some(api.get("failures?limit=50")?);
+    }
     Ok(())
 }
 

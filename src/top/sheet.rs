@@ -1,6 +1,6 @@
 //! The tables, as text in rows: the same for the screen and for `--once`.
 
-use super::answers::{Port, Ports, Reason, Session, Shard, Shards, Status};
+use super::answers::{Failures, Port, Ports, Reason, Session, Shard, Shards, Status};
 use super::figures::{bits, count, duration, index, micros, millis, percent, ratio, tenths, text};
 
 /// A column: its head, its width, and whether it holds numbers, which stand to the right.
@@ -148,6 +148,18 @@ pub fn drops(status: Option<&Status>) -> Sheet {
 pub fn failures(status: Option<&Status>) -> Sheet {
     let reasons = status.map_or(&[][..], |status| &status.failures);
     Sheet { columns: REASONS, rows: ranked(reasons), empty: "no session has failed" }
+}
+
+/// The latest failures in words, a line each; times are before `now`, in Unix seconds.
+#[must_use]
+pub fn failures_in_words(failures: &Failures, now: f64) -> Vec<String> {
+    let line = |failed: &super::answers::Failed| {
+        let ago = duration(failed.at.map(|at| (now - at).max(0.0)));
+        let who = failed.id.as_deref().or(failed.role.as_deref());
+        let (who, stream) = (text(who), text(failed.stream.as_deref()));
+        format!("{ago} ago, {who} of {stream}: {}", text(failed.words.as_deref()))
+    };
+    failures.failures.iter().map(line).collect()
 }
 
 /// Characters of the longest bar.

@@ -49,11 +49,7 @@ pub(super) struct Journal {
 
 impl Journal {
     pub fn new() -> Journal {
-        Journal {
-            ended: VecDeque::new(),
-            refused: VecDeque::new(),
-            failures: Arc::default(),
-        }
+        Journal { ended: VecDeque::new(), refused: VecDeque::new(), failures: Arc::default() }
     }
 
     /// Takes in a session's end and says it once; that of a viewer only when it failed, since
@@ -64,12 +60,14 @@ impl Journal {
         if let Some(reason) = reason.failure() {
             self.failures.count(reason);
         }
+        // As a field it is escaped: a stranger's offer may stand in it.
+        let why = words.as_str();
         if live.publisher {
-            limited!(INFO, session = %key, "publisher of `{stream}` ended ({label}): {words}");
+            limited!(INFO, session = %key, why, "publisher of `{stream}` ended ({label})");
         } else if reason.failure().is_some() {
-            limited!(INFO, session = %key, "viewer of `{stream}` failed ({label}): {words}");
+            limited!(INFO, session = %key, why, "viewer of `{stream}` failed ({label})");
         } else {
-            limited!(DEBUG, session = %key, "viewer of `{stream}` ended ({label}): {words}");
+            limited!(DEBUG, session = %key, why, "viewer of `{stream}` ended ({label})");
         }
         if self.ended.len() == ENDED_SESSIONS_KEPT {
             self.ended.pop_front();
@@ -82,7 +80,8 @@ impl Journal {
         let Refusal { stream, reason, words, publisher, .. } = &refusal;
         self.failures.count(*reason);
         let verb = if *publisher { "publish" } else { "watch" };
-        limited!(INFO, "refused to {verb} `{stream}` ({}): {words}", reason.label());
+        let why: &str = words;
+        limited!(INFO, why, "refused to {verb} `{stream}` ({})", reason.label());
         if self.refused.len() == REFUSALS_KEPT {
             self.refused.pop_front();
         }

@@ -95,7 +95,7 @@ fn draw_body(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         View::Shards => draw_sheet(frame, area, &sheet::shards(model.shards.as_ref()), model),
         View::Sessions => draw_sessions(frame, area, model),
         View::Drops => draw_sheet(frame, area, &sheet::drops(status), model),
-        View::Failures => draw_sheet(frame, area, &sheet::failures(status), model),
+        View::Failures => draw_failures(frame, area, model),
     }
 }
 
@@ -105,6 +105,20 @@ fn draw_ports(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let [table, below] = Layout::vertical(rows).areas(area);
     draw_sheet(frame, table, &sheet::ports(model.ports.as_ref()), model);
     frame.render_widget(Paragraph::new(notes.join("\n")).style(DIM), below);
+}
+
+fn draw_failures(frame: &mut Frame<'_>, area: Rect, model: &Model) {
+    let sheet = sheet::failures(model.status.as_ref());
+    // At most half of the screen for the reasons, the rest for the words.
+    let reasons = (sheet.rows.len() as u16 + 1).min(area.height / 2);
+    let rows = [Constraint::Length(reasons), Constraint::Length(1), Constraint::Min(1)];
+    let [above, _, below] = Layout::vertical(rows).areas(area);
+    draw_sheet(frame, above, &sheet, model);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_secs_f64();
+    let lines =
+        model.failures.as_ref().map_or_else(Vec::new, |all| sheet::failures_in_words(all, now));
+    frame.render_widget(Paragraph::new(lines.join("\n")).wrap(Wrap { trim: false }), below);
 }
 
 fn draw_sessions(frame: &mut Frame<'_>, area: Rect, model: &Model) {

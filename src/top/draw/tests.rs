@@ -112,6 +112,11 @@ fn each_view_has_its_table() {
     shows(&screen(&model), &["waiting_for_keyframe", "75.0 %", "███████████████"]);
     press(&mut model, KeyCode::Tab);
     shows(&screen(&model), &["unheard", "100 %"]);
+    assert!(model.wants().failures, "in words they are asked for when they are looked at");
+    let failures = json!({"failures": [{"at": 1.0, "id": null, "stream": "demo",
+        "role": "viewer", "words": "no check reached 198.51.100.7:7882"}]});
+    model.update(News { failures: Some(read(failures)), ..News::default() });
+    shows(&screen(&model), &["ago, viewer of demo: no check reached 198.51.100.7:7882"]);
 }
 
 #[test]
