@@ -150,11 +150,11 @@ fn a_real_server_is_shown() {
     let server = Process::start(&["--shards", "2"]);
     with_load(&server, || {
         let mut text = String::new();
-        eventually("two viewers are watched", || {
+        eventually("a publisher and two viewers are there", || {
             let output = top(&server.url, &["--once"]);
             text = said(&output);
             assert!(output.status.success(), "{text}");
-            text.contains("1 publishers, 2 viewers") && text.contains("load-0")
+            text.contains("sessions  3: ") && text.matches("load-0").count() == 3
         });
         for words in [" ready for ", "2 shards", "udp ", "worst sessions", "publisher", "viewer"] {
             assert!(text.contains(words), "no {words:?} in\n{text}");

@@ -14,7 +14,7 @@ use super::model::{Model, Order, View};
 use super::sheet::{self, Sheet};
 
 const DIM: Style = Style::new().add_modifier(Modifier::DIM);
-const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
+const BOLD: Style = Style::new().add_modifier(Modifier::BOLD).remove_modifier(Modifier::DIM);
 const TROUBLE: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 
 /// Draws everything.
@@ -55,7 +55,10 @@ fn title(model: &Model) -> Line<'_> {
         spans.push(Span::raw(format!("{} ", text(status.version.as_deref()))));
         spans.push(Span::styled(state, BOLD.fg(colour)));
         spans.push(Span::raw(format!(" for {uptime}  ")));
-        let how = [&status.io, &status.steering, &status.cipher].map(|how| text(how.as_deref()));
+        // The server also says why it chose its cipher, which there is no room for here.
+        let first_word = |words: &str| words.split(' ').next().unwrap_or_default().to_owned();
+        let how = [&status.io, &status.steering, &status.cipher];
+        let how = how.map(|how| first_word(&text(how.as_deref())));
         let shards = index(status.shards);
         spans.push(Span::styled(format!("{shards} shards, {}  ", how.join(", ")), DIM));
     }
