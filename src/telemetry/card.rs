@@ -27,6 +27,18 @@ impl Stage {
     pub const ALL: [Stage; 5] =
         [Stage::Waiting, Stage::Refused, Stage::Checked, Stage::Handshake, Stage::Connected];
 
+    /// The value of the metric's `state` label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Stage::Waiting => "waiting",
+            Stage::Refused => "refused",
+            Stage::Checked => "checked",
+            Stage::Handshake => "handshake",
+            Stage::Connected => "connected",
+        }
+    }
+
     /// Whether the session is connected.
     #[must_use]
     pub fn is_connected(self) -> bool {

@@ -48,9 +48,9 @@ macro_rules! port_counters {
         }
 
         impl PortCounters {
-            /// Name, kind, help and value of every counter.
+            /// Metric's name, kind, help and value of every counter.
             pub fn each(&self, mut visit: impl FnMut(&'static str, Kind, &'static str, u64)) {
-                $(visit(stringify!($name), Kind::$kind, $help, self.$name.get());)*
+                $(visit(concat!("port_", stringify!($name)), Kind::$kind, $help, self.$name.get());)*
             }
 
             fn clear(&self) {
