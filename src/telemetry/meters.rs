@@ -8,7 +8,10 @@ use super::{Cards, Counter, Histogram, PortTable};
 /// Declares the histograms of a shard once: the metric they belong to, with the label that tells
 /// them apart there, unit and help.
 macro_rules! shard_histograms {
-    ($($name:ident: $metric:literal [$($label:literal = $value:literal)?] $unit:ident, $help:literal;)*) => {
+    ($(
+        $name:ident: $metric:literal [$($label:literal = $value:literal)?] $unit:ident,
+        $help:literal;
+    )*) => {
         /// The histograms of one shard. Times are in microseconds.
         #[derive(Debug, Default)]
         pub struct ShardHistograms {

@@ -5,12 +5,11 @@
 //! snapshots whenever they like.
 //!
 //! ```text
-//! counters.rs    numbers of a shard            histogram.rs   distributions, a few instructions each
-//! failures.rs    why sessions failed           card.rs        one session, in 128 bytes
-//! port.rs        numbers of a mux port
-//! meters.rs      all of a shard but counters   cards.rs       … of every slot, readable at any time
-//! quality.rs     one connection in one number  prometheus.rs  which metrics there are
-//!                                              exposition.rs  their text
+//! counters.rs    numbers of a shard           histogram.rs   distributions, for a few instructions
+//! port.rs        numbers of a mux port        card.rs        one session, in 128 bytes
+//! failures.rs    why sessions failed          cards.rs       of every slot, to read at any time
+//! meters.rs      the rest of a shard          quality.rs     one connection in one number
+//! prometheus.rs  which metrics there are      exposition.rs  how they are written
 //! ```
 
 mod card;

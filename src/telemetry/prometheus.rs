@@ -181,9 +181,8 @@ fn sessions(exposition: &mut Exposition, shards: &[Shown<'_>]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::exposition::Format;
-    use super::super::{PortName, SessionCard};
     use super::*;
+    use crate::telemetry::{Format, Histogram, PortName, SessionCard};
 
     #[test]
     fn every_counter_reason_and_histogram_appears_for_every_shard() {
@@ -218,7 +217,7 @@ mod tests {
             "{shard=\"0\",reason=\"forged_ufrag\",stage=\"arrival\"} 0\n",
             "# TYPE monoport_sessions gauge\n",
             "monoport_port_receive_drops_total{shard=\"1\",port=\"7882\"} 9\n",
-            "monoport_quality_score_bucket{shard=\"0\",direction=\"down\",le=\"80.0\"} 1\n",
+            "monoport_quality_score_bucket{shard=\"0\",direction=\"down\",le=\"80\"} 1\n",
             "monoport_setup_seconds_count{shard=\"1\",phase=\"dtls\"} 0\n",
             "monoport_dtls_failures_total{shard=\"0\",cause=\"stopped_after_hello\"} 1\n",
             "monoport_mail_waiting{shard=\"1\"} 1\n",
@@ -237,7 +236,7 @@ mod tests {
     fn histograms_are_cut_at_ends_of_buckets() {
         for unit in [Unit::Count, Unit::Micros, Unit::Points] {
             for bound in bounds(unit).0 {
-                let histogram = super::super::Histogram::default();
+                let histogram = Histogram::default();
                 histogram.record(bound);
                 let snapshot = histogram.snapshot();
                 assert_eq!((snapshot.at_most(bound), snapshot.at_most(bound - 1)), (1, 0));
