@@ -204,7 +204,7 @@ mod tests {
             assert!(plain(&text).contains(words), "no {words:?} in\n{}", plain(&text));
         }
         for width in [20, 33, 200] {
-            picture.text(width);
+            assert_eq!(picture.text(width).1, HEIGHT);
         }
         assert!(line("measure", &point).contains("17000 packets/s, 16 Mb/s, 1.00 % lost, p99 2.8"));
     }
