@@ -221,9 +221,11 @@ impl Core {
 
     /// Ends the session in `slot`: nothing of it stays behind.
     pub fn end(&mut self, slot: u32, reason: EndReason) {
+        self.show(slot);
         let Some(mut entry) = self.sessions.remove(slot) else { return };
         self.timers.cancel(slot);
         let meters = self.meters();
+        let card = meters.cards.read(slot).map(|(_generation, card)| Box::new(card));
         meters.cards.clear(slot);
         let sessions = &meters.ports.at(entry.port).sessions;
         sessions.set(sessions.get().saturating_sub(1));
@@ -242,9 +244,6 @@ impl Core {
         }
         self.streams.leave(entry.stream);
         tracing::debug!("session {} ended: {}", entry.key, reason.describe());
-        let cards = &self.wiring.meters[usize::from(self.index)].cards;
-        let card = cards.read(slot).filter(|(generation, _)| *generation == entry.key.generation);
-        let card = card.map(|(_, card)| Box::new(card));
         let ended = Ended { key: entry.key, reason, card };
         // The queue has a place for every slot, and a slot is reported once per tenant.
         let pushed = self.wiring.ended[usize::from(self.index)].push(ended);
