@@ -19,7 +19,8 @@ use crate::media::{MediaPacket, ViewerTerms};
 use crate::net::UdpSocket;
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
-use crate::telemetry::{Meters, PortName, ShardCounters};
+use crate::telemetry::{DtlsStop, Meters, PortName, ShardCounters};
+use crate::wire::dtls::Flight;
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
 /// changes.
@@ -227,6 +228,9 @@ impl Core {
         let meters = self.meters();
         let card = meters.cards.read(slot).map(|(_generation, card)| Box::new(card));
         meters.cards.clear(slot);
+        if let EndReason::DtlsTimeout(flight) = reason {
+            meters.dtls_stopped(dtls_stop(flight));
+        }
         let sessions = &meters.ports.at(entry.port).sessions;
         sessions.set(sessions.get().saturating_sub(1));
         for flow in entry.flows.drain(..) {
@@ -283,5 +287,16 @@ impl Core {
         {
             viewer.position = position;
         }
+    }
+}
+
+/// Where a handshake stopped whose last flight was this.
+fn dtls_stop(flight: Option<Flight>) -> DtlsStop {
+    match flight {
+        None => DtlsStop::NoHello,
+        Some(Flight::Hello) => DtlsStop::Hello,
+        Some(Flight::Keys) => DtlsStop::Keys,
+        Some(Flight::Sealed) => DtlsStop::Sealed,
+        Some(Flight::Alert(_)) => DtlsStop::Alert,
     }
 }
