@@ -222,9 +222,11 @@ impl Core {
 
     /// Ends the session in `slot`: nothing of it stays behind.
     pub fn end(&mut self, slot: u32, reason: EndReason) {
+        self.show(slot);
         let Some(mut entry) = self.sessions.remove(slot) else { return };
         self.timers.cancel(slot);
         let meters = self.meters();
+        let card = meters.cards.read(slot).map(|(_generation, card)| Box::new(card));
         meters.cards.clear(slot);
         if let EndReason::DtlsTimeout(flight) = reason {
             meters.dtls_stopped(dtls_stop(flight));
@@ -246,9 +248,6 @@ impl Core {
         }
         self.streams.leave(entry.stream);
         limited!(DEBUG, session = %entry.key, "ended: {}", reason.describe());
-        let cards = &self.wiring.meters[usize::from(self.index)].cards;
-        let card = cards.read(slot).filter(|(generation, _)| *generation == entry.key.generation);
-        let card = card.map(|(_, card)| Box::new(card));
         let ended = Ended { key: entry.key, reason, card };
         // The queue has a place for every slot, and a slot is reported once per tenant.
         let pushed = self.wiring.ended[usize::from(self.index)].push(ended);
