@@ -112,8 +112,9 @@ fn every_line_about_a_session_names_it() {
     let log = server.stop();
     let lines = lines(&log);
     for role in ["publisher", "viewer"] {
-        let begins = format!("{role} of `load-0` set up");
-        let first = lines.iter().find(|line| message(line) == begins);
+        let begins = format!("{role} set up");
+        let is_first = |line: &&Value| message(line) == begins && line["stream"] == "load-0";
+        let first = lines.iter().find(is_first);
         let session = first.unwrap_or_else(|| panic!("no {begins:?}: {log}"))["session"].clone();
         let name = session.as_str().expect("a session's name is text");
         assert_eq!(name.split('-').filter(|part| part.parse::<u32>().is_ok()).count(), 3, "{name}");

@@ -95,13 +95,7 @@ pub struct Refused;
 
 impl Session {
     pub(crate) fn new(rtc: Rtc, role: Role) -> Session {
-        Session {
-            rtc: Box::new(rtc),
-            role,
-            answered: Instant::now(),
-            profile: None,
-            failure: None,
-        }
+        Session { rtc: Box::new(rtc), role, answered: Instant::now(), profile: None, failure: None }
     }
 
     /// Takes in one STUN, DTLS or (publishers only) RTP or RTCP datagram. `local` must be one of

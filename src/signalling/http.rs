@@ -152,6 +152,7 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRespons
     let wiring = &app.control.wiring;
     let mut exposition = wiring.exposition();
     telemetry::failed_sessions(&mut exposition, app.control.failures());
+    telemetry::room(&mut exposition, app.control.room());
     telemetry::memory(&mut exposition, &app.control.memory_terms());
     ([(CONTENT_TYPE, format.content_type())], exposition.render(format))
 }

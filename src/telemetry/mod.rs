@@ -38,6 +38,6 @@ pub use logging::{LogFormat, start_logging};
 pub use meters::{Described, DtlsStop, Meters, ShardHistograms, ThreadClock, Unit};
 pub use port::{PortCounters, PortName, PortTable};
 pub use prometheus::{
-    MemoryTerm, Shown, exposition, failed_sessions, kernel_dropped, memory, resident_bytes,
+    MemoryTerm, Shown, exposition, failed_sessions, kernel_dropped, memory, resident_bytes, room,
 };
 pub use quality::{Level, Quality};

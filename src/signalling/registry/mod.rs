@@ -230,9 +230,9 @@ impl Control {
             }
         };
         if publisher {
-            limited!(INFO, session = %key, "publisher of `{stream}` set up");
+            limited!(INFO, session = %key, stream = &*stream, "publisher set up");
         } else {
-            limited!(DEBUG, session = %key, "viewer of `{stream}` set up");
+            limited!(DEBUG, session = %key, stream = &*stream, "viewer set up");
         }
         let id = random_hex(16);
         let (url, created_at) = (id.clone(), unix_now());
