@@ -29,6 +29,15 @@ impl std::fmt::Display for SessionKey {
     }
 }
 
+/// What carries a peer's datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Each in a datagram of its own.
+    Udp,
+    /// Framed in a byte stream (RFC 4571).
+    Tcp,
+}
+
 /// Names a stream to the shards: an index into their tables and which tenant of the index it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamKey {

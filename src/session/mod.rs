@@ -23,6 +23,7 @@ pub use negotiate::{Negotiated, Negotiator, Place};
 pub use offer::{Offer, OfferError, StreamCodecs};
 pub use publisher::Publisher;
 
+use crate::id::Transport;
 use crate::media::{ClockReport, MediaPacket, ViewerTerms};
 
 /// One peer's session.
@@ -92,12 +93,17 @@ impl Session {
     pub fn receive(
         &mut self,
         now: Instant,
+        transport: Transport,
         local: SocketAddr,
         remote: SocketAddr,
         bytes: &[u8],
     ) -> Result<(), Refused> {
+        let protocol = match transport {
+            Transport::Udp => Protocol::Udp,
+            Transport::Tcp => Protocol::Tcp,
+        };
         let receive =
-            Receive::new(Protocol::Udp, remote, local, bytes).map_err(|_error| Refused)?;
+            Receive::new(protocol, remote, local, bytes).map_err(|_error| Refused)?;
         self.rtc.handle_input(Input::Receive(now, receive)).map_err(|_error| Refused)
     }
 

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::core::Core;
-use super::ports::Port;
+use super::ports::Ways;
 use super::streams::{LocalStream, Viewer};
 use crate::id::StreamKey;
 use crate::limits::KEYFRAME_INTERVAL;
@@ -50,7 +50,8 @@ impl Core {
         stream.take_pending(now, &mut pending);
         if !pending.is_empty() {
             let counters = &self.wiring.counters[usize::from(self.index)];
-            fan_out(stream, &pending, &mut self.ports, counters);
+            let ways = Ways { ports: &mut self.ports, tcp: &mut self.tcp };
+            fan_out(stream, &pending, ways, counters);
         }
         let deadlines = [stream.pending_deadline(), stream.keyframes.deadline(KEYFRAME_INTERVAL)];
         let next = deadlines.into_iter().flatten().min();
@@ -80,16 +81,15 @@ impl Core {
 fn fan_out(
     stream: &mut LocalStream,
     packets: &[MediaPacket],
-    ports: &mut [Port],
+    mut ways: Ways<'_>,
     counters: &ShardCounters,
 ) {
     let mut sent = 0;
-    for Viewer { egress, to, port, .. } in &mut stream.viewers {
-        let port = &mut ports[*port];
+    for Viewer { egress, to, via, .. } in &mut stream.viewers {
         for packet in packets {
             let pushed = egress
                 .admit(packet)
-                .and_then(|()| port.push(*to, counters, |slot| egress.send(packet, slot)));
+                .and_then(|()| ways.push(*via, *to, counters, |slot| egress.send(packet, slot)));
             match pushed {
                 Ok(()) => sent += 1,
                 Err(reason) => counters.dropped(reason),

@@ -11,24 +11,28 @@
 //! deliver.rs   a stream's packets go to its viewers
 //! ownership.rs whose a flow is, told to other shards and the kernel
 //! viewers.rs   what viewers report: repair, key frames
+//! tcp.rs       the same over TCP: frames in, frames out (connections.rs, outbox.rs)
 //! ```
 
 mod command;
+mod connections;
 mod core;
 mod deliver;
 mod inbound;
 mod mailbox;
+mod outbox;
 mod outputs;
 mod ownership;
 mod ports;
 mod runtime;
 mod sessions;
 mod streams;
+mod tcp;
 pub mod timers;
 mod turn;
 mod viewers;
 
-pub use command::{Command, EndReason, Ended};
+pub use command::{Arrival, Command, EndReason, Ended};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
 pub use runtime::{Spawned, spawn};
 pub use turn::{ShardConfig, Wiring};

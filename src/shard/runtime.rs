@@ -40,7 +40,14 @@ pub fn spawn(
         {
             tracing::warn!("shard {} is not pinned to core {core}: {error}", config.index);
         }
-        let shard = Shard { core: Core::new(&config, sockets, wiring), receiver };
+        let core = match Core::new(&config, sockets, wiring) {
+            Ok(core) => core,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        let shard = Shard { core, receiver };
         let serve = serve(shard, config.busy_poll, ready.clone());
         let result = if uring_available().is_ok() {
             tokio_uring::start(serve)
@@ -80,8 +87,9 @@ async fn serve(
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
     let sockets = shard.core.ports.iter().map(|port| &port.socket);
+    let readiness = sockets.map(|socket| shard.receiver.readiness(socket));
     let readiness: Vec<Readiness> =
-        sockets.map(|socket| shard.receiver.readiness(socket)).collect::<io::Result<_>>()?;
+        readiness.chain([shard.core.tcp.watch().readiness()]).collect::<io::Result<_>>()?;
     let _ = ready.send(Ok(()));
     let wiring = shard.core.wiring.clone();
     let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];

@@ -17,13 +17,14 @@ use tokio::sync::Notify;
 
 use super::core::Core;
 use super::inbound::Inbound;
+use super::sessions::Via;
 use super::{Command, EndReason, Ended, Mail, Mailbox};
 use crate::demux::{Directory, FlowKey};
 use crate::limits::{
     COMMANDS_PER_TURN, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE, TIMERS_PER_TURN,
 };
 use crate::net::{Receiver, Steering};
-use crate::telemetry::ShardCounters;
+use crate::telemetry::{ShardCounters, TcpRefusals};
 use crate::wire::ufrag::UfragKey;
 
 /// What all shards and the control threads share.
@@ -38,6 +39,8 @@ pub struct Wiring {
     pub ufrag_key: UfragKey,
     /// One set of counters per shard.
     pub counters: Vec<CachePadded<ShardCounters>>,
+    /// TCP connections that reached no shard.
+    pub tcp_refusals: TcpRefusals,
     /// Sessions that have ended, per shard; room for one entry per slot.
     pub ended: Vec<ArrayQueue<Ended>>,
     /// Rung when a session has ended.
@@ -53,6 +56,8 @@ pub struct ShardConfig {
     pub core: Option<usize>,
     /// Addresses in the answers, one list per mux port.
     pub candidates: Vec<Vec<SocketAddr>>,
+    /// Addresses in the answers for TCP; none where it is not served.
+    pub tcp_candidates: Vec<SocketAddr>,
     /// How long a packet may wait for the rest of its frame.
     pub hold: Duration,
     /// Whether datagrams may leave as trains.
@@ -87,11 +92,12 @@ pub(super) enum Next {
 impl Shard {
     /// One turn.
     pub fn turn(&mut self, now: Instant) -> Next {
-        let more_received = self.receive(now);
+        let more_received = self.receive(now) | self.core.receive_tcp(now);
         let more_mail = self.core.take_mail(now);
         let more_commands = self.core.take_commands(now);
         let more_timers = self.core.run_timers(now);
         let deliver_at = self.core.deliver(now);
+        self.core.flush_tcp(now);
         let all_sent = self.core.flush_and_ring();
         self.core.counters().turns.add(1);
 
@@ -102,7 +108,7 @@ impl Shard {
             return Next::Now;
         }
         let timer_at = self.core.timers.next_deadline(now);
-        let at = [deliver_at, timer_at].into_iter().flatten().min();
+        let at = [deliver_at, timer_at, self.core.next_tcp_sweep()].into_iter().flatten().min();
         let at = at.unwrap_or(now + SESSION_IDLE);
         if all_sent { Next::At(at) } else { Next::WhenWritable(at) }
     }
@@ -129,7 +135,7 @@ impl Shard {
                     let bytes = datagram.bytes;
                     core.on_datagram(
                         now,
-                        Inbound { port, local, remote, bytes, handed_over: false },
+                        Inbound { via: Via::Udp(port), local, remote, bytes, handed_over: false },
                     );
                 }
                 core.counters().bytes_in.add(bytes_in);
@@ -158,7 +164,7 @@ impl Core {
                 Some(Mail::Datagram(stray)) => {
                     self.counters().taken_over.add(1);
                     let datagram = Inbound {
-                        port: stray.port,
+                        via: Via::Udp(stray.port),
                         local: stray.local,
                         remote: stray.remote,
                         bytes: &stray.bytes,
@@ -192,6 +198,7 @@ impl Core {
                 Some(Command::Add { key, port, session, stream }) => {
                     self.add(now, key, port, session, &stream);
                 }
+                Some(Command::Connect(arrival)) => self.connect(now, *arrival),
                 Some(Command::End(key, reason)) => {
                     if self.sessions.get(key).is_some() {
                         self.close(now, key.slot, reason);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Mail;
 use super::core::Core;
-use super::ports::Port;
+use super::ports::Ways;
 use super::sessions::ReadyViewer;
 use super::streams::LocalStream;
 use crate::drop::DropReason;
@@ -24,7 +24,7 @@ impl Core {
         slot: u32,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
-        let Core { sessions, streams, ports, feedback, opened, wiring, .. } = self;
+        let Core { sessions, streams, ports, tcp, feedback, opened, wiring, .. } = self;
         let counters = &wiring.counters[usize::from(self.index)];
         let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         let ready = entry.viewer.as_mut().ok_or(DropReason::BeforeKeys)?;
@@ -39,7 +39,8 @@ impl Core {
         let key = entry.stream;
         let mut keyframe = feedback.keyframe;
         if !feedback.lost.is_empty() {
-            keyframe |= repair(now, ready, stream, feedback, ports, counters);
+            let ways = Ways { ports, tcp };
+            keyframe |= repair(now, ready, stream, feedback, ways, counters);
         }
         if feedback.keyframe {
             counters.keyframe_requests_in.add(1);
@@ -71,13 +72,13 @@ impl Core {
         if let Some(stream) = self.streams.get(stream) {
             let viewer = &mut stream.viewers[position];
             viewer.to = to;
-            viewer.port = address.port;
+            viewer.via = address.via;
         }
     }
 
     /// Sends the viewer in `slot` its sender reports, if it is time.
     pub fn report(&mut self, now: Instant, slot: u32) {
-        let Core { sessions, streams, ports, wiring, .. } = self;
+        let Core { sessions, streams, ports, tcp, wiring, .. } = self;
         let counters = &wiring.counters[usize::from(self.index)];
         let Some(entry) = sessions.at(slot) else { return };
         let Some(ready) = entry.viewer.as_mut().filter(|v| v.control.next_report <= now) else {
@@ -89,8 +90,8 @@ impl Core {
         let viewer = &mut viewers[ready.position];
         for kind in TrackKind::ALL {
             let Some(clock) = tracks[kind as usize].clock_at(now) else { continue };
-            let port = &mut ports[viewer.port];
-            let written = port.push(viewer.to, counters, |slot| {
+            let mut ways = Ways { ports: &mut *ports, tcp: &mut *tcp };
+            let written = ways.push(viewer.via, viewer.to, counters, |slot| {
                 let egress = &viewer.egress;
                 let length = ready.control.sender_report(egress, kind, clock, CNAME, slot);
                 length.ok_or(DropReason::NoReport)
@@ -113,7 +114,7 @@ fn repair(
     ready: &mut ReadyViewer,
     stream: &mut LocalStream,
     feedback: &Feedback,
-    ports: &mut [Port],
+    mut ways: Ways<'_>,
     counters: &ShardCounters,
 ) -> bool {
     let LocalStream { tracks, viewers, .. } = stream;
@@ -143,8 +144,8 @@ fn repair(
             continue;
         }
         let egress = &mut viewer.egress;
-        let port = &mut ports[viewer.port];
-        match port.push(viewer.to, counters, |slot| egress.resend(packet, slot)) {
+        let resend = |slot: &mut [u8]| egress.resend(packet, slot);
+        match ways.push(viewer.via, viewer.to, counters, resend) {
             Ok(()) => counters.repaired_packets.add(1),
             Err(reason) => counters.dropped(reason),
         }

@@ -81,6 +81,16 @@ shard_counters! {
     taken_over: Counter, "Datagrams taken from another shard";
     media_handed_over: Counter, "Media packets handed to another shard with viewers";
     flow_moves: Counter, "Times a session's address changed";
+    tcp_connections: Gauge, "TCP connections of the shard";
+    tcp_connections_refused: Counter, "TCP connections refused because the shard has its fill";
+    tcp_connections_unproved: Counter, "TCP connections closed because no check proved them";
+    tcp_connections_malformed: Counter, "TCP connections closed because of an overlong frame";
+    tcp_connections_stalled: Counter, "TCP connections closed because their peer reads nothing";
+    tcp_frames_in: Counter, "Datagrams received over TCP";
+    tcp_bytes_in: Counter, "Bytes of datagrams received over TCP";
+    tcp_frames_out: Counter, "Datagrams handed to the kernel over TCP";
+    tcp_bytes_out: Counter, "Bytes handed to the kernel over TCP, frame headers included";
+    tcp_write_calls: Counter, "Write system calls over TCP";
     turns: Counter, "Turns of the shard's loop";
     sessions: Gauge, "Sessions on the shard";
     viewers_ready: Gauge, "Viewers with keys, to whom media is sent";

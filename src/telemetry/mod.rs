@@ -6,6 +6,8 @@
 
 mod counters;
 mod prometheus;
+mod tcp;
 
 pub use counters::{Counter, ShardCounters};
 pub use prometheus::{exposition, kernel_dropped};
+pub use tcp::{TcpRefusal, TcpRefusals, tcp_refused};

@@ -111,6 +111,7 @@ impl Server {
             .env_remove("MONOPORT_BIND")
             .arg(format!("--http=127.0.0.1:{http_port}"))
             .arg(format!("--udp-port={udp_port}"))
+            .arg("--no-tcp")
             .arg(format!("--shards={shards}"))
             .arg(format!("--announce={announced}"))
             .stdin(Stdio::null())

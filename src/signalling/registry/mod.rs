@@ -26,6 +26,8 @@ pub struct Control {
     pub wiring: Arc<Wiring>,
     /// Addresses for answers, one list per mux port.
     candidates: Vec<Vec<SocketAddr>>,
+    /// The same for TCP; none where it is not served.
+    tcp_candidates: Vec<SocketAddr>,
     registry: Mutex<Registry>,
 }
 
@@ -46,11 +48,13 @@ impl Control {
         negotiator: Negotiator,
         wiring: Arc<Wiring>,
         candidates: Vec<Vec<SocketAddr>>,
+        tcp_candidates: Vec<SocketAddr>,
         sessions_per_shard: usize,
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
         let registry = Registry::new(shards, sessions_per_shard, candidates.len());
-        Arc::new(Control { negotiator, wiring, candidates, registry: Mutex::new(registry) })
+        let registry = Mutex::new(registry);
+        Arc::new(Control { negotiator, wiring, candidates, tcp_candidates, registry })
     }
 
     /// Sets up a publisher of `stream`. Whoever published it before is ended; viewers stay.
@@ -141,7 +145,8 @@ impl Control {
     fn place(&self, reservation: &Reservation) -> Place<'_> {
         let ufrag = self.wiring.ufrag_key.encode(reservation.key).as_str().to_owned();
         let credentials = IceCreds { ufrag, pass: random_hex(16) };
-        Place { credentials, candidates: &self.candidates[reservation.port] }
+        let candidates = &self.candidates[reservation.port];
+        Place { credentials, candidates, tcp_candidates: &self.tcp_candidates }
     }
 
     fn end(&self, key: SessionKey, reason: EndReason) -> Result<(), Problem> {
