@@ -111,7 +111,7 @@ impl PortPlan {
     /// `inet filter`. What only this machine reaches has none.
     #[must_use]
     pub fn nft(&self) -> String {
-        let mut rules: Vec<(String, &str, Vec<String>)> = Vec::new();
+        let mut rules: Vec<(String, String, Vec<String>)> = Vec::new();
         for one in self.0.iter().filter(|one| !one.bound.ip().is_loopback()) {
             let to = match one.bound.ip() {
                 IpAddr::V4(ip) if ip.is_unspecified() => "meta nfproto ipv4 ".to_owned(),
@@ -122,8 +122,13 @@ impl PortPlan {
             let matched = format!("{to}{} dport", one.protocol);
             let port = one.bound.port().to_string();
             match rules.iter_mut().find(|(known, ..)| *known == matched) {
-                Some((_, _, ports)) => ports.push(port),
-                None => rules.push((matched, one.purpose, vec![port])),
+                Some((_, purposes, ports)) => {
+                    if !purposes.contains(one.purpose) {
+                        *purposes = format!("{purposes} and {}", one.purpose);
+                    }
+                    ports.push(port);
+                }
+                None => rules.push((matched, one.purpose.to_owned(), vec![port])),
             }
         }
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! A server in this process and clients that speak real UDP to it over loopback.
+//! A server in this process and clients that speak real UDP or TCP to it over loopback.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -6,6 +6,7 @@ pub mod client;
 pub mod media;
 pub mod namespace;
 pub mod stun;
+pub mod tcp;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
