@@ -76,8 +76,7 @@ fn the_rules_are_taken_by_nft() {
         let list = Command::new("nft").args(["list", "chain", "inet", "filter", "input"]).output();
         let list = said(&list.unwrap());
         assert!(
-            list.contains("udp dport { 3478, 7882 }")
-                && list.contains("tcp dport { 80, 7881 }"),
+            list.contains("udp dport { 3478, 7882 }") && list.contains("tcp dport { 80, 7881 }"),
             "{list}"
         );
     });
@@ -88,9 +87,9 @@ fn a_check_has_a_line_per_respect_and_fails_when_something_does() {
     let options = ["check", "--udp-port", "0", "--shards", "2", "--http", "127.0.0.1:0"];
     let output = monoport(&options);
     let text = said(&output);
-    for what in [
-        "kernel", "GSO", "GRO", "io_uring", "eBPF", "buffers", "open files", "TCP port", "queues",
-    ] {
+    for what in
+        ["kernel", "GSO", "GRO", "io_uring", "eBPF", "buffers", "open files", "TCP port", "queues"]
+    {
         let verdict = text.lines().find_map(|line| {
             let (verdict, rest) = line.split_once(' ')?;
             rest.trim_start().starts_with(what).then_some(verdict)

@@ -63,7 +63,8 @@ pub struct Args {
     #[arg(long)]
     pub no_tcp: bool,
 
-    /// The address the UDP port is bound to, and the TCP port; every address of both families when not given
+    /// The address the UDP port is bound to, and the TCP port; every address of both families when
+    /// not given
     #[arg(long, value_name = "IP", env = "MONOPORT_BIND")]
     pub bind: Option<IpAddr>,
 

@@ -1,5 +1,6 @@
-//! Who holds a port. `SO_REUSEPORT` would silently share a UDP port with another process of the same
-//! user, and half of the packets would go missing; this finds out before we bind.
+//! Who holds a port. `SO_REUSEPORT` would silently share a UDP port with another process of the
+//! same user, and half of the packets would go missing; this finds out before we bind. Of a TCP
+//! port it says who is in the way.
 
 use std::fs;
 use std::io;
@@ -59,11 +60,7 @@ fn holder_of(
 
 /// Inodes of the sockets on `port` in a state that holds it, in the text of `/proc/net/udp` or
 /// `/proc/net/tcp` (their columns: proc_net(5)).
-fn inodes_on(
-    table: &str,
-    port: u16,
-    holds: impl Fn(&str) -> bool,
-) -> impl Iterator<Item = u64> {
+fn inodes_on(table: &str, port: u16, holds: impl Fn(&str) -> bool) -> impl Iterator<Item = u64> {
     const LOCAL_ADDRESS: usize = 1;
     const STATE_AFTER_IT: usize = 1;
     const INODE_AFTER_THAT: usize = 5;

@@ -28,8 +28,8 @@ use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
 use crate::signalling::{Control, Token, router};
 use crate::telemetry::{ShardCounters, TcpRefusals};
 use crate::wire::ufrag::UfragKey;
-use banner::{Chosen, banner};
 use announce::at_tcp;
+use banner::{Chosen, banner};
 use bind::{bind_tcp, bind_udp};
 use choose::{backend, steering};
 

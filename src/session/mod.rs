@@ -102,8 +102,7 @@ impl Session {
             Transport::Udp => Protocol::Udp,
             Transport::Tcp => Protocol::Tcp,
         };
-        let receive =
-            Receive::new(protocol, remote, local, bytes).map_err(|_error| Refused)?;
+        let receive = Receive::new(protocol, remote, local, bytes).map_err(|_error| Refused)?;
         self.rtc.handle_input(Input::Receive(now, receive)).map_err(|_error| Refused)
     }
 

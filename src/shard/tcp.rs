@@ -1,9 +1,9 @@
 //! Datagrams that come and go framed in TCP connections (RFC 4571, RFC 6544): the shard's side.
 //!
 //! A frame takes the way of a UDP datagram; what differs is the path it came by. A connection is
-//! closed when no check proves it in time, when its peer reads nothing for [`crate::limits::TCP_STALL`], when a
-//! frame is overlong, and with its session. A session that loses its connection falls back to
-//! another of its paths, or waits for its peer's next check.
+//! closed when no check proves it in time, when its peer reads nothing for
+//! [`crate::limits::TCP_STALL`], when a frame is overlong, and with its session. A session that
+//! loses its connection falls back to another of its paths, or waits for its peer's next check.
 
 use std::time::Instant;
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use monoport::id::StreamKey;
-use monoport::media::MediaPacket;
 use monoport::id::Transport;
+use monoport::media::MediaPacket;
 use monoport::session::{Negotiator, Offer, Output, Place, Session, StreamCodecs};
 use str0m::format::{Codec, CodecSpec};
 use str0m::media::{Direction, MediaKind, Mid, Pt};
@@ -103,7 +103,9 @@ impl Connected {
     /// that came of it.
     pub fn receive(&mut self, datagram: &[u8]) -> std::vec::Drain<'_, MediaPacket> {
         let (local, remote) = (address(SERVER), address(CLIENT));
-        self.session.receive(self.now, Transport::Udp, local, remote, datagram).expect("it is taken");
+        self.session
+            .receive(self.now, Transport::Udp, local, remote, datagram)
+            .expect("it is taken");
         self.drain_session();
         if self.session_timeout <= self.now {
             self.session.timeout(self.now).expect("time passes");
