@@ -4,10 +4,12 @@
 mod support;
 
 use std::net::UdpSocket;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use monoport::drop::DropReason;
-use monoport::limits::{MAX_FIRST_FRAME, MAX_TCP_FRAME_IN, MAX_TCP_FRAMES_UNPROVED};
+use monoport::limits::{
+    MAX_FIRST_FRAME, MAX_TCP_FRAME_IN, MAX_TCP_FRAMES_UNPROVED, TCP_INTRODUCTION,
+};
 use monoport::telemetry::TcpRefusal;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
@@ -147,6 +149,7 @@ fn a_connection_that_no_password_proves_is_closed() {
     let server = server(1);
     let mut client = Client::publish(&server, "s", BOTH);
     let forged = Checks::forged(&mut client);
+    let begun = Instant::now();
     let mut patient = Link::connect(&server);
     patient.send(&forged.request(true).1);
     let mut hasty = Link::connect(&server);
@@ -154,9 +157,11 @@ fn a_connection_that_no_password_proves_is_closed() {
         hasty.send(&forged.request(true).1);
     }
     let unproved = || server.sum(|c| c.tcp_connections_unproved.get());
-    eventually("too many guesses end it", || unproved() == 1);
-    assert!(!patient.is_closed(), "one guess does not");
-    eventually("its time is over in the end", || patient.is_closed() && hasty.is_closed());
+    eventually("too many guesses end it", || hasty.is_closed());
+    // Looked at before the time: on a machine that has slept over this it may be over by now.
+    let closed = patient.is_closed();
+    assert!(!closed || begun.elapsed() >= TCP_INTRODUCTION, "one guess does not");
+    eventually("its time is over in the end", || patient.is_closed());
     assert_eq!(unproved(), 2);
     let guesses = MAX_TCP_FRAMES_UNPROVED as u64 + 1;
     assert_eq!(server.drops(DropReason::StunRejected), guesses);
@@ -272,6 +277,73 @@ fn a_session_with_both_ways_falls_back_to_the_one_that_is_left() {
     send(&mut publisher, &mut [], 200, 1);
     eventually("media comes over TCP", || {
         std::iter::from_fn(|| link.receive()).any(|datagram| datagram[0] & 0xc0 == 0x80)
+    });
+}
+
+#[test]
+fn both_families_and_every_announced_address_are_served() {
+    let options = ["--shards", "2", "--tcp-port", "0", "--announce", "127.0.0.1,127.0.0.2,::1"];
+    let server = Server::start(&options);
+    let mut publisher = Client::publish_by(&server, "s", BOTH, Link::connect(&server));
+    connect(&mut [&mut publisher]);
+    let mut viewers: Vec<Client> = ["127.0.0.1", "127.0.0.2", "::1"]
+        .map(|ip| Link::connect_at(&server, ip.parse().expect("an address")))
+        .map(|link| Client::watch_by(&server, "s", BOTH, link))
+        .into();
+    let mut all: Vec<&mut Client> = viewers.iter_mut().chain([&mut publisher]).collect();
+    connect(&mut all);
+    until_ready(&server, &mut all, 3);
+    let publisher = all.pop().expect("it is the last");
+    send(publisher, &mut all, 0, 20);
+    run_until("every packet", &mut all, |all| all.iter().all(|viewer| has(viewer, 0..20)));
+}
+
+#[test]
+fn filters_and_a_bound_address_hold_for_tcp_as_for_udp() {
+    let loopback = ["--bind", "0.0.0.0", "--no-ipv6", "--ips", "127.0.0.1/32"];
+    for options in [&["--bind", "127.0.0.3"][..], &loopback] {
+        let server = Server::start(&[&["--shards", "1", "--tcp-port", "0"], options].concat());
+        let client = Client::publish(&server, "s", BOTH);
+        let addresses = |transport: &str| -> Vec<String> {
+            let words = client.answer.lines().filter(|line| line.starts_with("a=candidate:"));
+            let words = words.map(|line| line.split(' ').collect::<Vec<_>>());
+            words.filter(|words| words[2] == transport).map(|words| words[4].to_owned()).collect()
+        };
+        assert!(!addresses("tcp").is_empty() && addresses("tcp") == addresses("udp"));
+        let port = server.node().tcp_port().expect("it serves TCP");
+        let elsewhere = std::net::TcpStream::connect(("127.0.0.4", port)).is_ok();
+        assert_eq!(elsewhere, options[1] == "0.0.0.0", "{options:?}");
+        // The port is free as soon as the server has stopped, whoever was connected.
+        drop(server);
+        let port = port.to_string();
+        Server::start(&[&["--shards", "1", "--tcp-port", &port], options].concat());
+    }
+}
+
+#[test]
+fn a_flood_over_tcp_costs_nobody_over_udp_a_packet() {
+    let server = server(1);
+    let mut publisher = Client::publish(&server, "s", BOTH);
+    let mut flooder = Client::publish_by(&server, "flood", BOTH, Link::connect(&server));
+    connect(&mut [&mut publisher, &mut flooder]);
+    let mut viewer = Client::watch(&server, "s", BOTH);
+    connect(&mut [&mut publisher, &mut flooder, &mut viewer]);
+    until_ready(&server, &mut [&mut publisher, &mut viewer], 1);
+    let link = flooder.tcp.as_mut().expect("it has one");
+    // The first byte of TURN channels, which nobody speaks here.
+    let nonsense = [0x40; 1_000];
+    let mut sent = 0;
+    for number in 0..100 {
+        for _ in 0..100 {
+            link.send(&nonsense);
+            sent += 1;
+        }
+        send(&mut publisher, &mut [&mut viewer], number, 1);
+    }
+    run_until("every packet", &mut [&mut publisher, &mut viewer], |all| has(all[1], 0..100));
+    eventually("every frame of the flood is counted, too", || {
+        link.receive();
+        server.drops(DropReason::UnknownKind) == sent
     });
 }
 

@@ -177,8 +177,10 @@ impl Node {
     pub fn stop(self) {
         self.control.stop();
         self.stop_http.notify_one();
-        if let Some(tcp) = &self.tcp {
+        if let Some(tcp) = self.tcp {
             tcp.task.abort();
+            // It ends as it was told to; from then on the port is free.
+            let _aborted = self.runtime.block_on(tcp.task);
         }
         stop_shards(&self.wiring, self.shards);
         // Requests under way were answered, or are not worth waiting for.

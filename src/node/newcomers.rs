@@ -32,6 +32,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Accepts connections for as long as the server runs.
 pub(super) async fn accept(listener: TcpListener, wiring: Arc<Wiring>) {
     let newcomers = Arc::new(Newcomers::default());
+    let mut exhausted = false;
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -39,11 +40,15 @@ pub(super) async fn accept(listener: TcpListener, wiring: Arc<Wiring>) {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => continue,
             Err(error) => {
                 wiring.tcp_refusals.add(TcpRefusal::NoDescriptor);
-                tracing::warn!("no TCP connection can be accepted: {error}; see `ulimit -n`");
+                // Said once, until it has passed and comes again.
+                if !std::mem::replace(&mut exhausted, true) {
+                    tracing::warn!("no TCP connection can be accepted: {error}; see `ulimit -n`");
+                }
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
+        exhausted = false;
         match newcomers.admit(remote.ip()) {
             Ok(place) => {
                 let wiring = wiring.clone();

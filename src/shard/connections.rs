@@ -285,3 +285,38 @@ impl Connection {
         written
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn arrival(listener: &TcpListener) -> (Arrival, TcpStream) {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, remote) = listener.accept().unwrap();
+        let local = stream.local_addr().unwrap().ip();
+        (Arrival { stream, local, remote, received: vec![0, 1, 7] }, client)
+    }
+
+    #[test]
+    fn a_name_never_means_the_next_connection_in_its_place() {
+        let now = Instant::now();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connections = Connections::new(now).unwrap();
+        let (first, _client) = arrival(&listener);
+        let first = connections.add(now, first).unwrap();
+        assert_eq!(connections.next_to_read(), Some(first), "it has said something already");
+        connections.push(first, |_| Ok(1)).unwrap();
+        assert!(connections.remove(first).is_some() && connections.remove(first).is_none());
+        let (second, _client) = arrival(&listener);
+        let second = connections.add(now, second).unwrap();
+        assert_eq!(second.index, first.index);
+        assert!(connections.get(first).is_none());
+        assert_eq!(connections.push(first, |_| Ok(1)), Err(DropReason::ConnectionLost));
+        assert_eq!(connections.next_to_write(), None, "what was queued for the first is gone");
+        assert_eq!(connections.push(second, |_| Ok(1)), Ok(()));
+        assert_eq!(connections.next_to_write(), Some(second));
+        assert_eq!((connections.len(), connections.ids().next()), (1, Some(second)));
+    }
+}

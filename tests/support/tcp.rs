@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use monoport::wire::framing::{self, Front};
 use socket2::{Domain, Socket, Type};
@@ -30,6 +30,11 @@ impl Link {
         Link::to(server_address(server), None)
     }
 
+    /// Connects to that port of another address.
+    pub fn connect_at(server: &Server, ip: IpAddr) -> Link {
+        Link::to(SocketAddr::new(ip, server_address(server).port()), None)
+    }
+
     /// Connects with a receive buffer of `bytes`, so that little is on its way to who does not
     /// read.
     pub fn connect_narrow(server: &Server, bytes: usize) -> Link {
@@ -37,7 +42,8 @@ impl Link {
     }
 
     fn to(server: SocketAddr, receive_buffer: Option<usize>) -> Link {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let socket =
+            Socket::new(Domain::for_address(server), Type::STREAM, None).expect("a socket");
         if let Some(bytes) = receive_buffer {
             socket.set_recv_buffer_size(bytes).expect("a small buffer is always granted");
         }
