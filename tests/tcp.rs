@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use monoport::drop::DropReason;
@@ -345,6 +345,36 @@ fn a_flood_over_tcp_costs_nobody_over_udp_a_packet() {
         link.receive();
         server.drops(DropReason::UnknownKind) == sent
     });
+}
+
+#[test]
+fn the_same_numbers_over_udp_and_over_tcp_are_two_paths() {
+    // Below what the kernel gives out by itself, or another test might have it in between.
+    let start = 15_000 + (std::process::id() % 4_000) as u16;
+    let is_free = |port: &u16| {
+        UdpSocket::bind(("127.0.0.1", *port)).is_ok() && TcpListener::bind(("::", *port)).is_ok()
+    };
+    let port = (start..20_000).find(is_free).expect("a free port").to_string();
+    let server = Server::start(&["--shards", "2", "--udp-port", &port, "--tcp-port", &port]);
+    assert_eq!(server.node().tcp_port(), Some(server.media().port()));
+    let mut publisher = Client::publish(&server, "s", BOTH);
+    connect(&mut [&mut publisher]);
+    let (link, socket) = loop {
+        let link = Link::connect(&server);
+        if let Ok(socket) = UdpSocket::bind(link.local) {
+            socket.set_nonblocking(true).expect("a socket can be non-blocking");
+            break (link, socket);
+        }
+    };
+    let mut by_tcp = Client::watch_by(&server, "s", BOTH, link);
+    let mut by_udp = Client::watch_from(&server, "s", BOTH, socket);
+    connect(&mut [&mut publisher, &mut by_tcp, &mut by_udp]);
+    until_ready(&server, &mut [&mut publisher, &mut by_tcp, &mut by_udp], 2);
+    send(&mut publisher, &mut [&mut by_tcp, &mut by_udp], 0, 50);
+    run_until("every packet by both", &mut [&mut publisher, &mut by_tcp, &mut by_udp], |all| {
+        all[1..].iter().all(|viewer| has(viewer, 0..50))
+    });
+    assert_eq!(server.sum(|c| c.flow_moves.get()), 0);
 }
 
 /// Sends a little, and says whether RTP arrives at `socket`.

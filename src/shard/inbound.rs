@@ -83,10 +83,7 @@ impl Core {
         }
         let entry = self.sessions.get(key).ok_or(DropReason::EndedSession)?;
         let transport = datagram.transport();
-        let named = match transport {
-            Transport::Udp => &self.candidates[entry.port],
-            Transport::Tcp => &self.tcp_candidates,
-        };
+        let named = named(&self.candidates[entry.port], &self.tcp_candidates, transport);
         let candidate = candidate(named, datagram.local);
         entry
             .session
@@ -255,10 +252,7 @@ impl Core {
         };
         let entry = self.sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         let transport = datagram.transport();
-        let named = match transport {
-            Transport::Udp => &self.candidates[entry.port],
-            Transport::Tcp => &self.tcp_candidates,
-        };
+        let named = named(&self.candidates[entry.port], &self.tcp_candidates, transport);
         let candidate = candidate(named, datagram.local);
         match kind {
             Kind::Rtp if !entry.is_publisher => return Err(DropReason::ViewerRtp),
@@ -292,6 +286,18 @@ impl Core {
         self.post(shard, mail);
         self.counters().handed_over.add(1);
         Ok(())
+    }
+}
+
+/// Those of a session's candidates that a datagram may have come to.
+fn named<'a>(
+    udp: &'a [SocketAddr],
+    tcp: &'a [SocketAddr],
+    transport: Transport,
+) -> &'a [SocketAddr] {
+    match transport {
+        Transport::Udp => udp,
+        Transport::Tcp => tcp,
     }
 }
 

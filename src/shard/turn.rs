@@ -1,6 +1,7 @@
 //! The hot loop.
 //!
-//! 1. **receive** a batch per socket; each datagram finds its session or another shard
+//! 1. **receive** a batch per socket, then from TCP connections; each datagram finds its session or
+//!    another shard
 //! 2. **mail** from other shards: strays, and media for viewers here
 //! 3. **commands** of control threads, a few a turn
 //! 4. **timers** of sessions
@@ -104,6 +105,8 @@ impl Shard {
         if self.core.stopping {
             return Next::Stop;
         }
+        // A connection that came by a command has said something already.
+        let more_received = more_received || self.core.tcp.has_more();
         if more_received || more_mail || more_commands || more_timers {
             return Next::Now;
         }
