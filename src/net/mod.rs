@@ -40,7 +40,7 @@ pub use readiness::Readiness;
 pub use send::Sender;
 pub use socket::{SocketOptions, UdpSocket};
 pub use steer::Steering;
-pub use uring::{ring_available, uring_available};
+pub use uring::{Bell, BellRope, ring_available, uring_available};
 
 /// How datagrams are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

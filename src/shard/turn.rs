@@ -22,7 +22,7 @@ use crate::demux::{Directory, FlowKey};
 use crate::limits::{
     COMMANDS_PER_TURN, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE, TIMERS_PER_TURN,
 };
-use crate::net::{Receiver, Steering};
+use crate::net::{Bell, Receiver, Steering};
 use crate::telemetry::ShardCounters;
 use crate::wire::ufrag::UfragKey;
 
@@ -69,6 +69,8 @@ pub struct ShardConfig {
 pub(super) struct Shard {
     pub core: Core,
     pub receiver: Receiver,
+    /// Wakes other shards, and is how they wake this one, with io_uring.
+    pub bell: Option<Bell>,
 }
 
 /// When the loop goes on.
@@ -92,7 +94,8 @@ impl Shard {
         let more_commands = self.core.take_commands(now);
         let more_timers = self.core.run_timers(now);
         let deliver_at = self.core.deliver(now);
-        let all_sent = self.core.flush_and_ring();
+        let all_sent = self.core.flush();
+        self.ring();
         self.core.counters().turns.add(1);
 
         if self.core.stopping {
@@ -107,9 +110,17 @@ impl Shard {
         if all_sent { Next::At(at) } else { Next::WhenWritable(at) }
     }
 
+    /// Wakes the shards that got mail.
+    fn ring(&mut self) {
+        let Core { posted, wiring, .. } = &mut self.core;
+        let got = posted.iter_mut().enumerate();
+        let got = got.filter_map(|(shard, posted)| std::mem::take(posted).then_some(shard));
+        Mailbox::ring_all(&wiring.mailboxes, got, self.bell.as_mut());
+    }
+
     /// Takes in what the kernel has; true when there may be more.
     fn receive(&mut self, now: Instant) -> bool {
-        let Shard { core, receiver } = self;
+        let Shard { core, receiver, .. } = self;
         let mut more = false;
         for port in 0..core.ports.len() {
             for round in 1..=RECEIVE_BATCHES_PER_TURN {
@@ -276,18 +287,12 @@ impl Core {
         }
     }
 
-    /// Hands everything queued to the kernel and wakes the shards that got mail. False when the
-    /// kernel took not all of it.
-    fn flush_and_ring(&mut self) -> bool {
+    /// Hands everything queued to the kernel. False when the kernel took not all of it.
+    fn flush(&mut self) -> bool {
         let counters = &self.wiring.counters[usize::from(self.index)];
         let mut all_sent = true;
         for port in &mut self.ports {
             all_sent &= port.flush(counters);
-        }
-        for (shard, posted) in self.posted.iter_mut().enumerate() {
-            if std::mem::take(posted) {
-                self.wiring.mailboxes[shard].ring();
-            }
         }
         self.single_file();
         let counters = self.counters();
