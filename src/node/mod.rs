@@ -4,6 +4,7 @@ mod announce;
 mod banner;
 mod bind;
 mod choose;
+mod drain;
 mod error;
 mod plan;
 
@@ -18,14 +19,16 @@ use tokio::sync::Notify;
 pub use error::StartError;
 pub use plan::PortPlan;
 
+use crate::api::{Api, Facts};
 use crate::config::Config;
 use crate::cpu;
 use crate::demux::Directory;
-use crate::net::{Receiver, Steering, UdpSocket};
+use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
 use crate::signalling::{Control, Token, router};
-use crate::telemetry::ShardCounters;
+use crate::srtp;
+use crate::telemetry::{Meters, ShardCounters};
 use crate::wire::ufrag::UfragKey;
 use banner::{Chosen, banner};
 use bind::bind_udp;
@@ -86,8 +89,11 @@ impl Node {
         }
         let runtime = control_runtime(config.control_threads)?;
         let http_address = listener.local_addr()?;
-        let (http, stop_http) = serve_http(config, &runtime, listener, &control)?;
+        let facts = facts(config, backend, &wiring, http_address);
+        let api = Api::new(control.clone(), facts, config.admin_token.as_deref());
+        let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api)?;
         runtime.spawn(control.clone().watch_ended());
+        runtime.spawn(api.run());
         Ok(Node {
             shards,
             wiring,
@@ -118,6 +124,11 @@ impl Node {
         self.wiring.counters.iter().map(|padded| &**padded)
     }
 
+    /// What else each shard measures.
+    pub fn meters(&self) -> impl Iterator<Item = &Meters> + Clone {
+        self.wiring.meters.iter().map(|padded| &**padded)
+    }
+
     /// Sessions and streams the control side knows of.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -128,21 +139,6 @@ impl Node {
     #[must_use]
     pub fn banner(&self) -> &str {
         &self.banner
-    }
-
-    /// Waits for SIGINT or SIGTERM.
-    ///
-    /// # Errors
-    /// When the signals can't be listened to.
-    pub fn wait_for_signal(&self) -> io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        self.runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                interrupted = tokio::signal::ctrl_c() => interrupted,
-                _ = terminate.recv() => Ok(()),
-            }
-        })
     }
 
     /// Ends every session, telling its peer, and stops.
@@ -178,6 +174,7 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
         steering,
         ufrag_key: UfragKey::random(),
         counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
+        meters: (0..shards).map(|_| Meters::new(config.sessions_per_shard()).into()).collect(),
         ended: (0..shards).map(each).collect(),
         ended_bell: Notify::new(),
     }
@@ -195,6 +192,23 @@ fn shard_config(config: &Config, index: usize, candidates: Vec<Vec<SocketAddr>>)
         setup_timeout: config.setup_timeout,
         busy_poll: config.busy_poll,
         seed: u64::from_ne_bytes(seed),
+    }
+}
+
+/// What the API tells of what was chosen at the start.
+fn facts(config: &Config, backend: Backend, wiring: &Wiring, http: SocketAddr) -> Facts {
+    let steering = match (&wiring.steering, config.shards()) {
+        (Some(_), _) => "ebpf",
+        (None, 1) => "none",
+        (None, _) => "hash",
+    };
+    Facts {
+        io: format!("{backend:?}").to_lowercase(),
+        steering,
+        cipher: srtp::library::choice().to_string(),
+        cores: config.shard_cores.clone(),
+        http_is_loopback: http.ip().is_loopback(),
+        max_sessions: config.max_sessions,
     }
 }
 
@@ -219,8 +233,9 @@ fn serve_http(
     runtime: &tokio::runtime::Runtime,
     listener: std::net::TcpListener,
     control: &Arc<Control>,
+    api: &Arc<Api>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
-    let app = router(control.clone(), Token::new(config.token.as_deref()));
+    let app = router(control.clone(), Token::new(config.token.as_deref()), api.router());
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();

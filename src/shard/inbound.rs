@@ -13,6 +13,7 @@ use super::{HandedOver, Mail};
 use crate::demux::FlowKey;
 use crate::drop::DropReason;
 use crate::limits::MAX_FLOWS_PER_SESSION;
+use crate::wire::dtls;
 use crate::wire::kind::{self, Kind};
 use crate::wire::stun::{self, Class};
 
@@ -26,6 +27,8 @@ pub(super) struct Inbound<'a> {
     /// The sender.
     pub remote: SocketAddr,
     pub bytes: &'a [u8],
+    /// When the kernel had it.
+    pub arrived: Instant,
     /// Another shard has already sent it here: it goes no further.
     pub handed_over: bool,
 }
@@ -36,8 +39,23 @@ impl Inbound<'_> {
     }
 }
 
+/// What became of a datagram that was not dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handled {
+    /// A check, answered.
+    Stun,
+    /// Given to DTLS.
+    Dtls,
+    /// Decrypted.
+    Rtp,
+    /// Decrypted.
+    Rtcp,
+    /// On its way to the shard whose session it is for.
+    HandedOver,
+}
+
 impl Core {
-    /// Handles one datagram.
+    /// Handles one datagram. Whatever happens to it is counted here, exactly once.
     pub fn on_datagram(&mut self, now: Instant, datagram: Inbound<'_>) {
         let outcome = match kind::of(datagram.bytes) {
             Some(Kind::Stun) => self.on_stun(now, datagram),
@@ -45,12 +63,18 @@ impl Core {
             None if datagram.bytes.is_empty() => Err(DropReason::Empty),
             None => Err(DropReason::UnknownKind),
         };
-        if let Err(reason) = outcome {
-            self.dropped(reason);
+        let counters = self.counters();
+        match outcome {
+            Ok(Handled::Stun) => counters.stun_requests.add(1),
+            Ok(Handled::Dtls) => counters.dtls_in.add(1),
+            Ok(Handled::Rtp) => counters.rtp_in.add(1),
+            Ok(Handled::Rtcp) => counters.rtcp_in.add(1),
+            Ok(Handled::HandedOver) => counters.handed_over.add(1),
+            Err(reason) => counters.dropped(reason),
         }
     }
 
-    fn on_stun(&mut self, now: Instant, datagram: Inbound<'_>) -> Result<(), DropReason> {
+    fn on_stun(&mut self, now: Instant, datagram: Inbound<'_>) -> Result<Handled, DropReason> {
         let peek = stun::peek(datagram.bytes).map_err(|_malformed| DropReason::MalformedStun)?;
         if peek.class != Class::Request || !peek.binding {
             return Err(DropReason::UnsolicitedStun);
@@ -73,14 +97,15 @@ impl Core {
             .map_err(|_refused| DropReason::StunRejected)?;
         let answered = self.drain(now, key.slot, Some((&datagram, peek.transaction_id)));
         if !answered {
-            if let Some(entry) = self.sessions.at(key.slot) {
-                entry.refused = true;
+            if let Some(entry) = self.sessions.at(key.slot)
+                && !std::mem::replace(&mut entry.refused, true)
+            {
+                self.show(key.slot);
             }
             return Err(DropReason::StunRejected);
         }
-        self.counters().stun_requests.add(1);
         self.prove(now, key.slot, datagram.address(), peek.use_candidate);
-        Ok(())
+        Ok(Handled::Stun)
     }
 
     /// The session in `slot` has proved that `address` is its own: it becomes one of its flows, and
@@ -91,7 +116,7 @@ impl Core {
         let previous = self.flows.insert(flow, slot);
         if previous != Some(slot) {
             if let Some(previous) = previous {
-                self.part_with(previous, &flow);
+                self.part_with(now, previous, &flow);
             }
             self.claim(flow);
             let Some(entry) = self.sessions.at(slot) else { return };
@@ -112,7 +137,7 @@ impl Core {
             let moved = entry.address.replace(address).is_some();
             // A new path may take what the old one refused.
             entry.trains = self.trains;
-            self.counters().flow_moves.add(u64::from(moved));
+            self.moved(now, slot, moved);
             self.viewer_moved(slot);
             // DTLS may have waited for an address.
             self.drain(now, slot, None);
@@ -127,24 +152,24 @@ impl Core {
         let before = self.wiring.directory.find(&flow);
         self.wiring.claim(&flow, self.index);
         if let Some(shard) = before.filter(|shard| *shard != self.index) {
-            self.post(shard, Mail::FlowLost(flow));
+            self.note(shard, Mail::FlowLost(flow));
         }
     }
 
     /// Another shard has claimed `flow`; unless it was claimed back since, it is forgotten.
-    pub fn lose(&mut self, flow: &FlowKey) {
+    pub fn lose(&mut self, now: Instant, flow: &FlowKey) {
         if self.wiring.directory.find(flow) == Some(self.index) {
             return;
         }
         let Some(slot) = self.flows.get(flow) else { return };
         self.flows.remove(flow, slot);
-        self.part_with(slot, flow);
+        self.part_with(now, slot, flow);
     }
 
     /// `flow` is no longer the one of the session in `slot`. If that was where its datagrams went,
     /// they would reach another's client now: they go to its newest other flow, or, where it has
     /// none, stay until its next check.
-    fn part_with(&mut self, slot: u32, flow: &FlowKey) {
+    fn part_with(&mut self, now: Instant, slot: u32, flow: &FlowKey) {
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.flows.retain(|other| other != flow);
         let Some(last) = entry.flows.last() else { return };
@@ -160,7 +185,7 @@ impl Core {
         let Some(port) = port else { return };
         entry.address = Some(Address { port, local: local.ip(), remote });
         entry.trains = self.trains;
-        self.counters().flow_moves.add(1);
+        self.moved(now, slot, true);
         self.viewer_moved(slot);
     }
 
@@ -169,7 +194,7 @@ impl Core {
         now: Instant,
         kind: Kind,
         datagram: Inbound<'_>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Handled, DropReason> {
         let port = self.ports[datagram.port].socket.port();
         let local = SocketAddr::new(datagram.local, port);
         let flow = FlowKey::new(local, datagram.remote);
@@ -185,31 +210,51 @@ impl Core {
         match kind {
             Kind::Rtp if !entry.is_publisher => return Err(DropReason::ViewerRtp),
             Kind::Rtcp if !entry.is_publisher => {
-                return self.on_viewer_rtcp(now, slot, datagram.bytes);
+                self.on_viewer_rtcp(now, slot, datagram.bytes)?;
+                return Ok(Handled::Rtcp);
             }
             Kind::Rtp | Kind::Rtcp if !entry.connected => return Err(DropReason::BeforeKeys),
+            Kind::Dtls if !entry.connected => {
+                entry.flight = entry.flight.max(dtls::flight(datagram.bytes));
+            }
             _ => {}
         }
-        let reason =
-            if kind == Kind::Dtls { DropReason::DtlsRejected } else { DropReason::MalformedRtp };
-        let received = entry.session.receive(now, candidate, datagram.remote, datagram.bytes);
+        let (session, bytes) = (&mut entry.session, datagram.bytes);
+        let outcome = match kind {
+            Kind::Dtls => match session.receive(now, candidate, datagram.remote, bytes) {
+                Ok(()) => Ok(Handled::Dtls),
+                Err(_refused) => Err(DropReason::DtlsRejected),
+            },
+            _ => {
+                let handled = if kind == Kind::Rtp { Handled::Rtp } else { Handled::Rtcp };
+                session.receive_srtp(now, candidate, datagram.remote, bytes).map(|()| handled)
+            }
+        };
+        self.arriving = Some(datagram.arrived);
         self.drain(now, slot, None);
+        self.arriving = None;
+        if kind == Kind::Dtls {
+            self.show(slot);
+        }
         self.arm(slot);
-        received.map_err(|_refused| reason)
+        outcome
     }
 
-    fn hand_over(&mut self, shard: u16, datagram: Inbound<'_>) -> Result<(), DropReason> {
+    fn hand_over(&mut self, shard: u16, datagram: Inbound<'_>) -> Result<Handled, DropReason> {
         if datagram.handed_over {
             return Err(DropReason::StaleFlow);
+        }
+        if usize::from(shard) >= self.posted.len() {
+            return Err(DropReason::ForgedUfrag);
         }
         let mail = Mail::Datagram(HandedOver {
             port: datagram.port,
             local: datagram.local,
             remote: datagram.remote,
             bytes: datagram.bytes.into(),
+            arrived: datagram.arrived,
         });
-        self.post(shard, mail);
-        self.counters().handed_over.add(1);
-        Ok(())
+        let posted = self.post(shard, mail);
+        posted.map(|()| Handled::HandedOver).map_err(|_full| DropReason::RingFull)
     }
 }

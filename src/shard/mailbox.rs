@@ -1,8 +1,9 @@
 //! How others speak to a shard: two bounded queues and a bell.
 //!
 //! Media has a queue of its own, so that a flood of it cannot keep a command out. When a queue is
-//! full the sender keeps what it has: a media packet is dropped and counted as
-//! [`crate::drop::DropReason::RingFull`], a command is refused and its request answered with 503.
+//! full the sender keeps what it has: a datagram or a media packet is dropped and counted as
+//! [`crate::drop::DropReason::RingFull`] or [`crate::drop::DropReason::MediaRingFull`], a note is
+//! counted as lost, a command is refused and its request answered with 503.
 //!
 //! A shard that is about to sleep says so, looks once more, and sleeps. A sender puts its message
 //! in, then looks whether the shard sleeps, and rings if so. Whichever comes second sees the other.
@@ -10,6 +11,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::time::Instant;
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
@@ -48,6 +50,8 @@ pub struct HandedOver {
     pub remote: SocketAddr,
     /// The datagram.
     pub bytes: Box<[u8]>,
+    /// When the kernel had it.
+    pub arrived: Instant,
 }
 
 /// The queue is full; the message did not get in.
