@@ -49,7 +49,7 @@
 //! ```
 //!
 //! Where UDP is blocked, a client connects to the one TCP port. A control thread hears its first
-//! frame, whose ufrag names the shard, and hands the connection over ([`shard::Arrival`]). There it
+//! frame, whose ufrag names the shard, and hands the connection over ([`shard::NewConnection`]). There it
 //! is one more path to the session, and each frame in it a datagram.
 //!
 //! The loop: **receive** a batch → **mail** of other shards → **commands** → **timers** →
@@ -83,6 +83,7 @@
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
 
+pub mod api;
 pub mod check;
 pub mod config;
 pub mod cpu;

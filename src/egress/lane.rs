@@ -68,6 +68,7 @@ impl Lane {
                 audio_level: usable(track.extensions.audio_level),
                 video_orientation: usable(track.extensions.video_orientation),
                 playout_delay: usable(track.extensions.playout_delay),
+                descriptor: usable(track.extensions.descriptor),
             },
             mid_length: if named { track.mid.len() as u8 } else { 0 },
             mid,
@@ -84,6 +85,13 @@ impl Lane {
     #[must_use]
     pub fn is_playing(&self) -> bool {
         self.playing
+    }
+
+    /// The number of the first packet sent, as the viewer counts them: its receiver reports go on
+    /// from there. Meaningless before that.
+    #[must_use]
+    pub fn first_index(&self) -> u64 {
+        self.first.wrapping_add(self.sequence_offset)
     }
 
     /// Packets and payload bytes sent, as a sender report counts them.
@@ -235,6 +243,9 @@ impl Lane {
             self.extensions.playout_delay.filter(|_| extensions.playout_delay.is_some()),
             &delay,
         );
+        if let Some(descriptor) = &extensions.descriptor {
+            elements.push(self.extensions.descriptor, descriptor.bytes());
+        }
         header.write(elements.as_slice(), slot).ok_or(DropReason::TooLong)
     }
 }
@@ -242,7 +253,7 @@ impl Lane {
 /// The extension elements of one header.
 #[derive(Default)]
 struct Elements<'a> {
-    elements: [(u8, &'a [u8]); 4],
+    elements: [(u8, &'a [u8]); 5],
     count: usize,
 }
 

@@ -42,7 +42,7 @@ pub use send::Sender;
 pub use socket::{SocketOptions, UdpSocket};
 pub use steer::Steering;
 pub use tcp::{Moved, TcpChange, TcpConnection, TcpWatch, tcp_listener};
-pub use uring::{ring_available, uring_available};
+pub use uring::{Bell, BellRope, ring_available, uring_available};
 
 /// How datagrams are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

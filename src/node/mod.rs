@@ -4,6 +4,7 @@ mod announce;
 mod banner;
 mod bind;
 mod choose;
+mod drain;
 mod error;
 mod newcomers;
 mod plan;
@@ -19,14 +20,16 @@ use tokio::sync::Notify;
 pub use error::StartError;
 pub use plan::PortPlan;
 
+use crate::api::{Api, Facts};
 use crate::config::Config;
 use crate::cpu;
 use crate::demux::Directory;
-use crate::net::{Receiver, Steering, UdpSocket};
+use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
 use crate::signalling::{Control, Token, router};
-use crate::telemetry::{ShardCounters, TcpRefusals};
+use crate::srtp;
+use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
 use crate::wire::ufrag::UfragKey;
 use announce::at_tcp;
 use banner::{Chosen, banner};
@@ -100,8 +103,11 @@ impl Node {
         }
         let runtime = control_runtime(config.control_threads)?;
         let http_address = listener.local_addr()?;
-        let (http, stop_http) = serve_http(config, &runtime, listener, &control)?;
+        let facts = facts(config, backend, &wiring, http_address);
+        let api = Api::new(control.clone(), facts, config.admin_token.as_deref());
+        let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api)?;
         runtime.spawn(control.clone().watch_ended());
+        runtime.spawn(api.run());
         let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
         Ok(Node {
             shards,
@@ -146,6 +152,11 @@ impl Node {
         self.wiring.counters.iter().map(|padded| &**padded)
     }
 
+    /// What else each shard measures.
+    pub fn meters(&self) -> impl Iterator<Item = &Meters> + Clone {
+        self.wiring.meters.iter().map(|padded| &**padded)
+    }
+
     /// Sessions and streams the control side knows of.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -156,21 +167,6 @@ impl Node {
     #[must_use]
     pub fn banner(&self) -> &str {
         &self.banner
-    }
-
-    /// Waits for SIGINT or SIGTERM.
-    ///
-    /// # Errors
-    /// When the signals can't be listened to.
-    pub fn wait_for_signal(&self) -> io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        self.runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                interrupted = tokio::signal::ctrl_c() => interrupted,
-                _ = terminate.recv() => Ok(()),
-            }
-        })
     }
 
     /// Ends every session, telling its peer, and stops.
@@ -212,6 +208,7 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
         ufrag_key: UfragKey::random(),
         counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
         tcp_refusals: TcpRefusals::default(),
+        meters: (0..shards).map(|_| Meters::new(config.sessions_per_shard()).into()).collect(),
         ended: (0..shards).map(each).collect(),
         ended_bell: Notify::new(),
     }
@@ -235,6 +232,23 @@ fn shard_config(
         setup_timeout: config.setup_timeout,
         busy_poll: config.busy_poll,
         seed: u64::from_ne_bytes(seed),
+    }
+}
+
+/// What the API tells of what was chosen at the start.
+fn facts(config: &Config, backend: Backend, wiring: &Wiring, http: SocketAddr) -> Facts {
+    let steering = match (&wiring.steering, config.shards()) {
+        (Some(_), _) => "ebpf",
+        (None, 1) => "none",
+        (None, _) => "hash",
+    };
+    Facts {
+        io: format!("{backend:?}").to_lowercase(),
+        steering,
+        cipher: srtp::library::choice().to_string(),
+        cores: config.shard_cores.clone(),
+        http_is_loopback: http.ip().is_loopback(),
+        max_sessions: config.max_sessions,
     }
 }
 
@@ -272,8 +286,9 @@ fn serve_http(
     runtime: &tokio::runtime::Runtime,
     listener: std::net::TcpListener,
     control: &Arc<Control>,
+    api: &Arc<Api>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
-    let app = router(control.clone(), Token::new(config.token.as_deref()));
+    let app = router(control.clone(), Token::new(config.token.as_deref()), api.router());
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();

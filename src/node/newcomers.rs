@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::limits::{
     MAX_FIRST_FRAME, MAX_TCP_NEWCOMERS, MAX_TCP_NEWCOMERS_PER_SOURCE, TCP_INTRODUCTION,
 };
-use crate::shard::{Arrival, Command, Wiring};
+use crate::shard::{Command, NewConnection, Wiring};
 use crate::telemetry::TcpRefusal;
 use crate::wire::framing::{self, Front};
 use crate::wire::kind::{self, Kind};
@@ -80,14 +80,16 @@ async fn introduce(
     let shard = shard_of(check, wiring)?;
     let local = stream.local_addr().map_err(|_error| TcpRefusal::Gone)?;
     let stream = stream.into_std().map_err(|_error| TcpRefusal::Gone)?;
-    let arrival = Arrival {
+    let connection = NewConnection {
         stream,
         local: local.ip().to_canonical(),
         remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
         received,
     };
     let mailbox = wiring.mailboxes.get(usize::from(shard)).ok_or(TcpRefusal::ForgedUfrag)?;
-    mailbox.command(Command::Connect(Box::new(arrival))).map_err(|_command| TcpRefusal::ShardBusy)
+    mailbox
+        .command(Command::Connect(Box::new(connection)))
+        .map_err(|_command| TcpRefusal::ShardBusy)
 }
 
 /// Reads until the first frame is whole, and not a byte more than the longest one has.

@@ -5,11 +5,14 @@
 //! [`Session::drain`] asks for. No clock is read and no socket is touched in here.
 
 mod answer;
+mod decryption;
+mod descriptors;
 mod dtls;
 mod layers;
 mod negotiate;
 mod offer;
 mod publisher;
+mod uplink;
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -22,9 +25,14 @@ pub use dtls::KeyingMaterial;
 pub use negotiate::{Negotiated, Negotiator, Place};
 pub use offer::{Offer, OfferError, StreamCodecs};
 pub use publisher::Publisher;
+pub use uplink::Uplink;
 
+use crate::drop::DropReason;
 use crate::id::Transport;
 use crate::media::{ClockReport, MediaPacket, ViewerTerms};
+use crate::srtp::Profile;
+use crate::wire::kind::{self, Kind};
+use decryption::Decryption;
 
 /// One peer's session.
 #[derive(Debug)]
@@ -32,6 +40,10 @@ pub struct Session {
     rtc: Box<Rtc>,
     /// What the peer is here for.
     pub role: Role,
+    /// When its answer was ready.
+    pub answered: Instant,
+    /// How media is encrypted, once DTLS has said.
+    pub profile: Option<Profile>,
 }
 
 /// What a peer is here for.
@@ -82,7 +94,7 @@ pub struct Refused;
 
 impl Session {
     pub(crate) fn new(rtc: Rtc, role: Role) -> Session {
-        Session { rtc: Box::new(rtc), role }
+        Session { rtc: Box::new(rtc), role, answered: Instant::now(), profile: None }
     }
 
     /// Takes in one STUN, DTLS or (publishers only) RTP or RTCP datagram. `local` must be one of
@@ -104,6 +116,35 @@ impl Session {
         };
         let receive = Receive::new(protocol, remote, local, bytes).map_err(|_error| Refused)?;
         self.rtc.handle_input(Input::Receive(now, receive)).map_err(|_error| Refused)
+    }
+
+    /// Takes in one SRTP or SRTCP datagram of a publisher, as [`Session::receive`] does, and says
+    /// whether it authenticated. str0m drops what it dislikes without a word; see `decryption.rs`
+    /// for how it is found out all the same.
+    ///
+    /// # Errors
+    /// The one reason why nothing came of it.
+    pub fn receive_srtp(
+        &mut self,
+        now: Instant,
+        transport: Transport,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), DropReason> {
+        decryption::begin();
+        let received = self.receive(now, transport, local, remote, bytes);
+        received.map_err(|_refused| DropReason::MalformedRtp)?;
+        let Role::Publisher(publisher) = &mut self.role else { return Err(DropReason::ViewerRtp) };
+        let is_media = kind::of(bytes) == Some(Kind::Rtp);
+        match decryption::result() {
+            Decryption::Done if is_media => publisher.sources.add(bytes),
+            Decryption::Done => {}
+            Decryption::Failed => return Err(DropReason::SrtpAuth),
+            Decryption::Untried if is_media => return Err(publisher.sources.why_untried(bytes)),
+            Decryption::Untried => return Err(DropReason::MalformedRtp),
+        }
+        Ok(())
     }
 
     /// Lets time pass.
@@ -147,6 +188,7 @@ impl Session {
         if let Some(keys) = dtls::take_keys() {
             outputs.push(Output::Keys(keys));
         }
+        self.profile = dtls::take_profile().or(self.profile);
         next
     }
 
@@ -162,6 +204,11 @@ impl Session {
                     && let Some(packet) = publisher.media(&mut self.rtc, now, packet)
                 {
                     outputs.push(Output::Media(packet));
+                }
+            }
+            Event::MediaIngressStats(stats) => {
+                if let Role::Publisher(publisher) = &mut self.role {
+                    publisher.arrives(&stats);
                 }
             }
             Event::SenderFeedback(feedback) => {

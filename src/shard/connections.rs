@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::command::Arrival;
+use super::command::NewConnection;
 use super::outbox::Outbox;
 use crate::drop::DropReason;
 use crate::limits::{MAX_TCP_CONNECTIONS_PER_SHARD, TCP_READ_BYTES, TCP_STALL, TCP_SWEEP};
@@ -107,8 +107,8 @@ impl Connections {
 
     /// Takes a connection over, with what has been read of it; `None` when there are
     /// [`MAX_TCP_CONNECTIONS_PER_SHARD`] already, or it is over.
-    pub fn add(&mut self, now: Instant, arrival: Arrival) -> Option<ConnectionId> {
-        let Arrival { stream, local, remote, received } = arrival;
+    pub fn add(&mut self, now: Instant, newcomer: NewConnection) -> Option<ConnectionId> {
+        let NewConnection { stream, local, remote, received } = newcomer;
         let wire = TcpConnection::new(stream).ok()?;
         let index = match self.free.pop() {
             Some(index) => index,
@@ -292,11 +292,11 @@ mod tests {
 
     use super::*;
 
-    fn arrival(listener: &TcpListener) -> (Arrival, TcpStream) {
+    fn newcomer(listener: &TcpListener) -> (NewConnection, TcpStream) {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, remote) = listener.accept().unwrap();
         let local = stream.local_addr().unwrap().ip();
-        (Arrival { stream, local, remote, received: vec![0, 1, 7] }, client)
+        (NewConnection { stream, local, remote, received: vec![0, 1, 7] }, client)
     }
 
     #[test]
@@ -304,12 +304,12 @@ mod tests {
         let now = Instant::now();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut connections = Connections::new(now).unwrap();
-        let (first, _client) = arrival(&listener);
+        let (first, _client) = newcomer(&listener);
         let first = connections.add(now, first).unwrap();
         assert_eq!(connections.next_to_read(), Some(first), "it has said something already");
         connections.push(first, |_| Ok(1)).unwrap();
         assert!(connections.remove(first).is_some() && connections.remove(first).is_none());
-        let (second, _client) = arrival(&listener);
+        let (second, _client) = newcomer(&listener);
         let second = connections.add(now, second).unwrap();
         assert_eq!(second.index, first.index);
         assert!(connections.get(first).is_none());

@@ -10,7 +10,8 @@ use super::ports::{Port, Ways};
 use super::sessions::{Address, Entry, Sessions};
 use super::streams::Streams;
 use super::timers::Wheel;
-use super::{EndReason, Ended, Mail, ShardConfig, Wiring};
+use super::watch::Watch;
+use super::{EndReason, Ended, Mail, QueueFull, ShardConfig, Wiring};
 use crate::demux::Flows;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
@@ -20,7 +21,7 @@ use crate::media::{MediaPacket, ViewerTerms};
 use crate::net::UdpSocket;
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
-use crate::telemetry::ShardCounters;
+use crate::telemetry::{Meters, PortName, ShardCounters};
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
 /// changes.
@@ -47,6 +48,8 @@ pub(super) struct Core {
     /// Shards that got mail this turn.
     pub posted: Vec<bool>,
     pub stopping: bool,
+    /// When the datagram that is being handled came.
+    pub arriving: Option<Instant>,
     random: u64,
     // Memory that is used anew each turn.
     pub outputs: Vec<Output>,
@@ -54,6 +57,10 @@ pub(super) struct Core {
     pub due: Vec<u32>,
     pub feedback: Feedback,
     pub opened: Vec<u8>,
+    /// When the published packets came that leave in this turn.
+    pub departing: Vec<Instant>,
+    /// Viewers that were sent their first packet in this turn.
+    pub started: Vec<u32>,
 }
 
 impl Core {
@@ -65,6 +72,10 @@ impl Core {
         wiring: Arc<Wiring>,
     ) -> io::Result<Core> {
         let shards = wiring.mailboxes.len();
+        let meters = &wiring.meters[usize::from(config.index)];
+        for (index, socket) in sockets.iter().enumerate() {
+            meters.ports.at(index).open(PortName::Port(socket.port()));
+        }
         Ok(Core {
             index: config.index,
             wiring,
@@ -82,17 +93,24 @@ impl Core {
             active: Vec::new(),
             posted: vec![false; shards],
             stopping: false,
+            arriving: None,
             random: config.seed | 1,
             outputs: Vec::new(),
             pending: Vec::new(),
             due: Vec::new(),
             feedback: Feedback::default(),
             opened: Vec::new(),
+            departing: Vec::new(),
+            started: Vec::new(),
         })
     }
 
     pub fn counters(&self) -> &ShardCounters {
         &self.wiring.counters[usize::from(self.index)]
+    }
+
+    pub fn meters(&self) -> &Meters {
+        &self.wiring.meters[usize::from(self.index)]
     }
 
     pub fn dropped(&self, reason: DropReason) {
@@ -122,15 +140,20 @@ impl Core {
         }
     }
 
-    /// Posts mail to another shard; it is rung at the end of the turn.
-    pub fn post(&mut self, shard: u16, mail: Mail) {
-        let Some(mailbox) = self.wiring.mailboxes.get(usize::from(shard)) else {
-            return self.dropped(DropReason::ForgedUfrag);
-        };
-        if mailbox.post(mail).is_err() {
-            self.dropped(DropReason::RingFull);
-        }
+    /// Posts mail to another shard, which must exist; it is rung at the end of the turn.
+    ///
+    /// # Errors
+    /// [`QueueFull`]: the mail is gone, and whoever posted it says what that means.
+    pub fn post(&mut self, shard: u16, mail: Mail) -> Result<(), QueueFull> {
         self.posted[usize::from(shard)] = true;
+        self.wiring.mailboxes[usize::from(shard)].post(mail)
+    }
+
+    /// Posts a note whose loss costs time and no packet: it is counted, and that is all.
+    pub fn note(&mut self, shard: u16, note: Mail) {
+        if self.post(shard, note).is_err() {
+            self.counters().mail_lost.add(1);
+        }
     }
 
     /// Takes over a session from a control thread.
@@ -147,6 +170,8 @@ impl Core {
         if is_publisher {
             stream.publisher = Some(key.slot);
         }
+        self.meters().ports.at(port).sessions.add(1);
+        let watch = Watch::new(now, session.answered);
         let entry = Entry {
             key,
             session,
@@ -157,17 +182,20 @@ impl Core {
             heard: now,
             address: None,
             refused: false,
+            flight: None,
             trains: self.trains,
             flows: Vec::new(),
             connections: Vec::new(),
             rtc_deadline: now,
             viewer: None,
             is_publisher,
+            watch,
         };
         // The control side gives a slot out only after its last tenant was reported as ended.
         debug_assert!(self.sessions.at(key.slot).is_none(), "slot {} is taken", key.slot);
         self.sessions.insert(entry);
         self.timers.schedule(key.slot, now);
+        self.show(key.slot);
     }
 
     /// The terms of a viewer's session.
@@ -189,6 +217,8 @@ impl Core {
         let mut at = entry.rtc_deadline.min(limit);
         if let Some(viewer) = &entry.viewer {
             at = at.min(viewer.control.next_report);
+        } else if entry.connected {
+            at = at.min(entry.watch.next);
         }
         self.timers.schedule(slot, at);
     }
@@ -197,6 +227,10 @@ impl Core {
     pub fn end(&mut self, slot: u32, reason: EndReason) {
         let Some(mut entry) = self.sessions.remove(slot) else { return };
         self.timers.cancel(slot);
+        let meters = self.meters();
+        meters.cards.clear(slot);
+        let sessions = &meters.ports.at(entry.port).sessions;
+        sessions.set(sessions.get().saturating_sub(1));
         for flow in entry.flows.drain(..) {
             if self.flows.remove(&flow, slot) {
                 self.wiring.release(&flow, self.index);
@@ -213,7 +247,10 @@ impl Core {
         }
         self.streams.leave(entry.stream);
         tracing::debug!("session {} ended: {}", entry.key, reason.describe());
-        let ended = Ended { key: entry.key, reason };
+        let cards = &self.wiring.meters[usize::from(self.index)].cards;
+        let card = cards.read(slot).filter(|(generation, _)| *generation == entry.key.generation);
+        let card = card.map(|(_, card)| Box::new(card));
+        let ended = Ended { key: entry.key, reason, card };
         // The queue has a place for every slot, and a slot is reported once per tenant.
         let pushed = self.wiring.ended[usize::from(self.index)].push(ended);
         debug_assert!(pushed.is_ok(), "more sessions ended than there are slots");

@@ -14,6 +14,7 @@ use crate::demux::FlowKey;
 use crate::drop::DropReason;
 use crate::id::Transport;
 use crate::limits::MAX_FLOWS_PER_SESSION;
+use crate::wire::dtls;
 use crate::wire::kind::{self, Kind};
 use crate::wire::stun::{self, Class};
 
@@ -27,6 +28,8 @@ pub(super) struct Inbound<'a> {
     /// The sender.
     pub remote: SocketAddr,
     pub bytes: &'a [u8],
+    /// When the kernel had it.
+    pub arrived: Instant,
     /// Another shard has already sent it here: it goes no further.
     pub handed_over: bool,
 }
@@ -52,8 +55,23 @@ impl Inbound<'_> {
     }
 }
 
+/// What became of a datagram that was not dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handled {
+    /// A check, answered.
+    Stun,
+    /// Given to DTLS.
+    Dtls,
+    /// Decrypted.
+    Rtp,
+    /// Decrypted.
+    Rtcp,
+    /// On its way to the shard whose session it is for.
+    HandedOver,
+}
+
 impl Core {
-    /// Handles one datagram.
+    /// Handles one datagram. Whatever happens to it is counted here, exactly once.
     pub fn on_datagram(&mut self, now: Instant, datagram: Inbound<'_>) {
         let outcome = match kind::of(datagram.bytes) {
             Some(Kind::Stun) => self.on_stun(now, datagram),
@@ -61,12 +79,18 @@ impl Core {
             None if datagram.bytes.is_empty() => Err(DropReason::Empty),
             None => Err(DropReason::UnknownKind),
         };
-        if let Err(reason) = outcome {
-            self.dropped(reason);
+        let counters = self.counters();
+        match outcome {
+            Ok(Handled::Stun) => counters.stun_requests.add(1),
+            Ok(Handled::Dtls) => counters.dtls_in.add(1),
+            Ok(Handled::Rtp) => counters.rtp_in.add(1),
+            Ok(Handled::Rtcp) => counters.rtcp_in.add(1),
+            Ok(Handled::HandedOver) => counters.handed_over.add(1),
+            Err(reason) => counters.dropped(reason),
         }
     }
 
-    fn on_stun(&mut self, now: Instant, datagram: Inbound<'_>) -> Result<(), DropReason> {
+    fn on_stun(&mut self, now: Instant, datagram: Inbound<'_>) -> Result<Handled, DropReason> {
         let peek = stun::peek(datagram.bytes).map_err(|_malformed| DropReason::MalformedStun)?;
         if peek.class != Class::Request || !peek.binding {
             return Err(DropReason::UnsolicitedStun);
@@ -91,22 +115,23 @@ impl Core {
             .map_err(|_refused| DropReason::StunRejected)?;
         let answered = self.drain(now, key.slot, Some((&datagram, peek.transaction_id)));
         if !answered {
-            if let Some(entry) = self.sessions.at(key.slot) {
-                entry.refused = true;
+            if let Some(entry) = self.sessions.at(key.slot)
+                && !std::mem::replace(&mut entry.refused, true)
+            {
+                self.show(key.slot);
             }
             return Err(DropReason::StunRejected);
         }
-        self.counters().stun_requests.add(1);
         self.prove(now, key.slot, datagram.address(), peek.use_candidate);
-        Ok(())
+        Ok(Handled::Stun)
     }
 
     /// The session in `slot` has proved that `address` is its own: it becomes one of its flows, and
     /// where its datagrams go, if the peer chose it or there was none.
     fn prove(&mut self, now: Instant, slot: u32, address: Address, chosen: bool) {
         match address.via {
-            Via::Udp(port) => self.prove_flow(slot, port, &address),
-            Via::Tcp(connection) => self.prove_connection(slot, connection),
+            Via::Udp(port) => self.prove_flow(now, slot, port, &address),
+            Via::Tcp(connection) => self.prove_connection(now, slot, connection),
         }
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.heard = now;
@@ -116,19 +141,19 @@ impl Core {
             None => true,
         };
         if lost || (chosen && entry.address != Some(address)) {
-            self.move_to(slot, address);
+            self.move_to(now, slot, address);
             // DTLS may have waited for an address.
             self.drain(now, slot, None);
         }
         self.arm(slot);
     }
 
-    fn prove_flow(&mut self, slot: u32, port: usize, address: &Address) {
+    fn prove_flow(&mut self, now: Instant, slot: u32, port: usize, address: &Address) {
         let flow = self.flow(port, address.local, address.remote);
         let previous = self.flows.insert(flow, slot);
         if previous != Some(slot) {
             if let Some(previous) = previous {
-                self.part_with(previous, &flow);
+                self.part_with(now, previous, &flow);
             }
             self.claim(flow);
             let Some(entry) = self.sessions.at(slot) else { return };
@@ -146,12 +171,12 @@ impl Core {
     }
 
     /// Datagrams of the session in `slot` go to `address` from now on.
-    fn move_to(&mut self, slot: u32, address: Address) {
+    fn move_to(&mut self, now: Instant, slot: u32, address: Address) {
         let Some(entry) = self.sessions.at(slot) else { return };
         let moved = entry.address.replace(address).is_some();
         // A new path may take what the old one refused.
         entry.trains = self.trains;
-        self.counters().flow_moves.add(u64::from(moved));
+        self.moved(now, slot, moved);
         self.viewer_moved(slot);
     }
 
@@ -167,23 +192,23 @@ impl Core {
         let before = self.wiring.directory.find(&flow);
         self.wiring.claim(&flow, self.index);
         if let Some(shard) = before.filter(|shard| *shard != self.index) {
-            self.post(shard, Mail::FlowLost(flow));
+            self.note(shard, Mail::FlowLost(flow));
         }
     }
 
     /// Another shard has claimed `flow`; unless it was claimed back since, it is forgotten.
-    pub fn lose(&mut self, flow: &FlowKey) {
+    pub fn lose(&mut self, now: Instant, flow: &FlowKey) {
         if self.wiring.directory.find(flow) == Some(self.index) {
             return;
         }
         let Some(slot) = self.flows.get(flow) else { return };
         self.flows.remove(flow, slot);
-        self.part_with(slot, flow);
+        self.part_with(now, slot, flow);
     }
 
     /// `flow` is no longer the one of the session in `slot`. If that was where its datagrams went,
     /// they would reach another's client now.
-    fn part_with(&mut self, slot: u32, flow: &FlowKey) {
+    fn part_with(&mut self, now: Instant, slot: u32, flow: &FlowKey) {
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.flows.retain(|other| other != flow);
         let here = match entry.address {
@@ -193,14 +218,14 @@ impl Core {
             _ => false,
         };
         if here {
-            self.fall_back(slot);
+            self.fall_back(now, slot);
         }
     }
 
     /// The path that the datagrams of the session in `slot` took is lost: they take its newest
     /// other flow or, for want of one, its newest connection; where it has neither, they stay until
     /// its next check.
-    pub fn fall_back(&mut self, slot: u32) {
+    pub fn fall_back(&mut self, now: Instant, slot: u32) {
         let Some(entry) = self.sessions.at(slot) else { return };
         let connection = entry.connections.last().copied();
         let address = match entry.flows.last() {
@@ -216,7 +241,7 @@ impl Core {
             }),
         };
         if let Some(address) = address {
-            self.move_to(slot, address);
+            self.move_to(now, slot, address);
         }
     }
 
@@ -245,7 +270,7 @@ impl Core {
         now: Instant,
         kind: Kind,
         datagram: Inbound<'_>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Handled, DropReason> {
         let slot = match self.owner(&datagram)? {
             Owner::Session(slot) => slot,
             Owner::Shard(shard) => return self.hand_over(shard, datagram),
@@ -257,35 +282,56 @@ impl Core {
         match kind {
             Kind::Rtp if !entry.is_publisher => return Err(DropReason::ViewerRtp),
             Kind::Rtcp if !entry.is_publisher => {
-                return self.on_viewer_rtcp(now, slot, datagram.bytes);
+                self.on_viewer_rtcp(now, slot, datagram.bytes)?;
+                return Ok(Handled::Rtcp);
             }
             Kind::Rtp | Kind::Rtcp if !entry.connected => return Err(DropReason::BeforeKeys),
+            Kind::Dtls if !entry.connected => {
+                entry.flight = entry.flight.max(dtls::flight(datagram.bytes));
+            }
             _ => {}
         }
-        let reason =
-            if kind == Kind::Dtls { DropReason::DtlsRejected } else { DropReason::MalformedRtp };
         let Inbound { remote, bytes, .. } = datagram;
-        let received = entry.session.receive(now, transport, candidate, remote, bytes);
+        let session = &mut entry.session;
+        let outcome = match kind {
+            Kind::Dtls => match session.receive(now, transport, candidate, remote, bytes) {
+                Ok(()) => Ok(Handled::Dtls),
+                Err(_refused) => Err(DropReason::DtlsRejected),
+            },
+            _ => {
+                let handled = if kind == Kind::Rtp { Handled::Rtp } else { Handled::Rtcp };
+                let received = session.receive_srtp(now, transport, candidate, remote, bytes);
+                received.map(|()| handled)
+            }
+        };
+        self.arriving = Some(datagram.arrived);
         self.drain(now, slot, None);
+        self.arriving = None;
+        if kind == Kind::Dtls {
+            self.show(slot);
+        }
         self.arm(slot);
-        received.map_err(|_refused| reason)
+        outcome
     }
 
-    fn hand_over(&mut self, shard: u16, datagram: Inbound<'_>) -> Result<(), DropReason> {
+    fn hand_over(&mut self, shard: u16, datagram: Inbound<'_>) -> Result<Handled, DropReason> {
         if datagram.handed_over {
             return Err(DropReason::StaleFlow);
         }
         // A connection stays where its first check led.
         let Via::Udp(port) = datagram.via else { return Err(DropReason::ForeignConnection) };
+        if usize::from(shard) >= self.posted.len() {
+            return Err(DropReason::ForgedUfrag);
+        }
         let mail = Mail::Datagram(HandedOver {
             port,
             local: datagram.local,
             remote: datagram.remote,
             bytes: datagram.bytes.into(),
+            arrived: datagram.arrived,
         });
-        self.post(shard, mail);
-        self.counters().handed_over.add(1);
-        Ok(())
+        let posted = self.post(shard, mail);
+        posted.map(|()| Handled::HandedOver).map_err(|_full| DropReason::RingFull)
     }
 }
 

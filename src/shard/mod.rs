@@ -11,9 +11,11 @@
 //! deliver.rs   a stream's packets go to its viewers
 //! ownership.rs whose a flow is, told to other shards and the kernel
 //! viewers.rs   what viewers report: repair, key frames
+//! watch.rs     how a session fares: phases, quality, its card
 //! tcp.rs       the same over TCP: frames in, frames out (connections.rs, outbox.rs)
 //! ```
 
+mod arrival;
 mod command;
 mod connections;
 mod core;
@@ -31,8 +33,9 @@ mod tcp;
 pub mod timers;
 mod turn;
 mod viewers;
+mod watch;
 
-pub use command::{Arrival, Command, EndReason, Ended};
+pub use command::{Command, EndReason, Ended, NewConnection};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
 pub use runtime::{Spawned, spawn};
 pub use turn::{ShardConfig, Wiring};

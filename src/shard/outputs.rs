@@ -47,8 +47,9 @@ impl Core {
                 Output::Datagram { contents, .. } => self.send_to_session(slot, &contents),
                 Output::Keys(keys) => self.on_keys(now, slot, &keys),
                 Output::Connected => self.on_connected(now, slot),
-                Output::Media(packet) => {
+                Output::Media(mut packet) => {
                     heard = true;
+                    packet.received = self.arriving.unwrap_or(now);
                     self.on_published(packet);
                 }
                 Output::Clock(report) => self.on_clock(report),
@@ -59,6 +60,9 @@ impl Core {
         // Some publishers (ffmpeg's) send no checks once they are connected: media is life enough.
         if heard && let Some(entry) = self.sessions.at(slot) {
             entry.heard = now;
+            if entry.watch.first_media.is_none() {
+                self.first_media(now, slot);
+            }
         }
         match gone {
             Some(Gone::Closed) => self.close(now, slot, EndReason::ClosedByPeer),
@@ -84,6 +88,7 @@ impl Core {
         let millis = now.saturating_duration_since(entry.created).as_millis();
         tracing::debug!("session {} connected as {role} after {millis} ms", entry.key);
         let (stream, is_publisher) = (entry.stream, entry.is_publisher);
+        self.connected(now, slot);
         if is_publisher {
             // Whoever watches already needs a key frame of the new publisher.
             if let Some(stream) = self.streams.get(stream) {
@@ -116,7 +121,7 @@ impl Core {
         let to = address.destination(entry.trains);
         let Some(stream) = self.streams.get(stream_key) else { return };
         let position = stream.viewers.len();
-        stream.viewers.push(Viewer { egress, to, via, slot });
+        stream.viewers.push(Viewer { egress, to, via, slot, started: false });
         stream.shared.set_interest(self.index, true);
         if let Some(entry) = self.sessions.at(slot) {
             entry.viewer = Some(ReadyViewer { control, position });
@@ -134,30 +139,37 @@ impl Core {
         if packet.keyframe && packet.kind == crate::media::TrackKind::Video {
             stream.keyframes.satisfied();
         }
-        let mut wanted = false;
+        let (mut here, mut elsewhere) = (false, false);
         for shard in interested {
-            wanted = true;
-            if shard != self.index {
-                self.post(shard, Mail::Media(packet.copy_for_other_shard()));
-                self.counters().media_handed_over.add(1);
+            if shard == self.index {
+                here = true;
+                continue;
+            }
+            elsewhere = true;
+            match self.post(shard, Mail::Media(packet.copy_for_other_shard())) {
+                Ok(()) => self.counters().media_handed_over.add(1),
+                Err(_full) => self.dropped(DropReason::MediaRingFull),
             }
         }
-        if !wanted {
-            return self.dropped(DropReason::NoViewers);
+        match (here, elsewhere) {
+            (true, _) => self.admit(packet),
+            (false, true) => self.counters().media_relayed.add(1),
+            (false, false) => self.dropped(DropReason::NoViewers),
         }
-        self.admit(packet);
     }
 
     /// Takes a packet of the publisher, wherever that is, into this shard's stream.
     pub fn admit(&mut self, packet: MediaPacket) {
         let hold = self.hold;
         let key = packet.stream;
-        let Some(stream) = self.streams.get(key) else { return };
-        if stream.viewers.is_empty() {
-            return;
-        }
+        let stream = self.streams.get(key).filter(|stream| !stream.viewers.is_empty());
+        // The last viewer may have left while the packet was on its way from another shard.
+        let Some(stream) = stream else { return self.dropped(DropReason::NoViewers) };
         match stream.track(packet.kind).admit(packet, hold) {
-            Admission::Admitted => self.activate(key),
+            Admission::Admitted => {
+                self.counters().media_admitted.add(1);
+                self.activate(key);
+            }
             Admission::Duplicate | Admission::TooOld | Admission::Replaced => {
                 self.dropped(DropReason::StaleMedia);
             }
@@ -170,7 +182,7 @@ impl Core {
         let interested = stream.shared.interested();
         for shard in interested {
             if shard != self.index {
-                self.post(shard, Mail::Clock(report));
+                self.note(shard, Mail::Clock(report));
             }
         }
     }

@@ -4,11 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::connections::ConnectionId;
+use super::watch::Watch;
 use crate::demux::FlowKey;
 use crate::egress::Control;
 use crate::id::{SessionKey, StreamKey};
 use crate::net::Destination;
 use crate::session::Session;
+use crate::wire::dtls::Flight;
 
 /// What carries datagrams between us and a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub(super) struct Entry {
     pub address: Option<Address>,
     /// Whether a check for it had a wrong password.
     pub refused: bool,
+    /// How far its DTLS handshake has come.
+    pub flight: Option<Flight>,
     /// Whether datagrams to it may leave as trains; not any more once a path has refused one.
     pub trains: bool,
     /// Flows in the table that are this session's, oldest first.
@@ -62,6 +66,8 @@ pub(super) struct Entry {
     /// A viewer that is ready: its RTCP, and where it stands in its stream's list.
     pub viewer: Option<ReadyViewer>,
     pub is_publisher: bool,
+    /// How it fares.
+    pub watch: Watch,
 }
 
 /// The session's part of a viewer whose keys are there.

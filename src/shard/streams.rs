@@ -18,6 +18,8 @@ pub(super) struct Viewer {
     pub via: Via,
     /// Its session's slot.
     pub slot: u32,
+    /// Whether it was sent anything yet.
+    pub started: bool,
 }
 
 /// One stream as this shard sees it.

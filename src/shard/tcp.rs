@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use super::command::Arrival;
+use super::command::NewConnection;
 use super::connections::{ConnectionId, Written};
 use super::core::Core;
 use super::inbound::Inbound;
@@ -23,8 +23,8 @@ use crate::wire::framing::{self, Front};
 
 impl Core {
     /// Takes over a connection from a control thread; what it has said so far is heard next turn.
-    pub fn connect(&mut self, now: Instant, arrival: Arrival) {
-        if self.tcp.add(now, arrival).is_none() {
+    pub fn connect(&mut self, now: Instant, connection: NewConnection) {
+        if self.tcp.add(now, connection).is_none() {
             self.counters().tcp_connections_refused.add(1);
         }
         self.count_connections();
@@ -45,7 +45,7 @@ impl Core {
     /// Hands the kernel what waits for connections, and closes those that have had their time.
     pub fn flush_tcp(&mut self, now: Instant) {
         while let Some(id) = self.tcp.next_to_write() {
-            self.write(id);
+            self.write(now, id);
         }
         if self.tcp.sweep_is_due(now) {
             self.sweep(now);
@@ -58,20 +58,20 @@ impl Core {
     }
 
     /// The session in `slot` has proved that the connection is its own.
-    pub fn prove_connection(&mut self, slot: u32, id: ConnectionId) {
+    pub fn prove_connection(&mut self, now: Instant, slot: u32, id: ConnectionId) {
         let Some(connection) = self.tcp.get(id) else { return };
         let previous = connection.session.replace(slot);
         if previous == Some(slot) {
             return;
         }
         if let Some(previous) = previous {
-            self.part_with_connection(previous, id);
+            self.part_with_connection(now, previous, id);
         }
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.connections.push(id);
         if entry.connections.len() > MAX_TCP_CONNECTIONS_PER_SESSION {
             let oldest = entry.connections[0];
-            self.lose_connection(oldest);
+            self.lose_connection(now, oldest);
         }
     }
 
@@ -109,7 +109,7 @@ impl Core {
         }
         self.take_frames(now, id, &scratch[..filled]);
         if over {
-            self.lose_connection(id);
+            self.lose_connection(now, id);
         }
     }
 
@@ -125,35 +125,33 @@ impl Core {
                         connection.unproved_frames += 1;
                         if connection.unproved_frames > MAX_TCP_FRAMES_UNPROVED {
                             self.counters().tcp_connections_unproved.add(1);
-                            return self.lose_connection(id);
+                            return self.lose_connection(now, id);
                         }
                     }
                     let (local, remote) = (connection.local, connection.remote);
                     let counters = self.counters();
                     counters.tcp_frames_in.add(1);
                     counters.tcp_bytes_in.add(bytes.len() as u64);
-                    let via = Via::Tcp(id);
-                    self.on_datagram(
-                        now,
-                        Inbound { via, local, remote, bytes, handed_over: false },
-                    );
+                    let (via, arrived, handed_over) = (Via::Tcp(id), now, false);
+                    let inbound = Inbound { via, local, remote, bytes, arrived, handed_over };
+                    self.on_datagram(now, inbound);
                 }
                 Front::Part => return connection.inbox.extend_from_slice(stream),
                 Front::TooLong(length) => {
                     tracing::debug!("{} sent a frame of {length} bytes", connection.remote);
                     self.counters().tcp_connections_malformed.add(1);
-                    return self.lose_connection(id);
+                    return self.lose_connection(now, id);
                 }
             }
         }
     }
 
-    fn write(&mut self, id: ConnectionId) {
+    fn write(&mut self, now: Instant, id: ConnectionId) {
         let Some(connection) = self.tcp.get(id) else { return };
         let written = connection.write();
         count(self.counters(), &written);
         if written.ended {
-            self.lose_connection(id);
+            self.lose_connection(now, id);
         }
     }
 
@@ -165,31 +163,31 @@ impl Core {
             if connection.is_stalled(now) {
                 tracing::debug!("{} reads nothing: its connection is closed", connection.remote);
                 self.counters().tcp_connections_stalled.add(1);
-                self.lose_connection(id);
+                self.lose_connection(now, id);
             } else if unproved && now >= connection.since + TCP_INTRODUCTION {
                 self.counters().tcp_connections_unproved.add(1);
-                self.lose_connection(id);
+                self.lose_connection(now, id);
             }
         }
     }
 
     /// The connection is over, or is to be: its session goes on without it.
-    fn lose_connection(&mut self, id: ConnectionId) {
+    fn lose_connection(&mut self, now: Instant, id: ConnectionId) {
         let Some(connection) = self.tcp.remove(id) else { return };
         self.count_lost(connection.outbox.frames());
         self.count_connections();
         if let Some(slot) = connection.session {
-            self.part_with_connection(slot, id);
+            self.part_with_connection(now, slot, id);
         }
     }
 
     /// The connection is no longer one of the session in `slot`.
-    fn part_with_connection(&mut self, slot: u32, id: ConnectionId) {
+    fn part_with_connection(&mut self, now: Instant, slot: u32, id: ConnectionId) {
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.connections.retain(|other| *other != id);
         let here = |address: Address| address.via == Via::Tcp(id);
         if entry.address.is_some_and(here) {
-            self.fall_back(slot);
+            self.fall_back(now, slot);
         }
     }
 

@@ -33,17 +33,21 @@ impl Core {
         opened.clear();
         opened.extend_from_slice(bytes);
         feedback.clear();
-        ready.control.receive(&mut viewer.egress, opened, feedback)?;
+        ready.control.receive(now, &mut viewer.egress, opened, feedback)?;
         entry.heard = now;
         counters.viewer_reports.add(1);
         let key = entry.stream;
         let mut keyframe = feedback.keyframe;
         if !feedback.lost.is_empty() {
+            entry.watch.nacked += feedback.lost.len() as u32;
             let ways = Ways { ports, tcp };
-            keyframe |= repair(now, ready, stream, feedback, ways, counters);
+            let (sent_again, gone) = repair(now, ready, stream, feedback, ways, counters);
+            entry.watch.repaired += sent_again;
+            keyframe |= gone;
         }
         if feedback.keyframe {
             counters.keyframe_requests_in.add(1);
+            entry.watch.keyframe_requests += 1;
         }
         if keyframe {
             self.want_keyframe(key);
@@ -55,7 +59,7 @@ impl Core {
     pub fn want_keyframe(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get(key) else { return };
         match stream.shared.publisher() {
-            Some(shard) if shard != self.index => self.post(shard, Mail::Keyframe(key)),
+            Some(shard) if shard != self.index => self.note(shard, Mail::Keyframe(key)),
             _ => {
                 stream.keyframes.request();
                 self.activate(key);
@@ -93,7 +97,7 @@ impl Core {
             let mut ways = Ways { ports: &mut *ports, tcp: &mut *tcp };
             let written = ways.push(viewer.via, viewer.to, counters, |slot| {
                 let egress = &viewer.egress;
-                let length = ready.control.sender_report(egress, kind, clock, CNAME, slot);
+                let length = ready.control.sender_report(now, egress, kind, clock, CNAME, slot);
                 length.ok_or(DropReason::NoReport)
             });
             // No report before the track plays is nothing lost.
@@ -103,10 +107,11 @@ impl Core {
                 counters.dropped(reason);
             }
         }
+        self.judge_viewer(now, slot);
     }
 }
 
-/// Sends again what the viewer lacks. Returns whether only a key frame can help: something it asks
+/// Sends again what the viewer lacks. Returns how many packets that were, and whether only a key frame can help: something it asks
 /// for is gone, and it would ask for it nine times a second until a key frame comes. What was lost
 /// before it got here may yet come.
 fn repair(
@@ -116,10 +121,10 @@ fn repair(
     feedback: &Feedback,
     mut ways: Ways<'_>,
     counters: &ShardCounters,
-) -> bool {
+) -> (u32, bool) {
     let LocalStream { tracks, viewers, .. } = stream;
     let viewer = &mut viewers[ready.position];
-    let mut gone = false;
+    let (mut sent_again, mut gone) = (0, false);
     for (kind, sequence) in &feedback.lost {
         counters.nacked_packets.add(1);
         let track = &tracks[*kind as usize];
@@ -146,9 +151,10 @@ fn repair(
         let egress = &mut viewer.egress;
         let resend = |slot: &mut [u8]| egress.resend(packet, slot);
         match ways.push(viewer.via, viewer.to, counters, resend) {
-            Ok(()) => counters.repaired_packets.add(1),
+            Ok(()) => sent_again += 1,
             Err(reason) => counters.dropped(reason),
         }
     }
-    gone
+    counters.repaired_packets.add(u64::from(sent_again));
+    (sent_again, gone)
 }

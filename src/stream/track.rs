@@ -43,6 +43,8 @@ struct Source {
     sequence_offset: u64,
     /// Added to the publisher's timestamps.
     timestamp_offset: u32,
+    /// Added to the frame numbers of its dependency descriptors.
+    frame_offset: u16,
 }
 
 /// The highest number given out, with the time it stands for.
@@ -51,6 +53,8 @@ struct Newest {
     sequence: u64,
     timestamp: u32,
     received: Instant,
+    /// Of the last dependency descriptor there was.
+    frame_number: Option<u16>,
 }
 
 /// One track of a stream, as one shard sees it.
@@ -66,6 +70,17 @@ pub struct Track {
     /// When the oldest pending packet must leave, marker or not.
     pending_deadline: Option<Instant>,
     frame_complete: bool,
+    /// What has left for the viewers so far.
+    carried: Carried,
+}
+
+/// What a track has carried since it came to the shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
 }
 
 impl Track {
@@ -85,7 +100,14 @@ impl Track {
             pending: Vec::new(),
             pending_deadline: None,
             frame_complete: false,
+            carried: Carried::default(),
         }
+    }
+
+    /// What every viewer that plays the track should have been sent by now.
+    #[must_use]
+    pub fn carried(&self) -> Carried {
+        self.carried
     }
 
     /// Numbers `packet` as the stream's, keeps it for repair and queues it for the viewers. It may
@@ -98,6 +120,9 @@ impl Track {
         };
         packet.sequence = packet.sequence.wrapping_add(source.sequence_offset);
         packet.timestamp = packet.timestamp.wrapping_add(source.timestamp_offset);
+        if let Some(descriptor) = packet.extensions.descriptor.take() {
+            packet.extensions.descriptor = Some(descriptor.renumbered(source.frame_offset));
+        }
 
         let newest = self.newest.map_or(0, |newest| newest.sequence);
         if newest.saturating_sub(packet.sequence) >= self.capacity() {
@@ -107,10 +132,12 @@ impl Track {
             return Admission::Duplicate;
         }
         if self.newest.is_none() || packet.sequence > newest {
+            let frame_number = packet.extensions.descriptor.as_ref().map(|d| d.frame_number());
             self.newest = Some(Newest {
                 sequence: packet.sequence,
                 timestamp: packet.timestamp,
                 received: packet.received,
+                frame_number: frame_number.or(self.newest.and_then(|newest| newest.frame_number)),
             });
         }
         self.history.put(packet.clone());
@@ -151,6 +178,8 @@ impl Track {
             equalise(&mut self.pending);
             for packet in &self.pending {
                 self.history.set_padding(packet.sequence, packet.padding);
+                self.carried.packets += 1;
+                self.carried.bytes += packet.payload.len() as u64;
             }
             into.append(&mut self.pending);
             self.pending_deadline = None;
@@ -203,14 +232,23 @@ impl Track {
     /// publisher before, at the distance in time at which it really came.
     fn follow(&mut self, first: &MediaPacket) -> Source {
         let source = match self.newest {
-            None => Source { epoch: first.epoch, sequence_offset: 0, timestamp_offset: 0 },
+            None => Source {
+                epoch: first.epoch,
+                sequence_offset: 0,
+                timestamp_offset: 0,
+                frame_offset: 0,
+            },
             Some(newest) => {
+                let descriptor = first.extensions.descriptor.as_ref();
+                let frames = newest.frame_number.zip(descriptor.map(|d| d.frame_number()));
                 let gap = self.ticks(first.received.saturating_duration_since(newest.received));
                 let timestamp = newest.timestamp.wrapping_add(gap.max(1));
                 Source {
                     epoch: first.epoch,
                     sequence_offset: (newest.sequence + 1).wrapping_sub(first.sequence),
                     timestamp_offset: timestamp.wrapping_sub(first.timestamp),
+                    frame_offset: frames
+                        .map_or(0, |(last, first)| last.wrapping_add(1).wrapping_sub(first)),
                 }
             }
         };
