@@ -346,6 +346,10 @@ fn a_flood_over_tcp_costs_nobody_over_udp_a_packet() {
         link.receive();
         server.drops(DropReason::UnknownKind) == sent
     });
+    assert!(server.sum(|c| c.tcp_frames_in.get()) > sent);
+    eventually("every frame has one outcome", || {
+        server.node().counters().map(|c| c.conservation()).all(|(come, outcomes)| come == outcomes)
+    });
 }
 
 #[test]
