@@ -412,6 +412,16 @@ fn two_sessions_of_one_client_have_a_connection_each() {
     connect(&mut all);
     until_ready(&server, &mut all, 2);
     assert_eq!(server.sum(|c| c.tcp_connections.get()), 4);
+    let get = |path: &str| -> serde_json::Value {
+        let body = support::request("GET", &server.url(path), &[], "").body;
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+    };
+    let sessions = get("/api/v1/sessions")["sessions"].take();
+    assert_eq!(sessions.as_array().map(Vec::len), Some(4));
+    for session in sessions.as_array().expect("a list") {
+        let id = session["id"].as_str().expect("a name");
+        assert_eq!(get(&format!("/api/v1/sessions/{id}"))["transport"], "tcp");
+    }
     for number in 0..50 {
         for (publisher, base) in [(0, 0), (1, 1_000)] {
             all[publisher].send(MediaKind::Video, number == 0, base + number, number * 3_000);

@@ -272,6 +272,7 @@ fn card(entry: &Entry) -> SessionCard {
         moves: entry.watch.moves,
         remote: entry.address.map(|address| address.remote),
         local: None,
+        over_tcp: entry.address.is_some_and(|address| matches!(address.via, Via::Tcp(_))),
         packets: totals.packets,
         bytes: totals.bytes,
         lost: totals.lost as u32,
