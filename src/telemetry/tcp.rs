@@ -1,7 +1,8 @@
 //! TCP connections that reached no shard: counted on control threads, off the packet path.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Exposition;
 
 /// The one reason a TCP connection was closed before a shard had it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,18 +71,17 @@ impl TcpRefusals {
 }
 
 /// Adds them to the exposition.
-pub fn tcp_refused(text: &mut String, refusals: &TcpRefusals) {
-    text.push_str("# HELP monoport_tcp_refused_total TCP connections that reached no shard.\n");
-    text.push_str("# TYPE monoport_tcp_refused_total counter\n");
+pub fn tcp_refused(exposition: &mut Exposition, refusals: &TcpRefusals) {
+    let metric = exposition.counter("tcp_refused", "TCP connections that reached no shard");
     for reason in TcpRefusal::ALL {
-        let (label, count) = (reason.label(), refusals.get(reason));
-        let _ = writeln!(text, "monoport_tcp_refused_total{{reason=\"{label}\"}} {count}");
+        metric.count(vec![("reason", reason.label().into())], refusals.get(reason));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Format;
 
     #[test]
     fn every_reason_has_its_own_line() {
@@ -90,8 +90,9 @@ mod tests {
             assert_eq!(reason as usize, index);
             (0..=index).for_each(|_| refusals.add(reason));
         }
-        let mut text = String::new();
-        tcp_refused(&mut text, &refusals);
+        let mut exposition = Exposition::default();
+        tcp_refused(&mut exposition, &refusals);
+        let text = exposition.render(Format::Prometheus);
         for (index, reason) in TcpRefusal::ALL.into_iter().enumerate() {
             let line = format!("{{reason=\"{}\"}} {}\n", reason.label(), index + 1);
             assert!(text.contains(&line), "{line}: {text}");
