@@ -5,6 +5,8 @@ mod banner;
 mod bind;
 mod choose;
 mod error;
+mod load;
+mod outside;
 mod plan;
 
 use std::io;
@@ -18,13 +20,13 @@ use tokio::sync::Notify;
 pub use error::StartError;
 pub use plan::PortPlan;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::cpu;
 use crate::demux::Directory;
 use crate::net::{Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
-use crate::signalling::{Control, Token, router};
+use crate::signalling::{Control, IceServers, Token, router};
 use crate::telemetry::ShardCounters;
 use crate::wire::ufrag::UfragKey;
 use banner::{Chosen, banner};
@@ -55,7 +57,7 @@ impl Node {
         let listener = std::net::TcpListener::bind(config.http)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|error| StartError::HttpBind { address: config.http, error })?;
-        let reachable = announce::reachable(config)?;
+        let reachable = announce::reachable(config, &sockets)?;
         let candidates: Vec<Vec<SocketAddr>> =
             ports.iter().map(|port| reachable.iter().map(|a| a.at(*port)).collect()).collect();
         let (backend, backend_reason) = backend(config.io)?;
@@ -70,6 +72,7 @@ impl Node {
             wiring.clone(),
             candidates.clone(),
             config.sessions_per_shard(),
+            config.gather,
         );
         let mut shards = Vec::new();
         for (index, sockets) in sockets.into_iter().enumerate() {
@@ -88,6 +91,10 @@ impl Node {
         let http_address = listener.local_addr()?;
         let (http, stop_http) = serve_http(config, &runtime, listener, &control)?;
         runtime.spawn(control.clone().watch_ended());
+        // A shard that spins before it sleeps runs all the time, whatever it has to do.
+        if config.busy_poll.is_zero() {
+            runtime.spawn(load::watch(load::measures(&mut shards), control.clone()));
+        }
         Ok(Node {
             shards,
             wiring,
@@ -214,13 +221,21 @@ fn control_runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
+fn ice_servers(config: &Config) -> IceServers {
+    let config::IceServers { servers, secret, ttl } = &config.ice_servers;
+    let secret = secret.as_deref();
+    let servers =
+        servers.iter().map(|server| (server.uri.as_str(), secret.filter(|_| server.relays)));
+    IceServers::new(servers, *ttl)
+}
+
 fn serve_http(
     config: &Config,
     runtime: &tokio::runtime::Runtime,
     listener: std::net::TcpListener,
     control: &Arc<Control>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
-    let app = router(control.clone(), Token::new(config.token.as_deref()));
+    let app = router(control.clone(), Token::new(config.token.as_deref()), ice_servers(config));
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();

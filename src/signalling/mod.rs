@@ -9,8 +9,10 @@ mod http;
 mod problem;
 mod registry;
 mod resource;
+mod turn;
 
 pub use auth::Token;
 pub use http::router;
 pub use problem::Problem;
 pub use registry::{Control, Placement};
+pub use turn::IceServers;

@@ -5,6 +5,7 @@
 //! has a fuzz target in `tools/fuzz`, whose corpus replays in `tests/wire_corpus.rs`.
 
 pub mod kind;
+pub mod mapped;
 pub mod rtcp;
 pub mod rtp;
 pub mod stun;

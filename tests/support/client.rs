@@ -118,13 +118,24 @@ impl Client {
         direction: Direction,
         socket: UdpSocket,
     ) -> Result<Client, Response> {
+        Client::try_post_at(&server.url(""), path, offered, direction, socket)
+    }
+
+    /// The same with a server whose HTTP is at `base`, wherever it runs.
+    pub fn try_post_at(
+        base: &str,
+        path: &str,
+        offered: Offered,
+        direction: Direction,
+        socket: UdpSocket,
+    ) -> Result<Client, Response> {
         let (mut client, offer, pending) = Client::offer(offered, direction, socket);
-        let response = post_sdp(&server.url(path), &offer.to_sdp_string());
+        let response = post_sdp(&format!("{base}{path}"), &offer.to_sdp_string());
         if response.status != 201 {
             return Err(response);
         }
         let location = response.header("Location").expect("a 201 names the session");
-        client.session_url = server.url(location);
+        client.session_url = format!("{base}{location}");
         let answer = SdpAnswer::from_sdp_string(&response.body).expect("the answer parses");
         client.rtc.sdp_api().accept_answer(pending, answer).expect("the answer fits the offer");
         client.answer = response.body;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::placement::Balance;
 use super::slots::Slots;
 use crate::id::{SessionKey, StreamKey};
 use crate::session::{Offer, StreamCodecs};
@@ -17,6 +18,8 @@ pub(super) struct Registry {
     /// The URL and the mux port of each session.
     pub ids: HashMap<SessionKey, (String, usize)>,
     pub slots: Vec<Slots>,
+    /// Where the next session goes.
+    pub balance: Balance,
     pub stream_keys: Slots,
     /// Sessions per mux port.
     pub port_sessions: Vec<usize>,
@@ -55,12 +58,13 @@ pub(super) struct Reservation {
 
 impl Registry {
     /// Nobody there, and room for `sessions_per_shard` on each of `shards`.
-    pub fn new(shards: usize, sessions_per_shard: usize, ports: usize) -> Registry {
+    pub fn new(shards: usize, sessions_per_shard: usize, ports: usize, gather: usize) -> Registry {
         Registry {
             streams: HashMap::new(),
             sessions: HashMap::new(),
             ids: HashMap::new(),
             slots: (0..shards).map(|_| Slots::new(sessions_per_shard)).collect(),
+            balance: Balance::new(shards, gather),
             stream_keys: Slots::new(sessions_per_shard * shards),
             port_sessions: vec![0; ports],
             stopping: false,
@@ -73,7 +77,7 @@ impl Registry {
             None => StreamCodecs::default(),
         };
         let codecs = offer.choose_codecs(current)?;
-        let (key, port) = self.take_slot()?;
+        let (key, port) = self.take_slot(self.balance.for_publisher(&self.slots))?;
         if !self.streams.contains_key(name) {
             let Some((index, generation)) = self.stream_keys.take() else {
                 self.slots[usize::from(key.shard)].give_back(key.slot);
@@ -100,24 +104,25 @@ impl Registry {
 
     pub fn reserve_viewer(&mut self, name: &str) -> Result<Reservation, Problem> {
         let published = |stream: &&Stream| stream.publisher.is_some();
-        if self.streams.get(name).filter(published).is_none() {
+        let Some(stream) = self.streams.get(name).filter(published) else {
             return Err(Problem::no_publisher(name));
-        }
-        let (key, port) = self.take_slot()?;
+        };
+        let home = stream.publisher.map(|publisher| publisher.shard);
+        let having = stream.shared.interested();
+        let (key, port) = self.take_slot(self.balance.for_viewer(&self.slots, home, having))?;
         let stream = self.streams.get_mut(name).expect("it was there a moment ago");
         stream.reserved += 1;
         let (shared, codecs) = (stream.shared.clone(), stream.codecs);
         Ok(Reservation { key, port, stream: name.to_owned(), shared, codecs, epoch: 0 })
     }
 
-    /// A slot on the shard with the fewest sessions, and the mux port with the fewest.
-    pub fn take_slot(&mut self) -> Result<(SessionKey, usize), Problem> {
+    /// A slot on `shard`, which is `None` when all are full, and the mux port with the fewest
+    /// sessions.
+    pub fn take_slot(&mut self, shard: Option<usize>) -> Result<(SessionKey, usize), Problem> {
         if self.stopping {
             return Err(Problem::overloaded("the server is stopping"));
         }
-        let shards = self.slots.iter_mut().enumerate();
-        let least = shards.min_by_key(|(_, slots)| slots.used());
-        let taken = least.and_then(|(shard, slots)| slots.take().map(|taken| (shard, taken)));
+        let taken = shard.and_then(|shard| self.slots[shard].take().map(|taken| (shard, taken)));
         let (shard, (slot, generation)) = taken
             .ok_or_else(|| Problem::overloaded("the server has as many sessions as it takes"))?;
         let ports = self.port_sessions.iter_mut().enumerate();

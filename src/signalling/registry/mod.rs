@@ -5,6 +5,7 @@
 //! a packet.
 
 mod book;
+mod placement;
 mod slots;
 
 use std::net::SocketAddr;
@@ -40,16 +41,19 @@ pub struct Placement {
 }
 
 impl Control {
-    /// A server with nobody on it. `sessions_per_shard` is the room each shard has.
+    /// A server with nobody on it. `sessions_per_shard` is the room each shard has, `gather` how
+    /// many more sessions than the emptiest shard one may have, so that viewers are where their
+    /// publisher is.
     #[must_use]
     pub fn new(
         negotiator: Negotiator,
         wiring: Arc<Wiring>,
         candidates: Vec<Vec<SocketAddr>>,
         sessions_per_shard: usize,
+        gather: usize,
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
-        let registry = Registry::new(shards, sessions_per_shard, candidates.len());
+        let registry = Registry::new(shards, sessions_per_shard, candidates.len(), gather);
         Arc::new(Control { negotiator, wiring, candidates, registry: Mutex::new(registry) })
     }
 
@@ -117,6 +121,12 @@ impl Control {
     pub fn counts(&self) -> (usize, usize) {
         let registry = self.lock();
         (registry.ids.len(), registry.streams.len())
+    }
+
+    /// Takes in how much of the last second each shard ran, in thousandths, for the placement of
+    /// the sessions to come; `None` where that is not known.
+    pub fn observe_load(&self, permille: &[Option<u32>]) {
+        self.lock().balance.observe(permille);
     }
 
     /// Takes no more sessions.
