@@ -111,7 +111,9 @@ impl Server {
             .env_remove("MONOPORT_BIND")
             .arg(format!("--http=127.0.0.1:{http_port}"))
             .arg(format!("--udp-port={udp_port}"))
-            .args([&format!("--shards={shards}"), "--gather=0"])
+            .arg(format!("--shards={shards}"))
+            // One viewer, and yet on another shard than its publisher.
+            .arg("--gather=0")
             .arg(format!("--announce={announced}"))
             .stdin(Stdio::null())
             .stdout(said.try_clone().expect("the log, twice"))
