@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,11 @@ fn publish(server: &Server) -> Response {
     response
 }
 
+/// Since 1970.
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs()
+}
+
 /// What stands in quotes behind `name=`.
 fn parameter<'a>(link: &'a str, name: &str) -> &'a str {
     let (_, rest) = link.split_once(&format!("; {name}=\"")).unwrap_or_else(|| panic!("{link}"));
@@ -49,7 +55,7 @@ fn servers_are_handed_out_as_links() {
     let watched = post_sdp(&server.url("/whep/w"), &offer.to_sdp_string());
     let asked = request("OPTIONS", &server.url("/whip/s"), &[], "");
     assert_eq!((watched.status, asked.status), (201, 200));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
+    let now = seconds();
     for response in [publish(&server), watched, asked] {
         let links = response.headers("link");
         assert_eq!(links.len(), uris.len(), "{links:?}");
@@ -107,6 +113,8 @@ fn a_relay_without_a_secret_is_refused_at_the_start() {
 struct Coturn {
     child: Child,
     address: SocketAddr,
+    /// Where it keeps its files.
+    folder: PathBuf,
 }
 
 impl Coturn {
@@ -128,7 +136,7 @@ impl Coturn {
             .stderr(Stdio::null())
             .spawn();
         match started {
-            Ok(child) => Some(Coturn { child, address }),
+            Ok(child) => Some(Coturn { child, address, folder }),
             Err(error) => {
                 let required = std::env::var("MONOPORT_REQUIRE_TURNSERVER").is_ok_and(|v| v == "1");
                 assert!(!required, "MONOPORT_REQUIRE_TURNSERVER=1, and no turnserver: {error}");
@@ -143,6 +151,7 @@ impl Drop for Coturn {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -267,7 +276,7 @@ fn coturn_relays_to_the_server_for_those_who_were_given_credentials() {
     let Some(turn) = Coturn::start() else { return };
     let uri = format!("turn:{}?transport=udp", turn.address);
     let server = server(&uri, &[]);
-    let mut client = Client::publish(&server, "s", Offered::both(Codec::Vp8));
+    let mut client = Client::publish(&server, "checked", Offered::both(Codec::Vp8));
     let response = publish(&server);
     let link = response.headers("link")[0];
     let (username, credential) = (parameter(link, "username"), parameter(link, "credential"));
@@ -287,10 +296,12 @@ fn coturn_relays_to_the_server_for_those_who_were_given_credentials() {
     let later = expiry.parse::<u64>().expect("seconds") + 1;
     assert_eq!(refused(&format!("{later}:{name}"), credential), Some(401), "it is signed");
 
-    // A second later, these have expired.
+    // Two seconds later, these have expired.
     let brief = self::server(&uri, &["--turn-ttl", "1"]);
     let response = publish(&brief);
     let link = response.headers("link")[0];
     let (username, credential) = (parameter(link, "username"), parameter(link, "credential"));
-    eventually("they expire", || refused(username, credential) == Some(401));
+    let expiry: u64 = username.split_once(':').and_then(|u| u.0.parse().ok()).expect("seconds");
+    eventually("they expire", || seconds() > expiry);
+    assert_eq!(refused(username, credential), Some(401), "they have expired");
 }

@@ -262,17 +262,21 @@ impl Session {
         buffer[..length].to_vec()
     }
 
-    /// Whether `bytes` are the server's own answer to the check `id`, and what it says.
-    fn answer(&self, bytes: &[u8], id: TransId) -> Option<Result<Option<SocketAddr>, Silence>> {
-        let message = StunMessage::parse(bytes).ok().filter(|message| message.trans_id() == id)?;
-        if !message.verify(self.password.as_bytes(), hmac_sha1) {
+    /// What the server answers to one of the checks `sent`, if `bytes` are that.
+    fn answer(&self, bytes: &[u8], sent: &[(TransId, Instant)]) -> Option<Result<Answer, Silence>> {
+        let message = StunMessage::parse(bytes).ok()?;
+        let (_, at) = sent.iter().find(|(id, _)| *id == message.trans_id())?;
+        // The same password is on both sides: a check that came back is no answer.
+        let answers =
+            message.is_successful_binding_response() || message.is_failed_binding_response();
+        if !answers || !message.verify(self.password.as_bytes(), hmac_sha1) {
             return None;
         }
         Some(match message.error_code() {
             Some((code, reason)) => {
                 Err(Silence::Unanswered(format!("refuses the check: {code} {reason}")))
             }
-            None => Ok(message.mapped_address()),
+            None => Ok(Answer { after: at.elapsed(), seen: message.mapped_address() }),
         })
     }
 
@@ -286,9 +290,9 @@ impl Session {
             Ok(socket)
         });
         let socket = connected.map_err(Silence::NoWay)?;
-        let id = TransId::new();
-        let (request, start) = (self.request(id), Instant::now());
+        let start = Instant::now();
         let (mut retry, mut next) = (FIRST_RETRY, start);
+        let mut sent = Vec::new();
         let mut reason = format!("does not answer within {} s", PEER_ANSWER_WAIT.as_secs());
         let mut buffer = [0; MAX_DATAGRAM_OUT];
         while start.elapsed() < PEER_ANSWER_WAIT {
@@ -296,7 +300,10 @@ impl Session {
             if now >= next {
                 next = now + retry;
                 retry *= 2;
-                if let Err(error) = socket.send(&request) {
+                // Each its own transaction, so that an answer says which one it took so long for.
+                let id = TransId::new();
+                sent.push((id, now));
+                if let Err(error) = socket.send(&self.request(id)) {
                     reason = describe(&error);
                 }
             }
@@ -304,10 +311,8 @@ impl Session {
             let wait = wait.clamp(Duration::from_millis(1), PEER_ANSWER_WAIT);
             socket.set_read_timeout(Some(wait)).map_err(Silence::NoWay)?;
             match socket.recv(&mut buffer) {
-                Ok(length) => match self.answer(&buffer[..length], id) {
-                    Some(answer) => {
-                        return answer.map(|seen| Answer { after: start.elapsed(), seen });
-                    }
+                Ok(length) => match self.answer(&buffer[..length], &sent) {
+                    Some(answer) => return answer,
                     None => reason = "answers, but it is not this server".into(),
                 },
                 Err(error) if is_timeout(&error) => {}
@@ -337,8 +342,8 @@ impl Session {
             }
             connected => connected.map_err(failed)?,
         };
-        let id = TransId::new();
-        let request = self.request(id);
+        let sent = [(TransId::new(), Instant::now())];
+        let request = self.request(sent[0].0);
         let mut framed = (request.len() as u16).to_be_bytes().to_vec();
         framed.extend(request);
         stream.write_all(&framed).map_err(failed)?;
@@ -348,8 +353,8 @@ impl Session {
             stream.read_exact(&mut length).map_err(failed)?;
             let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
             stream.read_exact(&mut message).map_err(failed)?;
-            if let Some(answer) = self.answer(&message, id) {
-                return answer.map(|seen| Answer { after: start.elapsed(), seen });
+            if let Some(answer) = self.answer(&message, &sent) {
+                return answer;
             }
         }
         Err(Silence::Unanswered("answers, but not the check".into()))
