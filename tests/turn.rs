@@ -1,12 +1,10 @@
 //! TURN for clients: what is handed out, in which form, and that a TURN server takes it. The
-//! latter needs coturn (Debian: `coturn`); without it these tests say so and pass, unless
-//! `MONOPORT_REQUIRE_TURNSERVER=1`.
+//! latter needs coturn (see `support/coturn.rs`).
 
 mod support;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use is::stun::{StunMessage, TransId};
@@ -14,10 +12,9 @@ use md5::{Digest, Md5};
 use str0m::format::Codec;
 use str0m::media::Direction;
 use support::client::{Client, Offered};
+use support::coturn::{Coturn, SECRET};
 use support::stun::{Checks, hmac_sha1};
 use support::{PATIENCE, Response, Server, eventually, post_sdp, request};
-
-const SECRET: &str = "a shared secret";
 
 /// A server that hands out `servers`.
 fn server(servers: &str, more: &[&str]) -> Server {
@@ -107,52 +104,6 @@ fn a_relay_without_a_secret_is_refused_at_the_start() {
     let output = output.expect("the binary runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("--turn-secret"), "{said}");
-}
-
-/// coturn on loopback; killed when dropped.
-struct Coturn {
-    child: Child,
-    address: SocketAddr,
-    /// Where it keeps its files.
-    folder: PathBuf,
-}
-
-impl Coturn {
-    fn start() -> Option<Coturn> {
-        let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let address = port.expect("a free port");
-        let folder = std::env::temp_dir().join(format!("monoport-turn-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder of the test's own");
-        let started = Command::new("turnserver")
-            .args(["-n", "--use-auth-secret", "--realm=monoport", "--no-tls", "--no-dtls"])
-            .args(["--no-cli", "--allow-loopback-peers", "--no-tcp", "--log-file=stdout"])
-            .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", "--relay-threads=1"])
-            .arg(format!("--static-auth-secret={SECRET}"))
-            .arg(format!("--listening-port={}", address.port()))
-            .arg(format!("--pidfile={}", folder.join("pid").display()))
-            .arg(format!("--userdb={}", folder.join("users").display()))
-            .current_dir(&folder)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        match started {
-            Ok(child) => Some(Coturn { child, address, folder }),
-            Err(error) => {
-                let required = std::env::var("MONOPORT_REQUIRE_TURNSERVER").is_ok_and(|v| v == "1");
-                assert!(!required, "MONOPORT_REQUIRE_TURNSERVER=1, and no turnserver: {error}");
-                eprintln!("relaying is not tested: no turnserver (Debian: coturn): {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Coturn {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
 }
 
 /// A TURN client (RFC 8656) with long-term credentials: as much as it takes to relay a datagram.

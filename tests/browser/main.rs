@@ -5,10 +5,13 @@
 //! browser that encodes and decodes video, and two of them on a small machine only measure each
 //! other.
 
+#[path = "../support/coturn.rs"]
+mod coturn;
 mod devtools;
 mod loss;
 mod relay;
 mod stage;
+mod turn;
 
 use devtools::Tab;
 use serde_json::Value;

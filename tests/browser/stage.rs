@@ -22,12 +22,17 @@ pub struct Stage {
 impl Stage {
     /// A stage; none on a machine without a browser.
     pub fn set(shards: usize) -> Option<Stage> {
-        Stage::set_with(|| Server::start(shards, false))
+        Stage::set_with(|| Server::start(shards, false, &[]))
     }
 
     /// A stage on which datagrams get lost between the browser and the server.
     pub fn set_with_loss(shards: usize) -> Option<Stage> {
-        Stage::set_with(|| Server::start(shards, true))
+        Stage::set_with(|| Server::start(shards, true, &[]))
+    }
+
+    /// A stage whose server takes these options too.
+    pub fn set_with_options(options: &[String]) -> Option<Stage> {
+        Stage::set_with(|| Server::start(1, false, options))
     }
 
     fn set_with(server: impl FnOnce() -> Server) -> Option<Stage> {
@@ -76,6 +81,7 @@ impl Stage {
 pub struct Server {
     child: RefCell<Child>,
     shards: usize,
+    options: Vec<String>,
     pub http_port: u16,
     udp_port: u16,
     /// What stands between the browser and the UDP port, where something does.
@@ -84,22 +90,23 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(shards: usize, with_loss: bool) -> Server {
+    fn start(shards: usize, with_loss: bool, options: &[String]) -> Server {
         let (http_port, udp_port) = free_ports();
         let log = format!("monoport-browser-{}-{udp_port}.log", std::process::id());
         let log = std::env::temp_dir().join(log);
         let relay = with_loss.then(|| Relay::start(([127, 0, 0, 1], udp_port).into()));
-        let child = Server::spawn(shards, http_port, udp_port, relay.as_ref(), &log);
+        let child = Server::spawn(shards, options, (http_port, udp_port), relay.as_ref(), &log);
         let child = RefCell::new(child);
-        let server = Server { child, shards, http_port, udp_port, relay, log };
+        let options = options.to_vec();
+        let server = Server { child, shards, options, http_port, udp_port, relay, log };
         server.wait_until_ready();
         server
     }
 
     fn spawn(
         shards: usize,
-        http_port: u16,
-        udp_port: u16,
+        options: &[String],
+        (http_port, udp_port): (u16, u16),
         relay: Option<&Relay>,
         log: &PathBuf,
     ) -> Child {
@@ -115,6 +122,7 @@ impl Server {
             // One viewer, and yet on another shard than its publisher.
             .arg("--gather=0")
             .arg(format!("--announce={announced}"))
+            .args(options)
             .stdin(Stdio::null())
             .stdout(said.try_clone().expect("the log, twice"))
             .stderr(said)
@@ -151,8 +159,8 @@ impl Server {
     /// Ends the server without a goodbye, as a crash would, and starts it on the same ports.
     pub fn restart(&self) {
         self.end();
-        let Server { shards, http_port, udp_port, relay, log, .. } = self;
-        let child = Server::spawn(*shards, *http_port, *udp_port, relay.as_ref(), log);
+        let Server { shards, options, http_port, udp_port, relay, log, .. } = self;
+        let child = Server::spawn(*shards, options, (*http_port, *udp_port), relay.as_ref(), log);
         *self.child.borrow_mut() = child;
         self.wait_until_ready();
     }
