@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use monoport::check::{self, Host, Verdict};
-use monoport::config::{Args, Cli, Command, Config, PortsArgs, TopArgs};
+use monoport::config::{Args, CheckArgs, Cli, Command, Config, PortsArgs, TopArgs};
 use monoport::cpu;
 use monoport::node::{Node, PortPlan};
 use monoport::telemetry::start_logging;
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let done = match command {
         None => run(args).map(|()| ExitCode::SUCCESS),
         Some(Command::Ports(ports)) => print_ports(*ports).map(|()| ExitCode::SUCCESS),
-        Some(Command::Check(args)) => print_check(*args),
+        Some(Command::Check(check)) => print_check(*check),
         Some(Command::Top(args)) => watch(args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -30,9 +30,13 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(args: Args) -> Result<(), Box<dyn Error>> {
+fn log(args: &Args) -> Result<(), Box<dyn Error>> {
     start_logging(&args.log, args.log_format)
-        .map_err(|error| format!("--log {:?} is no filter of log lines: {error}", args.log))?;
+        .map_err(|error| format!("--log {:?} is no filter of log lines: {error}", args.log).into())
+}
+
+fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    log(&args)?;
     if let Err(error) = cpu::disable_huge_pages() {
         tracing::debug!("huge pages stay: {error}");
     }
@@ -52,6 +56,7 @@ fn say(text: &str) {
 }
 
 fn print_ports(PortsArgs { json, nft, args }: PortsArgs) -> Result<(), Box<dyn Error>> {
+    log(&args)?;
     let plan = PortPlan::new(&Config::new(args, &cpu::available_cores())?)?;
     let text = match (json, nft) {
         (true, _) => plan.json(),
@@ -75,9 +80,12 @@ fn watch(args: TopArgs) -> Result<(), Box<dyn Error>> {
     Ok(top::run(&Options { url, token, once })?)
 }
 
-fn print_check(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+fn print_check(CheckArgs { peer, args }: CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
     let config = Config::new(args, &cpu::available_cores())?;
-    let findings = check::check(&config, &Host::at("/"));
+    let findings = match peer {
+        Some(url) => check::check_peer(&url, config.token.as_deref()),
+        None => check::check(&config, &Host::at("/")),
+    };
     print!("{}", check::describe(&findings));
     Ok(match check::worst(&findings) {
         Verdict::Fail => ExitCode::FAILURE,

@@ -25,6 +25,7 @@ mod meters;
 mod port;
 mod prometheus;
 pub mod quality;
+mod tcp;
 
 pub use card::{CardRole, PROFILES, SessionCard, Stage};
 pub use cards::Cards;
@@ -41,3 +42,4 @@ pub use prometheus::{
     MemoryTerm, Shown, exposition, failed_sessions, kernel_dropped, memory, resident_bytes, room,
 };
 pub use quality::{Level, Quality};
+pub use tcp::{TcpRefusal, TcpRefusals, tcp_refused};
