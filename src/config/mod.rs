@@ -6,6 +6,7 @@ mod cores;
 mod error;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
@@ -31,6 +32,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// The bearer token, if one is asked for.
     pub token: Option<String>,
+    /// The bearer token the API asks for, if there is one.
+    pub admin_token: Option<String>,
     /// One per shard: the core it is pinned to.
     pub shard_cores: Vec<usize>,
     /// Sessions at a time.
@@ -51,6 +54,8 @@ pub struct Config {
     pub hold: Duration,
     /// How long a session may take to connect.
     pub setup_timeout: Duration,
+    /// How long sessions may go on after a signal to stop.
+    pub drain_timeout: Duration,
     /// How long a shard spins before it sleeps.
     pub busy_poll: Duration,
     /// SO_RCVBUF asked for.
@@ -69,7 +74,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] says what to change.
     pub fn new(args: Args, allowed_cores: &[usize]) -> Result<Config, ConfigError> {
-        let token = token(&args)?;
+        let admin_token = token(args.admin_token.as_deref(), args.admin_token_file.as_deref())?;
+        let token = token(args.token.as_deref(), args.token_file.as_deref())?;
         if token.is_none() && !args.no_auth && !args.http.ip().is_loopback() {
             return Err(ConfigError::OpenWithoutToken(args.http));
         }
@@ -93,6 +99,7 @@ impl Config {
             filter,
             http: args.http,
             token,
+            admin_token,
             shard_cores,
             max_sessions: args.max_sessions,
             io: args.io,
@@ -103,6 +110,7 @@ impl Config {
             gso: args.gso,
             hold: Duration::from_micros(u64::from(args.train_us)),
             setup_timeout: Duration::from_secs(args.setup_timeout),
+            drain_timeout: Duration::from_secs(args.drain_timeout),
             busy_poll: Duration::from_micros(u64::from(args.busy_poll_us)),
             receive_buffer: args.receive_buffer,
             send_buffer: args.send_buffer,
@@ -172,9 +180,9 @@ fn address_filter(args: &Args) -> Result<AddressFilter, ConfigError> {
     }
 }
 
-fn token(args: &Args) -> Result<Option<String>, ConfigError> {
-    let token = match (&args.token, &args.token_file) {
-        (Some(token), _) => Some(token.clone()),
+fn token(given: Option<&str>, file: Option<&Path>) -> Result<Option<String>, ConfigError> {
+    let token = match (given, file) {
+        (Some(token), _) => Some(token.to_owned()),
         (None, Some(path)) => {
             let error = |problem: String| ConfigError::TokenFile {
                 path: path.display().to_string(),
@@ -217,6 +225,8 @@ mod tests {
         assert!(config(&[&open[..], &["--no-auth"]].concat()).is_ok());
         assert!(config(&["--http", "[::1]:7880"]).is_ok());
         assert_eq!(config(&["--token", ""]).err(), Some(ConfigError::UnusableToken));
+        let admin = config(&["--admin-token", "two words"]);
+        assert_eq!(admin.err(), Some(ConfigError::UnusableToken));
     }
 
     #[test]

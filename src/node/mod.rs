@@ -4,6 +4,7 @@ mod announce;
 mod banner;
 mod bind;
 mod choose;
+mod drain;
 mod error;
 mod plan;
 
@@ -25,7 +26,7 @@ use crate::net::{Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
 use crate::signalling::{Control, Token, router};
-use crate::telemetry::ShardCounters;
+use crate::telemetry::{Meters, ShardCounters};
 use crate::wire::ufrag::UfragKey;
 use banner::{Chosen, banner};
 use bind::bind_udp;
@@ -118,6 +119,11 @@ impl Node {
         self.wiring.counters.iter().map(|padded| &**padded)
     }
 
+    /// What else each shard measures.
+    pub fn meters(&self) -> impl Iterator<Item = &Meters> + Clone {
+        self.wiring.meters.iter().map(|padded| &**padded)
+    }
+
     /// Sessions and streams the control side knows of.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -128,21 +134,6 @@ impl Node {
     #[must_use]
     pub fn banner(&self) -> &str {
         &self.banner
-    }
-
-    /// Waits for SIGINT or SIGTERM.
-    ///
-    /// # Errors
-    /// When the signals can't be listened to.
-    pub fn wait_for_signal(&self) -> io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        self.runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                interrupted = tokio::signal::ctrl_c() => interrupted,
-                _ = terminate.recv() => Ok(()),
-            }
-        })
     }
 
     /// Ends every session, telling its peer, and stops.
@@ -178,6 +169,7 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
         steering,
         ufrag_key: UfragKey::random(),
         counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
+        meters: (0..shards).map(|_| Meters::new(config.sessions_per_shard()).into()).collect(),
         ended: (0..shards).map(each).collect(),
         ended_bell: Notify::new(),
     }

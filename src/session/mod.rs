@@ -5,6 +5,7 @@
 //! [`Session::drain`] asks for. No clock is read and no socket is touched in here.
 
 mod answer;
+mod descriptors;
 mod dtls;
 mod layers;
 mod negotiate;

@@ -9,7 +9,9 @@ use str0m::rtp::{ExtensionValues, RtpPacket};
 
 use super::layers::{Choice, Layers};
 use crate::id::StreamKey;
-use crate::media::{ClockReport, HeaderExtensions, MediaPacket, TrackKind, starts_keyframe};
+use crate::media::{
+    ClockReport, DependencyDescriptor, HeaderExtensions, MediaPacket, TrackKind, starts_keyframe,
+};
 
 /// How many changes of simulcast layer one publisher can make before the numbers of its successor
 /// are reached: one a second for eleven days.
@@ -166,6 +168,7 @@ fn extensions(values: &ExtensionValues) -> HeaderExtensions {
             let both = units(min) << 12 | units(max);
             [(both >> 16) as u8, (both >> 8) as u8, both as u8]
         }),
+        descriptor: values.user_values.get::<DependencyDescriptor>().cloned(),
     }
 }
 

@@ -1,10 +1,13 @@
 //! What control threads ask of a shard, and what it answers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::id::SessionKey;
 use crate::session::Session;
 use crate::stream::StreamShared;
+use crate::telemetry::{FailureReason, SessionCard};
+use crate::wire::dtls::{Flight, alert_name};
 
 /// A request of a control thread.
 pub enum Command {
@@ -42,8 +45,8 @@ pub enum EndReason {
     Unheard,
     /// Connectivity checks have come, and none had the right password.
     WrongPassword,
-    /// A check has come, but ICE and DTLS did not finish in time.
-    NeverConnected,
+    /// A check has come, but DTLS did not finish in time: the client's last flight, if any came.
+    DtlsTimeout(Option<Flight>),
     /// The protocol machine gave up.
     Failed,
     /// The server is stopping.
@@ -51,10 +54,44 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// The reason's public name, as the API has it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            EndReason::Deleted => "deleted",
+            EndReason::Replaced => "replaced",
+            EndReason::CodecChanged => "codec_changed",
+            EndReason::ClosedByPeer => "closed_by_peer",
+            EndReason::Vanished => "vanished",
+            EndReason::Unheard => "unheard",
+            EndReason::WrongPassword => "wrong_password",
+            EndReason::DtlsTimeout(_) => "dtls_timeout",
+            EndReason::Failed => "failed",
+            EndReason::Stopping => "stopping",
+        }
+    }
+
+    /// The failure it is, where it is one: not what a client, a successor or the server wanted.
+    #[must_use]
+    pub const fn failure(self) -> Option<FailureReason> {
+        match self {
+            EndReason::Vanished => Some(FailureReason::Vanished),
+            EndReason::Unheard => Some(FailureReason::Unheard),
+            EndReason::WrongPassword => Some(FailureReason::WrongPassword),
+            EndReason::DtlsTimeout(_) => Some(FailureReason::DtlsTimeout),
+            EndReason::Failed => Some(FailureReason::Failed),
+            EndReason::Deleted
+            | EndReason::Replaced
+            | EndReason::CodecChanged
+            | EndReason::ClosedByPeer
+            | EndReason::Stopping => None,
+        }
+    }
+
     /// In words, for logs and pages.
     #[must_use]
-    pub const fn describe(self) -> &'static str {
-        match self {
+    pub fn describe(self) -> Cow<'static, str> {
+        let words = match self {
             EndReason::Deleted => "deleted by the client",
             EndReason::Replaced => "replaced by another publisher",
             EndReason::CodecChanged => "the stream changed to a codec the viewer lacks",
@@ -62,18 +99,46 @@ impl EndReason {
             EndReason::Vanished => "the peer vanished",
             EndReason::Unheard => "no STUN came from it",
             EndReason::WrongPassword => "its STUN came with bad credentials only",
-            EndReason::NeverConnected => "STUN came, but DTLS did not finish",
-            EndReason::Failed => "failed",
+            EndReason::DtlsTimeout(flight) => return dtls_timeout(flight),
+            EndReason::Failed => "its DTLS or SRTP failed for good",
             EndReason::Stopping => "the server stops",
-        }
+        };
+        Cow::Borrowed(words)
     }
 }
 
+/// At which flight a handshake stopped, and what that speaks for.
+fn dtls_timeout(flight: Option<Flight>) -> Cow<'static, str> {
+    let words = match flight {
+        None => "STUN came, but DTLS did not finish: its ClientHello never came",
+        Some(Flight::Hello) => {
+            "STUN came, but DTLS did not finish: its hello came and was answered, and no key of \
+             its own came back: answers do not reach it, or it does not take our certificate"
+        }
+        Some(Flight::Keys) => {
+            "STUN came, but DTLS did not finish: its hello and its keys came, and no Finished"
+        }
+        Some(Flight::Sealed) => {
+            "STUN came, but DTLS did not finish: its last flight came in parts only, or is not \
+             what the handshake before it promised"
+        }
+        Some(Flight::Alert(description)) => {
+            return Cow::Owned(format!(
+                "STUN came, but DTLS did not finish: it gave up with alert {description} {}",
+                alert_name(description)
+            ));
+        }
+    };
+    Cow::Borrowed(words)
+}
+
 /// A session has ended and its slot is free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Ended {
     /// Which.
     pub key: SessionKey,
     /// Why.
     pub reason: EndReason,
+    /// What it was like at last.
+    pub card: Option<Box<SessionCard>>,
 }

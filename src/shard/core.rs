@@ -154,6 +154,7 @@ impl Core {
             heard: now,
             address: None,
             refused: false,
+            flight: None,
             trains: self.trains,
             flows: Vec::new(),
             rtc_deadline: now,
@@ -208,7 +209,10 @@ impl Core {
         }
         self.streams.leave(entry.stream);
         tracing::debug!("session {} ended: {}", entry.key, reason.describe());
-        let ended = Ended { key: entry.key, reason };
+        let cards = &self.wiring.meters[usize::from(self.index)].cards;
+        let card = cards.read(slot).filter(|(generation, _)| *generation == entry.key.generation);
+        let card = card.map(|(_, card)| Box::new(card));
+        let ended = Ended { key: entry.key, reason, card };
         // The queue has a place for every slot, and a slot is reported once per tenant.
         let pushed = self.wiring.ended[usize::from(self.index)].push(ended);
         debug_assert!(pushed.is_ok(), "more sessions ended than there are slots");

@@ -13,6 +13,7 @@ use super::{HandedOver, Mail};
 use crate::demux::FlowKey;
 use crate::drop::DropReason;
 use crate::limits::MAX_FLOWS_PER_SESSION;
+use crate::wire::dtls;
 use crate::wire::kind::{self, Kind};
 use crate::wire::stun::{self, Class};
 
@@ -188,6 +189,9 @@ impl Core {
                 return self.on_viewer_rtcp(now, slot, datagram.bytes);
             }
             Kind::Rtp | Kind::Rtcp if !entry.connected => return Err(DropReason::BeforeKeys),
+            Kind::Dtls if !entry.connected => {
+                entry.flight = entry.flight.max(dtls::flight(datagram.bytes));
+            }
             _ => {}
         }
         let reason =

@@ -133,6 +133,7 @@ async fn metrics(State(app): State<App>) -> impl IntoResponse {
     let wiring = &app.control.wiring;
     let mut text = telemetry::exposition(wiring.counters.iter().map(|padded| &**padded));
     telemetry::kernel_dropped(&mut text, wiring.kernel_dropped());
+    telemetry::failed_sessions(&mut text, app.control.failures());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 

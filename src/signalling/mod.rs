@@ -13,4 +13,6 @@ mod resource;
 pub use auth::Token;
 pub use http::router;
 pub use problem::Problem;
-pub use registry::{Control, Placement};
+pub use registry::{
+    Control, EndedSession, Live, News, Placement, Point, Refusal, StreamView, unix_now,
+};

@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 use serde_json::json;
 
 use crate::session::OfferError;
+use crate::telemetry::FailureReason;
 
 /// What went wrong with a request: a status, and a sentence for a person.
 #[derive(Debug)]
@@ -14,16 +15,28 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     header: Option<(HeaderName, HeaderValue)>,
+    /// What it is counted as, when it keeps a session from being set up.
+    failure: Option<FailureReason>,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), header: None }
+        Problem { status, detail: detail.into(), header: None, failure: None }
     }
 
     fn with(mut self, name: HeaderName, value: &'static str) -> Problem {
         self.header = Some((name, HeaderValue::from_static(value)));
         self
+    }
+
+    fn counted(mut self, failure: FailureReason) -> Problem {
+        self.failure = Some(failure);
+        self
+    }
+
+    /// The failure and its words, when it is one of a session to be.
+    pub(super) fn failure(&self) -> Option<(FailureReason, &str)> {
+        self.failure.map(|failure| (failure, &*self.detail))
     }
 
     /// 400: the request makes no sense.
@@ -96,6 +109,12 @@ impl Problem {
     pub fn overloaded(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(RETRY_AFTER, "1")
     }
+
+    /// 503 with Retry-After, for a session there is no room for.
+    #[must_use]
+    pub fn no_room(detail: impl Into<String>) -> Problem {
+        Problem::overloaded(detail).counted(FailureReason::NoRoom)
+    }
 }
 
 impl From<OfferError> for Problem {
@@ -108,7 +127,11 @@ impl From<OfferError> for Problem {
                 StatusCode::BAD_REQUEST
             }
         };
-        Problem::new(status, error.to_string())
+        let failure = match status {
+            StatusCode::NOT_ACCEPTABLE => FailureReason::NoCommonCodec,
+            _ => FailureReason::BadOffer,
+        };
+        Problem::new(status, error.to_string()).counted(failure)
     }
 }
 

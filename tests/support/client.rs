@@ -7,10 +7,10 @@ use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc};
 
-use super::{PATIENCE, Response, Server, media, post_sdp, request};
+use super::{PATIENCE, Response, Server, descriptors, media, post_sdp, request};
 
 /// One peer.
 pub struct Client {
@@ -30,6 +30,8 @@ pub struct Client {
     codec: Codec,
     sequence: u64,
     timeout: Instant,
+    /// Number of the next video frame, when frames carry dependency descriptors.
+    pub next_frame: Option<u16>,
     /// Answers this client's checks in the server's place, when they are to stay away from it.
     decoy: Option<Rtc>,
     decoy_answers: Vec<(SocketAddr, Vec<u8>)>,
@@ -59,7 +61,7 @@ fn rtc(codec: Codec) -> Rtc {
         Codec::Av1 => config.enable_av1(true),
         other => panic!("not a video codec: {other:?}"),
     };
-    config.build(Instant::now())
+    config.set_extension(12, descriptors::extension()).build(Instant::now())
 }
 
 /// A fresh socket on loopback.
@@ -104,6 +106,7 @@ impl Client {
             codec: offered.codec,
             sequence: 1_000,
             timeout: Instant::now(),
+            next_frame: None,
             decoy: None,
             decoy_answers: Vec::new(),
         };
@@ -183,7 +186,13 @@ impl Client {
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_tx_by_mid(mid, None).expect("a sending stream");
         let sequence = u64::from(number) + 1_000;
-        let write = RtpWrite::new(pt, sequence.into(), timestamp, now, payload).marker(true);
+        let mut write = RtpWrite::new(pt, sequence.into(), timestamp, now, payload).marker(true);
+        if let Some(frame) = self.next_frame.as_mut().filter(|_| kind == MediaKind::Video) {
+            let mut values = ExtensionValues::default();
+            values.user_values.set(descriptors::descriptor(keyframe, *frame));
+            write = write.ext_vals(values);
+            *frame = frame.wrapping_add(1);
+        }
         stream.write_rtp(write.nackable(kind == MediaKind::Video));
         self.rtc.handle_input(Input::Timeout(now)).expect("time passes");
         self.drain();

@@ -5,6 +5,11 @@
 //! a packet.
 
 mod book;
+mod history;
+mod journal;
+mod news;
+mod read;
+mod roster;
 mod slots;
 
 use std::net::SocketAddr;
@@ -16,7 +21,14 @@ use crate::id::SessionKey;
 use crate::session::{Negotiated, Negotiator, Offer, OfferError, Place};
 use crate::shard::{Command, EndReason, Wiring};
 use crate::signalling::Problem;
+use crate::telemetry::Failures;
 use book::{Registry, Reservation, Session};
+use history::History;
+pub use history::Point;
+pub use journal::{EndedSession, Refusal};
+pub use news::News;
+pub use read::StreamView;
+pub use roster::{Live, unix_now};
 
 /// Everything a request needs.
 pub struct Control {
@@ -27,6 +39,7 @@ pub struct Control {
     /// Addresses for answers, one list per mux port.
     candidates: Vec<Vec<SocketAddr>>,
     registry: Mutex<Registry>,
+    failures: Arc<Failures>,
 }
 
 /// A session that was set up.
@@ -37,6 +50,15 @@ pub struct Placement {
     pub answer: String,
     /// Names the ICE session, for ETag.
     pub etag: String,
+}
+
+/// What a client asked for, as far as it is remembered.
+struct Asked {
+    etag: String,
+    remote_ufrag: Option<String>,
+    publisher: bool,
+    /// The codecs of audio and video.
+    names: (Option<&'static str>, Option<&'static str>),
 }
 
 impl Control {
@@ -50,7 +72,14 @@ impl Control {
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
         let registry = Registry::new(shards, sessions_per_shard, candidates.len());
-        Arc::new(Control { negotiator, wiring, candidates, registry: Mutex::new(registry) })
+        let failures = registry.journal.failures.clone();
+        Arc::new(Control {
+            negotiator,
+            wiring,
+            candidates,
+            registry: Mutex::new(registry),
+            failures,
+        })
     }
 
     /// Sets up a publisher of `stream`. Whoever published it before is ended; viewers stay.
@@ -58,13 +87,20 @@ impl Control {
     /// # Errors
     /// What is wrong with the offer, or 503 when there is no room.
     pub fn publish(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
+        self.set_up_publisher(stream, sdp)
+            .inspect_err(|problem| self.refused(stream, true, problem))
+    }
+
+    fn set_up_publisher(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
         let offer = Offer::to_publish(sdp)?;
         let reservation = self.lock().reserve_publisher(stream, &offer)?;
         let Reservation { codecs, epoch, ref shared, .. } = reservation;
         let place = self.place(&reservation);
         let etag = place.credentials.ufrag.clone();
+        let names = roster::names(&codecs, &offer);
         let negotiated = self.negotiator.publisher(offer, place, codecs, shared.key, epoch);
-        self.settle(reservation, negotiated, etag, remote_ufrag(sdp), true)
+        let asked = Asked { etag, remote_ufrag: remote_ufrag(sdp), publisher: true, names };
+        self.settle(reservation, negotiated, asked)
     }
 
     /// Sets up a viewer of `stream`.
@@ -73,12 +109,18 @@ impl Control {
     /// What is wrong with the offer, 409 when nobody publishes the stream, 503 when there is no
     /// room.
     pub fn watch(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
+        self.set_up_viewer(stream, sdp).inspect_err(|problem| self.refused(stream, false, problem))
+    }
+
+    fn set_up_viewer(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
         let offer = Offer::to_watch(sdp)?;
         let reservation = self.lock().reserve_viewer(stream)?;
         let place = self.place(&reservation);
         let etag = place.credentials.ufrag.clone();
+        let names = roster::names(&reservation.codecs, &offer);
         let negotiated = self.negotiator.viewer(offer, place, reservation.codecs);
-        self.settle(reservation, negotiated, etag, remote_ufrag(sdp), false)
+        let asked = Asked { etag, remote_ufrag: remote_ufrag(sdp), publisher: false, names };
+        self.settle(reservation, negotiated, asked)
     }
 
     /// Ends the session with this id.
@@ -116,12 +158,24 @@ impl Control {
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let registry = self.lock();
-        (registry.ids.len(), registry.streams.len())
+        (registry.live.len(), registry.streams.len())
     }
 
     /// Takes no more sessions.
     pub fn stop(&self) {
         self.lock().stopping = true;
+    }
+
+    fn refused(&self, stream: &str, publisher: bool, problem: &Problem) {
+        let Some((reason, words)) = problem.failure() else { return };
+        let refusal = Refusal {
+            at: unix_now(),
+            stream: stream.into(),
+            publisher,
+            reason,
+            words: words.into(),
+        };
+        self.lock().journal.refuse(refusal);
     }
 
     fn take_ended(&self) {
@@ -156,17 +210,16 @@ impl Control {
         &self,
         reservation: Reservation,
         negotiated: Result<Negotiated, OfferError>,
-        etag: String,
-        remote_ufrag: Option<String>,
-        publisher: bool,
+        asked: Asked,
     ) -> Result<Placement, Problem> {
+        let Asked { etag, remote_ufrag, publisher, names: (audio, video) } = asked;
         let Reservation { key, port, stream, shared, codecs, .. } = reservation;
         let mut registry = self.lock();
         let sent = negotiated.map_err(Problem::from).and_then(|Negotiated { session, answer }| {
             let command = Command::Add { key, port, session: Box::new(session), stream: shared };
             match self.wiring.mailboxes[usize::from(key.shard)].command(command) {
                 Ok(()) => Ok(answer),
-                Err(_full) => Err(Problem::overloaded("the shard has too many set-ups waiting")),
+                Err(_full) => Err(Problem::no_room("the shard has too many set-ups waiting")),
             }
         });
         let answer = match sent {
@@ -177,15 +230,17 @@ impl Control {
             }
         };
         let id = random_hex(16);
-        let displaced = registry.register(key, &stream, codecs, publisher);
+        let (url, created_at) = (id.clone(), unix_now());
+        let history = History::default();
+        let live = Live { url, stream, publisher, created_at, port, audio, video, history };
+        let displaced = registry.register(key, live, codecs);
         for (key, reason) in displaced {
             // When its queue is full the old session lives until its peer leaves; its packets
             // count for nothing, since the new publisher's epoch is greater.
             let _ = self.end(key, reason);
         }
-        let session = Session { key, stream, etag: etag.clone(), remote_ufrag };
+        let session = Session { key, etag: etag.clone(), remote_ufrag };
         registry.sessions.insert(id.clone(), session);
-        registry.ids.insert(key, (id.clone(), port));
         Ok(Placement { id, answer, etag })
     }
 }
