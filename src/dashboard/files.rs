@@ -18,7 +18,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Every file of the page at `/` and of the dashboard.
-pub const FILES: [PageFile; 28] = [
+pub const FILES: [PageFile; 29] = [
     file("/", HTML, include_str!("index.html")),
     file("/style.css", CSS, include_str!("style.css")),
     file("/icon.svg", "image/svg+xml", include_str!("icon.svg")),
@@ -30,6 +30,7 @@ pub const FILES: [PageFile; 28] = [
     file("/dashboard", HTML, include_str!("live/index.html")),
     // The same for who types a slash behind it; all it names begins at the root.
     file("/dashboard/", HTML, include_str!("live/index.html")),
+    file("/dashboard/charts.css", CSS, include_str!("live/charts.css")),
     file("/dashboard/frame.css", CSS, include_str!("live/frame.css")),
     file("/dashboard/parts.css", CSS, include_str!("live/parts.css")),
     file("/dashboard/chart.js", JAVASCRIPT, include_str!("live/chart.js")),

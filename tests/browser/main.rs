@@ -5,6 +5,7 @@
 //! browser that encodes and decodes video, and two of them on a small machine only measure each
 //! other.
 
+mod dashboard;
 mod devtools;
 mod loss;
 mod relay;

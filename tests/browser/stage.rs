@@ -30,6 +30,11 @@ impl Stage {
         Stage::set_with(|| Server::start(shards, true))
     }
 
+    /// A stage whose server asks for this token before it says anything of itself.
+    pub fn set_guarded(admin_token: &str) -> Option<Stage> {
+        Stage::set_with(|| Server::start_with(1, false, Some(admin_token)))
+    }
+
     fn set_with(server: impl FnOnce() -> Server) -> Option<Stage> {
         static TURN: Mutex<()> = Mutex::new(());
         let Some(chromium) = find_chromium() else {
@@ -80,28 +85,35 @@ pub struct Server {
     udp_port: u16,
     /// What stands between the browser and the UDP port, where something does.
     pub relay: Option<Relay>,
+    admin_token: Option<String>,
     log: PathBuf,
 }
 
 impl Server {
     fn start(shards: usize, with_loss: bool) -> Server {
+        Server::start_with(shards, with_loss, None)
+    }
+
+    fn start_with(shards: usize, with_loss: bool, admin_token: Option<&str>) -> Server {
         let (http_port, udp_port) = free_ports();
         let log = format!("monoport-browser-{}-{udp_port}.log", std::process::id());
         let log = std::env::temp_dir().join(log);
         let relay = with_loss.then(|| Relay::start(([127, 0, 0, 1], udp_port).into()));
-        let child = Server::spawn(shards, http_port, udp_port, relay.as_ref(), &log);
+        let admin_token = admin_token.map(str::to_owned);
+        let child =
+            Server::spawn(shards, (http_port, udp_port), relay.as_ref(), &log, &admin_token);
         let child = RefCell::new(child);
-        let server = Server { child, shards, http_port, udp_port, relay, log };
+        let server = Server { child, shards, http_port, udp_port, relay, admin_token, log };
         server.wait_until_ready();
         server
     }
 
     fn spawn(
         shards: usize,
-        http_port: u16,
-        udp_port: u16,
+        (http_port, udp_port): (u16, u16),
         relay: Option<&Relay>,
         log: &PathBuf,
+        admin_token: &Option<String>,
     ) -> Child {
         let said = std::fs::File::create(log).expect("a file for the server's log");
         let announced = relay.map_or("127.0.0.1".to_owned(), |r| r.address().to_string());
@@ -109,6 +121,8 @@ impl Server {
             // Settings of the shell that runs the tests are not the server's.
             .env_remove("MONOPORT_TOKEN")
             .env_remove("MONOPORT_BIND")
+            .env_remove("MONOPORT_ADMIN_TOKEN")
+            .args(admin_token.iter().map(|token| format!("--admin-token={token}")))
             .arg(format!("--http=127.0.0.1:{http_port}"))
             .arg(format!("--udp-port={udp_port}"))
             .arg(format!("--shards={shards}"))
@@ -149,8 +163,9 @@ impl Server {
     /// Ends the server without a goodbye, as a crash would, and starts it on the same ports.
     pub fn restart(&self) {
         self.end();
-        let Server { shards, http_port, udp_port, relay, log, .. } = self;
-        let child = Server::spawn(*shards, *http_port, *udp_port, relay.as_ref(), log);
+        let Server { shards, http_port, udp_port, relay, admin_token, log, .. } = self;
+        let ports = (*http_port, *udp_port);
+        let child = Server::spawn(*shards, ports, relay.as_ref(), log, admin_token);
         *self.child.borrow_mut() = child;
         self.wait_until_ready();
     }

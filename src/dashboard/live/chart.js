@@ -32,7 +32,7 @@ export class Chart {
     const caption = element("figcaption");
     const legend = element("ul", "legend");
     this.#when = element("span", "when");
-    caption.append(element("h3", "", title), this.#when, legend);
+    caption.append(element("h3", "", title), legend);
     this.#plot = element("div", "plot");
     this.#plot.tabIndex = 0;
     this.#plot.setAttribute("role", "img");
@@ -100,7 +100,7 @@ export class Chart {
     this.#ticks.forEach((tick, i) => {
       tick.hidden = i >= ticks.length;
       if (tick.hidden) return;
-      put(tick, this.#format(ticks[i].value));
+      put(tick, withoutZeros(this.#format(ticks[i].value)));
       tick.style.setProperty("bottom", `${(100 * ticks[i].place).toFixed(2)}%`);
     });
   }
@@ -118,7 +118,9 @@ export class Chart {
       const place = 100 * (1 - (now - sample.at) / this.#options.spanMs);
       this.#cursor.style.setProperty("left", `${place.toFixed(2)}%`);
     }
-    const told = this.#series.map(({ key, label }) => `${label} ${this.#format(sample?.[key])}`);
+    const told = this.#series.map(({ key, label }) => {
+      return `${label} ${this.#format(sample?.[key])}`.trim();
+    });
     const when = isReading ? `${lasting(ago)} ago` : "now";
     this.#plot.setAttribute("aria-label", `${this.title}, ${when}: ${told.join(", ")}`);
   }
@@ -157,7 +159,7 @@ export class Chart {
     const axis = element("div", "axis");
     axis.setAttribute("aria-hidden", "true");
     const span = lasting(this.#options.spanMs / 1000);
-    axis.append(element("span", "", `${span} ago`), element("span", "", "now"));
+    axis.append(element("span", "", `${span} ago`), this.#when, element("span", "", "now"));
     return axis;
   }
 }
@@ -176,8 +178,14 @@ function drawn(svg, look) {
 function legendEntry(one) {
   const entry = element("li", one.look);
   one.value = element("b", "", "–");
-  entry.append(element("i"), element("span", "", one.label), one.value);
+  if (one.label) entry.append(element("i"), element("span", "", one.label));
+  entry.append(one.value);
   return entry;
+}
+
+// A number on the axis is round: 1.20 M reads 1.2 M.
+function withoutZeros(text) {
+  return text.replace(/(\.\d*?)0+(?!\d)/, "$1").replace(/\.(?!\d)/, "");
 }
 
 // From zero to `top`, with lines at the top and half way.
@@ -202,9 +210,9 @@ function logarithmic(values) {
   return { place, ticks };
 }
 
-// The next 1, 2 or 5 with zeros.
+// The next round number.
 function rounded(value) {
   if (!(value > 0)) return 1;
   const decade = 10 ** Math.floor(Math.log10(value));
-  return decade * [1, 2, 5, 10].find((step) => step * decade >= value * 0.999);
+  return decade * [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10].find((step) => step * decade >= value * 0.999);
 }

@@ -4,7 +4,7 @@
 import { Chart } from "/dashboard/chart.js";
 import { $, Rows, element, mark, put } from "/dashboard/dom.js";
 import {
-  bits, bytes, clock, count, decimal, isKnown, lasting, millis, percent, spoken,
+  bits, bytes, clock, codecs, count, decimal, isKnown, lasting, millis, percent, sentence, spoken,
 } from "/dashboard/format.js";
 import { ENDS } from "/dashboard/words.js";
 
@@ -31,7 +31,7 @@ export class Detail {
   constructor(feed) {
     this.#feed = feed;
     const root = $("#detail-charts");
-    const one = (key, label) => [{ key, label, look: "first filled" }];
+    const one = (key) => [{ key, label: "", look: "first filled" }];
     const twice = [
       { key: "rtt_ms", label: "round trip", look: "first" },
       { key: "jitter_ms", label: "jitter", look: "second" },
@@ -39,10 +39,10 @@ export class Detail {
     const chart = (title, series, format, options) =>
       new Chart(root, title, series, format, { ...HISTORY, ...options });
     this.#charts = [
-      chart("Quality", one("score", "score"), (n) => decimal(n, 0), { fixed: 100 }),
-      chart("Loss", one("loss_ratio", "lost"), percent, { top: 0.01 }),
+      chart("Quality", one("score"), (n) => decimal(n, 0), { fixed: 100 }),
+      chart("Loss", one("loss_ratio"), percent, { top: 0.01 }),
       chart("Delay", twice, millis, { top: 1 }),
-      chart("Bitrate", one("bits_per_s", "rate"), bits, { top: 10_000 }),
+      chart("Bitrate", one("bits_per_s"), bits, { top: 10_000 }),
     ];
     $("#detail-close").addEventListener("click", () => this.#dialog.close());
     // A click beside the sheet is one on the dialog itself.
@@ -73,7 +73,7 @@ export class Detail {
       const session = await this.#feed.get(`/api/v1/sessions/${encodeURIComponent(id)}`);
       if (id === this.#id) this.#show(session);
     } catch (problem) {
-      if (id === this.#id && problem.status === 404) this.#say(problem.message);
+      if (id === this.#id && problem.status === 404) this.#say(sentence(problem.message));
     }
   }
 
@@ -120,14 +120,13 @@ export class Detail {
 
 function endWords({ at, reason, words }) {
   const title = ENDS[reason]?.title ?? spoken(reason ?? "ended");
-  return [`${title} at ${clock(at)}.`, words ?? ENDS[reason]?.means].filter(Boolean).join(" ");
+  return `${title} at ${clock(at)}. ${sentence(words ?? ENDS[reason]?.means)}`;
 }
 
 // Rows of label and value, in the order of the sheet.
 function numbers(session) {
   const phases = session.phases_ms ?? {};
-  const level = session.level ? ` ${session.level}` : "";
-  const codecs = [session.codecs?.video, session.codecs?.audio].filter(Boolean);
+  const level = session.level ? `, ${session.level}` : "";
   const expected = isKnown(session.expected_bits_per_s)
     ? ` of ${bits(session.expected_bits_per_s)}`
     : "";
@@ -148,7 +147,7 @@ function numbers(session) {
     ["Handshake", millis(phases.dtls)],
     ["First media", millis(phases.first_media)],
     ["Moves", count(session.moves)],
-    ["Codecs", codecs.join(", ") || "–"],
+    ["Codecs", codecs(session.codecs?.video, session.codecs?.audio)],
     ["Shard, port", `${session.shard ?? "–"}, ${session.port ?? "–"}`],
     ["Security", session.dtls ?? "–"],
     ["Path", pathWords(session)],

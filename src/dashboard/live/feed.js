@@ -128,8 +128,10 @@ export class Feed extends EventTarget {
   }
 
   async #ask() {
-    const paths = ["status", "ports", "shards"].map((name) => this.get(`/api/v1/${name}`));
-    const [status, ports, shards] = await Promise.all(paths);
+    // One question first: a server that is away is not asked three.
+    const status = await this.get("/api/v1/status");
+    const others = ["ports", "shards"].map((name) => this.get(`/api/v1/${name}`));
+    const [ports, shards] = await Promise.all(others);
     this.#heard();
     this.dispatchEvent(new CustomEvent("news", { detail: { status, ports, shards } }));
     return true;

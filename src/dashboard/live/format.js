@@ -1,6 +1,7 @@
 // Numbers as people read them. What is unknown is a dash.
 
 const NONE = "–";
+const CODECS = { opus: "Opus", vp8: "VP8", vp9: "VP9", h264: "H.264", h265: "H.265", av1: "AV1" };
 
 export function isKnown(value) {
   return typeof value === "number" && Number.isFinite(value);
@@ -48,6 +49,7 @@ export function millis(ms) {
 export function percent(ratio) {
   if (!isKnown(ratio)) return NONE;
   const part = 100 * ratio;
+  if (part > 0 && part < 0.01) return "< 0.01 %";
   return `${part === 0 || part >= 10 ? part.toFixed(0) : part.toFixed(part < 0.1 ? 2 : 1)} %`;
 }
 
@@ -82,6 +84,19 @@ export function clock(at) {
 export function spoken(label) {
   const words = String(label).replaceAll("_", " ");
   return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+// A server's words as a sentence of this page.
+export function sentence(words) {
+  if (!words) return "";
+  const begun = words.charAt(0).toUpperCase() + words.slice(1);
+  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
+}
+
+// Codecs as their makers write them.
+export function codecs(...names) {
+  const written = names.filter(Boolean).map((name) => CODECS[name.toLowerCase()] ?? name);
+  return written.join(", ") || NONE;
 }
 
 // Three digits that say something: 1.24, 12.4, 124.

@@ -4,7 +4,7 @@ import { $, Rows, bar, element, fill, mark, put, show, tableRow } from "/dashboa
 import { bits, bytes, clock, count, isKnown, lasting, micros, rate, spoken }
   from "/dashboard/format.js";
 
-// From here on a bar is drawn as a warning: a shard's core, or a budget, is nearly used up.
+// From here on a bar is drawn as a warning: a shard's core is nearly used up.
 const NEARLY_FULL = 0.8;
 const FULL = 0.95;
 // Colours for shards in a port's bar; with more shards they come round again.
@@ -47,13 +47,13 @@ function modeWords(ports) {
 }
 
 function shardRow() {
-  const row = tableRow(["", "load", "n", "n more", "n", "n", "n more", "n more", "n more"]);
+  const row = tableRow(["", "load", "n", "n more", "n more", "n more", "n more", "n", "n"]);
   row.children[1].append(bar(), element("span", "beside"));
   return row;
 }
 
 function fillShard(row, shard) {
-  const [name, load, sessions, incoming, outgoing, drops, handed, turn, mail] = row.children;
+  const [name, load, sessions, mail, turn, handed, incoming, outgoing, drops] = row.children;
   put(name, String(shard.shard));
   mark(name, "shade", shard.shard % SHARD_COLOURS);
   const core = isKnown(shard.core) ? `core ${shard.core}` : "not pinned";
@@ -77,19 +77,21 @@ function fillShard(row, shard) {
 }
 
 function portRow() {
-  const row = tableRow(["", "more", "n", "n", "n", "n more", "n", "split more"]);
-  row.lastChild.append(element("span", "parts"), element("span", "beside"));
+  const row = tableRow(["", "split more", "n", "n more", "n more", "n", "n"]);
+  row.firstChild.append(element("span"), element("small"));
+  row.children[1].append(element("span", "parts"), element("span", "beside"));
   return row;
 }
 
 function fillPort(row, port) {
-  const [name, state, sessions, incoming, outgoing, bitrate, drops, split] = row.children;
+  const [name, split, sessions, incoming, bitrate, outgoing, drops] = row.children;
   const protocol = (port.protocol ?? "udp").toUpperCase();
-  put(name, port.port === null ? `all ${protocol}` : `${port.port} ${protocol}`);
+  put(name.firstChild, port.port === null ? `all ${protocol}` : `${port.port} ${protocol}`);
   const left = port.drain_deadline_at ? port.drain_deadline_at - Date.now() / 1000 : null;
   const ending = left === null ? "" : `, ${lasting(left)} left`;
-  put(state, port.state === "draining" ? `Draining${ending}` : spoken(port.state ?? "–"));
-  mark(state, "level", port.state === "draining" ? "wait" : "");
+  const isOpen = (port.state ?? "open") === "open";
+  put(name.lastChild, isOpen ? "" : ` ${port.state}${ending}`);
+  mark(row, "state", port.state ?? "");
   number(sessions, port.sessions, count);
   number(incoming, port.packets_in_per_s, rate);
   number(outgoing, port.packets_out_per_s, rate);
@@ -134,11 +136,10 @@ function fillTerm(row, term) {
   const part = term.budget_bytes ? term.bytes / term.budget_bytes : 0;
   fill(load.firstChild, part);
   load.firstChild.hidden = !term.budget_bytes;
-  mark(load, "level", level(part));
-  put(sizes, bytes(term.bytes));
-  const budget = term.budget_bytes ? `of ${bytes(term.budget_bytes)}` : "no budget of its own";
-  sizes.title = `${spoken(term.name)}: ${bytes(term.bytes)} ${budget}`;
-  if (term.budget_bytes) put(sizes, `${bytes(term.bytes)} of ${bytes(term.budget_bytes)}`);
+  // What is set aside at the start fills its budget; only more than that is a fault.
+  mark(load, "level", part > 1 ? "bad" : "");
+  const budget = term.budget_bytes ? ` of ${bytes(term.budget_bytes)}` : "";
+  put(sizes, bytes(term.bytes) + budget);
   mark(sizes, "value", term.bytes ?? "");
 }
 

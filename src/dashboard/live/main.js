@@ -1,12 +1,12 @@
 // The dashboard: brings what the feed says to the parts of the page that show it.
 //
-// `window.monoport` tells programs how the page fares: `state()`, and `paints`, how often it was
-// drawn.
+// `window.monoport` is for programs: `state()`, `samples()` of the last five minutes, and `paints`,
+// how often the page was drawn. Numbers on the page have their value in `data-value`.
 
 import { Detail } from "/dashboard/detail.js";
 import { $, Painter, mark, put } from "/dashboard/dom.js";
 import { Feed } from "/dashboard/feed.js";
-import { lasting } from "/dashboard/format.js";
+import { lasting, sentence } from "/dashboard/format.js";
 import { Load } from "/dashboard/load.js";
 import { Quality } from "/dashboard/quality.js";
 import { Ranks } from "/dashboard/ranks.js";
@@ -40,6 +40,7 @@ let news = null;
 
 window.monoport = {
   state: () => shownState(),
+  samples: () => structuredClone(trend.samples),
   get paints() {
     return painter.paints;
   },
@@ -64,12 +65,14 @@ function showState() {
   mark(document.body, "feed", state);
   mark($("#feed-state"), "state", look);
   put($("#feed-words"), painter.paused ? "Paused" : words);
-  const isOld = feed.ageMs !== null && !["live", "polling", "connecting"].includes(state);
+  const isFresh = ["live", "polling"].includes(state);
+  $("#server-state").hidden = !isFresh || !news;
+  const isOld = feed.ageMs !== null && !isFresh && state !== "connecting";
   put($("#feed-age"), isOld ? `for ${lasting(feed.ageMs / 1000)}` : "");
   const trouble = $("#trouble");
   trouble.hidden = !["unreachable", "stale"].includes(state);
   const old = news ? " The numbers below are the last that came." : "";
-  const why = state === "stale" ? "The server has fallen silent." : feed.words;
+  const why = state === "stale" ? "The server has fallen silent." : sentence(feed.words);
   put(trouble, trouble.hidden ? "" : `${why} Trying again.${old}`);
   $("#everything").hidden = state === "denied";
   askForToken(state === "denied");
@@ -80,7 +83,7 @@ function askForToken(isNeeded) {
   if (form.hidden !== isNeeded) return;
   form.hidden = !isNeeded;
   if (!isNeeded) return;
-  put($("#token-words"), feed.words);
+  put($("#token-words"), sentence(feed.words));
   $("#token").value = "";
   $("#token").focus();
 }

@@ -6,10 +6,10 @@ import { bits, briefly, count, decimal, isKnown, millis, percent, spoken }
   from "/dashboard/format.js";
 import { Pages } from "/dashboard/pages.js";
 
-const PAGE_ROWS = 25;
+const PAGE_ROWS = 20;
 const COLUMNS = [
-  "name", "stream", "more", "more", "quality-column", "n more", "n", "n more", "n more", "n",
-  "n more", "n more", "n more",
+  "name", "stream", "more", "more", "n more", "n more", "n more", "quality-column", "n more",
+  "n more", "n more", "n", "n",
 ];
 
 export class Sessions {
@@ -88,12 +88,12 @@ export class Sessions {
 function sessionRow() {
   const row = tableRow(COLUMNS);
   row.children[0].append(element("a"));
-  row.children[4].append(bar(), element("span", "beside"));
+  row.children[7].append(bar(), element("span", "beside"));
   return row;
 }
 
 function fillSession(row, session) {
-  const [name, stream, role, state, quality, mos, loss, jitter, trip, bitrate, shard, port, age] =
+  const [name, stream, role, state, age, shard, port, quality, mos, jitter, trip, loss, bitrate] =
     row.children;
   put(name.firstChild, session.id);
   name.firstChild.href = `#session=${encodeURIComponent(session.id)}`;

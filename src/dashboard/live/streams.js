@@ -1,11 +1,10 @@
 // The streams: who publishes how well, and how many watch.
 
 import { $, Rows, element, mark, put, tableRow } from "/dashboard/dom.js";
-import { bits, count, decimal, rate } from "/dashboard/format.js";
+import { bits, codecs, count, decimal, rate } from "/dashboard/format.js";
 import { Pages } from "/dashboard/pages.js";
 
 const PAGE_ROWS = 12;
-const CODECS = { opus: "Opus", vp8: "VP8", vp9: "VP9", h264: "H.264", h265: "H.265", av1: "AV1" };
 
 export class Streams {
   #rows = new Rows($("#streams tbody"), streamRow, fillStream);
@@ -33,7 +32,7 @@ export class Streams {
 }
 
 function streamRow() {
-  const row = tableRow(["stream", "more", "n", "n more", "n", "n", "n more"]);
+  const row = tableRow(["stream", "more", "n more", "n more", "n", "n", "n"]);
   const name = element("button", "link");
   name.type = "button";
   row.firstChild.append(name);
@@ -41,11 +40,10 @@ function streamRow() {
 }
 
 function fillStream(row, stream) {
-  const [name, codecs, viewers, quality, incoming, outgoing, asked] = row.children;
+  const [name, media, quality, asked, viewers, incoming, outgoing] = row.children;
   put(name.firstChild, stream.name);
-  const named = [stream.video, stream.audio].filter(Boolean);
-  const spelt = named.map((codec) => CODECS[codec.toLowerCase()] ?? codec);
-  put(codecs, stream.publisher ? spelt.join(", ") || "–" : "nobody publishes");
+  const spelt = codecs(stream.video, stream.audio);
+  put(media, stream.publisher ? spelt : "nobody publishes");
   put(viewers, count(stream.viewers));
   mark(viewers, "value", stream.viewers ?? "");
   put(quality, decimal(stream.publisher_quality, 0));

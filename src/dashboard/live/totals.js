@@ -3,12 +3,12 @@
 import { Chart } from "/dashboard/chart.js";
 import { $, mark, put, show } from "/dashboard/dom.js";
 import {
-  bits, bytes, count, decimal, isKnown, lasting, micros, millis, rate, spoken,
+  bits, bytes, count, decimal, isKnown, lasting, micros, millis, percent, rate, spoken,
 } from "/dashboard/format.js";
-import { SPAN_MS } from "/dashboard/trend.js";
+import { SPAN_MS, dropsPerSecond } from "/dashboard/trend.js";
+import { DROPS } from "/dashboard/words.js";
 
-const OUT = { label: "out", look: "first filled" };
-const IN = { label: "in", look: "second" };
+const ONE = "first filled";
 
 export class Totals {
   #charts;
@@ -18,22 +18,29 @@ export class Totals {
     const over = { spanMs: SPAN_MS, stepMs: 1000 };
     const chart = (title, series, format, options = {}) =>
       new Chart(root, title, series, format, { ...over, ...options });
-    const packets = [{ key: "outPackets", ...OUT }, { key: "inPackets", ...IN }];
-    const bitrates = [{ key: "outBits", ...OUT }, { key: "inBits", ...IN }];
+    const one = (key) => [{ key, label: "", look: ONE }];
     const percentiles = [
       { key: "p50", label: "p50", look: "third" },
       { key: "p90", label: "p90", look: "second" },
       { key: "p99", label: "p99", look: "first" },
     ];
-    const trains = [
-      { key: "train", label: "sent", look: "first filled" },
+    const messages = [
+      { key: "train", label: "sent", look: ONE },
       { key: "batch", label: "a read", look: "second" },
     ];
+    const sessions = [
+      { key: "connected", label: "connected", look: ONE },
+      { key: "connecting", label: "connecting", look: "second" },
+    ];
     this.#charts = [
-      chart("Packets a second", packets, rate, { top: 10 }),
-      chart("Bitrate", bitrates, bits, { top: 10_000 }),
-      chart("Latency in the server", percentiles, micros, { scale: "log" }),
-      chart("Packets a message", trains, (n) => decimal(n), { top: 2 }),
+      chart("Packets in /s", one("inPackets"), rate, { top: 10 }),
+      chart("Packets out /s", one("outPackets"), rate, { top: 10 }),
+      chart("Dropped /s", one("drops"), rate, { top: 10 }),
+      chart("Latency", percentiles, micros, { scale: "log" }),
+      chart("Bitrate in", one("inBits"), bits, { top: 10_000 }),
+      chart("Bitrate out", one("outBits"), bits, { top: 10_000 }),
+      chart("Sessions", sessions, count, { top: 10 }),
+      chart("Train length", messages, (n) => decimal(n), { top: 2 }),
     ];
   }
 
@@ -41,6 +48,7 @@ export class Totals {
     this.#showFacts(status);
     this.#showSessions(status);
     this.#showTraffic(status);
+    this.#showHandling(status);
     const now = trend.samples.at(-1)?.at ?? 0;
     for (const chart of this.#charts) chart.draw(trend.samples, now);
   }
@@ -57,9 +65,9 @@ export class Totals {
       status.io,
       steered[status.steering] ?? status.steering,
       status.cipher,
+      isKnown(status.uptime_s) && `up ${lasting(status.uptime_s)}`,
     ];
     put($("#server-facts"), facts.filter(Boolean).join(" · "));
-    show("uptime", status.uptime_s, lasting(status.uptime_s));
   }
 
   #showSessions({ sessions = {}, streams, setup_ms: setup = {} }) {
@@ -73,23 +81,54 @@ export class Totals {
     show("setup-p99", setup?.p99, millis(setup?.p99));
   }
 
-  #showTraffic(status) {
-    const { in: received = {}, out: sent = {}, latency_us: latency } = status;
-    show("in-packets", received.packets_per_s, rate(received.packets_per_s));
-    show("in-bits", received.bits_per_s, bits(received.bits_per_s));
-    show("out-packets", sent.packets_per_s, rate(sent.packets_per_s));
-    show("out-bits", sent.bits_per_s, bits(sent.bits_per_s));
+  #showTraffic({ in: received, out: sent, sessions, drops = [] }) {
+    this.#showDirection("in", received ?? {}, sessions?.publishers);
+    this.#showDirection("out", sent ?? {}, sessions?.viewers);
+    const perSecond = dropsPerSecond(drops);
+    show("drops-per-s", perSecond, rate(perSecond));
+    const total = drops.reduce((sum, drop) => sum + drop.total, 0);
+    show("drops-total", total, count(total));
+    const packets = (received?.packets_per_s ?? 0) + (sent?.packets_per_s ?? 0);
+    const part = ratio(perSecond, packets + perSecond);
+    show("drops-part", part, percent(part));
+    const most = drops.reduce((a, b) => (b.per_s > (a?.per_s ?? 0) ? b : a), null);
+    const reason = most ? (DROPS[most.reason]?.title ?? spoken(most.reason)) : "–";
+    show("drops-first", most?.reason, reason);
+    $("#drops-first").title = reason;
+  }
+
+  // Packets and bits a second of one direction, and what that is a packet and a client.
+  #showDirection(name, { packets_per_s: packets, bits_per_s: bitrate }, clients) {
+    show(`${name}-packets`, packets, rate(packets));
+    show(`${name}-bits`, bitrate, bits(bitrate));
+    const size = ratio(bitrate / 8, packets);
+    show(`${name}-size`, size, bytes(size));
+    const each = ratio(bitrate, clients);
+    show(`${name}-each`, each, bits(each));
+  }
+
+  #showHandling(status) {
+    const { latency_us: latency, train_length_mean: train, memory, sessions } = status;
     for (const name of ["p50", "p90", "p99", "max"]) {
       show(`latency-${name}`, latency?.[name], micros(latency?.[name]));
     }
-    show("train-length", status.train_length_mean, decimal(status.train_length_mean));
+    show("train-length", train, decimal(train));
+    const messages = ratio(status.out?.packets_per_s, train);
+    show("train-messages", messages, rate(messages));
     show("batch-size", status.batch_size_mean, decimal(status.batch_size_mean));
-    show("memory-rss", status.memory?.rss_bytes, bytes(status.memory?.rss_bytes));
-    const drops = status.drops ?? [];
-    const sum = (key) => drops.reduce((total, drop) => total + (drop[key] ?? 0), 0);
-    show("drops-per-s", sum("per_s"), rate(sum("per_s")));
-    show("drops-total", sum("total"), count(sum("total")));
-    const most = drops.reduce((a, b) => ((b.per_s ?? 0) > (a?.per_s ?? 0) ? b : a), null);
-    put($("#drops-first"), most ? `most: ${spoken(most.reason).toLowerCase()}` : "none now");
+    show("memory-rss", memory?.rss_bytes, bytes(memory?.rss_bytes));
+    const each = ratio(memory?.rss_bytes, sessions?.total);
+    show("memory-each", each, bytes(each));
+    const terms = (memory?.terms ?? []).filter((term) => term.budget_bytes > 0);
+    const sum = (key) => terms.reduce((total, term) => total + term[key], 0);
+    const part = ratio(sum("bytes"), sum("budget_bytes"));
+    show("memory-part", part, percent(part));
+    const first = memory?.terms?.reduce((a, b) => (b.bytes > (a?.bytes ?? -1) ? b : a), null);
+    show("memory-first", first?.name, first ? spoken(first.name) : "–");
   }
+}
+
+// Null where there is nothing to divide, or by.
+function ratio(part, whole) {
+  return isKnown(part) && whole > 0 ? part / whole : null;
 }

@@ -17,8 +17,15 @@ export class Trend {
       p99: status.latency_us?.p99,
       train: status.train_length_mean,
       batch: status.batch_size_mean,
+      drops: dropsPerSecond(status.drops),
+      connected: status.sessions?.connected,
+      connecting: status.sessions?.connecting,
     });
     const first = this.samples.findIndex((sample) => sample.at >= at - SPAN_MS);
     if (first > 0) this.samples.splice(0, first);
   }
+}
+
+export function dropsPerSecond(drops = []) {
+  return drops.reduce((sum, drop) => sum + (drop.per_s ?? 0), 0);
 }

@@ -201,9 +201,19 @@ export const ENDS = {
     means: "The offer had no codec that the stream, or this server, speaks.",
     remedy: "Offer Opus with VP8, VP9, H.264, H.265 or AV1; for viewers the stream's codec.",
   },
+  bad_offer: {
+    title: "Offer not understood",
+    means: "The offer was malformed, too long, or asked for the wrong direction.",
+    remedy: "The answer to the POST says what was wrong; look at the client's log.",
+  },
+  no_room: {
+    title: "No room",
+    means: "All sessions this server may have were taken, or it was stopping.",
+    remedy: "Raise --max-sessions as far as memory goes, or add a server.",
+  },
   failed: {
     title: "Failed",
-    means: "The session's own machinery gave up.",
+    means: "Encryption failed for good: DTLS or SRTP gave up.",
     remedy: "The log has the cause under the session's name.",
   },
   stopping: {
