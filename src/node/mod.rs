@@ -19,13 +19,15 @@ use tokio::sync::Notify;
 pub use error::StartError;
 pub use plan::PortPlan;
 
+use crate::api::{Api, Facts};
 use crate::config::Config;
 use crate::cpu;
 use crate::demux::Directory;
-use crate::net::{Receiver, Steering, UdpSocket};
+use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
 use crate::signalling::{Control, Token, router};
+use crate::srtp;
 use crate::telemetry::{Meters, ShardCounters};
 use crate::wire::ufrag::UfragKey;
 use banner::{Chosen, banner};
@@ -87,8 +89,11 @@ impl Node {
         }
         let runtime = control_runtime(config.control_threads)?;
         let http_address = listener.local_addr()?;
-        let (http, stop_http) = serve_http(config, &runtime, listener, &control)?;
+        let facts = facts(config, backend, &wiring, http_address);
+        let api = Api::new(control.clone(), facts, config.admin_token.as_deref());
+        let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api)?;
         runtime.spawn(control.clone().watch_ended());
+        runtime.spawn(api.run());
         Ok(Node {
             shards,
             wiring,
@@ -190,6 +195,23 @@ fn shard_config(config: &Config, index: usize, candidates: Vec<Vec<SocketAddr>>)
     }
 }
 
+/// What the API tells of what was chosen at the start.
+fn facts(config: &Config, backend: Backend, wiring: &Wiring, http: SocketAddr) -> Facts {
+    let steering = match (&wiring.steering, config.shards()) {
+        (Some(_), _) => "ebpf",
+        (None, 1) => "none",
+        (None, _) => "hash",
+    };
+    Facts {
+        io: format!("{backend:?}").to_lowercase(),
+        steering,
+        cipher: srtp::library::choice().to_string(),
+        cores: config.shard_cores.clone(),
+        http_is_loopback: http.ip().is_loopback(),
+        max_sessions: config.max_sessions,
+    }
+}
+
 /// Control threads give way to shards: a join storm must not hold up media.
 const CONTROL_NICE: i32 = 5;
 
@@ -211,8 +233,9 @@ fn serve_http(
     runtime: &tokio::runtime::Runtime,
     listener: std::net::TcpListener,
     control: &Arc<Control>,
+    api: &Arc<Api>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
-    let app = router(control.clone(), Token::new(config.token.as_deref()));
+    let app = router(control.clone(), Token::new(config.token.as_deref()), api.router());
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();

@@ -7,6 +7,7 @@ use str0m::format::{Codec, PayloadParams};
 use str0m::media::{KeyframeRequestKind, Mid, SenderFeedback};
 use str0m::rtp::{ExtensionValues, RtpPacket};
 
+use super::decryption::Sources;
 use super::layers::{Choice, Layers};
 use crate::id::StreamKey;
 use crate::media::{
@@ -26,6 +27,8 @@ pub struct Publisher {
     audio: Option<Track>,
     video: Option<Track>,
     layers: Layers,
+    /// SSRCs it has sent from.
+    pub(super) sources: Sources,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +61,7 @@ impl Publisher {
             audio: track(true),
             video: track(false),
             layers: Layers::default(),
+            sources: Sources::default(),
         }
     }
 

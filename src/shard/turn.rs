@@ -168,7 +168,10 @@ impl Core {
                     };
                     self.on_datagram(now, datagram);
                 }
-                Some(Mail::Media(packet)) => self.admit(packet),
+                Some(Mail::Media(packet)) => {
+                    self.counters().media_taken_over.add(1);
+                    self.admit(packet);
+                }
                 Some(Mail::Clock(report)) => {
                     if let Some(stream) = self.streams.get(report.stream) {
                         stream.track(report.kind).set_clock(report);

@@ -31,21 +31,21 @@ type Answer = Result<Response<Body>, Problem>;
 
 const SDP: &str = "application/sdp";
 
-/// Everything the server serves over HTTP.
-pub fn router(control: Arc<Control>, token: Token) -> Router {
+/// Everything the server serves over HTTP: WHIP, WHEP, the metrics, the pages, and `more`.
+pub fn router(control: Arc<Control>, token: Token, more: Router) -> Router {
     let mut router = Router::new()
         .route("/whip/{stream}", any(whip))
         .route("/whep/{stream}", any(whep))
         .route("/session/{id}", any(session))
-        .route("/metrics", any(metrics))
-        .route("/healthz", any(|| async { "ok\n" }));
+        .route("/metrics", any(metrics));
     for file in &dashboard::FILES {
         router = router.route(file.path, any(move || async move { page(file) }));
     }
     router
+        .with_state(App { control, token })
+        .merge(more)
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
         .layer(from_fn(cross_origin))
-        .with_state(App { control, token })
 }
 
 /// CORS headers on every response, errors included: a page elsewhere must be able to read what went

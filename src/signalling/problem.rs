@@ -51,6 +51,12 @@ impl Problem {
         Problem::new(StatusCode::UNAUTHORIZED, detail).with(WWW_AUTHENTICATE, "Bearer")
     }
 
+    /// 403: nobody may, or not from there.
+    #[must_use]
+    pub fn forbidden(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::FORBIDDEN, detail)
+    }
+
     /// 404: nothing of that name.
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Problem {
@@ -102,6 +108,12 @@ impl Problem {
     pub fn precondition_required() -> Problem {
         let detail = "PATCH needs If-Match with the session's ETag";
         Problem::new(StatusCode::PRECONDITION_REQUIRED, detail)
+    }
+
+    /// 500: the fault is ours.
+    #[must_use]
+    pub fn internal(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     }
 
     /// 503 with Retry-After.

@@ -1,5 +1,6 @@
 //! A WHIP or WHEP client made of str0m and one UDP socket.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,10 @@ pub struct Client {
     pub keyframes_asked: u32,
     /// Media that arrived, in order.
     pub received: Vec<RtpPacket>,
+    /// Datagrams it has sent to the server.
+    pub sent: u64,
+    /// The last of them that were SRTP or SRTCP, newest first.
+    pub journal: VecDeque<Vec<u8>>,
     audio: Option<Mid>,
     video: Option<Mid>,
     codec: Codec,
@@ -101,6 +106,8 @@ impl Client {
             closed: false,
             keyframes_asked: 0,
             received: Vec::new(),
+            sent: 0,
+            journal: VecDeque::new(),
             audio,
             video,
             codec: offered.codec,
@@ -271,7 +278,7 @@ impl Client {
                     self.answer_check(transmit.destination, &transmit.contents);
                 }
                 Output::Transmit(transmit) => {
-                    let _ = self.socket.send_to(&transmit.contents, transmit.destination);
+                    self.transmit(&transmit.contents, transmit.destination);
                 }
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::Closed) => self.closed = true,
@@ -279,6 +286,14 @@ impl Client {
                 Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
                 Output::Event(_) => {}
             }
+        }
+    }
+
+    fn transmit(&mut self, datagram: &[u8], to: SocketAddr) {
+        self.sent += u64::from(self.socket.send_to(datagram, to).is_ok());
+        if datagram.first() >= Some(&128) {
+            self.journal.truncate(63);
+            self.journal.push_front(datagram.to_vec());
         }
     }
 

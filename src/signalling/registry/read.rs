@@ -22,8 +22,8 @@ use crate::telemetry::{Failures, SessionCard};
 pub struct StreamView<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Who publishes it.
-    pub publisher: Option<SessionKey>,
+    /// Who publishes it, with what is known of that session.
+    pub publisher: Option<(SessionKey, Option<&'a Live>)>,
     /// Who watches it, connected or not.
     pub viewers: &'a [SessionKey],
     /// The codec of its audio.
@@ -134,7 +134,7 @@ impl Control {
         for (name, stream) in registry.streams.range::<str, _>((start, Bound::Unbounded)) {
             let view = StreamView {
                 name,
-                publisher: stream.publisher,
+                publisher: stream.publisher.map(|key| (key, registry.live.get(&key))),
                 viewers: &stream.viewers,
                 audio: stream.codecs.audio.as_ref().map(roster::name),
                 video: stream.codecs.video.as_ref().map(roster::name),
@@ -163,9 +163,20 @@ impl Control {
         self.lock().stopping
     }
 
-    /// Sessions by mux port.
+    /// Publishers on each shard.
     #[must_use]
-    pub fn sessions_by_port(&self) -> Vec<usize> {
-        self.lock().port_sessions.clone()
+    pub fn publishers_by_shard(&self) -> Vec<usize> {
+        let registry = self.lock();
+        let mut counts = vec![0; registry.slots.len()];
+        for key in registry.streams.values().filter_map(|stream| stream.publisher) {
+            counts[usize::from(key.shard)] += 1;
+        }
+        counts
+    }
+
+    /// Ended sessions that can still be asked about.
+    #[must_use]
+    pub fn ended_kept(&self) -> usize {
+        self.lock().journal.ended.len()
     }
 }
