@@ -54,3 +54,49 @@ pub const FILES: [PageFile; 29] = [
 const fn file(path: &'static str, content_type: &'static str, body: &'static str) -> PageFile {
     PageFile { path, content_type, body }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drop::DropReason;
+    use crate::telemetry::FailureReason;
+
+    /// The dashboard says of each reason what it means and what to do.
+    #[test]
+    fn every_reason_has_its_words() {
+        let words = body("/dashboard/words.js");
+        let (drops, ends) = words.split_once("export const ENDS").expect("two lists");
+        let explains = |list: &str, label: &str| {
+            let entry = format!("\n  {label}: {{\n    title: \"");
+            let (_, entry) = list.split_once(&entry)?;
+            let (entry, _) = entry.split_once("\n  },")?;
+            Some(entry.contains("\n    means: \"") && entry.contains("\n    remedy: \""))
+        };
+        for reason in DropReason::ALL {
+            assert_eq!(explains(drops, reason.label()), Some(true), "{}", reason.label());
+        }
+        for reason in FailureReason::ALL {
+            assert_eq!(explains(ends, reason.label()), Some(true), "{}", reason.label());
+        }
+    }
+
+    /// What a file loads from the server is there, and nothing is loaded from elsewhere.
+    #[test]
+    fn files_name_files_that_exist() {
+        for file in &FILES {
+            for before in ["from \"", "src=\"", "link rel=\"stylesheet\" href=\""] {
+                for (at, _) in file.body.match_indices(before) {
+                    let path = file.body[at + before.len()..].split('"').next().unwrap_or("");
+                    assert!(FILES.iter().any(|other| other.path == path), "{}: {path}", file.path);
+                }
+            }
+            for load in ["src=\"http", "import(\"http", "url(", "fetch(\"http", "@import"] {
+                assert!(!file.body.contains(load), "{}: {load}", file.path);
+            }
+        }
+    }
+
+    fn body(path: &str) -> &'static str {
+        FILES.iter().find(|file| file.path == path).expect("the file is served").body
+    }
+}

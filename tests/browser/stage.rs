@@ -170,7 +170,8 @@ impl Server {
         self.wait_until_ready();
     }
 
-    fn end(&self) {
+    /// Ends the server without a goodbye.
+    pub fn end(&self) {
         // Errors mean that it has ended already.
         let mut child = self.child.borrow_mut();
         let _ = child.kill();

@@ -4,7 +4,7 @@
 import { Chart } from "/dashboard/chart.js";
 import { $, Rows, element, mark, put } from "/dashboard/dom.js";
 import {
-  bits, bytes, clock, codecs, count, decimal, isKnown, lasting, millis, percent, sentence, spoken,
+  bits, bytes, clock, codecs, count, decimal, isKnown, lasting, millis, percent, rate, sentence, spoken,
 } from "/dashboard/format.js";
 import { ENDS } from "/dashboard/words.js";
 
@@ -142,7 +142,7 @@ function numbers(session) {
     ["Asked again", count(session.nacked)],
     ["Repaired", count(session.repaired)],
     ["Key frames asked", count(session.keyframe_requests)],
-    ["Layers below best", count(session.layer_distance)],
+    ["Layers below best", rate(session.layer_distance)],
     ["First STUN", millis(phases.first_stun)],
     ["Handshake", millis(phases.dtls)],
     ["First media", millis(phases.first_media)],

@@ -1,8 +1,8 @@
 // What the server says of itself, as it comes: by its stream of events, or by asking again and
 // again where the stream cannot be had.
 //
-// Events of a Feed: `news` with `{ status, ports, shards }` each second; `session` and `lost` as the
-// API has them; `state` when `state` or `words` changed.
+// Events of a Feed: `news` with `{ status, ports, shards }` each second; `state` when `state` or
+// `words` changed.
 
 import { EventReader } from "/dashboard/sse.js";
 
@@ -28,6 +28,8 @@ export class Feed extends EventTarget {
   // connecting, live, polling, unreachable, denied
   state = "connecting";
   words = "";
+  // Whether a token could open what is denied: without one on the server's side, none does.
+  wantsToken = false;
   #heardAt = null;
   #failures = 0;
   #wake = () => {};
@@ -53,9 +55,9 @@ export class Feed extends EventTarget {
     return this.ageMs !== null && this.ageMs > STALE_MS;
   }
 
-  // Another token: tried at once.
-  useToken(token) {
-    sessionStorage.setItem(TOKEN, token);
+  // Tries again at once, with another token where one is given.
+  retry(token) {
+    if (token) sessionStorage.setItem(TOKEN, token);
     this.#failures = 0;
     this.#tell("connecting", "");
     this.#wake();
@@ -95,16 +97,13 @@ export class Feed extends EventTarget {
     }
   }
 
+  // The stream also tells what happens to sessions; the page asks for lists of those instead.
   #take({ name, data }) {
-    const detail = JSON.parse(data);
-    if (name === "status") {
-      this.#failures = 0;
-      this.#heard();
-      this.#tell("live", "");
-      this.dispatchEvent(new CustomEvent("news", { detail }));
-    } else if (name === "session" || name === "lost") {
-      this.dispatchEvent(new CustomEvent(name, { detail }));
-    }
+    if (name !== "status") return;
+    this.#failures = 0;
+    this.#heard();
+    this.#tell("live", "");
+    this.dispatchEvent(new CustomEvent("news", { detail: JSON.parse(data) }));
   }
 
   // Between two attempts at the stream, the same numbers are asked for. Pauses grow, with jitter, so
@@ -158,6 +157,7 @@ export class Feed extends EventTarget {
 
   #isDenied(problem) {
     const denied = problem?.status === 401 || problem?.status === 403;
+    if (denied) this.wantsToken = problem.status === 401;
     if (denied) this.#tell("denied", problem.message);
     return denied;
   }

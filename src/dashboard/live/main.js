@@ -31,7 +31,7 @@ const trend = new Trend();
 const painter = new Painter(paint);
 const totals = new Totals();
 const load = new Load();
-const ranks = new Ranks(() => painter.ask());
+const ranks = new Ranks(feed, () => painter.ask());
 const detail = new Detail(feed);
 const sessions = new Sessions(feed, (id) => detail.open(id));
 const quality = new Quality((role) => sessions.showWorst({ role }));
@@ -78,14 +78,21 @@ function showState() {
   askForToken(state === "denied");
 }
 
+// The way in, where the API is closed. A server without an admin token asks for none: then its
+// words say what to start it with.
 function askForToken(isNeeded) {
   const form = $("#token-entry");
   if (form.hidden !== isNeeded) return;
   form.hidden = !isNeeded;
   if (!isNeeded) return;
+  const { wantsToken } = feed;
+  put($("#token-title"), wantsToken ? "The API asks who you are" : "The API is closed here");
   put($("#token-words"), sentence(feed.words));
+  for (const part of [$("#token").parentElement, $("#token-note")]) part.hidden = !wantsToken;
+  put($("button", form), wantsToken ? "Open" : "Try again");
   $("#token").value = "";
-  $("#token").focus();
+  $("#token").required = wantsToken;
+  (wantsToken ? $("#token") : $("button", form)).focus();
 }
 
 // Lists are asked for while they are looked at: in sight, in a tab that is in front.
@@ -109,14 +116,11 @@ function wire() {
     trend.add(news.status, performance.now());
     painter.ask();
   });
-  feed.addEventListener("session", (event) => {
-    ranks.noteEnd(event.detail);
-    painter.ask();
-  });
   feed.addEventListener("state", showState);
   setInterval(showState, AGE_MS);
   keepFresh($("#sessions"), () => sessions.refresh());
   keepFresh($("#streams"), () => streams.refresh());
+  keepFresh($("#failures"), () => ranks.refresh());
   setInterval(() => {
     if (!document.hidden && !painter.paused) detail.refresh();
   }, LIST_MS);
@@ -127,7 +131,7 @@ function wire() {
   });
   $("#token-entry").addEventListener("submit", (event) => {
     event.preventDefault();
-    feed.useToken($("#token").value.trim());
+    feed.retry($("#token").value.trim());
   });
 }
 

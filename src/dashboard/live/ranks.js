@@ -1,23 +1,23 @@
 // What went wrong, by reason, the most frequent first, each with what it means and what to do; and
-// how the latest sessions ended.
+// the latest failures, in the server's words.
 
 import { $, Rows, element, mark, put, tableRow } from "/dashboard/dom.js";
-import { clock, count, rate, spoken } from "/dashboard/format.js";
+import { clock, count, rate, sentence, spoken } from "/dashboard/format.js";
 import { DROPS, ENDS } from "/dashboard/words.js";
 
 const SHOWN_AT_FIRST = 6;
-const ENDINGS_KEPT = 8;
+const LATEST_SHOWN = 6;
 
 export class Ranks {
   #drops = new Rows($("#drops tbody"), () => ranked(["n", "n"]), fillDrop);
   #failures = new Rows($("#failures tbody"), () => ranked(["n"]), fillFailure);
-  #endings = new Rows($("#endings"), endingItem, fillEnding);
-  #latest = [];
-  #serial = 0;
+  #latest = new Rows($("#latest"), latestItem, fillLatest);
+  #feed;
   #showsAll = false;
   #all = $("#drops [data-does=all]");
 
-  constructor(again) {
+  constructor(feed, again) {
+    this.#feed = feed;
     this.#all.addEventListener("click", () => {
       this.#showsAll = !this.#showsAll;
       again();
@@ -35,15 +35,12 @@ export class Ranks {
     const failures = [...(status.failures ?? [])].filter(({ total }) => total > 0);
     failures.sort((a, b) => b.total - a.total);
     this.#failures.show(failures, ({ reason }) => reason);
-    this.#endings.show(this.#latest, ({ serial }) => serial);
   }
 
-  // An event of the stream about a session.
-  noteEnd(event) {
-    if (event.what !== "ended") return;
-    this.#serial += 1;
-    this.#latest.unshift({ ...event, serial: this.#serial });
-    this.#latest.length = Math.min(this.#latest.length, ENDINGS_KEPT);
+  async refresh() {
+    const { failures } = await this.#feed.get(`/api/v1/failures?limit=${LATEST_SHOWN}`);
+    const listed = (failures ?? []).map((failure, i) => ({ ...failure, i }));
+    this.#latest.show(listed, ({ i }) => i);
   }
 }
 
@@ -74,17 +71,19 @@ function fillFailure(row, { reason, total }) {
   mark(row, "total", total ?? "");
 }
 
-function endingItem() {
+function latestItem() {
   const item = element("li");
-  item.append(element("time"), element("a"), element("span"));
+  item.append(element("time"), element("a"), element("span"), element("p"));
   return item;
 }
 
-function fillEnding(item, { id, role, stream, reason, at }) {
-  const [time, link, words] = item.children;
+// A POST that was refused never was a session, and has no name.
+function fillLatest(item, { id, role, stream, reason, words, at }) {
+  const [time, link, who, said] = item.children;
   put(time, clock(at));
-  put(link, id);
-  link.href = `#session=${encodeURIComponent(id)}`;
-  const ended = ENDS[reason]?.title ?? spoken(reason ?? "ended");
-  put(words, `${role === "publisher" ? "published" : "watched"} ${stream}. ${ended}.`);
+  put(link, id ?? "");
+  link.hidden = !id;
+  link.href = id ? `#session=${encodeURIComponent(id)}` : "#failures";
+  put(who, `${role} of ${stream}, ${(ENDS[reason]?.title ?? spoken(reason)).toLowerCase()}`);
+  put(said, sentence(words));
 }

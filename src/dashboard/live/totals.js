@@ -72,6 +72,7 @@ export class Totals {
 
   #showSessions({ sessions = {}, streams, setup_ms: setup = {} }) {
     show("sessions-total", sessions.total, count(sessions.total));
+    put($("#sessions-max"), isKnown(sessions.max) ? `of ${count(sessions.max)}` : "");
     show("sessions-viewers", sessions.viewers, count(sessions.viewers));
     show("sessions-publishers", sessions.publishers, count(sessions.publishers));
     show("sessions-connecting", sessions.connecting, count(sessions.connecting));
