@@ -30,6 +30,7 @@ fn bind_all(ip: IpAddr, config: &Config) -> Result<Vec<Vec<UdpSocket>>, StartErr
         receive_buffer_bytes: config.receive_buffer,
         send_buffer_bytes: config.send_buffer,
         gro: config.gro,
+        timestamps: true,
         busy_poll_us: u32::try_from(config.busy_poll.as_micros()).unwrap_or(u32::MAX),
     };
     let mut shards: Vec<Vec<UdpSocket>> = Vec::new();

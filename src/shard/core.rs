@@ -8,6 +8,7 @@ use super::ports::Port;
 use super::sessions::{Address, Entry, Sessions};
 use super::streams::Streams;
 use super::timers::Wheel;
+use super::watch::Watch;
 use super::{EndReason, Ended, Mail, QueueFull, ShardConfig, Wiring};
 use crate::demux::Flows;
 use crate::drop::DropReason;
@@ -18,7 +19,7 @@ use crate::media::{MediaPacket, ViewerTerms};
 use crate::net::UdpSocket;
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
-use crate::telemetry::ShardCounters;
+use crate::telemetry::{Meters, PortName, ShardCounters};
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
 /// changes.
@@ -42,6 +43,8 @@ pub(super) struct Core {
     /// Shards that got mail this turn.
     pub posted: Vec<bool>,
     pub stopping: bool,
+    /// When the datagram that is being handled came.
+    pub arriving: Option<Instant>,
     random: u64,
     // Memory that is used anew each turn.
     pub outputs: Vec<Output>,
@@ -49,11 +52,19 @@ pub(super) struct Core {
     pub due: Vec<u32>,
     pub feedback: Feedback,
     pub opened: Vec<u8>,
+    /// When the published packets came that leave in this turn.
+    pub departing: Vec<Instant>,
+    /// Viewers that were sent their first packet in this turn.
+    pub started: Vec<u32>,
 }
 
 impl Core {
     pub fn new(config: &ShardConfig, sockets: Vec<UdpSocket>, wiring: Arc<Wiring>) -> Core {
         let shards = wiring.mailboxes.len();
+        let meters = &wiring.meters[usize::from(config.index)];
+        for (index, socket) in sockets.iter().enumerate() {
+            meters.ports.at(index).open(PortName::Port(socket.port()));
+        }
         Core {
             index: config.index,
             wiring,
@@ -69,17 +80,24 @@ impl Core {
             active: Vec::new(),
             posted: vec![false; shards],
             stopping: false,
+            arriving: None,
             random: config.seed | 1,
             outputs: Vec::new(),
             pending: Vec::new(),
             due: Vec::new(),
             feedback: Feedback::default(),
             opened: Vec::new(),
+            departing: Vec::new(),
+            started: Vec::new(),
         }
     }
 
     pub fn counters(&self) -> &ShardCounters {
         &self.wiring.counters[usize::from(self.index)]
+    }
+
+    pub fn meters(&self) -> &Meters {
+        &self.wiring.meters[usize::from(self.index)]
     }
 
     pub fn dropped(&self, reason: DropReason) {
@@ -149,6 +167,8 @@ impl Core {
         if is_publisher {
             stream.publisher = Some(key.slot);
         }
+        self.meters().ports.at(port).sessions.add(1);
+        let watch = Watch::new(now, session.answered);
         let entry = Entry {
             key,
             session,
@@ -165,11 +185,13 @@ impl Core {
             rtc_deadline: now,
             viewer: None,
             is_publisher,
+            watch,
         };
         // The control side gives a slot out only after its last tenant was reported as ended.
         debug_assert!(self.sessions.at(key.slot).is_none(), "slot {} is taken", key.slot);
         self.sessions.insert(entry);
         self.timers.schedule(key.slot, now);
+        self.show(key.slot);
     }
 
     /// The terms of a viewer's session.
@@ -191,6 +213,8 @@ impl Core {
         let mut at = entry.rtc_deadline.min(limit);
         if let Some(viewer) = &entry.viewer {
             at = at.min(viewer.control.next_report);
+        } else if entry.connected {
+            at = at.min(entry.watch.next);
         }
         self.timers.schedule(slot, at);
     }
@@ -199,6 +223,10 @@ impl Core {
     pub fn end(&mut self, slot: u32, reason: EndReason) {
         let Some(mut entry) = self.sessions.remove(slot) else { return };
         self.timers.cancel(slot);
+        let meters = self.meters();
+        meters.cards.clear(slot);
+        let sessions = &meters.ports.at(entry.port).sessions;
+        sessions.set(sessions.get().saturating_sub(1));
         for flow in entry.flows.drain(..) {
             if self.flows.remove(&flow, slot) {
                 self.wiring.release(&flow, self.index);

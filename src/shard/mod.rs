@@ -11,8 +11,10 @@
 //! deliver.rs   a stream's packets go to its viewers
 //! ownership.rs whose a flow is, told to other shards and the kernel
 //! viewers.rs   what viewers report: repair, key frames
+//! watch.rs     how a session fares: phases, quality, its card
 //! ```
 
+mod arrival;
 mod command;
 mod core;
 mod deliver;
@@ -27,6 +29,7 @@ mod streams;
 pub mod timers;
 mod turn;
 mod viewers;
+mod watch;
 
 pub use command::{Command, EndReason, Ended};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};

@@ -3,7 +3,7 @@
 use crate::drop::DropReason;
 use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES};
 use crate::net::{Destination, SendBatch, SendFailure, Sender, UdpSocket};
-use crate::telemetry::ShardCounters;
+use crate::telemetry::{Histogram, PortCounters, ShardCounters};
 
 /// One mux port of one shard.
 pub(super) struct Port {
@@ -12,6 +12,16 @@ pub(super) struct Port {
     sender: Sender,
     /// Destinations for which the kernel refused a train since the last look.
     pub refused_trains: Vec<Destination>,
+    tally: Tally,
+}
+
+/// What left through a port since the last turn's end: plain numbers, to be published once a turn.
+#[derive(Default)]
+struct Tally {
+    datagrams: u64,
+    bytes: u64,
+    would_block: u64,
+    dropped: u64,
 }
 
 impl Port {
@@ -21,6 +31,7 @@ impl Port {
             batch: SendBatch::new(SEND_BATCH_MESSAGES, SEND_ARENA_BYTES),
             sender: Sender::new(SEND_BATCH_MESSAGES),
             refused_trains: Vec::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -39,6 +50,7 @@ impl Port {
         if self.batch.slot().is_none() && !self.flush(counters) {
             let dropped = self.batch.drop_older_half();
             counters.dropped_many(DropReason::SendQueueFull, dropped as u64);
+            self.tally.dropped += dropped as u64;
         }
         let slot = self.batch.slot().ok_or(DropReason::SendQueueFull)?;
         let length = write(slot)?;
@@ -56,7 +68,7 @@ impl Port {
         if self.batch.is_empty() {
             return true;
         }
-        let Port { socket, batch, sender, refused_trains } = self;
+        let Port { socket, batch, sender, refused_trains, tally } = self;
         let mut on_failure = |to: Destination, failure: SendFailure| match failure {
             SendFailure::Refused(errno) => {
                 tracing::debug!("send to {} refused: errno {errno}", to.remote);
@@ -74,6 +86,25 @@ impl Port {
         counters.send_calls.add(report.syscalls);
         counters.trains_refused.add(report.trains_refused);
         counters.send_would_block.add(u64::from(report.would_block));
+        tally.datagrams += report.datagrams;
+        tally.bytes += report.bytes;
+        tally.would_block += u64::from(report.would_block);
+        tally.dropped += report.refused;
         !report.would_block
+    }
+
+    /// Publishes what happened at the port since the last call.
+    pub fn publish(&mut self, counters: &PortCounters, train_lengths: &Histogram) {
+        let Tally { datagrams, bytes, would_block, dropped } = std::mem::take(&mut self.tally);
+        if datagrams + would_block + dropped == 0 {
+            return;
+        }
+        counters.datagrams_out.add(datagrams);
+        counters.bytes_out.add(bytes);
+        counters.would_block.add(would_block);
+        counters.send_drops.add(dropped);
+        self.batch.take_train_lengths(|length, count| {
+            train_lengths.record_many(length as u64, u64::from(count));
+        });
     }
 }
