@@ -139,6 +139,7 @@ function numbers(session) {
     ["Bitrate", `${bits(session.bits_per_s)}${expected}`],
     ["Packets", count(session.packets)],
     ["Bytes", bytes(session.bytes)],
+    ["Lost", count(session.lost)],
     ["Asked again", count(session.nacked)],
     ["Repaired", count(session.repaired)],
     ["Key frames asked", count(session.keyframe_requests)],

@@ -88,8 +88,9 @@ export function spoken(label) {
 
 // A server's words as a sentence of this page.
 export function sentence(words) {
-  if (!words) return "";
-  const begun = words.charAt(0).toUpperCase() + words.slice(1);
+  const line = (words ?? "").replace(/\s+/g, " ").trim();
+  if (!line) return "";
+  const begun = line.charAt(0).toUpperCase() + line.slice(1);
   return /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }
 

@@ -114,6 +114,7 @@ function fillParts(cell, shards) {
   const told = shards.map((shard, i) => {
     const part = total > 0 ? carried(shard) / total : 0;
     fill(parts.children[i], part);
+    parts.children[i].hidden = part === 0;
     mark(parts.children[i], "shade", shard.shard % SHARD_COLOURS);
     return `${shard.shard}: ${Math.round(100 * part)} %`;
   });

@@ -68,6 +68,7 @@ class Direction {
     for (const { level, part, number } of this.#counts) {
       const n = levels[level] ?? 0;
       fill(part, total ? n / total : 0);
+      part.hidden = n === 0;
       put(number, total ? `${count(n)} (${percent(n / total)})` : count(n));
       mark(number, "value", n);
     }

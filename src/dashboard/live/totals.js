@@ -24,10 +24,6 @@ export class Totals {
       { key: "p90", label: "p90", look: "second" },
       { key: "p99", label: "p99", look: "first" },
     ];
-    const messages = [
-      { key: "train", label: "sent", look: ONE },
-      { key: "batch", label: "a read", look: "second" },
-    ];
     const sessions = [
       { key: "connected", label: "connected", look: ONE },
       { key: "connecting", label: "connecting", look: "second" },
@@ -40,7 +36,7 @@ export class Totals {
       chart("Bitrate in", one("inBits"), bits, { top: 10_000 }),
       chart("Bitrate out", one("outBits"), bits, { top: 10_000 }),
       chart("Sessions", sessions, count, { top: 10 }),
-      chart("Train length", messages, (n) => decimal(n), { top: 2 }),
+      chart("Train length", one("train"), (n) => decimal(n), { top: 2 }),
     ];
   }
 
@@ -64,10 +60,12 @@ export class Totals {
       isKnown(status.shards) && `${status.shards} ${status.shards === 1 ? "shard" : "shards"}`,
       status.io,
       steered[status.steering] ?? status.steering,
-      status.cipher,
+      // The rest of it is why this cipher was chosen.
+      status.cipher?.split(" ")[0],
       isKnown(status.uptime_s) && `up ${lasting(status.uptime_s)}`,
     ];
     put($("#server-facts"), facts.filter(Boolean).join(" · "));
+    $("#server-facts").title = status.cipher ? `Cipher: ${status.cipher}` : "";
   }
 
   #showSessions({ sessions = {}, streams, setup_ms: setup = {} }) {

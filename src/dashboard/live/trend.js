@@ -16,7 +16,6 @@ export class Trend {
       p90: status.latency_us?.p90,
       p99: status.latency_us?.p99,
       train: status.train_length_mean,
-      batch: status.batch_size_mean,
       drops: dropsPerSecond(status.drops),
       connected: status.sessions?.connected,
       connecting: status.sessions?.connecting,
