@@ -19,7 +19,8 @@ use crate::media::{MediaPacket, ViewerTerms};
 use crate::net::UdpSocket;
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
-use crate::telemetry::{Meters, PortName, ShardCounters};
+use crate::telemetry::{DtlsStop, Meters, PortName, ShardCounters};
+use crate::wire::dtls::Flight;
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
 /// changes.
@@ -221,10 +222,15 @@ impl Core {
 
     /// Ends the session in `slot`: nothing of it stays behind.
     pub fn end(&mut self, slot: u32, reason: EndReason) {
+        self.show(slot);
         let Some(mut entry) = self.sessions.remove(slot) else { return };
         self.timers.cancel(slot);
         let meters = self.meters();
+        let card = meters.cards.read(slot).map(|(_generation, card)| Box::new(card));
         meters.cards.clear(slot);
+        if let EndReason::DtlsTimeout(flight) = reason {
+            meters.dtls_stopped(dtls_stop(flight));
+        }
         let sessions = &meters.ports.at(entry.port).sessions;
         sessions.set(sessions.get().saturating_sub(1));
         for flow in entry.flows.drain(..) {
@@ -242,9 +248,6 @@ impl Core {
         }
         self.streams.leave(entry.stream);
         tracing::debug!("session {} ended: {}", entry.key, reason.describe());
-        let cards = &self.wiring.meters[usize::from(self.index)].cards;
-        let card = cards.read(slot).filter(|(generation, _)| *generation == entry.key.generation);
-        let card = card.map(|(_, card)| Box::new(card));
         let ended = Ended { key: entry.key, reason, card };
         // The queue has a place for every slot, and a slot is reported once per tenant.
         let pushed = self.wiring.ended[usize::from(self.index)].push(ended);
@@ -284,5 +287,16 @@ impl Core {
         {
             viewer.position = position;
         }
+    }
+}
+
+/// Where a handshake stopped whose last flight was this.
+fn dtls_stop(flight: Option<Flight>) -> DtlsStop {
+    match flight {
+        None => DtlsStop::NoHello,
+        Some(Flight::Hello) => DtlsStop::Hello,
+        Some(Flight::Keys) => DtlsStop::Keys,
+        Some(Flight::Sealed) => DtlsStop::Sealed,
+        Some(Flight::Alert(_)) => DtlsStop::Alert,
     }
 }

@@ -11,6 +11,7 @@
 //! deliver.rs   a stream's packets go to its viewers
 //! ownership.rs whose a flow is, told to other shards and the kernel
 //! viewers.rs   what viewers report: repair, key frames
+//! metrics.rs   what all shards show to a scraper
 //! watch.rs     how a session fares: phases, quality, its card
 //! ```
 
@@ -20,6 +21,7 @@ mod core;
 mod deliver;
 mod inbound;
 mod mailbox;
+mod metrics;
 mod outputs;
 mod ownership;
 mod ports;
