@@ -126,8 +126,8 @@ impl Offer {
             return Err(OfferError::TooLong(text.len()));
         }
         let text = with_direction(text, way)?;
-        let sdp = SdpOffer::from_sdp_string(&text)
-            .map_err(|error| OfferError::malformed(&error))?;
+        let sdp =
+            SdpOffer::from_sdp_string(&text).map_err(|error| OfferError::malformed(&error))?;
         if let Some(problem) = sdp.media_lines.iter().find_map(|line| line.check_consistent()) {
             return Err(OfferError::Malformed(problem));
         }

@@ -137,11 +137,15 @@ fn dashboard_reads_events_however_they_are_cut() {
 
 /// Sessions and streams equal those of the metrics, and parts add up to their whole.
 fn assert_totals(page: &Tab<'_>, server: &Server) {
+    // Ports count a session when its shard has taken it in.
+    let settled = format!("sum(column('#ports', 'Sessions')) === {SESSIONS}");
+    page.wait_for("the ports' sessions", &settled, PATIENCE);
     let said = page.eval(
         "({ total: value('sessions-total'), publishers: value('sessions-publishers'),
             viewers: value('sessions-viewers'), connecting: value('sessions-connecting'),
             streams: value('streams-total'), shards: sum(column('#shards', 'Sessions')),
-            ports: sum(column('#ports', 'Sessions')), rows: column('#shards', 'Sessions').length })",
+            ports: sum(column('#ports', 'Sessions')),
+            rows: column('#shards', 'Sessions').length })",
     );
     let metric = server.metric("monoport_sessions");
     assert_eq!(said["total"].as_f64(), Some(metric), "{said:#}");

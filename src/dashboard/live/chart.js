@@ -214,5 +214,6 @@ function logarithmic(values) {
 function rounded(value) {
   if (!(value > 0)) return 1;
   const decade = 10 ** Math.floor(Math.log10(value));
-  return decade * [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10].find((step) => step * decade >= value * 0.999);
+  const steps = [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10];
+  return decade * steps.find((step) => step * decade >= value * 0.999);
 }

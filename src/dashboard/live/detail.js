@@ -4,7 +4,8 @@
 import { Chart } from "/dashboard/chart.js";
 import { $, Rows, element, mark, put } from "/dashboard/dom.js";
 import {
-  bits, bytes, clock, codecs, count, decimal, isKnown, lasting, millis, percent, rate, sentence, spoken,
+  bits, bytes, clock, codecs, count, decimal, isKnown, lasting, millis, percent, rate, sentence,
+  spoken,
 } from "/dashboard/format.js";
 import { ENDS } from "/dashboard/words.js";
 

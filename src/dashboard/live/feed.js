@@ -106,8 +106,8 @@ export class Feed extends EventTarget {
     this.dispatchEvent(new CustomEvent("news", { detail: JSON.parse(data) }));
   }
 
-  // Between two attempts at the stream, the same numbers are asked for. Pauses grow, with jitter, so
-  // that the pages of a restarted server do not come back all at once.
+  // Between two attempts at the stream, the same numbers are asked for. Pauses grow, with jitter,
+  // so that the pages of a restarted server do not come back all at once.
   async #poll(problem) {
     const growing = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures);
     const end = performance.now() + growing * (0.75 + Math.random() / 2);

@@ -1,5 +1,5 @@
-// How well sessions fare, up (from publishers) and down (to viewers) apart: a publisher's bad uplink
-// and a viewer's bad downlink have different owners.
+// How well sessions fare, up (from publishers) and down (to viewers) apart: a publisher's bad
+// uplink and a viewer's bad downlink have different owners.
 
 import { $, element, fill, mark, put } from "/dashboard/dom.js";
 import { count, percent } from "/dashboard/format.js";

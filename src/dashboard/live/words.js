@@ -37,6 +37,21 @@ export const DROPS = {
     means: "A check named a real session and its signature does not fit.",
     remedy: "A client that mixes up two answers, or an attempt to take a session over.",
   },
+  foreign_connection: {
+    title: "Check on another session's connection",
+    means: "A check by TCP named a session that another shard than the connection's owns.",
+    remedy: "Clients open a connection for each session; one that shares them is at fault.",
+  },
+  wrong_port: {
+    title: "Check at another session's port",
+    means: "With a port a session, a check came to the port of another.",
+    remedy: "A client that mixes up two answers, or a stranger who tries ports.",
+  },
+  port_closed: {
+    title: "Port just closed",
+    means: "The port it came in at was closed in the meantime.",
+    remedy: "Normal around the end of a drain.",
+  },
   unsolicited_stun: {
     title: "STUN answer nobody asked for",
     means: "This server sends no checks, so no answer can be for it.",
@@ -87,10 +102,15 @@ export const DROPS = {
     means: "A viewer sends media, though it only watches.",
     remedy: "The client should offer receive-only.",
   },
+  unknown_source: {
+    title: "Source not announced",
+    means: "A publisher sends an SSRC or a payload type that its offer did not announce.",
+    remedy: "Look at the publisher's codec and simulcast settings.",
+  },
   unknown_encoding: {
-    title: "Encoding not agreed",
-    means: "A publisher sends a payload type that its offer did not name.",
-    remedy: "Look at the publisher's codec settings.",
+    title: "Track not agreed",
+    means: "A viewer did not negotiate this track, sound or picture, so it is not sent one.",
+    remedy: "Normal for viewers that want one of the two; else look at what they offer.",
   },
   no_viewers: {
     title: "Nobody watches",
@@ -105,7 +125,7 @@ export const DROPS = {
   waiting_for_keyframe: {
     title: "Before the first key frame",
     means: "A viewer cannot decode anything until a key frame comes.",
-    remedy: "Normal at each start; much of it means key frames are far apart: set them to 1 or 2 s.",
+    remedy: "Normal at each start; much of it means rare key frames: set them to 1 or 2 s.",
   },
   too_long: {
     title: "Too long for a datagram",
@@ -119,13 +139,28 @@ export const DROPS = {
   },
   ring_full: {
     title: "A shard's mailbox was full",
-    means: "One shard could not take what another had for it.",
+    means: "A datagram came to one shard, and its owner could not take it in time.",
+    remedy: "Overload: look for the shard at its limit, and whether steering is by eBPF.",
+  },
+  media_ring_full: {
+    title: "A shard's mailbox was full of media",
+    means: "A shard with viewers could not take what the publisher's shard had for it.",
     remedy: "Overload: look for the shard at its limit; add shards, or spread the streams.",
   },
   send_queue_full: {
     title: "Send queue full",
     means: "The kernel took no more and the waiting list was full too.",
     remedy: "The link or the card is at its limit, or --send-buffer is too small.",
+  },
+  tcp_queue_full: {
+    title: "TCP client reads too slowly",
+    means: "What may wait for one TCP connection was used up.",
+    remedy: "That client's link is too slow for the stream; UDP would lose the same, sooner.",
+  },
+  connection_lost: {
+    title: "TCP connection ended",
+    means: "The session's TCP connection is gone and no other path has proved itself yet.",
+    remedy: "A few around a change of network are normal.",
   },
   send_refused: {
     title: "Kernel refused to send",
