@@ -45,8 +45,12 @@
 //!   └────┬────┘ └────┬────┘ └────┬────┘
 //!        └─ bounded mailboxes ───┘         media, strays, key frame requests: shard::Mail
 //!        ▲ shard::Command    │ shard::Ended
-//!   control threads: HTTP, SDP, the construction of sessions (signalling)
+//!   control threads: HTTP, SDP, the construction of sessions (signalling); what is told (api)
 //! ```
+//!
+//! Where UDP is blocked, a client connects to the one TCP port. A control thread hears its first
+//! frame, whose ufrag names the shard, and hands the connection over ([`shard::NewConnection`]).
+//! There it is one more path to the session, and each frame in it a datagram.
 //!
 //! The loop: **receive** a batch → **mail** of other shards → **commands** → **timers** →
 //! **deliver** → **flush** and ring → **wait**.
@@ -56,7 +60,7 @@
 //! Dependencies point one way (`tests/tidy.rs` checks it):
 //!
 //! ```text
-//! main → node → signalling, dashboard ─Command→ shard → { net demux session egress stream }
+//! main → node → api → signalling, dashboard ─Command→ shard → { net demux session egress stream }
 //!                                                       → media, srtp, wire → id, limits, drop
 //! ```
 //!
@@ -77,6 +81,8 @@
 //!   the keys are tapped from DTLS.
 //! - **Repair costs the stream, not the viewer**: one history per track and shard; a viewer's
 //!   numbers differ from the stream's by a constant, so it remembers nothing per packet.
+//! - **Viewers gather on their publisher's shard** until it is busy or ahead of the others, since
+//!   each further shard with viewers costs a copy per packet and a wake-up (`registry/placement.rs`).
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
 

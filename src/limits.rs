@@ -123,6 +123,46 @@ pub const DEPARTING_PACKETS: usize = MAIL_QUEUE;
 /// come every 2.5 s (RFC 7675 lets consent live for 30 s).
 pub const UNHEARD_AFTER: Duration = Duration::from_secs(10);
 
+/// How long TURN credentials are good for, unless configured otherwise: TURN servers look at them
+/// when a relay is set up and each time it is refreshed, so this bounds how long a relayed session
+/// lasts.
+pub const TURN_TTL: Duration = Duration::from_secs(4 * 3_600);
+
+/// The most that can be configured to: 30 days.
+pub const MAX_TURN_TTL: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// How long the start may wait for STUN servers to say what the outside address is, looking their
+/// names up included.
+pub const EXTERNAL_ADDRESS_WAIT: Duration = Duration::from_millis(2_500);
+
+/// How often they are asked anew meanwhile: RFC 8489 §6.2.1 has an initial timeout of 500 ms, too
+/// long for the two requests that fit before someone who starts a server grows impatient.
+pub const EXTERNAL_ADDRESS_RETRY: Duration = Duration::from_millis(300);
+
+/// How long `monoport check --peer` waits for an announced address to answer.
+pub const PEER_ANSWER_WAIT: Duration = Duration::from_secs(3);
+
+/// Announced addresses that `monoport check --peer` tries; a server that names more is no server
+/// of ours.
+pub const MAX_PEER_ADDRESSES: usize = 256;
+
+/// How often the shards' load is measured, for the placement of sessions.
+pub const LOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A shard that ran for this much of the time it could have is busy, in thousandths: half is left
+/// for frames that come together, and for what its sessions may still grow to.
+pub const BUSY_PERMILLE: u32 = 500;
+
+/// A busy shard that ran for less is busy no longer.
+pub const CALM_PERMILLE: u32 = 350;
+
+/// Sessions a shard may have more than the emptiest one, unless configured otherwise, so that
+/// viewers are on their publisher's shard. With so many viewers, what one more shard with viewers
+/// costs (a copy per packet, about what a viewer costs) is below a percent.
+pub const GATHERED_SESSIONS: usize = 128;
+
+const _: () = assert!(CALM_PERMILLE < BUSY_PERMILLE, "or a shard would change sides every second");
+
 /// Mail a shard may have waiting: 10 ms of the most one core forwards.
 pub const MAIL_QUEUE: usize = 8_192;
 
@@ -228,6 +268,80 @@ pub const STEERING_SLACK_PER_SHARD: usize = 2 * 128;
 
 /// CPUs a mask can name: `NR_CPUS` of the largest distribution kernels (`CONFIG_MAXSMP`).
 pub const MAX_CPUS: usize = 8_192;
+
+// ICE over TCP, for networks that let no UDP through.
+
+/// TCP connections that have not said yet which session they are for. One that means it has said so
+/// within a round trip, so these are a second's worth of newcomers; more are closed unheard.
+pub const MAX_TCP_NEWCOMERS: usize = 1_024;
+
+/// The same from one address (IPv6: one /64): an office behind a NAT whose people all join at once.
+pub const MAX_TCP_NEWCOMERS_PER_SOURCE: usize = 64;
+
+/// How long a TCP connection may take to say which session it is for, and once more to prove it.
+pub const TCP_INTRODUCTION: Duration = Duration::from_secs(5);
+
+/// The longest first frame: a connectivity check. RFC 8489 §6.1 keeps STUN below 576 B of IP
+/// packet; browsers' checks have 100 to 150.
+pub const MAX_FIRST_FRAME: usize = 576;
+
+/// The longest datagram taken over TCP. Peers make them for UDP, so they hold to 1,500 B; DTLS
+/// libraries that look at no MTU send records of up to 4 KiB.
+pub const MAX_TCP_FRAME_IN: usize = 8 * 1024;
+
+/// TCP connections of one shard. Each is a descriptor of the process and up to
+/// [`TCP_OUTBOX_BYTES`].
+pub const MAX_TCP_CONNECTIONS_PER_SHARD: usize = 8_192;
+
+/// TCP connections one session may have at a time: a browser opens one per pair of addresses.
+pub const MAX_TCP_CONNECTIONS_PER_SESSION: usize = 8;
+
+/// Datagrams with their headers that wait for a TCP connection: 1.3 s at 2.5 Mb/s with
+/// [`TCP_UNSENT_BYTES`], behind which no player waits. When it is full, new datagrams are dropped
+/// whole and counted.
+pub const TCP_OUTBOX_BYTES: usize = 256 * 1024;
+
+/// Of an empty outbox, what is kept for the next turn: the frames of one turn at 10 Mb/s.
+pub const TCP_OUTBOX_KEPT_BYTES: usize = 32 * 1024;
+
+/// Bytes the kernel may hold unsent per connection (`TCP_NOTSENT_LOWAT`, tcp(7)): with its default
+/// it takes up to 4 MiB, 13 s of media at 2.5 Mb/s that nobody could take back.
+pub const TCP_UNSENT_BYTES: u32 = 128 * 1024;
+
+/// A TCP connection that has something to send and takes not a byte of it for this long is closed.
+pub const TCP_STALL: Duration = Duration::from_secs(5);
+
+/// Bytes read from a TCP connection at once.
+pub const TCP_READ_BYTES: usize = 64 * 1024;
+
+/// Reads from TCP connections in one turn; what is left waits for the next, so that a fast sender
+/// over TCP keeps nobody else waiting.
+pub const TCP_READS_PER_TURN: usize = 16;
+
+/// Connections whose changes are seen in one turn; the others' are seen in the next.
+pub const TCP_EVENTS_PER_LOOK: usize = 256;
+
+/// Frames a TCP connection may send before one of them has proved it. A browser sends a check at a
+/// time and waits 50 ms for its answer.
+pub const MAX_TCP_FRAMES_UNPROVED: usize = 16;
+
+/// TCP connections the kernel completes before they are accepted: a burst of newcomers. More wait
+/// for their SYN to be sent again (listen(2); `net.core.somaxconn`, 4,096 by default, caps it).
+pub const TCP_BACKLOG: i32 = 1_024;
+
+/// How often TCP connections are looked over for those that stall or never proved themselves.
+pub const TCP_SWEEP: Duration = Duration::from_secs(1);
+
+const _: () = assert!(
+    MAX_TCP_FRAME_IN + 2 <= TCP_READ_BYTES,
+    "a read holds a whole frame, or one would never be complete"
+);
+const _: () = assert!(
+    (MAX_DATAGRAM_OUT + 2) * 16 <= TCP_OUTBOX_KEPT_BYTES
+        && TCP_OUTBOX_KEPT_BYTES < TCP_OUTBOX_BYTES,
+    "a picture of a dozen packets is sent without an allocation"
+);
+const _: () = assert!(MAX_FIRST_FRAME <= MAX_TCP_FRAME_IN, "the shard takes what was taken first");
 
 const _: () = assert!(MAX_SHARDS <= 1 << 12, "the ufrag names a shard in 12 bits");
 const _: () = assert!(MAX_SESSIONS_PER_SHARD <= 1 << 24, "the ufrag names a slot in 24 bits");

@@ -7,9 +7,11 @@
 use std::fs;
 use std::path::Path;
 
+use monoport::limits::MAX_TCP_FRAME_IN;
+use monoport::wire::framing::{self, Front};
 use monoport::wire::kind::{self, Kind};
 use monoport::wire::ufrag::UfragKey;
-use monoport::wire::{dtls, rtcp, rtp, stun};
+use monoport::wire::{dtls, mapped, rtcp, rtp, stun};
 
 /// Each file of a target's corpus with its name, and at least `least` of them.
 fn corpus(target: &str, least: usize) -> Vec<(String, Vec<u8>)> {
@@ -65,10 +67,32 @@ fn stun_corpus() {
     replay("stun", 24, |bytes| stun::peek(bytes).is_ok());
 }
 
+/// The transaction of the standard's sample (RFC 5769 section 2.2).
+#[test]
+fn mapped_corpus() {
+    let id = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae];
+    replay("mapped", 13, |bytes| mapped::mapped_address(bytes, id).is_some());
+}
+
 #[test]
 fn ufrag_corpus() {
     let key = UfragKey::from_bytes([7; 16]);
     replay("ufrag", 11, |bytes| key.decode(bytes).is_some());
+}
+
+#[test]
+fn framing_corpus() {
+    // The first byte is where the fuzzer cuts.
+    replay("framing", 12, |bytes| {
+        let mut stream = &bytes[1..];
+        loop {
+            match framing::front(stream, MAX_TCP_FRAME_IN) {
+                Front::Whole(_, rest) => stream = rest,
+                Front::Part => return true,
+                Front::TooLong(_) => return false,
+            }
+        }
+    });
 }
 
 #[test]

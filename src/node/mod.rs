@@ -6,6 +6,9 @@ mod bind;
 mod choose;
 mod drain;
 mod error;
+mod load;
+mod newcomers;
+mod outside;
 mod plan;
 
 use std::io;
@@ -20,18 +23,19 @@ pub use error::StartError;
 pub use plan::PortPlan;
 
 use crate::api::{Api, Facts};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::cpu;
 use crate::demux::Directory;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
-use crate::signalling::{Control, Token, router};
+use crate::signalling::{Control, IceServers, Token, router};
 use crate::srtp;
-use crate::telemetry::{Meters, ShardCounters};
+use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
 use crate::wire::ufrag::UfragKey;
+use announce::at_tcp;
 use banner::{Chosen, banner};
-use bind::bind_udp;
+use bind::{bind_tcp, bind_udp};
 use choose::{backend, steering};
 
 /// A running server.
@@ -45,6 +49,13 @@ pub struct Node {
     banner: String,
     http_address: SocketAddr,
     udp_ports: Vec<u16>,
+    tcp: Option<AcceptingTcp>,
+}
+
+/// ICE-TCP: where clients connect, and the task that takes them in.
+struct AcceptingTcp {
+    port: u16,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Node {
@@ -55,30 +66,36 @@ impl Node {
     pub fn start(config: &Config) -> Result<Node, StartError> {
         let sockets = bind_udp(config)?;
         let ports: Vec<u16> = sockets[0].iter().map(UdpSocket::port).collect();
+        let media_ip = sockets[0][0].local_addr().ip();
+        let tcp = config.tcp_port.map(|port| bind_tcp(port, media_ip)).transpose()?;
         let listener = std::net::TcpListener::bind(config.http)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|error| StartError::HttpBind { address: config.http, error })?;
-        let reachable = announce::reachable(config)?;
+        let reachable = announce::reachable(config, &sockets)?;
         let candidates: Vec<Vec<SocketAddr>> =
             ports.iter().map(|port| reachable.iter().map(|a| a.at(*port)).collect()).collect();
+        let tcp_port = tcp.as_ref().map(|tcp| tcp.local_addr()).transpose()?.map(|at| at.port());
+        let tcp_candidates = tcp_port.map_or_else(Vec::new, |port| at_tcp(&reachable, port));
         let (backend, backend_reason) = backend(config.io)?;
         let (steering, steering_reason) = steering(config, &sockets)?;
         let wiring = Arc::new(wiring(config, steering));
         let chosen = Chosen { backend, backend_reason, steering: steering_reason };
-        let banner = banner(config, &sockets, &listener, &candidates, &chosen);
+        let banner = banner(config, &sockets, &listener, &candidates, &tcp_candidates, &chosen);
 
         let negotiator = Negotiator::new(config.say_ice_lite);
         let control = Control::new(
             negotiator,
             wiring.clone(),
             candidates.clone(),
+            tcp_candidates.clone(),
             config.sessions_per_shard(),
+            config.gather,
         );
         let mut shards = Vec::new();
         for (index, sockets) in sockets.into_iter().enumerate() {
             let every: Vec<&UdpSocket> = sockets.iter().collect();
             let receiver = Receiver::new(backend, config.batch, &every)?;
-            let shard = shard_config(config, index, candidates.clone());
+            let shard = shard_config(config, index, &candidates, &tcp_candidates);
             match spawn(shard, sockets, receiver, wiring.clone()) {
                 Ok(spawned) => shards.push(spawned),
                 Err(error) => {
@@ -94,6 +111,11 @@ impl Node {
         let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api)?;
         runtime.spawn(control.clone().watch_ended());
         runtime.spawn(api.run());
+        let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
+        // A shard that spins before it sleeps runs all the time, whatever it has to do.
+        if config.busy_poll.is_zero() {
+            runtime.spawn(load::watch(load::measures(&mut shards), control.clone()));
+        }
         Ok(Node {
             shards,
             wiring,
@@ -104,6 +126,7 @@ impl Node {
             banner,
             http_address,
             udp_ports: ports,
+            tcp,
         })
     }
 
@@ -117,6 +140,18 @@ impl Node {
     #[must_use]
     pub fn udp_ports(&self) -> &[u16] {
         &self.udp_ports
+    }
+
+    /// The TCP port of all media, if it is served over TCP.
+    #[must_use]
+    pub fn tcp_port(&self) -> Option<u16> {
+        self.tcp.as_ref().map(|tcp| tcp.port)
+    }
+
+    /// TCP connections that were closed before a shard had them.
+    #[must_use]
+    pub fn tcp_refusals(&self) -> &TcpRefusals {
+        &self.wiring.tcp_refusals
     }
 
     /// The counters of each shard.
@@ -145,6 +180,11 @@ impl Node {
     pub fn stop(self) {
         self.control.stop();
         self.stop_http.notify_one();
+        if let Some(tcp) = self.tcp {
+            tcp.task.abort();
+            // It ends as it was told to; from then on the port is free.
+            let _aborted = self.runtime.block_on(tcp.task);
+        }
         stop_shards(&self.wiring, self.shards);
         // Requests under way were answered, or are not worth waiting for.
         self.http.abort();
@@ -174,19 +214,26 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
         steering,
         ufrag_key: UfragKey::random(),
         counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
+        tcp_refusals: TcpRefusals::default(),
         meters: (0..shards).map(|_| Meters::new(config.sessions_per_shard()).into()).collect(),
         ended: (0..shards).map(each).collect(),
         ended_bell: Notify::new(),
     }
 }
 
-fn shard_config(config: &Config, index: usize, candidates: Vec<Vec<SocketAddr>>) -> ShardConfig {
+fn shard_config(
+    config: &Config,
+    index: usize,
+    candidates: &[Vec<SocketAddr>],
+    tcp_candidates: &[SocketAddr],
+) -> ShardConfig {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the operating system gives random bytes");
     ShardConfig {
         index: index as u16,
         core: config.shard_cores.get(index).copied(),
-        candidates,
+        candidates: candidates.to_vec(),
+        tcp_candidates: tcp_candidates.to_vec(),
         hold: config.hold,
         trains: config.gso,
         setup_timeout: config.setup_timeout,
@@ -228,6 +275,27 @@ fn control_runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
+/// Takes connections in from `listener`.
+fn accept_tcp(
+    runtime: &tokio::runtime::Runtime,
+    listener: std::net::TcpListener,
+    wiring: &Arc<Wiring>,
+) -> io::Result<AcceptingTcp> {
+    let port = listener.local_addr()?.port();
+    let _inside = runtime.enter();
+    let listener = TcpListener::from_std(listener)?;
+    let task = runtime.spawn(newcomers::accept(listener, wiring.clone()));
+    Ok(AcceptingTcp { port, task })
+}
+
+fn ice_servers(config: &Config) -> IceServers {
+    let config::IceServers { servers, secret, ttl } = &config.ice_servers;
+    let secret = secret.as_deref();
+    let servers =
+        servers.iter().map(|server| (server.uri.as_str(), secret.filter(|_| server.relays)));
+    IceServers::new(servers, *ttl)
+}
+
 fn serve_http(
     config: &Config,
     runtime: &tokio::runtime::Runtime,
@@ -235,7 +303,8 @@ fn serve_http(
     control: &Arc<Control>,
     api: &Arc<Api>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
-    let app = router(control.clone(), Token::new(config.token.as_deref()), api.router());
+    let token = Token::new(config.token.as_deref());
+    let app = router(control.clone(), token, ice_servers(config), api.router());
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();

@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::turn::{Next, Shard};
 use super::{ShardConfig, Wiring};
-use crate::cpu;
-use crate::net::{Readiness, Receiver, UdpSocket, uring_available};
+use crate::cpu::{self, ThreadLoad};
+use crate::net::{Backend, Bell, Readiness, Receiver, UdpSocket, uring_available};
 
 /// A running shard.
 pub struct Spawned {
     /// Its thread; it ends after [`super::Command::Stop`].
     pub thread: JoinHandle<()>,
+    /// How busy it is, where the kernel tells.
+    pub load: Option<ThreadLoad>,
 }
 
 /// Starts the thread of a shard and waits until it is ready to serve.
@@ -41,8 +43,16 @@ pub fn spawn(
             tracing::warn!("shard {} is not pinned to core {core}: {error}", config.index);
         }
         wiring.meters[usize::from(config.index)].thread.adopt_current_thread();
-        let shard = Shard { core: Core::new(&config, sockets, wiring), receiver };
-        let serve = serve(shard, config.busy_poll, ready.clone());
+        let core = match Core::new(&config, sockets, wiring) {
+            Ok(core) => core,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        let shard = Shard { core, receiver, bell: None };
+        let load = ThreadLoad::of_current_thread().ok();
+        let serve = serve(shard, config.busy_poll, load, ready.clone());
         let result = if uring_available().is_ok() {
             tokio_uring::start(serve)
         } else {
@@ -55,8 +65,9 @@ pub fn spawn(
             let _ = ready.send(Err(error));
         }
     })?;
-    is_ready.recv().map_err(|_gone| io::Error::other("the shard's thread died at start"))??;
-    Ok(Spawned { thread })
+    let started = is_ready.recv();
+    let load = started.map_err(|_gone| io::Error::other("the shard's thread died at start"))??;
+    Ok(Spawned { thread, load })
 }
 
 /// A shard that panics has met the impossible, and its sessions are lost with it. A server that
@@ -76,16 +87,24 @@ impl Drop for EndsAll {
 async fn serve(
     mut shard: Shard,
     busy_poll: Duration,
-    ready: mpsc::Sender<io::Result<()>>,
+    load: Option<ThreadLoad>,
+    ready: mpsc::Sender<io::Result<Option<ThreadLoad>>>,
 ) -> io::Result<()> {
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
     let sockets = shard.core.ports.iter().map(|port| &port.socket);
-    let readiness: Vec<Readiness> =
-        sockets.map(|socket| shard.receiver.readiness(socket)).collect::<io::Result<_>>()?;
-    let _ = ready.send(Ok(()));
+    let readiness = sockets.map(|socket| shard.receiver.readiness(socket));
+    let mut readiness: Vec<Readiness> =
+        readiness.chain([shard.core.tcp.watch().readiness()]).collect::<io::Result<_>>()?;
     let wiring = shard.core.wiring.clone();
     let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
+    if shard.receiver.backend() == Backend::Uring {
+        let bell = Bell::new()?;
+        readiness.push(bell.readiness()?);
+        mailbox.hang_up(bell.rope()?);
+        shard.bell = Some(bell);
+    }
+    let _ = ready.send(Ok(load));
     let mut busy_since = Instant::now();
     loop {
         let now = Instant::now();
@@ -113,6 +132,9 @@ async fn serve(
             () = tokio::time::sleep_until(until.into()) => {}
         }
         mailbox.get_up();
+        if let Some(bell) = &mut shard.bell {
+            bell.hush();
+        }
         busy_since = Instant::now();
     }
 }

@@ -5,7 +5,9 @@
 //! has a fuzz target in `tools/fuzz`, whose corpus replays in `tests/wire_corpus.rs`.
 
 pub mod dtls;
+pub mod framing;
 pub mod kind;
+pub mod mapped;
 pub mod rtcp;
 pub mod rtp;
 pub mod stun;

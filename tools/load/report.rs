@@ -2,6 +2,7 @@
 //! enough.
 
 use crate::publisher::Publisher;
+use crate::rebind::{Moved, RebindReport};
 use crate::viewer::{Odd, Viewer};
 use crate::worker::latency_histogram;
 use hdrhistogram::Histogram;
@@ -28,6 +29,8 @@ pub struct Sums {
 /// What one worker hands in.
 pub struct Harvest {
     pub sums: Sums,
+    /// Viewers that changed their address, who are not in the sums.
+    pub moved: Moved,
     pub odd: Odd,
     pub latency_us: Histogram<u64>,
     pub setup_ms: Vec<f64>,
@@ -44,6 +47,10 @@ pub struct Measured {
     pub sessions_connected: u64,
     /// From the first offer until the last session had keys.
     pub setup_ms: f64,
+    /// CPU seconds of the server from the first viewer's offer until the last one had keys.
+    pub server_setup_cpu_s: Option<f64>,
+    /// Viewers that connected in that time.
+    pub viewers_set_up: u64,
     pub seconds: f64,
     pub packets: u64,
     pub bytes: u64,
@@ -73,6 +80,9 @@ pub struct Report {
     pub client_cpu_s: f64,
     /// Milliseconds from one session's offer to its keys.
     pub session_setup_ms: Percentiles<f64>,
+    /// CPU of the server per viewer from the offer to the keys, what it forwarded meanwhile
+    /// included; `null` without `--server-pid`.
+    pub server_cpu_us_per_setup: Option<f64>,
     pub measured_s: f64,
     pub egress_mbps: f64,
     pub server_rss_bytes: Option<u64>,
@@ -101,6 +111,10 @@ pub struct Report {
     pub client_receive_overflows: u64,
     pub client_send_drops: u64,
     pub failures: BTreeMap<String, u64>,
+    /// Viewers that `--rebind` gave another address; `null` without.
+    pub rebind: Option<RebindReport>,
+    /// Datagrams to addresses that viewers had no more.
+    pub late_for_a_move: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -188,6 +202,9 @@ impl Report {
             server_cpu_ns_per_egress_packet: measured.server_cpu_s.map(per_packet),
             client_cpu_s: measured.client_cpu_s,
             session_setup_ms: of_values(setup_ms),
+            server_cpu_us_per_setup: measured
+                .server_setup_cpu_s
+                .map(|cpu_s| cpu_s * 1e6 / measured.viewers_set_up.max(1) as f64),
             measured_s: measured.seconds,
             egress_mbps: measured.bytes as f64 * 8.0 / 1e6 / seconds,
             server_rss_bytes: measured.server_rss_bytes,
@@ -211,6 +228,8 @@ impl Report {
             client_receive_overflows: total(|h| h.receive_overflows),
             client_send_drops: total(|h| h.send_drops),
             failures,
+            rebind: RebindReport::new(harvests.iter().map(|harvest| &harvest.moved)),
+            late_for_a_move: total(|h| h.odd.late_for_a_move),
         }
     }
 
@@ -228,6 +247,7 @@ impl Report {
         if self.loss_ratio > thresholds.max_loss {
             missed.push(format!("loss {} is above {}", self.loss_ratio, thresholds.max_loss));
         }
+        missed.extend(self.rebind.as_ref().and_then(RebindReport::missed));
         let p99_ms = self.latency_us.p99 as f64 / 1_000.0;
         if p99_ms > thresholds.max_p99_ms {
             missed.push(format!("p99 latency {p99_ms} ms is above {}", thresholds.max_p99_ms));
@@ -247,7 +267,7 @@ fn of_histogram(histogram: &Histogram<u64>) -> Percentiles<u64> {
 }
 
 /// The nearest-rank percentiles of a few thousand values.
-fn of_values(mut values: Vec<f64>) -> Percentiles<f64> {
+pub fn of_values(mut values: Vec<f64>) -> Percentiles<f64> {
     values.sort_by(f64::total_cmp);
     let Some(last) = values.len().checked_sub(1) else { return Percentiles::default() };
     let at = |quantile: f64| {
@@ -267,6 +287,7 @@ mod tests {
         }
         let harvest = Harvest {
             sums: Sums { expected: 1_000, received: 999, ..Sums::default() },
+            moved: Moved::default(),
             odd: Odd::default(),
             latency_us,
             setup_ms: vec![3.0, 1.0, 2.0],
@@ -281,6 +302,8 @@ mod tests {
             seconds: 2.0,
             packets: 1_000_000,
             server_cpu_s: Some(1.0),
+            server_setup_cpu_s: Some(0.001),
+            viewers_set_up: 2,
             ..Measured::default()
         };
         Report::new(&measured, &[harvest])
@@ -295,6 +318,7 @@ mod tests {
         assert_eq!(report.session_setup_ms.p50, 2.0);
         assert_eq!(report.egress_pps, 500_000.0);
         assert_eq!(report.server_cpu_ns_per_egress_packet, Some(1_000.0));
+        assert_eq!(report.server_cpu_us_per_setup, Some(500.0));
     }
 
     #[test]

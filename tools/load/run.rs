@@ -3,6 +3,7 @@
 use crate::args::RunArgs;
 use crate::cpu::{cpu_seconds, resident_bytes};
 use crate::publisher::Shape;
+use crate::rebind;
 use crate::report::{Harvest, Measured, Report, Thresholds};
 use crate::sdp::{Offer, Ssrcs};
 use crate::signalling::{Client, Refused};
@@ -87,8 +88,12 @@ pub fn run(args: &RunArgs) -> Result<bool, RunError> {
     let started = Instant::now();
     offer_all(&ramp, &workers, true, args.streams);
     await_connected(&ramp, &workers, args.streams as u64);
+    let server_cpu = || args.server_pid.and_then(|pid| cpu_seconds(pid).ok());
+    let cpu_before = server_cpu();
     offer_all(&ramp, &workers, false, args.streams * args.viewers);
     await_connected(&ramp, &workers, measured.sessions_requested);
+    measured.server_setup_cpu_s = server_cpu().zip(cpu_before).map(|(now, then)| now - then);
+    measured.viewers_set_up = workers.snapshot().viewers_connected;
     measured.setup_ms = started.elapsed().as_secs_f64() * 1_000.0;
 
     measure(args, &workers, &mut measured)?;
@@ -213,6 +218,7 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
         remote: reachable(&accepted.answer.candidates),
         answer: accepted.answer,
         posted,
+        rebind_after: rebind::planned(job, if publish { 0 } else { args.rebind }, args.rebind_at),
     };
     // A worker that is gone has returned an error, which the end of the run reports.
     let _ = ramp.inboxes[job % ramp.inboxes.len()].send(Box::new(plan));

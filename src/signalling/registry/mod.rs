@@ -8,6 +8,7 @@ mod book;
 mod history;
 mod journal;
 mod news;
+mod placement;
 mod read;
 mod roster;
 mod slots;
@@ -38,6 +39,8 @@ pub struct Control {
     pub wiring: Arc<Wiring>,
     /// Addresses for answers, one list per mux port.
     candidates: Vec<Vec<SocketAddr>>,
+    /// The same for TCP; none where it is not served.
+    tcp_candidates: Vec<SocketAddr>,
     registry: Mutex<Registry>,
     failures: Arc<Failures>,
 }
@@ -62,21 +65,26 @@ struct Asked {
 }
 
 impl Control {
-    /// A server with nobody on it. `sessions_per_shard` is the room each shard has.
+    /// A server with nobody on it. `sessions_per_shard` is the room each shard has, `gather` how
+    /// many more sessions than the emptiest shard one may have, so that viewers are where their
+    /// publisher is.
     #[must_use]
     pub fn new(
         negotiator: Negotiator,
         wiring: Arc<Wiring>,
         candidates: Vec<Vec<SocketAddr>>,
+        tcp_candidates: Vec<SocketAddr>,
         sessions_per_shard: usize,
+        gather: usize,
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
-        let registry = Registry::new(shards, sessions_per_shard, candidates.len());
+        let registry = Registry::new(shards, sessions_per_shard, candidates.len(), gather);
         let failures = registry.journal.failures.clone();
         Arc::new(Control {
             negotiator,
             wiring,
             candidates,
+            tcp_candidates,
             registry: Mutex::new(registry),
             failures,
         })
@@ -161,6 +169,12 @@ impl Control {
         (registry.live.len(), registry.streams.len())
     }
 
+    /// Takes in how much of the last second each shard ran, in thousandths, for the placement of
+    /// the sessions to come; `None` where that is not known.
+    pub fn observe_load(&self, permille: &[Option<u32>]) {
+        self.lock().balance.observe(permille);
+    }
+
     /// Takes no more sessions.
     pub fn stop(&self) {
         self.lock().stopping = true;
@@ -195,7 +209,8 @@ impl Control {
     fn place(&self, reservation: &Reservation) -> Place<'_> {
         let ufrag = self.wiring.ufrag_key.encode(reservation.key).as_str().to_owned();
         let credentials = IceCreds { ufrag, pass: random_hex(16) };
-        Place { credentials, candidates: &self.candidates[reservation.port] }
+        let candidates = &self.candidates[reservation.port];
+        Place { credentials, candidates, tcp_candidates: &self.tcp_candidates }
     }
 
     fn end(&self, key: SessionKey, reason: EndReason) -> Result<(), Problem> {

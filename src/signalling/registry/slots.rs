@@ -15,8 +15,16 @@ impl Slots {
         Slots { capacity, generations: Vec::new(), free: Vec::new() }
     }
 
+    pub fn capacity(&self) -> usize {
+        self.capacity as usize
+    }
+
     pub fn used(&self) -> usize {
         self.generations.len() - self.free.len()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.used() >= self.capacity as usize
     }
 
     pub fn take(&mut self) -> Option<(u32, u32)> {
