@@ -64,8 +64,8 @@
 //!                                                       → media, srtp, wire → id, limits, drop
 //! ```
 //!
-//! `monoport ports` ([`node::PortPlan`]) and `monoport check` ([`check`]) stand beside the node and
-//! start nothing.
+//! `monoport ports` ([`node::PortPlan`]), `monoport check` ([`check`]) and `monoport top` ([`top`])
+//! stand beside the node and start nothing.
 //!
 //! Those in braces never name one another; only [`shard`] composes them. All system calls are
 //! in [`net`]. Every bound is in [`limits`]. A packet that is not forwarded has one
@@ -106,4 +106,5 @@ pub mod signalling;
 pub mod srtp;
 pub mod stream;
 pub mod telemetry;
+pub mod top;
 pub mod wire;
