@@ -7,6 +7,7 @@
 
 #[path = "../support/coturn.rs"]
 mod coturn;
+mod dashboard;
 mod devtools;
 mod loss;
 mod relay;

@@ -41,6 +41,12 @@ impl Stage {
         Stage::set_with(|| Server::start(1, Announced::As("127.0.0.1"), options))
     }
 
+    /// A stage whose server asks for this token before it says anything of itself.
+    pub fn set_guarded(admin_token: &str) -> Option<Stage> {
+        let options = [format!("--admin-token={admin_token}")];
+        Stage::set_with(|| Server::start(1, Announced::As("127.0.0.1"), &options))
+    }
+
     fn set_with(server: impl FnOnce() -> Server) -> Option<Stage> {
         let Some(chromium) = find_chromium() else {
             let required = std::env::var("MONOPORT_REQUIRE_BROWSER").is_ok_and(|v| v == "1");
@@ -185,7 +191,8 @@ impl Server {
         self.wait_until_ready();
     }
 
-    fn end(&self) {
+    /// Ends the server without a goodbye.
+    pub fn end(&self) {
         // Errors mean that it has ended already.
         let mut child = self.child.borrow_mut();
         let _ = child.kill();
