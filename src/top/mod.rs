@@ -110,12 +110,12 @@ fn show(
         if event::poll(GLANCE)? {
             changed = true;
             match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    if model.press(key) == Flow::Quit {
-                        return Ok(());
-                    }
+                Event::Key(key)
+                    if key.kind != KeyEventKind::Release && model.press(key) == Flow::Quit =>
+                {
+                    return Ok(());
                 }
-                // A new size, for one, is seen by the next drawing.
+                // Another key was carried out; a new size is seen by the next drawing.
                 _ => {}
             }
         }

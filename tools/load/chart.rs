@@ -88,10 +88,10 @@ impl Chart<'_> {
         for tick in 0..=(frame.y_end / y_step).round() as u32 {
             let value = f64::from(tick) * y_step;
             let y = frame.y(value);
-            let _ = write!(
+            let _ = writeln!(
                 svg,
                 "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-                 <text class=\"end\" x=\"{}\" y=\"{:.1}\">{}</text>\n",
+                 <text class=\"end\" x=\"{}\" y=\"{:.1}\">{}</text>",
                 LEFT - 6.0,
                 y + 4.0,
                 label(value, y_step)
@@ -109,18 +109,18 @@ impl Chart<'_> {
                 .collect(),
         };
         for (x, name) in ticks {
-            let _ = write!(
+            let _ = writeln!(
                 svg,
                 "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom}\" y2=\"{}\"/>\
-                 <text class=\"middle\" x=\"{x:.1}\" y=\"{}\">{name}</text>\n",
+                 <text class=\"middle\" x=\"{x:.1}\" y=\"{}\">{name}</text>",
                 bottom + 4.0,
                 bottom + 17.0
             );
         }
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<text class=\"middle\" x=\"{:.1}\" y=\"{}\">{}</text>\
-             <text x=\"4\" y=\"11\">{}</text>\n",
+             <text x=\"4\" y=\"11\">{}</text>",
             (LEFT + right) / 2.0,
             HEIGHT - 6.0,
             escaped(self.x),

@@ -158,8 +158,7 @@ fn draw_sheet(frame: &mut Frame<'_>, area: Rect, sheet: &Sheet, model: &Model) {
     let head = sheet.columns.iter().map(|(name, _, right)| cell(name, *right));
     let row = |cells: &Vec<String>| {
         let cells = cells.iter().zip(sheet.columns);
-        let row = Row::new(cells.map(|(text, (_, _, right))| cell(text, *right)));
-        row
+        Row::new(cells.map(|(text, (_, _, right))| cell(text, *right)))
     };
     let last = sheet.columns.len() - 1;
     let widths = sheet.columns.iter().enumerate().map(|(at, (_, width, right))| {
