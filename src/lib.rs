@@ -77,7 +77,7 @@
 //! - **Repair costs the stream, not the viewer**: one history per track and shard; a viewer's
 //!   numbers differ from the stream's by a constant, so it remembers nothing per packet.
 //! - **Viewers gather on their publisher's shard** until it is busy or ahead of the others, since
-//!   each further shard with viewers costs a copy per packet and a wake-up (`registry/placement.rs`).
+//!   each further shard with viewers costs a copy per packet and a wake-up.
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
 
