@@ -57,7 +57,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Publish streams, watch them, and report loss, latency and cost
-    Run(args::RunArgs),
+    Run(Box<args::RunArgs>),
     /// Measure the least CPU that a packet can cost on this machine
     Floor(floor::FloorArgs),
 }
