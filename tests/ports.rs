@@ -135,6 +135,7 @@ fn a_server_has_a_socket_per_port_and_shard_and_no_other() {
     for (ports, shards) in [("0", 1), ("0", 3), ("0,0,0,0", 2)] {
         let child = Command::new(env!("CARGO_BIN_EXE_monoport"))
             .args(["--http", "127.0.0.1:0", "--announce", "127.0.0.1", "--udp-port", ports])
+            .arg("--no-tcp")
             .args(["--shards", &shards.to_string()])
             .stdout(Stdio::piped())
             .spawn()

@@ -8,7 +8,7 @@ use crate::config::{Config, Io, SteerBy};
 use crate::limits::{MAX_DATAGRAM_OUT, STEERING_FLOWS_PER_SESSION};
 use crate::net::{
     Destination, SendBatch, Sender, SocketOptions, Steering, UdpSocket, ring_available,
-    udp_port_holder, uring_available,
+    tcp_port_holder, udp_port_holder, uring_available,
 };
 
 fn loopback(options: &SocketOptions) -> std::io::Result<UdpSocket> {
@@ -139,4 +139,22 @@ pub(super) fn free_ports(config: &Config) -> Finding {
     }
     let ports: Vec<String> = config.udp_ports.iter().map(ToString::to_string).collect();
     Finding::ok(what, format!("{} free", ports.join(" ")))
+}
+
+/// The port of ICE-TCP. Somebody who has it keeps the server from starting.
+pub(super) fn tcp_port(config: &Config) -> Finding {
+    let what = "TCP port";
+    let Some(port) = config.tcp_port else {
+        return Finding::ok(what, "not asked for (--no-tcp)");
+    };
+    match tcp_port_holder(port) {
+        Ok(Some(holder)) if port != 0 => {
+            let fix = match (holder.pid, holder.command) {
+                (Some(pid), Some(command)) => format!("kill {pid}  # {command}"),
+                _ => format!("ss -tlpn 'sport = :{port}'  # as root: says who has it"),
+            };
+            Finding::warn(what, format!("{port} is in use"), fix)
+        }
+        _ => Finding::ok(what, format!("{port} free; each client over TCP takes an open file")),
+    }
 }

@@ -22,6 +22,8 @@ use cores::shard_cores;
 pub struct Config {
     /// The UDP ports.
     pub udp_ports: Vec<u16>,
+    /// The TCP port of media, if there is one.
+    pub tcp_port: Option<u16>,
     /// Where they are bound; `None` for every address.
     pub bind: Option<IpAddr>,
     /// Addresses for answers; empty for those of the interfaces.
@@ -94,6 +96,7 @@ impl Config {
         }
         Ok(Config {
             udp_ports: args.udp_port.0,
+            tcp_port: (!args.no_tcp).then_some(args.tcp_port),
             bind: args.bind,
             announce: args.announce,
             filter,

@@ -24,6 +24,7 @@ mod send;
 mod socket;
 mod steer;
 pub(crate) mod sys;
+mod tcp;
 mod uring;
 
 #[cfg(test)]
@@ -34,13 +35,14 @@ use std::os::fd::AsFd;
 
 pub use addr::{Interface, interfaces, udp_hash_has_ports};
 pub use batch::{Destination, FlushReport, SendBatch, SendFailure};
-pub use holder::{PortHolder, udp_port_holder};
+pub use holder::{PortHolder, tcp_port_holder, udp_port_holder};
 pub use inbound::{Datagram, Datagrams};
 pub use readiness::Readiness;
 pub use send::Sender;
 pub use socket::{SocketOptions, UdpSocket};
 pub use steer::Steering;
-pub use uring::{ring_available, uring_available};
+pub use tcp::{Moved, TcpChange, TcpConnection, TcpWatch, tcp_listener};
+pub use uring::{Bell, BellRope, ring_available, uring_available};
 
 /// How datagrams are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ pub(super) fn banner(
     sockets: &[Vec<UdpSocket>],
     listener: &std::net::TcpListener,
     candidates: &[Vec<SocketAddr>],
+    tcp_candidates: &[SocketAddr],
     chosen: &Chosen,
 ) -> String {
     let mut text = format!("monoport {}\n", env!("CARGO_PKG_VERSION"));
@@ -42,6 +43,9 @@ pub(super) fn banner(
     let addresses: Vec<String> = candidates[0].iter().map(ToString::to_string).collect();
     let more = if candidates.len() > 1 { "; the port is the least loaded one" } else { "" };
     line("answers", format!("{}{more}", addresses.join(" ")));
+    let tcp: Vec<String> = tcp_candidates.iter().map(ToString::to_string).collect();
+    let tcp = if tcp.is_empty() { "no (--no-tcp)".into() } else { tcp.join(" ") };
+    line("over TCP", tcp);
     let cores: Vec<String> = config.shard_cores.iter().map(ToString::to_string).collect();
     line("shards", format!("{} on cores {}", config.shards(), cores.join(" ")));
     line("receive", format!("{:?}, {}", chosen.backend, chosen.backend_reason).to_lowercase());

@@ -1,10 +1,13 @@
-//! The UDP sockets of all shards.
+//! The UDP sockets of all shards, and the TCP listener beside them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use super::StartError;
 use crate::config::Config;
-use crate::net::{PortHolder, SocketOptions, UdpSocket, udp_port_holder};
+use crate::net::{
+    PortHolder, SocketOptions, UdpSocket, tcp_listener, tcp_port_holder, udp_port_holder,
+};
 
 /// The sockets of each shard: one per mux port, shared by all shards.
 pub(super) fn bind_udp(config: &Config) -> Result<Vec<Vec<UdpSocket>>, StartError> {
@@ -23,6 +26,18 @@ pub(super) fn bind_udp(config: &Config) -> Result<Vec<Vec<UdpSocket>>, StartErro
         };
     }
     Err(error.expect("there is at least one address to try"))
+}
+
+/// The listener of ICE-TCP on `port`, at the address the UDP sockets have.
+pub(super) fn bind_tcp(port: u16, ip: IpAddr) -> Result<TcpListener, StartError> {
+    tcp_listener(SocketAddr::new(ip, port)).map_err(|error| {
+        let holder = match error.kind() {
+            ErrorKind::AddrInUse => tcp_port_holder(port).ok().flatten(),
+            _ => None,
+        };
+        let by = holder.map(|holder| describe(&holder)).unwrap_or_default();
+        StartError::TcpBind { port, address: ip, by, error }
+    })
 }
 
 fn bind_all(ip: IpAddr, config: &Config) -> Result<Vec<Vec<UdpSocket>>, StartError> {

@@ -24,6 +24,18 @@ pub enum StartError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// The TCP port of media can't be bound.
+    #[error("TCP port {port} on {address}{by}: {error}; pass another --tcp-port, or --no-tcp")]
+    TcpBind {
+        /// The port.
+        port: u16,
+        /// The address.
+        address: IpAddr,
+        /// ` by pid 812 (monoport)`, where somebody has it and that can be found out.
+        by: String,
+        /// What the kernel said.
+        error: io::Error,
+    },
     /// The HTTP address can't be bound.
     #[error("HTTP on {address}: {error}; pass another --http")]
     HttpBind {

@@ -6,6 +6,7 @@ mod bind;
 mod choose;
 mod drain;
 mod error;
+mod newcomers;
 mod plan;
 
 use std::io;
@@ -28,10 +29,11 @@ use crate::session::Negotiator;
 use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
 use crate::signalling::{Control, Token, router};
 use crate::srtp;
-use crate::telemetry::{Meters, ShardCounters};
+use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
 use crate::wire::ufrag::UfragKey;
+use announce::at_tcp;
 use banner::{Chosen, banner};
-use bind::bind_udp;
+use bind::{bind_tcp, bind_udp};
 use choose::{backend, steering};
 
 /// A running server.
@@ -45,6 +47,13 @@ pub struct Node {
     banner: String,
     http_address: SocketAddr,
     udp_ports: Vec<u16>,
+    tcp: Option<AcceptingTcp>,
+}
+
+/// ICE-TCP: where clients connect, and the task that takes them in.
+struct AcceptingTcp {
+    port: u16,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Node {
@@ -55,30 +64,35 @@ impl Node {
     pub fn start(config: &Config) -> Result<Node, StartError> {
         let sockets = bind_udp(config)?;
         let ports: Vec<u16> = sockets[0].iter().map(UdpSocket::port).collect();
+        let media_ip = sockets[0][0].local_addr().ip();
+        let tcp = config.tcp_port.map(|port| bind_tcp(port, media_ip)).transpose()?;
         let listener = std::net::TcpListener::bind(config.http)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|error| StartError::HttpBind { address: config.http, error })?;
         let reachable = announce::reachable(config)?;
         let candidates: Vec<Vec<SocketAddr>> =
             ports.iter().map(|port| reachable.iter().map(|a| a.at(*port)).collect()).collect();
+        let tcp_port = tcp.as_ref().map(|tcp| tcp.local_addr()).transpose()?.map(|at| at.port());
+        let tcp_candidates = tcp_port.map_or_else(Vec::new, |port| at_tcp(&reachable, port));
         let (backend, backend_reason) = backend(config.io)?;
         let (steering, steering_reason) = steering(config, &sockets)?;
         let wiring = Arc::new(wiring(config, steering));
         let chosen = Chosen { backend, backend_reason, steering: steering_reason };
-        let banner = banner(config, &sockets, &listener, &candidates, &chosen);
+        let banner = banner(config, &sockets, &listener, &candidates, &tcp_candidates, &chosen);
 
         let negotiator = Negotiator::new(config.say_ice_lite);
         let control = Control::new(
             negotiator,
             wiring.clone(),
             candidates.clone(),
+            tcp_candidates.clone(),
             config.sessions_per_shard(),
         );
         let mut shards = Vec::new();
         for (index, sockets) in sockets.into_iter().enumerate() {
             let every: Vec<&UdpSocket> = sockets.iter().collect();
             let receiver = Receiver::new(backend, config.batch, &every)?;
-            let shard = shard_config(config, index, candidates.clone());
+            let shard = shard_config(config, index, &candidates, &tcp_candidates);
             match spawn(shard, sockets, receiver, wiring.clone()) {
                 Ok(spawned) => shards.push(spawned),
                 Err(error) => {
@@ -94,6 +108,7 @@ impl Node {
         let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api)?;
         runtime.spawn(control.clone().watch_ended());
         runtime.spawn(api.run());
+        let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
         Ok(Node {
             shards,
             wiring,
@@ -104,6 +119,7 @@ impl Node {
             banner,
             http_address,
             udp_ports: ports,
+            tcp,
         })
     }
 
@@ -117,6 +133,18 @@ impl Node {
     #[must_use]
     pub fn udp_ports(&self) -> &[u16] {
         &self.udp_ports
+    }
+
+    /// The TCP port of all media, if it is served over TCP.
+    #[must_use]
+    pub fn tcp_port(&self) -> Option<u16> {
+        self.tcp.as_ref().map(|tcp| tcp.port)
+    }
+
+    /// TCP connections that were closed before a shard had them.
+    #[must_use]
+    pub fn tcp_refusals(&self) -> &TcpRefusals {
+        &self.wiring.tcp_refusals
     }
 
     /// The counters of each shard.
@@ -145,6 +173,11 @@ impl Node {
     pub fn stop(self) {
         self.control.stop();
         self.stop_http.notify_one();
+        if let Some(tcp) = self.tcp {
+            tcp.task.abort();
+            // It ends as it was told to; from then on the port is free.
+            let _aborted = self.runtime.block_on(tcp.task);
+        }
         stop_shards(&self.wiring, self.shards);
         // Requests under way were answered, or are not worth waiting for.
         self.http.abort();
@@ -174,19 +207,26 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
         steering,
         ufrag_key: UfragKey::random(),
         counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
+        tcp_refusals: TcpRefusals::default(),
         meters: (0..shards).map(|_| Meters::new(config.sessions_per_shard()).into()).collect(),
         ended: (0..shards).map(each).collect(),
         ended_bell: Notify::new(),
     }
 }
 
-fn shard_config(config: &Config, index: usize, candidates: Vec<Vec<SocketAddr>>) -> ShardConfig {
+fn shard_config(
+    config: &Config,
+    index: usize,
+    candidates: &[Vec<SocketAddr>],
+    tcp_candidates: &[SocketAddr],
+) -> ShardConfig {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the operating system gives random bytes");
     ShardConfig {
         index: index as u16,
         core: config.shard_cores.get(index).copied(),
-        candidates,
+        candidates: candidates.to_vec(),
+        tcp_candidates: tcp_candidates.to_vec(),
         hold: config.hold,
         trains: config.gso,
         setup_timeout: config.setup_timeout,
@@ -226,6 +266,19 @@ fn control_runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
         })
         .enable_all()
         .build()
+}
+
+/// Takes connections in from `listener`.
+fn accept_tcp(
+    runtime: &tokio::runtime::Runtime,
+    listener: std::net::TcpListener,
+    wiring: &Arc<Wiring>,
+) -> io::Result<AcceptingTcp> {
+    let port = listener.local_addr()?.port();
+    let _inside = runtime.enter();
+    let listener = TcpListener::from_std(listener)?;
+    let task = runtime.spawn(newcomers::accept(listener, wiring.clone()));
+    Ok(AcceptingTcp { port, task })
 }
 
 fn serve_http(

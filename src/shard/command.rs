@@ -1,6 +1,7 @@
 //! What control threads ask of a shard, and what it answers.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use crate::id::SessionKey;
@@ -22,10 +23,25 @@ pub enum Command {
         /// The stream it publishes or watches.
         stream: Arc<StreamShared>,
     },
+    /// Take over a TCP connection whose first frame is a check for a session of this shard.
+    Connect(Box<NewConnection>),
     /// End a session; unknown keys are ignored, since sessions also end by themselves.
     End(SessionKey, EndReason),
     /// End every session and leave the loop.
     Stop,
+}
+
+/// A TCP connection on its way to the shard of the session it is for.
+#[derive(Debug)]
+pub struct NewConnection {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Our address on it.
+    pub local: IpAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+    /// What has been read of it: one frame at least.
+    pub received: Vec<u8>,
 }
 
 /// Why a session ended.

@@ -1,10 +1,12 @@
 //! Everything a shard owns but its receiver, and the small helpers all its parts use.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ports::Port;
+use super::connections::Connections;
+use super::ports::{Port, Ways};
 use super::sessions::{Address, Entry, Sessions};
 use super::streams::Streams;
 use super::timers::Wheel;
@@ -29,12 +31,15 @@ pub(super) struct Core {
     pub wiring: Arc<Wiring>,
     /// Addresses the answers name, by mux port; str0m takes datagrams for these only.
     pub candidates: Vec<Vec<SocketAddr>>,
+    /// Those named for TCP.
+    pub tcp_candidates: Vec<SocketAddr>,
     /// How long a packet may wait for the rest of its frame.
     pub hold: Duration,
     pub trains: bool,
     /// How long a session may take to connect.
     pub setup_timeout: Duration,
     pub ports: Vec<Port>,
+    pub tcp: Connections,
     pub flows: Flows,
     pub sessions: Sessions,
     pub streams: Streams,
@@ -60,20 +65,28 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub fn new(config: &ShardConfig, sockets: Vec<UdpSocket>, wiring: Arc<Wiring>) -> Core {
+    /// # Errors
+    /// Those of [`Connections::new`].
+    pub fn new(
+        config: &ShardConfig,
+        sockets: Vec<UdpSocket>,
+        wiring: Arc<Wiring>,
+    ) -> io::Result<Core> {
         let shards = wiring.mailboxes.len();
         let meters = &wiring.meters[usize::from(config.index)];
         for (index, socket) in sockets.iter().enumerate() {
             meters.ports.at(index).open(PortName::Port(socket.port()));
         }
-        Core {
+        Ok(Core {
             index: config.index,
             wiring,
             candidates: config.candidates.clone(),
+            tcp_candidates: config.tcp_candidates.clone(),
             hold: config.hold,
             trains: config.trains,
             setup_timeout: config.setup_timeout,
             ports: sockets.into_iter().map(Port::new).collect(),
+            tcp: Connections::new(Instant::now())?,
             flows: Flows::new(),
             sessions: Sessions::default(),
             streams: Streams::default(),
@@ -90,7 +103,7 @@ impl Core {
             opened: Vec::new(),
             departing: Vec::new(),
             started: Vec::new(),
-        }
+        })
     }
 
     pub fn counters(&self) -> &ShardCounters {
@@ -114,22 +127,12 @@ impl Core {
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// The candidate that str0m knows in a session whose answer named the mux port `port`, for a
-    /// datagram that hit `local`: the same address where it is announced, else (behind a 1:1 NAT)
-    /// the first of the family.
-    pub fn candidate(candidates: &[Vec<SocketAddr>], port: usize, local: IpAddr) -> SocketAddr {
-        let candidates = &candidates[port];
-        let same = candidates.iter().find(|candidate| candidate.ip() == local);
-        let family = || candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4());
-        let any = || candidates.first();
-        *same.or_else(family).or_else(any).expect("the node announces at least one address")
-    }
-
     /// Queues a datagram made by str0m.
     pub fn send(&mut self, address: &Address, bytes: &[u8]) {
         let to = address.destination(false);
         let counters = &self.wiring.counters[usize::from(self.index)];
-        let pushed = self.ports[address.port].push(to, counters, |slot| {
+        let mut ways = Ways { ports: &mut self.ports, tcp: &mut self.tcp };
+        let pushed = ways.push(address.via, to, counters, |slot| {
             slot.get_mut(..bytes.len()).ok_or(DropReason::TooLong)?.copy_from_slice(bytes);
             Ok(bytes.len())
         });
@@ -183,6 +186,7 @@ impl Core {
             flight: None,
             trains: self.trains,
             flows: Vec::new(),
+            connections: Vec::new(),
             rtc_deadline: now,
             viewer: None,
             is_publisher,
@@ -238,6 +242,7 @@ impl Core {
                 self.wiring.release(&flow, self.index);
             }
         }
+        self.finish_connections(std::mem::take(&mut entry.connections));
         if let Some(viewer) = &entry.viewer {
             self.remove_viewer(entry.stream, viewer.position);
         }

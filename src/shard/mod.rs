@@ -13,27 +13,31 @@
 //! viewers.rs   what viewers report: repair, key frames
 //! metrics.rs   what all shards show to a scraper
 //! watch.rs     how a session fares: phases, quality, its card
+//! tcp.rs       the same over TCP: frames in, frames out (connections.rs, outbox.rs)
 //! ```
 
 mod arrival;
 mod command;
+mod connections;
 mod core;
 mod deliver;
 mod inbound;
 mod mailbox;
 mod metrics;
+mod outbox;
 mod outputs;
 mod ownership;
 mod ports;
 mod runtime;
 mod sessions;
 mod streams;
+mod tcp;
 pub mod timers;
 mod turn;
 mod viewers;
 mod watch;
 
-pub use command::{Command, EndReason, Ended};
+pub use command::{Command, EndReason, Ended, NewConnection};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
 pub use runtime::{Spawned, spawn};
 pub use turn::{ShardConfig, Wiring};

@@ -1,9 +1,37 @@
-//! A shard's sockets, one per mux port, each with the datagrams that wait to leave through it.
+//! A shard's sockets, one per mux port, each with the datagrams that wait to leave through it; and
+//! beside them its TCP connections.
 
+use super::connections::Connections;
+use super::sessions::Via;
 use crate::drop::DropReason;
 use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES};
 use crate::net::{Destination, SendBatch, SendFailure, Sender, UdpSocket};
 use crate::telemetry::{Histogram, PortCounters, ShardCounters};
+
+/// Every way out of a shard.
+pub(super) struct Ways<'a> {
+    pub ports: &'a mut [Port],
+    pub tcp: &'a mut Connections,
+}
+
+impl Ways<'_> {
+    /// Lets `write` fill a slot of what `via` names and queues what it wrote for `to`.
+    ///
+    /// # Errors
+    /// What `write` says, and that the way is full or gone.
+    pub fn push(
+        &mut self,
+        via: Via,
+        to: Destination,
+        counters: &ShardCounters,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
+    ) -> Result<(), DropReason> {
+        match via {
+            Via::Udp(port) => self.ports[port].push(to, counters, write),
+            Via::Tcp(connection) => self.tcp.push(connection, write),
+        }
+    }
+}
 
 /// One mux port of one shard.
 pub(super) struct Port {

@@ -13,7 +13,7 @@ use super::core::Core;
 use super::turn::{Next, Shard};
 use super::{ShardConfig, Wiring};
 use crate::cpu;
-use crate::net::{Readiness, Receiver, UdpSocket, uring_available};
+use crate::net::{Backend, Bell, Readiness, Receiver, UdpSocket, uring_available};
 
 /// A running shard.
 pub struct Spawned {
@@ -41,7 +41,14 @@ pub fn spawn(
             tracing::warn!("shard {} is not pinned to core {core}: {error}", config.index);
         }
         wiring.meters[usize::from(config.index)].thread.adopt_current_thread();
-        let shard = Shard { core: Core::new(&config, sockets, wiring), receiver };
+        let core = match Core::new(&config, sockets, wiring) {
+            Ok(core) => core,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        let shard = Shard { core, receiver, bell: None };
         let serve = serve(shard, config.busy_poll, ready.clone());
         let result = if uring_available().is_ok() {
             tokio_uring::start(serve)
@@ -81,11 +88,18 @@ async fn serve(
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
     let sockets = shard.core.ports.iter().map(|port| &port.socket);
-    let readiness: Vec<Readiness> =
-        sockets.map(|socket| shard.receiver.readiness(socket)).collect::<io::Result<_>>()?;
-    let _ = ready.send(Ok(()));
+    let readiness = sockets.map(|socket| shard.receiver.readiness(socket));
+    let mut readiness: Vec<Readiness> =
+        readiness.chain([shard.core.tcp.watch().readiness()]).collect::<io::Result<_>>()?;
     let wiring = shard.core.wiring.clone();
     let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
+    if shard.receiver.backend() == Backend::Uring {
+        let bell = Bell::new()?;
+        readiness.push(bell.readiness()?);
+        mailbox.hang_up(bell.rope()?);
+        shard.bell = Some(bell);
+    }
+    let _ = ready.send(Ok(()));
     let mut busy_since = Instant::now();
     loop {
         let now = Instant::now();
@@ -113,6 +127,9 @@ async fn serve(
             () = tokio::time::sleep_until(until.into()) => {}
         }
         mailbox.get_up();
+        if let Some(bell) = &mut shard.bell {
+            bell.hush();
+        }
         busy_since = Instant::now();
     }
 }

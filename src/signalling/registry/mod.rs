@@ -38,6 +38,8 @@ pub struct Control {
     pub wiring: Arc<Wiring>,
     /// Addresses for answers, one list per mux port.
     candidates: Vec<Vec<SocketAddr>>,
+    /// The same for TCP; none where it is not served.
+    tcp_candidates: Vec<SocketAddr>,
     registry: Mutex<Registry>,
     failures: Arc<Failures>,
 }
@@ -68,6 +70,7 @@ impl Control {
         negotiator: Negotiator,
         wiring: Arc<Wiring>,
         candidates: Vec<Vec<SocketAddr>>,
+        tcp_candidates: Vec<SocketAddr>,
         sessions_per_shard: usize,
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
@@ -77,6 +80,7 @@ impl Control {
             negotiator,
             wiring,
             candidates,
+            tcp_candidates,
             registry: Mutex::new(registry),
             failures,
         })
@@ -195,7 +199,8 @@ impl Control {
     fn place(&self, reservation: &Reservation) -> Place<'_> {
         let ufrag = self.wiring.ufrag_key.encode(reservation.key).as_str().to_owned();
         let credentials = IceCreds { ufrag, pass: random_hex(16) };
-        Place { credentials, candidates: &self.candidates[reservation.port] }
+        let candidates = &self.candidates[reservation.port];
+        Place { credentials, candidates, tcp_candidates: &self.tcp_candidates }
     }
 
     fn end(&self, key: SessionKey, reason: EndReason) -> Result<(), Problem> {
