@@ -6,7 +6,9 @@ mod bind;
 mod choose;
 mod drain;
 mod error;
+mod load;
 mod newcomers;
+mod outside;
 mod plan;
 
 use std::io;
@@ -21,13 +23,13 @@ pub use error::StartError;
 pub use plan::PortPlan;
 
 use crate::api::{Api, Facts};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::cpu;
 use crate::demux::Directory;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
-use crate::signalling::{Control, Token, router};
+use crate::signalling::{Control, IceServers, Token, router};
 use crate::srtp;
 use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
 use crate::wire::ufrag::UfragKey;
@@ -69,7 +71,7 @@ impl Node {
         let listener = std::net::TcpListener::bind(config.http)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|error| StartError::HttpBind { address: config.http, error })?;
-        let reachable = announce::reachable(config)?;
+        let reachable = announce::reachable(config, &sockets)?;
         let candidates: Vec<Vec<SocketAddr>> =
             ports.iter().map(|port| reachable.iter().map(|a| a.at(*port)).collect()).collect();
         let tcp_port = tcp.as_ref().map(|tcp| tcp.local_addr()).transpose()?.map(|at| at.port());
@@ -87,6 +89,7 @@ impl Node {
             candidates.clone(),
             tcp_candidates.clone(),
             config.sessions_per_shard(),
+            config.gather,
         );
         let mut shards = Vec::new();
         for (index, sockets) in sockets.into_iter().enumerate() {
@@ -109,6 +112,10 @@ impl Node {
         runtime.spawn(control.clone().watch_ended());
         runtime.spawn(api.run());
         let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
+        // A shard that spins before it sleeps runs all the time, whatever it has to do.
+        if config.busy_poll.is_zero() {
+            runtime.spawn(load::watch(load::measures(&mut shards), control.clone()));
+        }
         Ok(Node {
             shards,
             wiring,
@@ -281,6 +288,14 @@ fn accept_tcp(
     Ok(AcceptingTcp { port, task })
 }
 
+fn ice_servers(config: &Config) -> IceServers {
+    let config::IceServers { servers, secret, ttl } = &config.ice_servers;
+    let secret = secret.as_deref();
+    let servers =
+        servers.iter().map(|server| (server.uri.as_str(), secret.filter(|_| server.relays)));
+    IceServers::new(servers, *ttl)
+}
+
 fn serve_http(
     config: &Config,
     runtime: &tokio::runtime::Runtime,
@@ -288,7 +303,8 @@ fn serve_http(
     control: &Arc<Control>,
     api: &Arc<Api>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
-    let app = router(control.clone(), Token::new(config.token.as_deref()), api.router());
+    let token = Token::new(config.token.as_deref());
+    let app = router(control.clone(), token, ice_servers(config), api.router());
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();

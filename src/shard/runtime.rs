@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::turn::{Next, Shard};
 use super::{ShardConfig, Wiring};
-use crate::cpu;
+use crate::cpu::{self, ThreadLoad};
 use crate::net::{Backend, Bell, Readiness, Receiver, UdpSocket, uring_available};
 
 /// A running shard.
 pub struct Spawned {
     /// Its thread; it ends after [`super::Command::Stop`].
     pub thread: JoinHandle<()>,
+    /// How busy it is, where the kernel tells.
+    pub load: Option<ThreadLoad>,
 }
 
 /// Starts the thread of a shard and waits until it is ready to serve.
@@ -49,7 +51,8 @@ pub fn spawn(
             }
         };
         let shard = Shard { core, receiver, bell: None };
-        let serve = serve(shard, config.busy_poll, ready.clone());
+        let load = ThreadLoad::of_current_thread().ok();
+        let serve = serve(shard, config.busy_poll, load, ready.clone());
         let result = if uring_available().is_ok() {
             tokio_uring::start(serve)
         } else {
@@ -62,8 +65,9 @@ pub fn spawn(
             let _ = ready.send(Err(error));
         }
     })?;
-    is_ready.recv().map_err(|_gone| io::Error::other("the shard's thread died at start"))??;
-    Ok(Spawned { thread })
+    let started = is_ready.recv();
+    let load = started.map_err(|_gone| io::Error::other("the shard's thread died at start"))??;
+    Ok(Spawned { thread, load })
 }
 
 /// A shard that panics has met the impossible, and its sessions are lost with it. A server that
@@ -83,7 +87,8 @@ impl Drop for EndsAll {
 async fn serve(
     mut shard: Shard,
     busy_poll: Duration,
-    ready: mpsc::Sender<io::Result<()>>,
+    load: Option<ThreadLoad>,
+    ready: mpsc::Sender<io::Result<Option<ThreadLoad>>>,
 ) -> io::Result<()> {
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
@@ -99,7 +104,7 @@ async fn serve(
         mailbox.hang_up(bell.rope()?);
         shard.bell = Some(bell);
     }
-    let _ = ready.send(Ok(()));
+    let _ = ready.send(Ok(load));
     let mut busy_since = Instant::now();
     loop {
         let now = Instant::now();

@@ -9,6 +9,7 @@ mod http;
 mod problem;
 mod registry;
 mod resource;
+mod turn;
 
 pub use auth::Token;
 pub use http::router;
@@ -16,3 +17,4 @@ pub use problem::Problem;
 pub use registry::{
     Control, EndedSession, Live, News, Placement, Point, Refusal, StreamView, unix_now,
 };
+pub use turn::IceServers;

@@ -22,6 +22,7 @@ mod media;
 mod outbox;
 mod peer;
 mod publisher;
+mod rebind;
 mod report;
 mod run;
 mod sdp;

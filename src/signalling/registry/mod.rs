@@ -8,6 +8,7 @@ mod book;
 mod history;
 mod journal;
 mod news;
+mod placement;
 mod read;
 mod roster;
 mod slots;
@@ -64,7 +65,9 @@ struct Asked {
 }
 
 impl Control {
-    /// A server with nobody on it. `sessions_per_shard` is the room each shard has.
+    /// A server with nobody on it. `sessions_per_shard` is the room each shard has, `gather` how
+    /// many more sessions than the emptiest shard one may have, so that viewers are where their
+    /// publisher is.
     #[must_use]
     pub fn new(
         negotiator: Negotiator,
@@ -72,9 +75,10 @@ impl Control {
         candidates: Vec<Vec<SocketAddr>>,
         tcp_candidates: Vec<SocketAddr>,
         sessions_per_shard: usize,
+        gather: usize,
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
-        let registry = Registry::new(shards, sessions_per_shard, candidates.len());
+        let registry = Registry::new(shards, sessions_per_shard, candidates.len(), gather);
         let failures = registry.journal.failures.clone();
         Arc::new(Control {
             negotiator,
@@ -163,6 +167,12 @@ impl Control {
     pub fn counts(&self) -> (usize, usize) {
         let registry = self.lock();
         (registry.live.len(), registry.streams.len())
+    }
+
+    /// Takes in how much of the last second each shard ran, in thousandths, for the placement of
+    /// the sessions to come; `None` where that is not known.
+    pub fn observe_load(&self, permille: &[Option<u32>]) {
+        self.lock().balance.observe(permille);
     }
 
     /// Takes no more sessions.
