@@ -50,7 +50,7 @@ pub struct Session {
 #[derive(Debug)]
 pub enum Role {
     /// Sends a stream; all of its media passes through its `Rtc`.
-    Publisher(Publisher),
+    Publisher(Box<Publisher>),
     /// Receives a stream; its `Rtc` keeps ICE and DTLS, media goes by the egress lane.
     Viewer(ViewerTerms),
 }
