@@ -21,7 +21,7 @@ use crate::media::{MediaPacket, ViewerTerms};
 use crate::net::UdpSocket;
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
-use crate::telemetry::{DtlsStop, Meters, PortName, ShardCounters};
+use crate::telemetry::{DtlsStop, Meters, PortName, ShardCounters, limited};
 use crate::wire::dtls::Flight;
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
@@ -252,7 +252,7 @@ impl Core {
             stream.publisher = None;
         }
         self.streams.leave(entry.stream);
-        tracing::debug!("session {} ended: {}", entry.key, reason.describe());
+        limited!(DEBUG, session = %entry.key, "ended: {}", reason.describe());
         let ended = Ended { key: entry.key, reason, card };
         // The queue has a place for every slot, and a slot is reported once per tenant.
         let pushed = self.wiring.ended[usize::from(self.index)].push(ended);

@@ -6,7 +6,7 @@ use super::sessions::Via;
 use crate::drop::DropReason;
 use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES};
 use crate::net::{Destination, SendBatch, SendFailure, Sender, UdpSocket};
-use crate::telemetry::{Histogram, PortCounters, ShardCounters};
+use crate::telemetry::{Histogram, PortCounters, ShardCounters, limited};
 
 /// Every way out of a shard.
 pub(super) struct Ways<'a> {
@@ -99,11 +99,11 @@ impl Port {
         let Port { socket, batch, sender, refused_trains, tally } = self;
         let mut on_failure = |to: Destination, failure: SendFailure| match failure {
             SendFailure::Refused(errno) => {
-                tracing::debug!("send to {} refused: errno {errno}", to.remote);
+                limited!(DEBUG, remote = %to.remote, "send refused: errno {errno}");
                 counters.dropped(DropReason::SendRefused);
             }
             SendFailure::TrainRefused(errno) => {
-                tracing::debug!("train to {} refused: errno {errno}", to.remote);
+                limited!(DEBUG, remote = %to.remote, "train refused: errno {errno}");
                 refused_trains.push(to);
             }
         };

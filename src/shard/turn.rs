@@ -27,7 +27,7 @@ use crate::limits::{
     TIMERS_PER_TURN,
 };
 use crate::net::{Bell, Datagram, Receiver, Steering};
-use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
+use crate::telemetry::{Meters, ShardCounters, TcpRefusals, limited};
 use crate::wire::ufrag::UfragKey;
 
 /// What all shards and the control threads share.
@@ -142,7 +142,7 @@ impl Shard {
                     Ok(count) => count,
                     Err(error) => {
                         // ICMP errors of earlier sends surface here; the next call goes on.
-                        tracing::debug!("receive: {error}");
+                        limited!(DEBUG, "receive: {error}");
                         break;
                     }
                 };
