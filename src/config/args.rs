@@ -7,6 +7,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use super::addresses::{Announced, Cidr, InterfaceName, PortList};
 use super::cores::CoreList;
+use super::ports::{PortCount, PortRange};
 use crate::limits::{MAX_SETUP_TIMEOUT, SETUP_TIMEOUT};
 
 /// A WebRTC media server: WHIP in, WHEP out, one UDP port, every core.
@@ -51,9 +52,22 @@ pub struct PortsArgs {
 #[derive(Clone, Debug, Parser)]
 #[command(name = "monoport", version, about)]
 pub struct Args {
-    /// The UDP port of all media, or several as in 7882-7891 or 7882,3478
-    #[arg(long, value_name = "PORT,…", default_value = "7882", env = "MONOPORT_UDP_PORT")]
-    pub udp_port: PortList,
+    /// The UDP port of all media, or several as in 7882-7891 or 7882,3478 [default: 7882]
+    #[arg(long, value_name = "PORT,…", env = "MONOPORT_UDP_PORT")]
+    pub udp_port: Option<PortList>,
+
+    /// Give each session a UDP port of its own, out of these, as in 50000-60000
+    #[arg(
+        long,
+        value_name = "FIRST-LAST",
+        conflicts_with = "udp_port",
+        env = "MONOPORT_PORT_RANGE"
+    )]
+    pub port_range: Option<PortRange>,
+
+    /// Let the number of mux ports follow the load, as in 1-8; they count up from --udp-port
+    #[arg(long, value_name = "MIN-MAX", conflicts_with = "port_range")]
+    pub ports_auto: Option<PortCount>,
 
     /// The address the UDP port is bound to; every address of both families when not given
     #[arg(long, value_name = "IP", env = "MONOPORT_BIND")]

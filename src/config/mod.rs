@@ -4,6 +4,8 @@ mod addresses;
 mod args;
 mod cores;
 mod error;
+mod port_rule;
+mod ports;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -12,6 +14,8 @@ pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortLis
 pub use args::{Args, Cli, Command, Io, PortsArgs, SteerBy};
 pub use cores::CoreList;
 pub use error::ConfigError;
+pub use port_rule::PortRule;
+pub use ports::{PortCount, PortRange, UdpPorts};
 
 use crate::limits::MAX_SESSIONS_PER_SHARD;
 use cores::shard_cores;
@@ -20,7 +24,9 @@ use cores::shard_cores;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The UDP ports.
-    pub udp_ports: Vec<u16>,
+    pub udp: UdpPorts,
+    /// When mux ports come and go (`--ports-auto`).
+    pub port_rule: PortRule,
     /// Where they are bound; `None` for every address.
     pub bind: Option<IpAddr>,
     /// Addresses for answers; empty for those of the interfaces.
@@ -76,7 +82,8 @@ impl Config {
         if args.kernel_drop && args.steering == SteerBy::Hash {
             return Err(ConfigError::DropWithoutSteering);
         }
-        let filter = address_filter(&args)?;
+        let udp = UdpPorts::new(&args)?;
+        let filter = address_filter(&args, &udp)?;
         let shard_cores = shard_cores(&args, allowed_cores)?;
         let most = (shard_cores.len() * MAX_SESSIONS_PER_SHARD).min(1 << 22);
         if !(1..=most).contains(&args.max_sessions) {
@@ -87,7 +94,8 @@ impl Config {
             });
         }
         Ok(Config {
-            udp_ports: args.udp_port.0,
+            udp,
+            port_rule: PortRule::default(),
             bind: args.bind,
             announce: args.announce,
             filter,
@@ -143,8 +151,8 @@ impl Config {
 }
 
 /// What of the interfaces is announced, with the options that contradict one another refused.
-fn address_filter(args: &Args) -> Result<AddressFilter, ConfigError> {
-    let ports = args.udp_port.0.len();
+fn address_filter(args: &Args, udp: &UdpPorts) -> Result<AddressFilter, ConfigError> {
+    let ports = udp.range.map_or(udp.possible_mux().len(), |range| range.count());
     if let Some(announced) = args.announce.iter().find(|announced| announced.port.is_some())
         && ports > 1
     {
@@ -262,12 +270,12 @@ mod tests {
             Cli::try_parse_from(std::iter::once(&"monoport").chain(words)).expect("it parses")
         };
         let cli = parse(&["--udp-port", "7000"]);
-        assert!(cli.command.is_none() && cli.args.udp_port == PortList(vec![7000]));
+        assert!(cli.command.is_none() && cli.args.udp_port == Some(PortList(vec![7000])));
         let Some(Command::Ports(ports)) = parse(&["ports", "--udp-port", "7000", "--nft"]).command
         else {
             panic!("it is the command")
         };
-        assert!(ports.nft && ports.args.udp_port == PortList(vec![7000]));
+        assert!(ports.nft && ports.args.udp_port == Some(PortList(vec![7000])));
         assert!(matches!(parse(&["check", "--shards", "2"]).command, Some(Command::Check(_))));
         assert!(Cli::try_parse_from(["monoport", "--shards", "2", "check"]).is_err());
     }

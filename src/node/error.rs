@@ -24,6 +24,9 @@ pub enum StartError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// Every port of the range is somebody else's.
+    #[error("--port-range {0}: every port of it is in use by others; pass another range")]
+    RangeInUse(crate::config::PortRange),
     /// The HTTP address can't be bound.
     #[error("HTTP on {address}: {error}; pass another --http")]
     HttpBind {

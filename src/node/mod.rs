@@ -21,14 +21,14 @@ pub use plan::PortPlan;
 use crate::config::Config;
 use crate::cpu;
 use crate::demux::Directory;
-use crate::net::{Receiver, Steering, UdpSocket};
+use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
-use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
-use crate::signalling::{Control, Token, router};
+use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
+use crate::signalling::{Control, StartingPorts, Token, router};
 use crate::telemetry::ShardCounters;
 use crate::wire::ufrag::UfragKey;
 use banner::{Chosen, banner};
-use bind::bind_udp;
+use bind::{Bound, Opener, bind_udp};
 use choose::{backend, steering};
 
 /// A running server.
@@ -50,8 +50,9 @@ impl Node {
     /// # Errors
     /// [`StartError`] says what to change; nothing is left running.
     pub fn start(config: &Config) -> Result<Node, StartError> {
-        let sockets = bind_udp(config)?;
-        let ports: Vec<u16> = sockets[0].iter().map(UdpSocket::port).collect();
+        let bound = bind_udp(config)?;
+        let first = bound.sockets.first();
+        let ports: Vec<u16> = first.into_iter().flatten().map(UdpSocket::port).collect();
         let listener = std::net::TcpListener::bind(config.http)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|error| StartError::HttpBind { address: config.http, error })?;
@@ -59,31 +60,25 @@ impl Node {
         let candidates: Vec<Vec<SocketAddr>> =
             ports.iter().map(|port| reachable.iter().map(|a| a.at(*port)).collect()).collect();
         let (backend, backend_reason) = backend(config.io)?;
-        let (steering, steering_reason) = steering(config, &sockets)?;
+        let (steering, steering_reason) = steering(config, &bound.sockets)?;
         let wiring = Arc::new(wiring(config, steering));
         let chosen = Chosen { backend, backend_reason, steering: steering_reason };
-        let banner = banner(config, &sockets, &listener, &candidates, &chosen);
+        let banner = banner(config, &bound, &listener, &candidates, &reachable, &chosen);
 
         let negotiator = Negotiator::new(config.say_ice_lite);
+        let starting = match config.udp.range {
+            Some(range) => StartingPorts::Range { first: range.first, last: range.last },
+            None => StartingPorts::Mux(ports.iter().copied().zip(candidates.clone()).collect()),
+        };
+        let opener = Opener::new(config, bound.ip, reachable, wiring.clone());
         let control = Control::new(
             negotiator,
             wiring.clone(),
-            candidates.clone(),
+            starting,
+            Arc::new(opener),
             config.sessions_per_shard(),
         );
-        let mut shards = Vec::new();
-        for (index, sockets) in sockets.into_iter().enumerate() {
-            let every: Vec<&UdpSocket> = sockets.iter().collect();
-            let receiver = Receiver::new(backend, config.batch, &every)?;
-            let shard = shard_config(config, index, candidates.clone());
-            match spawn(shard, sockets, receiver, wiring.clone()) {
-                Ok(spawned) => shards.push(spawned),
-                Err(error) => {
-                    stop_shards(&wiring, shards);
-                    return Err(error.into());
-                }
-            }
-        }
+        let shards = start_shards(config, bound, &candidates, backend, &wiring)?;
         let runtime = control_runtime(config.control_threads)?;
         let http_address = listener.local_addr()?;
         let (http, stop_http) = serve_http(config, &runtime, listener, &control)?;
@@ -156,6 +151,37 @@ impl Node {
     }
 }
 
+/// Starts a shard for each list of sockets; with a range, for none.
+fn start_shards(
+    config: &Config,
+    bound: Bound,
+    candidates: &[Vec<SocketAddr>],
+    backend: Backend,
+    wiring: &Arc<Wiring>,
+) -> Result<Vec<Spawned>, StartError> {
+    let mut sockets = bound.sockets.into_iter();
+    let mut shards = Vec::new();
+    for index in 0..config.shards() {
+        let sockets = sockets.next().unwrap_or_default();
+        let every: Vec<&UdpSocket> = sockets.iter().collect();
+        let receiver = Receiver::new(backend, config.batch, &every)?;
+        let ports = sockets.into_iter().zip(candidates.iter().cloned());
+        let ports = ports.map(|(socket, candidates)| BoundPort { socket, candidates });
+        let serving = match config.udp.range {
+            Some(_) => Serving::PortPerSession,
+            None => Serving::Mux(ports.collect()),
+        };
+        match spawn(shard_config(config, index), serving, receiver, wiring.clone()) {
+            Ok(spawned) => shards.push(spawned),
+            Err(error) => {
+                stop_shards(wiring, shards);
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(shards)
+}
+
 fn stop_shards(wiring: &Wiring, shards: Vec<Spawned>) {
     for (mailbox, shard) in wiring.mailboxes.iter().zip(shards) {
         let mut stop = Command::Stop;
@@ -183,13 +209,12 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
     }
 }
 
-fn shard_config(config: &Config, index: usize, candidates: Vec<Vec<SocketAddr>>) -> ShardConfig {
+fn shard_config(config: &Config, index: usize) -> ShardConfig {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the operating system gives random bytes");
     ShardConfig {
         index: index as u16,
         core: config.shard_cores.get(index).copied(),
-        candidates,
         hold: config.hold,
         trains: config.gso,
         setup_timeout: config.setup_timeout,

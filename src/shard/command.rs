@@ -1,8 +1,12 @@
 //! What control threads ask of a shard, and what it answers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::id::SessionKey;
+use crate::net::UdpSocket;
 use crate::session::Session;
 use crate::stream::StreamShared;
 
@@ -12,8 +16,8 @@ pub enum Command {
     Add {
         /// Its name: the shard's own index, and a slot that is free.
         key: SessionKey,
-        /// The mux port its answer named, as an index.
-        port: usize,
+        /// The port its answer named.
+        port: SessionPort,
         /// The session.
         session: Box<Session>,
         /// The stream it publishes or watches.
@@ -21,8 +25,42 @@ pub enum Command {
     },
     /// End a session; unknown keys are ignored, since sessions also end by themselves.
     End(SessionKey, EndReason),
+    /// Serve one more mux port, in a slot that is free.
+    OpenPort {
+        /// The slot: the same on every shard.
+        slot: usize,
+        /// This shard's socket.
+        port: BoundPort,
+        /// Told when it is served, or why it is not, in words.
+        done: oneshot::Sender<Result<(), String>>,
+    },
+    /// Serve a mux port no longer: its sessions are ended as [`EndReason::PortClosed`].
+    ClosePort {
+        /// Its slot; one that is empty is closed already.
+        slot: usize,
+        /// Told when the socket is closed.
+        done: oneshot::Sender<()>,
+    },
     /// End every session and leave the loop.
     Stop,
+}
+
+/// A bound socket, and what answers name for it.
+#[derive(Debug)]
+pub struct BoundPort {
+    /// The socket.
+    pub socket: UdpSocket,
+    /// Addresses clients are given, in their order; at least one.
+    pub candidates: Vec<SocketAddr>,
+}
+
+/// The port of one session.
+#[derive(Debug)]
+pub enum SessionPort {
+    /// A mux port, by its slot.
+    Mux(usize),
+    /// One of its own (`--port-range`), which the shard owns from here on.
+    Own(BoundPort),
 }
 
 /// Why a session ended.
@@ -46,6 +84,8 @@ pub enum EndReason {
     NeverConnected,
     /// The protocol machine gave up.
     Failed,
+    /// Its port was closed while the server runs.
+    PortClosed,
     /// The server is stopping.
     Stopping,
 }
@@ -64,6 +104,7 @@ impl EndReason {
             EndReason::WrongPassword => "its STUN came with bad credentials only",
             EndReason::NeverConnected => "STUN came, but DTLS did not finish",
             EndReason::Failed => "failed",
+            EndReason::PortClosed => "its UDP port was closed",
             EndReason::Stopping => "the server stops",
         }
     }

@@ -1,21 +1,20 @@
 //! Everything a shard owns but its receiver, and the small helpers all its parts use.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ports::Port;
+use super::port_changes::PortChange;
+use super::ports::Ports;
 use super::sessions::{Address, Entry, Sessions};
 use super::streams::Streams;
 use super::timers::Wheel;
-use super::{EndReason, Ended, Mail, ShardConfig, Wiring};
+use super::{EndReason, Ended, Mail, SessionPort, ShardConfig, Wiring};
 use crate::demux::Flows;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
 use crate::id::{SessionKey, StreamKey};
 use crate::limits::SESSION_IDLE;
 use crate::media::{MediaPacket, ViewerTerms};
-use crate::net::UdpSocket;
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
 use crate::telemetry::ShardCounters;
@@ -25,14 +24,14 @@ use crate::telemetry::ShardCounters;
 pub(super) struct Core {
     pub index: u16,
     pub wiring: Arc<Wiring>,
-    /// Addresses the answers name, by mux port; str0m takes datagrams for these only.
-    pub candidates: Vec<Vec<SocketAddr>>,
     /// How long a packet may wait for the rest of its frame.
     pub hold: Duration,
     pub trains: bool,
     /// How long a session may take to connect.
     pub setup_timeout: Duration,
-    pub ports: Vec<Port>,
+    pub ports: Ports,
+    /// Mux ports to open and close at the end of this turn's commands.
+    pub port_changes: Vec<PortChange>,
     pub flows: Flows,
     pub sessions: Sessions,
     pub streams: Streams,
@@ -52,16 +51,16 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub fn new(config: &ShardConfig, sockets: Vec<UdpSocket>, wiring: Arc<Wiring>) -> Core {
+    pub fn new(config: &ShardConfig, ports: Ports, wiring: Arc<Wiring>) -> Core {
         let shards = wiring.mailboxes.len();
         Core {
             index: config.index,
             wiring,
-            candidates: config.candidates.clone(),
             hold: config.hold,
             trains: config.trains,
             setup_timeout: config.setup_timeout,
-            ports: sockets.into_iter().map(Port::new).collect(),
+            ports,
+            port_changes: Vec::new(),
             flows: Flows::new(),
             sessions: Sessions::default(),
             streams: Streams::default(),
@@ -95,22 +94,11 @@ impl Core {
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// The candidate that str0m knows in a session whose answer named the mux port `port`, for a
-    /// datagram that hit `local`: the same address where it is announced, else (behind a 1:1 NAT)
-    /// the first of the family.
-    pub fn candidate(candidates: &[Vec<SocketAddr>], port: usize, local: IpAddr) -> SocketAddr {
-        let candidates = &candidates[port];
-        let same = candidates.iter().find(|candidate| candidate.ip() == local);
-        let family = || candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4());
-        let any = || candidates.first();
-        *same.or_else(family).or_else(any).expect("the node announces at least one address")
-    }
-
     /// Queues a datagram made by str0m.
     pub fn send(&mut self, address: &Address, bytes: &[u8]) {
         let to = address.destination(false);
         let counters = &self.wiring.counters[usize::from(self.index)];
-        let pushed = self.ports[address.port].push(to, counters, |slot| {
+        let pushed = self.ports.push(address.port, to, counters, |slot| {
             slot.get_mut(..bytes.len()).ok_or(DropReason::TooLong)?.copy_from_slice(bytes);
             Ok(bytes.len())
         });
@@ -130,8 +118,32 @@ impl Core {
         self.posted[usize::from(shard)] = true;
     }
 
-    /// Takes over a session from a control thread.
+    /// Takes over a session from a control thread, and its port where it has one of its own. One
+    /// whose port is closed by now, or can't be read, ends at once.
     pub fn add(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        port: SessionPort,
+        session: Box<Session>,
+        shared: &Arc<StreamShared>,
+    ) {
+        let port = match port {
+            SessionPort::Mux(slot) => self.ports.number(slot).map(|_number| slot),
+            SessionPort::Own(bound) => {
+                let opened = self.ports.open_for_session(key.slot, bound);
+                let failed =
+                    |error| tracing::warn!("session {key}: its port can't be read: {error}");
+                opened.map_err(failed).ok().map(|()| key.slot as usize)
+            }
+        };
+        match port {
+            Some(port) => self.enter(now, key, port, session, shared),
+            None => self.report_end(Ended { key, reason: EndReason::PortClosed }),
+        }
+    }
+
+    fn enter(
         &mut self,
         now: Instant,
         key: SessionKey,
@@ -208,7 +220,13 @@ impl Core {
         }
         self.streams.leave(entry.stream);
         tracing::debug!("session {} ended: {}", entry.key, reason.describe());
-        let ended = Ended { key: entry.key, reason };
+        // Before the end is reported: the port may be given out again from then on.
+        let counters = &self.wiring.counters[usize::from(self.index)];
+        self.ports.close_for_session(slot, counters);
+        self.report_end(Ended { key: entry.key, reason });
+    }
+
+    fn report_end(&self, ended: Ended) {
         // The queue has a place for every slot, and a slot is reported once per tenant.
         let pushed = self.wiring.ended[usize::from(self.index)].push(ended);
         debug_assert!(pushed.is_ok(), "more sessions ended than there are slots");

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::core::Core;
-use super::ports::Port;
+use super::ports::Ports;
 use super::streams::{LocalStream, Viewer};
 use crate::id::StreamKey;
 use crate::limits::KEYFRAME_INTERVAL;
@@ -80,16 +80,15 @@ impl Core {
 fn fan_out(
     stream: &mut LocalStream,
     packets: &[MediaPacket],
-    ports: &mut [Port],
+    ports: &mut Ports,
     counters: &ShardCounters,
 ) {
     let mut sent = 0;
     for Viewer { egress, to, port, .. } in &mut stream.viewers {
-        let port = &mut ports[*port];
         for packet in packets {
             let pushed = egress
                 .admit(packet)
-                .and_then(|()| port.push(*to, counters, |slot| egress.send(packet, slot)));
+                .and_then(|()| ports.push(*port, *to, counters, |slot| egress.send(packet, slot)));
             match pushed {
                 Ok(()) => sent += 1,
                 Err(reason) => counters.dropped(reason),

@@ -19,7 +19,7 @@ use crate::wire::stun::{self, Class};
 /// A datagram with where it came from and where it arrived.
 #[derive(Clone, Copy)]
 pub(super) struct Inbound<'a> {
-    /// Index of the mux port.
+    /// Slot of the port.
     pub port: usize,
     /// Our address that was hit.
     pub local: IpAddr,
@@ -57,6 +57,12 @@ impl Core {
         }
         let ufrag = peek.local_ufrag.ok_or(DropReason::StunWithoutUsername)?;
         let key = self.wiring.ufrag_key.decode(ufrag).ok_or(DropReason::ForgedUfrag)?;
+        if self.ports.are_of_sessions()
+            && (key.shard, key.slot as usize) != (self.index, datagram.port)
+        {
+            // The port is given to one session and goes with it.
+            return Err(DropReason::WrongPort);
+        }
         if key.shard != self.index {
             return self.hand_over(key.shard, datagram);
         }
@@ -66,7 +72,8 @@ impl Core {
             self.take_commands(now);
         }
         let entry = self.sessions.get(key).ok_or(DropReason::EndedSession)?;
-        let candidate = Core::candidate(&self.candidates, entry.port, datagram.local);
+        let candidate = self.ports.candidate(entry.port, datagram.local);
+        let candidate = candidate.ok_or(DropReason::PortClosed)?;
         entry
             .session
             .receive(now, candidate, datagram.remote, datagram.bytes)
@@ -86,7 +93,7 @@ impl Core {
     /// The session in `slot` has proved that `address` is its own: it becomes one of its flows, and
     /// where its datagrams go, if the peer chose it or there was none.
     fn prove(&mut self, now: Instant, slot: u32, address: Address, chosen: bool) {
-        let port = self.ports[address.port].socket.port();
+        let Some(port) = self.ports.number(address.port) else { return };
         let flow = FlowKey::new(SocketAddr::new(address.local, port), address.remote);
         let previous = self.flows.insert(flow, slot);
         if previous != Some(slot) {
@@ -124,6 +131,10 @@ impl Core {
     /// bringing its datagrams there, and they must not be taken for the former session's. Should
     /// its ring be full, they are until that session ends.
     fn claim(&mut self, flow: FlowKey) {
+        if self.ports.are_of_sessions() {
+            // No other shard reads the port.
+            return;
+        }
         let before = self.wiring.directory.find(&flow);
         self.wiring.claim(&flow, self.index);
         if let Some(shard) = before.filter(|shard| *shard != self.index) {
@@ -150,14 +161,14 @@ impl Core {
         let Some(last) = entry.flows.last() else { return };
         let here = |address: &Address| {
             (address.local, address.remote) == (flow.local().ip(), flow.remote())
-                && self.ports[address.port].socket.port() == flow.local().port()
+                && self.ports.number(address.port) == Some(flow.local().port())
         };
         if !entry.address.as_ref().is_some_and(here) {
             return;
         }
         let (local, remote) = (last.local(), last.remote());
-        let port = self.ports.iter().position(|port| port.socket.port() == local.port());
-        let Some(port) = port else { return };
+        let own = self.ports.are_of_sessions().then_some(entry.port);
+        let Some(port) = own.or_else(|| self.ports.slot_of(local.port())) else { return };
         entry.address = Some(Address { port, local: local.ip(), remote });
         entry.trains = self.trains;
         self.counters().flow_moves.add(1);
@@ -170,10 +181,13 @@ impl Core {
         kind: Kind,
         datagram: Inbound<'_>,
     ) -> Result<(), DropReason> {
-        let port = self.ports[datagram.port].socket.port();
+        let port = self.ports.number(datagram.port).ok_or(DropReason::PortClosed)?;
         let local = SocketAddr::new(datagram.local, port);
         let flow = FlowKey::new(local, datagram.remote);
         let Some(slot) = self.flows.get(&flow) else {
+            if self.ports.are_of_sessions() {
+                return Err(DropReason::UnknownFlow);
+            }
             return match self.wiring.directory.find(&flow) {
                 Some(shard) if shard != self.index => self.hand_over(shard, datagram),
                 _ if datagram.handed_over => Err(DropReason::StaleFlow),
@@ -181,7 +195,8 @@ impl Core {
             };
         };
         let entry = self.sessions.at(slot).ok_or(DropReason::StaleFlow)?;
-        let candidate = Core::candidate(&self.candidates, entry.port, datagram.local);
+        let candidate = self.ports.candidate(entry.port, datagram.local);
+        let candidate = candidate.ok_or(DropReason::PortClosed)?;
         match kind {
             Kind::Rtp if !entry.is_publisher => return Err(DropReason::ViewerRtp),
             Kind::Rtcp if !entry.is_publisher => {

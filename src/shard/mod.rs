@@ -10,6 +10,8 @@
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
 //! deliver.rs   a stream's packets go to its viewers
 //! ownership.rs whose a flow is, told to other shards and the kernel
+//! ports.rs     its sockets, and what waits to leave through them
+//! port_changes.rs  mux ports that come and go while it runs
 //! viewers.rs   what viewers report: repair, key frames
 //! ```
 
@@ -20,6 +22,7 @@ mod inbound;
 mod mailbox;
 mod outputs;
 mod ownership;
+mod port_changes;
 mod ports;
 mod runtime;
 mod sessions;
@@ -28,7 +31,7 @@ pub mod timers;
 mod turn;
 mod viewers;
 
-pub use command::{Command, EndReason, Ended};
+pub use command::{BoundPort, Command, EndReason, Ended, SessionPort};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
-pub use runtime::{Spawned, spawn};
+pub use runtime::{Serving, Spawned, spawn};
 pub use turn::{ShardConfig, Wiring};

@@ -1,62 +1,347 @@
-//! A shard's sockets, one per mux port, each with the datagrams that wait to leave through it.
+//! A shard's sockets, each in a slot that keeps its number, and the datagrams that wait to leave.
+//!
+//! **Mux ports** are few, and each shard has a socket on every one: each is read every turn, and has
+//! an arena of its own for what it sends, so that the viewers on one port share its system calls.
+//! They come and go while the shard runs. **Ports of sessions** (`--port-range`) are as many as
+//! sessions, in the slot of their session: the kernel's list says which to read, and all share one
+//! arena, which is handed to the kernel whenever the socket changes.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use super::BoundPort;
 use crate::drop::DropReason;
-use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES};
-use crate::net::{Destination, SendBatch, SendFailure, Sender, UdpSocket};
+use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES, SESSION_SOCKETS_PER_TURN};
+use crate::net::{
+    Destination, Readiness, ReadySet, Receiver, SendBatch, SendFailure, Sender, UdpSocket,
+};
 use crate::telemetry::ShardCounters;
 
-/// One mux port of one shard.
-pub(super) struct Port {
-    pub socket: UdpSocket,
-    batch: SendBatch,
-    sender: Sender,
-    /// Destinations for which the kernel refused a train since the last look.
-    pub refused_trains: Vec<Destination>,
+/// The sockets of one shard.
+pub(super) struct Ports {
+    table: Vec<Option<Port>>,
+    /// Slots of the mux ports.
+    mux: Vec<usize>,
+    /// What the ports of sessions share; `None` where ports are muxed.
+    sessions: Option<SessionPorts>,
+    /// Destinations for which the kernel refused a train since the last look, and their ports.
+    pub refused_trains: Vec<(usize, Destination)>,
 }
 
-impl Port {
-    pub fn new(socket: UdpSocket) -> Port {
-        Port {
-            socket,
-            batch: SendBatch::new(SEND_BATCH_MESSAGES, SEND_ARENA_BYTES),
-            sender: Sender::new(SEND_BATCH_MESSAGES),
+/// One socket.
+pub(super) struct Port {
+    pub socket: UdpSocket,
+    /// Addresses the answers name; str0m takes datagrams for these only.
+    candidates: Vec<SocketAddr>,
+    /// `None` where it shares one.
+    outbox: Option<Box<Outbox>>,
+    /// Something to receive; `None` where the kernel's list says so.
+    readiness: Option<Readiness>,
+}
+
+struct SessionPorts {
+    ready: ReadySet,
+    readiness: Option<Readiness>,
+    outbox: Outbox,
+    /// The slot of the socket that what is in the outbox leaves through.
+    filled_for: usize,
+}
+
+impl Ports {
+    /// The mux ports the shard starts with, in the slots of their order.
+    pub fn muxed(ports: Vec<BoundPort>) -> Ports {
+        let mut muxed = Ports {
+            table: Vec::new(),
+            mux: Vec::new(),
+            sessions: None,
             refused_trains: Vec::new(),
+        };
+        for (slot, port) in ports.into_iter().enumerate() {
+            muxed.insert(slot, port, true);
+        }
+        muxed
+    }
+
+    /// No port yet, and one for every session to come.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn of_sessions() -> io::Result<Ports> {
+        let sessions = SessionPorts {
+            ready: ReadySet::new(SESSION_SOCKETS_PER_TURN)?,
+            readiness: None,
+            outbox: Outbox::new(),
+            filled_for: 0,
+        };
+        Ok(Ports {
+            table: Vec::new(),
+            mux: Vec::new(),
+            sessions: Some(sessions),
+            refused_trains: Vec::new(),
+        })
+    }
+
+    /// Whether each session has a port of its own.
+    pub fn are_of_sessions(&self) -> bool {
+        self.sessions.is_some()
+    }
+
+    /// Begins to wait for what the shard starts with. Called in its runtime.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn watch(&mut self, receiver: &Receiver) -> io::Result<()> {
+        for port in self.table.iter_mut().flatten() {
+            port.readiness = Some(receiver.readiness(&port.socket)?);
+        }
+        if let Some(sessions) = &mut self.sessions {
+            sessions.readiness = Some(sessions.ready.readiness()?);
+        }
+        Ok(())
+    }
+
+    /// Adds a mux port while the shard runs. Called in its runtime.
+    ///
+    /// # Errors
+    /// `EMFILE`, and with io_uring what the kernel says to a ring. Nothing is left of it.
+    pub fn open(
+        &mut self,
+        slot: usize,
+        port: BoundPort,
+        receiver: &mut Receiver,
+    ) -> io::Result<()> {
+        receiver.add(&port.socket)?;
+        match receiver.readiness(&port.socket) {
+            Ok(readiness) => {
+                self.insert(slot, port, true);
+                if let Some(port) = &mut self.table[slot] {
+                    port.readiness = Some(readiness);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                receiver.remove(&port.socket);
+                Err(error)
+            }
         }
     }
 
-    /// Lets `write` fill a slot and queues what it wrote for `to`. When the batch is full it is
-    /// flushed first; when the kernel takes no more, the oldest datagrams give way and are counted
-    /// as [`DropReason::SendQueueFull`].
+    /// Closes a mux port, once what waits to leave through it has left.
+    pub fn close(&mut self, slot: usize, receiver: &mut Receiver, counters: &ShardCounters) {
+        self.flush_slot(slot, counters);
+        self.mux.retain(|other| *other != slot);
+        if let Some(port) = self.table.get_mut(slot).and_then(Option::take) {
+            let left = port.outbox.map_or(0, |outbox| outbox.batch.datagrams());
+            counters.dropped_many(DropReason::PortClosed, left as u64);
+            receiver.remove(&port.socket);
+        }
+    }
+
+    /// Takes over the port of the session in `slot`.
     ///
     /// # Errors
-    /// What `write` says.
+    /// Where the kernel's list takes no more; nothing is left of it.
+    pub fn open_for_session(&mut self, slot: u32, port: BoundPort) -> io::Result<()> {
+        let sessions = self.sessions.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        sessions.ready.add(&port.socket, slot)?;
+        self.insert(slot as usize, port, false);
+        Ok(())
+    }
+
+    /// Gives the port of the session in `slot` back to the kernel, with what waits for it sent.
+    /// Nothing happens where ports are muxed.
+    pub fn close_for_session(&mut self, slot: u32, counters: &ShardCounters) {
+        let slot = slot as usize;
+        if let Some(sessions) = &self.sessions {
+            if sessions.filled_for == slot {
+                self.flush_sessions(counters);
+            }
+            self.table[slot] = None;
+        }
+    }
+
+    /// Slots of the mux ports.
+    pub fn mux(&self) -> &[usize] {
+        &self.mux
+    }
+
+    /// The socket in a slot.
+    pub fn socket(&self, slot: usize) -> Option<&UdpSocket> {
+        self.table.get(slot)?.as_ref().map(|port| &port.socket)
+    }
+
+    /// The port number of the socket in a slot.
+    pub fn number(&self, slot: usize) -> Option<u16> {
+        self.socket(slot).map(UdpSocket::port)
+    }
+
+    /// The slot of the mux port with this number.
+    pub fn slot_of(&self, number: u16) -> Option<usize> {
+        self.mux.iter().copied().find(|slot| self.number(*slot) == Some(number))
+    }
+
+    /// Asks the kernel which sessions' sockets have something; their slots are
+    /// [`Ports::ready_session`] from 0 on. Returns how many, none where ports are muxed.
+    pub fn look_at_sessions(&mut self) -> usize {
+        let Some(sessions) = &mut self.sessions else { return 0 };
+        sessions.ready.look().unwrap_or_else(|error| {
+            tracing::warn!("the kernel does not say which sockets have something: {error}");
+            0
+        })
+    }
+
+    /// The slot of the `index`th socket found by [`Ports::look_at_sessions`].
+    pub fn ready_session(&self, index: usize) -> Option<usize> {
+        self.sessions.as_ref()?.ready.named(index).map(|slot| slot as usize)
+    }
+
+    /// Whether more sockets may have something than were found.
+    pub fn more_sessions_ready(&self) -> bool {
+        self.sessions.as_ref().is_some_and(|sessions| sessions.ready.may_have_more())
+    }
+
+    /// The candidate that str0m knows in a session whose answer named the port in `slot`, for a
+    /// datagram that hit `local`: the same address where it is announced, else (behind a 1:1 NAT)
+    /// the first of the family.
+    pub fn candidate(&self, slot: usize, local: IpAddr) -> Option<SocketAddr> {
+        let candidates = &self.table.get(slot)?.as_ref()?.candidates;
+        let same = candidates.iter().find(|candidate| candidate.ip() == local);
+        let family = || candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4());
+        let any = || candidates.first();
+        same.or_else(family).or_else(any).copied()
+    }
+
+    /// Lets `write` fill a slot of the arena and queues what it wrote for `to`, to leave through
+    /// the port in `port`. When the batch is full it is flushed first; when the kernel takes no
+    /// more, the oldest datagrams give way and are counted as [`DropReason::SendQueueFull`].
+    ///
+    /// # Errors
+    /// What `write` says, or [`DropReason::PortClosed`].
     pub fn push(
         &mut self,
+        port: usize,
         to: Destination,
         counters: &ShardCounters,
         write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
     ) -> Result<(), DropReason> {
-        if self.batch.slot().is_none() && !self.flush(counters) {
-            let dropped = self.batch.drop_older_half();
+        if self.sessions.as_ref().is_some_and(|sessions| sessions.filled_for != port) {
+            self.flush_sessions(counters);
+        }
+        let Ports { table, sessions, refused_trains, .. } = self;
+        let entry = table.get_mut(port).and_then(Option::as_mut).ok_or(DropReason::PortClosed)?;
+        let Port { socket, outbox, .. } = entry;
+        let outbox = match (outbox, sessions) {
+            (Some(own), _) => own,
+            (None, Some(sessions)) => {
+                sessions.filled_for = port;
+                &mut sessions.outbox
+            }
+            (None, None) => return Err(DropReason::PortClosed),
+        };
+        let mut refused = |to| refused_trains.push((port, to));
+        if outbox.batch.slot().is_none() && !outbox.flush(socket, counters, &mut refused) {
+            let dropped = outbox.batch.drop_older_half();
             counters.dropped_many(DropReason::SendQueueFull, dropped as u64);
         }
-        let slot = self.batch.slot().ok_or(DropReason::SendQueueFull)?;
+        let slot = outbox.batch.slot().ok_or(DropReason::SendQueueFull)?;
         let length = write(slot)?;
-        self.batch.commit(to, length);
+        outbox.batch.commit(to, length);
         Ok(())
     }
 
-    /// Whether nothing waits to leave.
-    pub fn is_flushed(&self) -> bool {
-        self.batch.is_empty()
+    /// Hands everything queued to the kernel; false when a mux port's socket took not all of it.
+    pub fn flush(&mut self, counters: &ShardCounters) -> bool {
+        self.flush_sessions(counters);
+        let mut all_sent = true;
+        for index in 0..self.mux.len() {
+            all_sent &= self.flush_slot(self.mux[index], counters);
+        }
+        all_sent
     }
 
-    /// Hands everything queued to the kernel; false when it took not all of it.
-    pub fn flush(&mut self, counters: &ShardCounters) -> bool {
+    /// Resolves when a socket has something to receive.
+    pub async fn readable(&self) {
+        let mux = self.mux.iter().filter_map(|slot| self.table[*slot].as_ref()?.readiness.as_ref());
+        let sessions = self.sessions.as_ref().and_then(|sessions| sessions.readiness.as_ref());
+        Readiness::any_readable(mux.chain(sessions)).await;
+    }
+
+    /// Resolves when the first socket that was full takes datagrams again; never when none was.
+    pub async fn writable(&self) {
+        let full = self
+            .mux
+            .iter()
+            .filter_map(|slot| self.table[*slot].as_ref())
+            .find(|port| port.outbox.as_ref().is_some_and(|outbox| !outbox.batch.is_empty()));
+        match full {
+            // When the wait itself fails, the deadline brings the next try.
+            Some(port) if port.socket.writable().await.is_ok() => {}
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn insert(&mut self, slot: usize, port: BoundPort, muxed: bool) {
+        let BoundPort { socket, candidates } = port;
+        if self.table.len() <= slot {
+            self.table.resize_with(slot + 1, || None);
+        }
+        let outbox = muxed.then(|| Box::new(Outbox::new()));
+        self.table[slot] = Some(Port { socket, candidates, outbox, readiness: None });
+        if muxed {
+            self.mux.push(slot);
+        }
+    }
+
+    fn flush_slot(&mut self, slot: usize, counters: &ShardCounters) -> bool {
+        let Ports { table, refused_trains, .. } = self;
+        let Some(port) = table.get_mut(slot).and_then(Option::as_mut) else { return true };
+        let Port { socket, outbox: Some(outbox), .. } = port else { return true };
+        outbox.flush(socket, counters, &mut |to| refused_trains.push((slot, to)))
+    }
+
+    /// Empties the outbox that sessions' ports share. What a socket does not take is lost, since
+    /// the others must not wait for it: its client is slower than its own send buffer is long.
+    fn flush_sessions(&mut self, counters: &ShardCounters) {
+        let Ports { table, sessions, refused_trains, .. } = self;
+        let Some(SessionPorts { outbox, filled_for, .. }) = sessions else { return };
+        if outbox.batch.is_empty() {
+            return;
+        }
+        let slot = *filled_for;
+        if let Some(port) = table.get(slot).and_then(Option::as_ref) {
+            outbox.flush(&port.socket, counters, &mut |to| refused_trains.push((slot, to)));
+        }
+        let left = outbox.batch.datagrams();
+        counters.dropped_many(DropReason::SendQueueFull, left as u64);
+        outbox.batch.clear();
+    }
+}
+
+/// Datagrams that wait to leave through one socket.
+struct Outbox {
+    batch: SendBatch,
+    sender: Sender,
+}
+
+impl Outbox {
+    fn new() -> Outbox {
+        Outbox {
+            batch: SendBatch::new(SEND_BATCH_MESSAGES, SEND_ARENA_BYTES),
+            sender: Sender::new(SEND_BATCH_MESSAGES),
+        }
+    }
+
+    /// Hands everything queued to the kernel; false when it took not all of it. `refused_train`
+    /// gets the destinations whose path takes no trains.
+    fn flush(
+        &mut self,
+        socket: &UdpSocket,
+        counters: &ShardCounters,
+        refused_train: &mut dyn FnMut(Destination),
+    ) -> bool {
         if self.batch.is_empty() {
             return true;
         }
-        let Port { socket, batch, sender, refused_trains } = self;
         let mut on_failure = |to: Destination, failure: SendFailure| match failure {
             SendFailure::Refused(errno) => {
                 tracing::debug!("send to {} refused: errno {errno}", to.remote);
@@ -64,10 +349,10 @@ impl Port {
             }
             SendFailure::TrainRefused(errno) => {
                 tracing::debug!("train to {} refused: errno {errno}", to.remote);
-                refused_trains.push(to);
+                refused_train(to);
             }
         };
-        let report = sender.flush(socket, batch, &mut on_failure);
+        let report = self.sender.flush(socket, &mut self.batch, &mut on_failure);
         counters.datagrams_out.add(report.datagrams);
         counters.trains_out.add(report.messages);
         counters.bytes_out.add(report.bytes);

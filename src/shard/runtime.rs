@@ -10,15 +10,24 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
+use super::ports::Ports;
 use super::turn::{Next, Shard};
-use super::{ShardConfig, Wiring};
+use super::{BoundPort, ShardConfig, Wiring};
 use crate::cpu;
-use crate::net::{Readiness, Receiver, UdpSocket, uring_available};
+use crate::net::{Receiver, uring_available};
 
 /// A running shard.
 pub struct Spawned {
     /// Its thread; it ends after [`super::Command::Stop`].
     pub thread: JoinHandle<()>,
+}
+
+/// The ports a shard serves.
+pub enum Serving {
+    /// Mux ports, in the slots of their order; more may come.
+    Mux(Vec<BoundPort>),
+    /// One per session, which comes with it.
+    PortPerSession,
 }
 
 /// Starts the thread of a shard and waits until it is ready to serve.
@@ -27,10 +36,14 @@ pub struct Spawned {
 /// When the thread, its runtime or its registration of the sockets fails.
 pub fn spawn(
     config: ShardConfig,
-    sockets: Vec<UdpSocket>,
+    serving: Serving,
     receiver: Receiver,
     wiring: Arc<Wiring>,
 ) -> io::Result<Spawned> {
+    let ports = match serving {
+        Serving::Mux(ports) => Ports::muxed(ports),
+        Serving::PortPerSession => Ports::of_sessions()?,
+    };
     let (ready, is_ready) = mpsc::channel();
     let name = format!("shard-{}", config.index);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
@@ -40,7 +53,7 @@ pub fn spawn(
         {
             tracing::warn!("shard {} is not pinned to core {core}: {error}", config.index);
         }
-        let shard = Shard { core: Core::new(&config, sockets, wiring), receiver };
+        let shard = Shard { core: Core::new(&config, ports, wiring), receiver };
         let serve = serve(shard, config.busy_poll, ready.clone());
         let result = if uring_available().is_ok() {
             tokio_uring::start(serve)
@@ -79,9 +92,8 @@ async fn serve(
 ) -> io::Result<()> {
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
-    let sockets = shard.core.ports.iter().map(|port| &port.socket);
-    let readiness: Vec<Readiness> =
-        sockets.map(|socket| shard.receiver.readiness(socket)).collect::<io::Result<_>>()?;
+    let Shard { core, receiver } = &mut shard;
+    core.ports.watch(receiver)?;
     let _ = ready.send(Ok(()));
     let wiring = shard.core.wiring.clone();
     let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
@@ -106,22 +118,12 @@ async fn serve(
             continue;
         }
         tokio::select! {
-            () = Readiness::any_readable(&readiness) => {}
-            () = writable(&shard, write) => {}
+            () = shard.core.ports.readable() => {}
+            () = shard.core.ports.writable(), if write => {}
             () = mailbox.wait() => {}
             () = tokio::time::sleep_until(until.into()) => {}
         }
         mailbox.get_up();
         busy_since = Instant::now();
-    }
-}
-
-/// Waits until the first socket that was full takes datagrams again; for ever unless `wanted`.
-async fn writable(shard: &Shard, wanted: bool) {
-    let full = shard.core.ports.iter().find(|port| wanted && !port.is_flushed());
-    match full {
-        // When the wait itself fails, the deadline brings the next try.
-        Some(port) if port.socket.writable().await.is_ok() => {}
-        _ => std::future::pending().await,
     }
 }

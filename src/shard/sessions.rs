@@ -12,7 +12,7 @@ use crate::session::Session;
 /// Where a session's datagrams go: the last address that proved itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Address {
-    /// Index of the mux port.
+    /// Slot of the port.
     pub port: usize,
     /// Our address on that path.
     pub local: IpAddr,
@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub key: SessionKey,
     pub session: Box<Session>,
     pub stream: StreamKey,
-    /// The mux port its answer named.
+    /// Slot of the port its answer named.
     pub port: usize,
     pub created: Instant,
     pub connected: bool,

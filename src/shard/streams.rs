@@ -13,7 +13,7 @@ use crate::stream::{KeyframeThrottle, StreamShared, Track};
 pub(super) struct Viewer {
     pub egress: Egress,
     pub to: Destination,
-    /// Index of the mux port it is reached through.
+    /// Slot of the port it is reached through.
     pub port: usize,
     /// Its session's slot.
     pub slot: u32,

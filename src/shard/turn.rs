@@ -1,8 +1,8 @@
 //! The hot loop.
 //!
-//! 1. **receive** a batch per socket; each datagram finds its session or another shard
+//! 1. **receive** a batch per socket that has one; each datagram finds its session or another shard
 //! 2. **mail** from other shards: strays, and media for viewers here
-//! 3. **commands** of control threads, a few a turn
+//! 3. **commands** of control threads, a few a turn, and what they change about the ports
 //! 4. **timers** of sessions
 //! 5. **deliver**: streams' packets to their viewers, key frame requests to publishers
 //! 6. **flush** to the kernel, **ring** the shards that got mail
@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::core::Core;
 use super::inbound::Inbound;
+use super::port_changes::PortChange;
 use super::{Command, EndReason, Ended, Mail, Mailbox};
 use crate::demux::{Directory, FlowKey};
 use crate::limits::{
@@ -51,8 +52,6 @@ pub struct ShardConfig {
     pub index: u16,
     /// The core it is pinned to, if any.
     pub core: Option<usize>,
-    /// Addresses in the answers, one list per mux port.
-    pub candidates: Vec<Vec<SocketAddr>>,
     /// How long a packet may wait for the rest of its frame.
     pub hold: Duration,
     /// Whether datagrams may leave as trains.
@@ -90,6 +89,7 @@ impl Shard {
         let more_received = self.receive(now);
         let more_mail = self.core.take_mail(now);
         let more_commands = self.core.take_commands(now);
+        self.change_ports(now);
         let more_timers = self.core.run_timers(now);
         let deliver_at = self.core.deliver(now);
         let all_sent = self.core.flush_and_ring();
@@ -111,34 +111,47 @@ impl Shard {
     fn receive(&mut self, now: Instant) -> bool {
         let Shard { core, receiver } = self;
         let mut more = false;
-        for port in 0..core.ports.len() {
+        for index in 0..core.ports.mux().len() {
+            let port = core.ports.mux()[index];
             for round in 1..=RECEIVE_BATCHES_PER_TURN {
-                match receiver.receive(&core.ports[port].socket) {
-                    Ok(0) => break,
-                    Ok(count) => core.count_received(count),
-                    Err(error) => {
-                        // ICMP errors of earlier sends surface here; the next call goes on.
-                        tracing::debug!("receive: {error}");
-                        break;
-                    }
+                if receive_batch(core, receiver, now, port) == 0 {
+                    break;
                 }
-                let mut bytes_in = 0;
-                for datagram in receiver.datagrams() {
-                    bytes_in += datagram.bytes.len() as u64;
-                    let (local, remote) = (datagram.local, datagram.remote);
-                    let bytes = datagram.bytes;
-                    core.on_datagram(
-                        now,
-                        Inbound { port, local, remote, bytes, handed_over: false },
-                    );
-                }
-                core.counters().bytes_in.add(bytes_in);
                 more |= round == RECEIVE_BATCHES_PER_TURN;
             }
         }
+        for index in 0..core.ports.look_at_sessions() {
+            let Some(port) = core.ports.ready_session(index) else { break };
+            // What is left is named again by the next look.
+            more |= receive_batch(core, receiver, now, port) >= receiver.batch();
+        }
+        more |= core.ports.more_sessions_ready();
         core.counters().kernel_receive_drops.set(receiver.overflow_drops());
         more
     }
+}
+
+/// One batch of the socket in slot `port`; returns how many datagrams that were.
+fn receive_batch(core: &mut Core, receiver: &mut Receiver, now: Instant, port: usize) -> usize {
+    let Some(socket) = core.ports.socket(port) else { return 0 };
+    let count = match receiver.receive(socket) {
+        Ok(0) => return 0,
+        Ok(count) => count,
+        Err(error) => {
+            // ICMP errors of earlier sends surface here; the next call goes on.
+            tracing::debug!("receive: {error}");
+            return 0;
+        }
+    };
+    core.count_received(count);
+    let mut bytes_in = 0;
+    for datagram in receiver.datagrams() {
+        bytes_in += datagram.bytes.len() as u64;
+        let (local, remote, bytes) = (datagram.local, datagram.remote, datagram.bytes);
+        core.on_datagram(now, Inbound { port, local, remote, bytes, handed_over: false });
+    }
+    core.counters().bytes_in.add(bytes_in);
+    count
 }
 
 impl Core {
@@ -196,6 +209,12 @@ impl Core {
                     if self.sessions.get(key).is_some() {
                         self.close(now, key.slot, reason);
                     }
+                }
+                Some(Command::OpenPort { slot, port, done }) => {
+                    self.port_changes.push(PortChange::Open { slot, port, done });
+                }
+                Some(Command::ClosePort { slot, done }) => {
+                    self.port_changes.push(PortChange::Close { slot, done });
                 }
                 Some(Command::Stop) => {
                     self.stop(now);
@@ -262,16 +281,14 @@ impl Core {
 
     /// Viewers whose path refused a train get single datagrams from here on.
     fn single_file(&mut self) {
-        for index in 0..self.ports.len() {
-            let port = self.ports[index].socket.port();
-            while let Some(to) = self.ports[index].refused_trains.pop() {
-                let flow = FlowKey::new(SocketAddr::new(to.local, port), to.remote);
-                if let Some(slot) = self.flows.get(&flow)
-                    && let Some(entry) = self.sessions.at(slot)
-                {
-                    entry.trains = false;
-                    self.viewer_moved(slot);
-                }
+        while let Some((port, to)) = self.ports.refused_trains.pop() {
+            let Some(port) = self.ports.number(port) else { continue };
+            let flow = FlowKey::new(SocketAddr::new(to.local, port), to.remote);
+            if let Some(slot) = self.flows.get(&flow)
+                && let Some(entry) = self.sessions.at(slot)
+            {
+                entry.trains = false;
+                self.viewer_moved(slot);
             }
         }
     }
@@ -280,10 +297,7 @@ impl Core {
     /// kernel took not all of it.
     fn flush_and_ring(&mut self) -> bool {
         let counters = &self.wiring.counters[usize::from(self.index)];
-        let mut all_sent = true;
-        for port in &mut self.ports {
-            all_sent &= port.flush(counters);
-        }
+        let all_sent = self.ports.flush(counters);
         for (shard, posted) in self.posted.iter_mut().enumerate() {
             if std::mem::take(posted) {
                 self.wiring.mailboxes[shard].ring();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Mail;
 use super::core::Core;
-use super::ports::Port;
+use super::ports::Ports;
 use super::sessions::ReadyViewer;
 use super::streams::LocalStream;
 use crate::drop::DropReason;
@@ -89,8 +89,7 @@ impl Core {
         let viewer = &mut viewers[ready.position];
         for kind in TrackKind::ALL {
             let Some(clock) = tracks[kind as usize].clock_at(now) else { continue };
-            let port = &mut ports[viewer.port];
-            let written = port.push(viewer.to, counters, |slot| {
+            let written = ports.push(viewer.port, viewer.to, counters, |slot| {
                 let egress = &viewer.egress;
                 let length = ready.control.sender_report(egress, kind, clock, CNAME, slot);
                 length.ok_or(DropReason::NoReport)
@@ -113,7 +112,7 @@ fn repair(
     ready: &mut ReadyViewer,
     stream: &mut LocalStream,
     feedback: &Feedback,
-    ports: &mut [Port],
+    ports: &mut Ports,
     counters: &ShardCounters,
 ) -> bool {
     let LocalStream { tracks, viewers, .. } = stream;
@@ -143,8 +142,7 @@ fn repair(
             continue;
         }
         let egress = &mut viewer.egress;
-        let port = &mut ports[viewer.port];
-        match port.push(viewer.to, counters, |slot| egress.resend(packet, slot)) {
+        match ports.push(viewer.port, viewer.to, counters, |slot| egress.resend(packet, slot)) {
             Ok(()) => counters.repaired_packets.add(1),
             Err(reason) => counters.dropped(reason),
         }

@@ -6,11 +6,13 @@
 
 mod auth;
 mod http;
+mod opener;
 mod problem;
 mod registry;
 mod resource;
 
 pub use auth::Token;
 pub use http::router;
+pub use opener::{PortOpener, PortRefused, StartingPorts};
 pub use problem::Problem;
-pub use registry::{Control, Placement};
+pub use registry::{Control, Placement, PortNow, PortState, PortsNow, RangeNow};

@@ -58,6 +58,18 @@ impl Problem {
         Problem::new(StatusCode::CONFLICT, detail).with(RETRY_AFTER, "2")
     }
 
+    /// 403: not from there, or not without a token.
+    #[must_use]
+    pub fn forbidden(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// 409: it contradicts how things stand.
+    #[must_use]
+    pub fn conflict(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::CONFLICT, detail)
+    }
+
     /// 412: the client speaks of an earlier state of the session.
     #[must_use]
     pub fn precondition_failed() -> Problem {

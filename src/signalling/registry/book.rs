@@ -1,9 +1,9 @@
 //! The lists behind [`super::Control`]: streams, sessions, slots and ports in use.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::ports::{GivenPort, PortBook};
 use super::slots::Slots;
 use crate::id::{SessionKey, StreamKey};
 use crate::session::{Offer, StreamCodecs};
@@ -14,12 +14,11 @@ use crate::stream::StreamShared;
 pub(super) struct Registry {
     pub streams: HashMap<String, Stream>,
     pub sessions: HashMap<String, Session>,
-    /// The URL and the mux port of each session.
-    pub ids: HashMap<SessionKey, (String, usize)>,
+    /// The URL and the port of each session.
+    pub ids: HashMap<SessionKey, (String, GivenPort)>,
     pub slots: Vec<Slots>,
     pub stream_keys: Slots,
-    /// Sessions per mux port.
-    pub port_sessions: Vec<usize>,
+    pub ports: PortBook,
     pub stopping: bool,
 }
 
@@ -45,24 +44,24 @@ pub(super) struct Session {
 /// A place that is held while the session for it is negotiated.
 pub(super) struct Reservation {
     pub key: SessionKey,
-    /// Index of the mux port.
-    pub port: usize,
+    pub port: GivenPort,
     pub stream: String,
     pub shared: Arc<StreamShared>,
     pub codecs: StreamCodecs,
     pub epoch: u32,
+    pub publisher: bool,
 }
 
 impl Registry {
     /// Nobody there, and room for `sessions_per_shard` on each of `shards`.
-    pub fn new(shards: usize, sessions_per_shard: usize, ports: usize) -> Registry {
+    pub fn new(shards: usize, sessions_per_shard: usize, ports: PortBook) -> Registry {
         Registry {
             streams: HashMap::new(),
             sessions: HashMap::new(),
             ids: HashMap::new(),
             slots: (0..shards).map(|_| Slots::new(sessions_per_shard)).collect(),
             stream_keys: Slots::new(sessions_per_shard * shards),
-            port_sessions: vec![0; ports],
+            ports,
             stopping: false,
         }
     }
@@ -77,7 +76,7 @@ impl Registry {
         if !self.streams.contains_key(name) {
             let Some((index, generation)) = self.stream_keys.take() else {
                 self.slots[usize::from(key.shard)].give_back(key.slot);
-                self.port_sessions[port] -= 1;
+                self.ports.give_back(&port);
                 return Err(Problem::overloaded("the server has as many streams as it takes"));
             };
             let shared = Arc::new(StreamShared::new(StreamKey { index, generation }));
@@ -95,7 +94,8 @@ impl Registry {
         stream.reserved += 1;
         stream.epoch += 1;
         let (shared, epoch) = (stream.shared.clone(), stream.epoch);
-        Ok(Reservation { key, port, stream: name.to_owned(), shared, codecs, epoch })
+        let stream = name.to_owned();
+        Ok(Reservation { key, port, stream, shared, codecs, epoch, publisher: true })
     }
 
     pub fn reserve_viewer(&mut self, name: &str) -> Result<Reservation, Problem> {
@@ -107,11 +107,12 @@ impl Registry {
         let stream = self.streams.get_mut(name).expect("it was there a moment ago");
         stream.reserved += 1;
         let (shared, codecs) = (stream.shared.clone(), stream.codecs);
-        Ok(Reservation { key, port, stream: name.to_owned(), shared, codecs, epoch: 0 })
+        let stream = name.to_owned();
+        Ok(Reservation { key, port, stream, shared, codecs, epoch: 0, publisher: false })
     }
 
-    /// A slot on the shard with the fewest sessions, and the mux port with the fewest.
-    pub fn take_slot(&mut self) -> Result<(SessionKey, usize), Problem> {
+    /// A slot on the shard with the fewest sessions, and a port.
+    pub fn take_slot(&mut self) -> Result<(SessionKey, GivenPort), Problem> {
         if self.stopping {
             return Err(Problem::overloaded("the server is stopping"));
         }
@@ -120,15 +121,13 @@ impl Registry {
         let taken = least.and_then(|(shard, slots)| slots.take().map(|taken| (shard, taken)));
         let (shard, (slot, generation)) = taken
             .ok_or_else(|| Problem::overloaded("the server has as many sessions as it takes"))?;
-        let ports = self.port_sessions.iter_mut().enumerate();
-        let (port, sessions) = ports.min_by_key(|(_, sessions)| **sessions).expect("one port");
-        *sessions += 1;
+        let port = self.ports.take().inspect_err(|_| self.slots[shard].give_back(slot))?;
         Ok((SessionKey { shard: shard as u16, slot, generation }, port))
     }
 
-    pub fn give_back(&mut self, key: SessionKey, port: usize, stream: &str) {
+    pub fn give_back(&mut self, key: SessionKey, port: &GivenPort, stream: &str) {
         self.slots[usize::from(key.shard)].give_back(key.slot);
-        self.port_sessions[port] -= 1;
+        self.ports.give_back(port);
         if let Some(stream) = self.streams.get_mut(stream) {
             stream.reserved -= 1;
         }
@@ -162,11 +161,11 @@ impl Registry {
         displaced
     }
 
-    pub fn ended(&mut self, ended: Ended, candidates: &[Vec<SocketAddr>]) {
+    pub fn ended(&mut self, ended: Ended) {
         let Ended { key, reason } = ended;
         self.slots[usize::from(key.shard)].give_back(key.slot);
         let Some((id, port)) = self.ids.remove(&key) else { return };
-        self.port_sessions[port] -= 1;
+        self.ports.give_back(&port);
         let name = match self.sessions.remove(&id) {
             Some(session) => session.stream,
             // Its URL was deleted; the stream still lists it.
@@ -179,7 +178,7 @@ impl Registry {
         if stream.publisher == Some(key) {
             stream.publisher = None;
             let told = match reason {
-                EndReason::Unheard => format!(" at {:?}", candidates[port]),
+                EndReason::Unheard => format!(" at {:?}", port.candidates),
                 _ => String::new(),
             };
             tracing::info!("publisher of `{name}` ended: {}{told}", reason.describe());

@@ -5,18 +5,22 @@
 //! a packet.
 
 mod book;
+mod live;
+mod ports;
 mod slots;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use str0m::IceCreds;
 
 use crate::id::SessionKey;
 use crate::session::{Negotiated, Negotiator, Offer, OfferError, Place};
-use crate::shard::{Command, EndReason, Wiring};
-use crate::signalling::Problem;
+use crate::shard::{Command, EndReason, SessionPort, Wiring};
+use crate::signalling::{PortOpener, Problem, StartingPorts};
 use book::{Registry, Reservation, Session};
+pub use live::{PortNow, PortsNow, RangeNow};
+use ports::PortBook;
+pub use ports::PortState;
 
 /// Everything a request needs.
 pub struct Control {
@@ -24,8 +28,7 @@ pub struct Control {
     pub negotiator: Negotiator,
     /// The way to the shards.
     pub wiring: Arc<Wiring>,
-    /// Addresses for answers, one list per mux port.
-    candidates: Vec<Vec<SocketAddr>>,
+    opener: Arc<dyn PortOpener>,
     registry: Mutex<Registry>,
 }
 
@@ -45,12 +48,13 @@ impl Control {
     pub fn new(
         negotiator: Negotiator,
         wiring: Arc<Wiring>,
-        candidates: Vec<Vec<SocketAddr>>,
+        starting: StartingPorts,
+        opener: Arc<dyn PortOpener>,
         sessions_per_shard: usize,
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
-        let registry = Registry::new(shards, sessions_per_shard, candidates.len());
-        Arc::new(Control { negotiator, wiring, candidates, registry: Mutex::new(registry) })
+        let registry = Registry::new(shards, sessions_per_shard, PortBook::new(starting));
+        Arc::new(Control { negotiator, wiring, opener, registry: Mutex::new(registry) })
     }
 
     /// Sets up a publisher of `stream`. Whoever published it before is ended; viewers stay.
@@ -59,12 +63,13 @@ impl Control {
     /// What is wrong with the offer, or 503 when there is no room.
     pub fn publish(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
         let offer = Offer::to_publish(sdp)?;
-        let reservation = self.lock().reserve_publisher(stream, &offer)?;
+        let mut reservation = self.lock().reserve_publisher(stream, &offer)?;
+        let port = self.port_for(&mut reservation)?;
         let Reservation { codecs, epoch, ref shared, .. } = reservation;
         let place = self.place(&reservation);
         let etag = place.credentials.ufrag.clone();
         let negotiated = self.negotiator.publisher(offer, place, codecs, shared.key, epoch);
-        self.settle(reservation, negotiated, etag, remote_ufrag(sdp), true)
+        self.settle(reservation, port, negotiated, etag, remote_ufrag(sdp))
     }
 
     /// Sets up a viewer of `stream`.
@@ -74,11 +79,12 @@ impl Control {
     /// room.
     pub fn watch(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
         let offer = Offer::to_watch(sdp)?;
-        let reservation = self.lock().reserve_viewer(stream)?;
+        let mut reservation = self.lock().reserve_viewer(stream)?;
+        let port = self.port_for(&mut reservation)?;
         let place = self.place(&reservation);
         let etag = place.credentials.ufrag.clone();
         let negotiated = self.negotiator.viewer(offer, place, reservation.codecs);
-        self.settle(reservation, negotiated, etag, remote_ufrag(sdp), false)
+        self.settle(reservation, port, negotiated, etag, remote_ufrag(sdp))
     }
 
     /// Ends the session with this id.
@@ -128,7 +134,7 @@ impl Control {
         let mut registry = self.lock();
         for queue in &self.wiring.ended {
             while let Some(ended) = queue.pop() {
-                registry.ended(ended, &self.candidates);
+                registry.ended(ended);
             }
         }
     }
@@ -138,10 +144,20 @@ impl Control {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, reservation: &Reservation) -> Place<'_> {
+    fn place<'a>(&self, reservation: &'a Reservation) -> Place<'a> {
         let ufrag = self.wiring.ufrag_key.encode(reservation.key).as_str().to_owned();
         let credentials = IceCreds { ufrag, pass: random_hex(16) };
-        Place { credentials, candidates: &self.candidates[reservation.port] }
+        Place { credentials, candidates: &reservation.port.candidates }
+    }
+
+    /// The port the reservation holds, bound; a reservation without one is given back.
+    fn port_for(&self, reservation: &mut Reservation) -> Result<SessionPort, Problem> {
+        let bound = self.bind_own(&mut reservation.port);
+        if bound.is_err() {
+            let Reservation { key, port, stream, .. } = &*reservation;
+            self.lock().give_back(*key, port, stream);
+        }
+        bound
     }
 
     fn end(&self, key: SessionKey, reason: EndReason) -> Result<(), Problem> {
@@ -155,15 +171,16 @@ impl Control {
     fn settle(
         &self,
         reservation: Reservation,
+        session_port: SessionPort,
         negotiated: Result<Negotiated, OfferError>,
         etag: String,
         remote_ufrag: Option<String>,
-        publisher: bool,
     ) -> Result<Placement, Problem> {
-        let Reservation { key, port, stream, shared, codecs, .. } = reservation;
+        let Reservation { key, port, stream, shared, codecs, publisher, .. } = reservation;
         let mut registry = self.lock();
         let sent = negotiated.map_err(Problem::from).and_then(|Negotiated { session, answer }| {
-            let command = Command::Add { key, port, session: Box::new(session), stream: shared };
+            let (port, session) = (session_port, Box::new(session));
+            let command = Command::Add { key, port, session, stream: shared };
             match self.wiring.mailboxes[usize::from(key.shard)].command(command) {
                 Ok(()) => Ok(answer),
                 Err(_full) => Err(Problem::overloaded("the shard has too many set-ups waiting")),
@@ -172,7 +189,7 @@ impl Control {
         let answer = match sent {
             Ok(answer) => answer,
             Err(problem) => {
-                registry.give_back(key, port, &stream);
+                registry.give_back(key, &port, &stream);
                 return Err(problem);
             }
         };
