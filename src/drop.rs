@@ -38,7 +38,7 @@ drop_reasons! {
     StunRejected = "stun_rejected",
     /// STUN for another session than the one the port was given to (`--port-range`).
     WrongPort = "wrong_port",
-    /// The mux port it came in at, or would leave through, was closed in the meantime.
+    /// The mux port it came in at was closed in the meantime.
     PortClosed = "port_closed",
     /// A STUN response or indication: this server sends no requests that would earn one.
     UnsolicitedStun = "unsolicited_stun",
@@ -60,7 +60,9 @@ drop_reasons! {
     SrtpReplay = "srtp_replay",
     /// RTP from a viewer, who has nothing to send.
     ViewerRtp = "viewer_rtp",
-    /// RTP of an encoding or payload type that the stream does not carry.
+    /// RTP of a publisher, of an SSRC or payload type that its offer did not announce.
+    UnknownSource = "unknown_source",
+    /// The viewer has not negotiated the track.
     UnknownEncoding = "unknown_encoding",
     /// RTP for a stream nobody watches.
     NoViewers = "no_viewers",
@@ -73,8 +75,10 @@ drop_reasons! {
     TooLong = "too_long",
     /// A report that has nothing to say yet; only inside the server, never a datagram lost.
     NoReport = "no_report",
-    /// The other shard's ring is full.
+    /// A datagram of another shard's session, whose ring is full.
     RingFull = "ring_full",
+    /// A media packet for another shard's viewers, whose ring is full.
+    MediaRingFull = "media_ring_full",
     /// The send queue is full: the kernel takes no more and the bounded backlog is used up.
     SendQueueFull = "send_queue_full",
     /// The kernel refused the datagram (unreachable, a firewall, a bad address).
@@ -86,6 +90,51 @@ drop_reasons! {
     RepairAwaited = "repair_awaited",
     /// A viewer asked for a packet the history no longer holds, or never came to hold.
     RepairTooOld = "repair_too_old",
+}
+
+/// Where on its way a packet was dropped: what the count of a reason is to be compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// As a datagram that had come in: each of these has one outcome, and this was it.
+    Arrival,
+    /// As a decrypted media packet, on the way to the viewers of one shard.
+    Media,
+    /// As one viewer's copy, on the way out; also what the server says itself.
+    Departure,
+    /// As an answer to a viewer that asks for it again.
+    Repair,
+}
+
+impl Stage {
+    /// The value of the metric's `stage` label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Stage::Arrival => "arrival",
+            Stage::Media => "media",
+            Stage::Departure => "departure",
+            Stage::Repair => "repair",
+        }
+    }
+}
+
+impl DropReason {
+    /// Where this happens.
+    #[must_use]
+    pub const fn stage(self) -> Stage {
+        use DropReason as Reason;
+        match self {
+            Reason::NoViewers | Reason::StaleMedia | Reason::MediaRingFull => Stage::Media,
+            Reason::UnknownEncoding
+            | Reason::WaitingForKeyframe
+            | Reason::TooLong
+            | Reason::NoReport
+            | Reason::SendQueueFull
+            | Reason::SendRefused => Stage::Departure,
+            Reason::RepairLimited | Reason::RepairAwaited | Reason::RepairTooOld => Stage::Repair,
+            _ => Stage::Arrival,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -23,11 +23,38 @@ impl SessionKey {
     }
 }
 
+/// The session's public name, `SHARD-SLOT-GENERATION`: in logs and in the API. Unlike the URL of
+/// the session it gives no power over it.
 impl std::fmt::Display for SessionKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.shard, self.slot, self.generation)
+        write!(f, "{}-{}-{}", self.shard, self.slot, self.generation)
     }
 }
+
+impl std::str::FromStr for SessionKey {
+    type Err = NotASessionKey;
+
+    fn from_str(name: &str) -> Result<SessionKey, NotASessionKey> {
+        let mut parts = name.split('-').map(|part| {
+            // `parse` alone would take a sign and zeros in front: a name has one spelling.
+            let canonical = part.bytes().all(|byte| byte.is_ascii_digit())
+                && (part == "0" || !part.starts_with('0'));
+            part.parse().ok().filter(|_number: &u32| canonical).ok_or(NotASessionKey)
+        });
+        let mut next = || parts.next().ok_or(NotASessionKey)?;
+        let (shard, slot, generation) = (next()?, next()?, next()?);
+        let shard = u16::try_from(shard).map_err(|_error| NotASessionKey)?;
+        if parts.next().is_some() || generation >> GENERATION_BITS != 0 {
+            return Err(NotASessionKey);
+        }
+        Ok(SessionKey { shard, slot, generation })
+    }
+}
+
+/// The text is not the public name of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a session is named SHARD-SLOT-GENERATION, as in 0-17-3")]
+pub struct NotASessionKey;
 
 /// Names a stream to the shards: an index into their tables and which tenant of the index it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,4 +63,22 @@ pub struct StreamKey {
     pub index: u32,
     /// Counts the tenants of the index.
     pub generation: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_name_has_one_spelling() {
+        let key = SessionKey { shard: 3, slot: 70_000, generation: 5 };
+        assert_eq!(key.to_string(), "3-70000-5");
+        assert_eq!("3-70000-5".parse(), Ok(key));
+        for wrong in
+            ["", "1", "1-2", "1-2-3-4", "a-2-3", "-1-2-3", "+1-2-3", "01-2-3", "65536-2-3", "1-2-"]
+        {
+            assert_eq!(wrong.parse::<SessionKey>(), Err(NotASessionKey), "{wrong}");
+        }
+        assert!(format!("1-2-{}", 1 << GENERATION_BITS).parse::<SessionKey>().is_err());
+    }
 }

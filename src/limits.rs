@@ -65,6 +65,9 @@ pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// of audio and video.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Session cards that are made at once, when the first of their slots is used: 32 KiB.
+pub const CARDS_PER_LOT: usize = 256;
+
 /// Mail a shard may have waiting: 10 ms of the most one core forwards.
 pub const MAIL_QUEUE: usize = 8_192;
 

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use monoport::drop::DropReason;
 use monoport::limits::SESSION_IDLE;
+use monoport::media::DependencyDescriptor;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
 use support::client::{Client, Offered, connect, is_opus, run_for, run_until};
+use support::descriptors::descriptor;
 use support::{Server, eventually, steerings};
 
 /// Sends `count` frames of one packet with audio beside them, and runs everybody meanwhile.
@@ -151,6 +153,42 @@ fn a_publisher_that_returns_keeps_its_viewers_numbers_continuous() {
                 assert!((1..90_000 * 20).contains(&step), "timestamps go on: {step}");
             }
         }
+    }
+}
+
+/// A receiver takes a key frame whose number is behind the last one's for a straggler.
+#[test]
+fn dependency_descriptors_pass_through_and_their_frames_are_counted_on_across_publishers() {
+    for shards in [1, 3] {
+        let server = Server::with_shards(shards);
+        let offered = Offered { audio: false, ..Offered::both(Codec::Av1) };
+        let mut viewer = None::<Client>;
+        for (round, frame) in [(0, 65_530), (1, 9)] {
+            let mut publisher = Client::publish(&server, "s", offered);
+            publisher.next_frame = Some(frame);
+            connect(&mut [&mut publisher]);
+            let viewer = viewer.get_or_insert_with(|| Client::watch(&server, "s", offered));
+            connect(&mut [&mut publisher, viewer]);
+            run_until("a request for a key frame", &mut [&mut publisher, viewer], |all| {
+                all[0].keyframes_asked > 0
+            });
+            for number in round * 50..round * 50 + 20 {
+                publisher.send(MediaKind::Video, number % 50 == 0, number, number * 3_000);
+                run_for(Duration::from_millis(1), &mut [&mut publisher, viewer]);
+            }
+            run_until("this round's packets", &mut [&mut publisher, viewer], |all| {
+                all[1].received.len() == (round as usize + 1) * 20
+            });
+        }
+        let packets = viewer.expect("it watched").received.into_iter();
+        let read = |packet: str0m::rtp::RtpPacket| {
+            packet.header.ext_vals.user_values.get::<DependencyDescriptor>().cloned()
+        };
+        let found: Vec<_> = packets.map(|packet| read(packet).expect("a descriptor")).collect();
+        let expected: Vec<_> = (0..40u16)
+            .map(|count| descriptor(count % 20 == 0, 65_530_u16.wrapping_add(count)))
+            .collect();
+        assert_eq!(found, expected, "{shards} shards");
     }
 }
 

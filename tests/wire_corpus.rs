@@ -9,7 +9,7 @@ use std::path::Path;
 
 use monoport::wire::kind::{self, Kind};
 use monoport::wire::ufrag::UfragKey;
-use monoport::wire::{rtcp, rtp, stun};
+use monoport::wire::{dtls, rtcp, rtp, stun};
 
 /// Each file of a target's corpus with its name, and at least `least` of them.
 fn corpus(target: &str, least: usize) -> Vec<(String, Vec<u8>)> {
@@ -53,6 +53,11 @@ fn kind_corpus() {
         };
         assert_eq!(kind::of(&bytes), expected, "kind/{name}");
     }
+}
+
+#[test]
+fn dtls_corpus() {
+    replay("dtls", 10, |bytes| dtls::flight(bytes).is_some());
 }
 
 #[test]

@@ -68,6 +68,7 @@ impl Lane {
                 audio_level: usable(track.extensions.audio_level),
                 video_orientation: usable(track.extensions.video_orientation),
                 playout_delay: usable(track.extensions.playout_delay),
+                descriptor: usable(track.extensions.descriptor),
             },
             mid_length: if named { track.mid.len() as u8 } else { 0 },
             mid,
@@ -235,6 +236,9 @@ impl Lane {
             self.extensions.playout_delay.filter(|_| extensions.playout_delay.is_some()),
             &delay,
         );
+        if let Some(descriptor) = &extensions.descriptor {
+            elements.push(self.extensions.descriptor, descriptor.bytes());
+        }
         header.write(elements.as_slice(), slot).ok_or(DropReason::TooLong)
     }
 }
@@ -242,7 +246,7 @@ impl Lane {
 /// The extension elements of one header.
 #[derive(Default)]
 struct Elements<'a> {
-    elements: [(u8, &'a [u8]); 4],
+    elements: [(u8, &'a [u8]); 5],
     count: usize,
 }
 

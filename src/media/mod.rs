@@ -1,10 +1,12 @@
 //! What travels between the parts of the server: a media packet, a publisher's clock, a viewer's
 //! terms. Plain data that knows nobody; sessions make it, streams decide about it, lanes send it.
 
+mod descriptor;
 mod keyframe;
 mod packet;
 mod terms;
 
+pub use descriptor::{DEPENDENCY_DESCRIPTOR, DependencyDescriptor};
 pub use keyframe::starts_keyframe;
 pub use packet::{ClockReport, HeaderExtensions, MediaPacket, TrackKind};
 pub use terms::{ExtensionIds, ViewerTerms, ViewerTrack};

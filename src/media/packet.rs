@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::DependencyDescriptor;
 use crate::id::StreamKey;
 
 /// Which of a stream's two tracks.
@@ -29,7 +30,7 @@ impl TrackKind {
 }
 
 /// Header extensions that travel from publisher to viewer, as they stand on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderExtensions {
     /// Voice bit and level in −dBov (RFC 6464).
     pub audio_level: Option<u8>,
@@ -37,6 +38,8 @@ pub struct HeaderExtensions {
     pub video_orientation: Option<u8>,
     /// Least and greatest playout delay, 12 bits each, in units of 10 ms.
     pub playout_delay: Option<[u8; 3]>,
+    /// Which frames this one needs.
+    pub descriptor: Option<DependencyDescriptor>,
 }
 
 /// A decrypted RTP packet without its header, numbered by its publisher or, once a
@@ -69,10 +72,15 @@ pub struct MediaPacket {
 }
 
 impl MediaPacket {
-    /// A copy for another shard: the payload's bytes, not a reference to them.
+    /// A copy for another shard: the bytes of payload and descriptor, not references to them.
     #[must_use]
     pub fn copy_for_other_shard(&self) -> MediaPacket {
-        MediaPacket { payload: Arc::from(&self.payload[..]), ..self.clone() }
+        let mut copy = self.clone();
+        copy.payload = Arc::from(&self.payload[..]);
+        if let Some(descriptor) = &mut copy.extensions.descriptor {
+            *descriptor = descriptor.copy_for_other_shard();
+        }
+        copy
     }
 }
 

@@ -39,4 +39,6 @@ pub struct ExtensionIds {
     pub video_orientation: Option<u8>,
     /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`
     pub playout_delay: Option<u8>,
+    /// [`super::DEPENDENCY_DESCRIPTOR`]
+    pub descriptor: Option<u8>,
 }

@@ -25,7 +25,7 @@ use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
 use crate::signalling::{Control, StartingPorts, Token, router};
-use crate::telemetry::ShardCounters;
+use crate::telemetry::{Meters, ShardCounters};
 use crate::wire::ufrag::UfragKey;
 use banner::{Chosen, banner};
 use bind::{Bound, Opener, bind_udp};
@@ -111,6 +111,11 @@ impl Node {
     /// The counters of each shard.
     pub fn counters(&self) -> impl Iterator<Item = &ShardCounters> + Clone {
         self.wiring.counters.iter().map(|padded| &**padded)
+    }
+
+    /// What else each shard measures.
+    pub fn meters(&self) -> impl Iterator<Item = &Meters> + Clone {
+        self.wiring.meters.iter().map(|padded| &**padded)
     }
 
     /// Sessions and streams the control side knows of.
@@ -204,6 +209,7 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
         steering,
         ufrag_key: UfragKey::random(),
         counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
+        meters: (0..shards).map(|_| Meters::new(config.sessions_per_shard()).into()).collect(),
         ended: (0..shards).map(each).collect(),
         ended_bell: Notify::new(),
     }

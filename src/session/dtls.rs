@@ -15,6 +15,7 @@ use str0m::crypto::dtls::{
 };
 use str0m::crypto::{CryptoError, CryptoProvider};
 
+use super::decryption;
 use crate::srtp::Profile;
 
 /// SRTP keys as DTLS exports them (RFC 5764 §4.2), with the profile they are for.
@@ -47,7 +48,14 @@ pub(super) fn take_keys() -> Option<KeyingMaterial> {
 /// str0m's crypto with our DTLS configuration in it, for publishers.
 pub(super) fn publisher_crypto() -> Arc<CryptoProvider> {
     static PROVIDER: Provider = Provider { tap: false };
-    Arc::new(CryptoProvider { dtls_provider: &PROVIDER, ..str0m::crypto::from_feature_flags() })
+    let crypto = str0m::crypto::from_feature_flags();
+    let (srtp_provider, sha1_hmac_provider) = decryption::watched(&crypto);
+    Arc::new(CryptoProvider {
+        dtls_provider: &PROVIDER,
+        srtp_provider,
+        sha1_hmac_provider,
+        ..crypto
+    })
 }
 
 /// The same for viewers, with the tap.

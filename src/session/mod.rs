@@ -5,6 +5,8 @@
 //! [`Session::drain`] asks for. No clock is read and no socket is touched in here.
 
 mod answer;
+mod decryption;
+mod descriptors;
 mod dtls;
 mod layers;
 mod negotiate;
@@ -23,7 +25,10 @@ pub use negotiate::{Negotiated, Negotiator, Place};
 pub use offer::{Offer, OfferError, StreamCodecs};
 pub use publisher::Publisher;
 
+use crate::drop::DropReason;
 use crate::media::{ClockReport, MediaPacket, ViewerTerms};
+use crate::wire::kind::{self, Kind};
+use decryption::Decryption;
 
 /// One peer's session.
 #[derive(Debug)]
@@ -99,6 +104,33 @@ impl Session {
         let receive =
             Receive::new(Protocol::Udp, remote, local, bytes).map_err(|_error| Refused)?;
         self.rtc.handle_input(Input::Receive(now, receive)).map_err(|_error| Refused)
+    }
+
+    /// Takes in one SRTP or SRTCP datagram of a publisher, as [`Session::receive`] does, and says
+    /// whether it authenticated. str0m drops what it dislikes without a word; see `decryption.rs`
+    /// for how it is found out all the same.
+    ///
+    /// # Errors
+    /// The one reason why nothing came of it.
+    pub fn receive_srtp(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), DropReason> {
+        decryption::begin();
+        self.receive(now, local, remote, bytes).map_err(|_refused| DropReason::MalformedRtp)?;
+        let Role::Publisher(publisher) = &mut self.role else { return Err(DropReason::ViewerRtp) };
+        let is_media = kind::of(bytes) == Some(Kind::Rtp);
+        match decryption::result() {
+            Decryption::Done if is_media => publisher.sources.add(bytes),
+            Decryption::Done => {}
+            Decryption::Failed => return Err(DropReason::SrtpAuth),
+            Decryption::Untried if is_media => return Err(publisher.sources.why_untried(bytes)),
+            Decryption::Untried => return Err(DropReason::MalformedRtp),
+        }
+        Ok(())
     }
 
     /// Lets time pass.

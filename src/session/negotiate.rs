@@ -11,6 +11,7 @@ use str0m::media::Mid;
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
+use super::descriptors::Descriptors;
 use super::offer::Section;
 use super::{Offer, OfferError, Publisher, Role, Session, StreamCodecs, answer, dtls};
 use crate::id::StreamKey;
@@ -82,6 +83,7 @@ impl Negotiator {
             (5, Extension::PlayoutDelay),
             (10, Extension::RtpStreamId),
             (11, Extension::RepairedRtpStreamId),
+            (12, Descriptors::extension()),
             (13, Extension::VideoOrientation),
         ]);
         let (rtc, answer, mids) =
@@ -105,12 +107,17 @@ impl Negotiator {
         for section in &offer.sections {
             params.push(viewer_codec(&offer, section, codecs)?);
         }
-        let extensions = extension_map(&[
+        let mut extensions = extension_map(&[
             (1, Extension::AudioLevel),
             (4, Extension::RtpMid),
             (5, Extension::PlayoutDelay),
             (13, Extension::VideoOrientation),
         ]);
+        // The first one of a key frame is too long for the one-byte form, and without it the others
+        // say nothing.
+        if offer.mixes_extension_forms {
+            extensions.set(12, Descriptors::extension());
+        }
         let (mut rtc, answer, mids) =
             self.accept(&self.viewer_crypto, offer, place, params, extensions)?;
         let tracks = mids.iter().filter_map(|mid| viewer_track(&mut rtc, *mid)).collect();
@@ -218,6 +225,7 @@ fn viewer_track(rtc: &mut Rtc, mid: Mid) -> Option<ViewerTrack> {
         audio_level: map.id_of(Extension::AudioLevel),
         video_orientation: map.id_of(Extension::VideoOrientation),
         playout_delay: map.id_of(Extension::PlayoutDelay),
+        descriptor: map.id_of(Descriptors::extension()),
     };
     let accepted = media.remote_pts().to_vec();
     let params = rtc.codec_config().params().iter().find(|p| accepted.contains(&p.pt()))?;

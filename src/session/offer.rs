@@ -78,6 +78,9 @@ pub(super) struct Section {
 pub struct Offer {
     pub(super) sdp: SdpOffer,
     pub(super) sections: Vec<Section>,
+    /// Whether one packet's header extensions may have the one-byte and the next one's the two-byte
+    /// form (`a=extmap-allow-mixed`, RFC 8285 §6).
+    pub(super) mixes_extension_forms: bool,
 }
 
 /// Codecs that are passed through.
@@ -140,7 +143,8 @@ impl Offer {
                 return Err(OfferError::TooManyTracks { kind, count });
             }
         }
-        Ok(Offer { sdp, sections })
+        let mixes_extension_forms = text.lines().any(|line| line == "a=extmap-allow-mixed");
+        Ok(Offer { sdp, sections, mixes_extension_forms })
     }
 
     /// The codecs a publisher is answered: one of each kind, the stream's `current` one where the

@@ -7,9 +7,12 @@ use str0m::format::{Codec, PayloadParams};
 use str0m::media::{KeyframeRequestKind, Mid, SenderFeedback};
 use str0m::rtp::{ExtensionValues, RtpPacket};
 
+use super::decryption::Sources;
 use super::layers::{Choice, Layers};
 use crate::id::StreamKey;
-use crate::media::{ClockReport, HeaderExtensions, MediaPacket, TrackKind, starts_keyframe};
+use crate::media::{
+    ClockReport, DependencyDescriptor, HeaderExtensions, MediaPacket, TrackKind, starts_keyframe,
+};
 
 /// How many changes of simulcast layer one publisher can make before the numbers of its successor
 /// are reached: one a second for eleven days.
@@ -24,6 +27,8 @@ pub struct Publisher {
     audio: Option<Track>,
     video: Option<Track>,
     layers: Layers,
+    /// SSRCs it has sent from.
+    pub(super) sources: Sources,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +61,7 @@ impl Publisher {
             audio: track(true),
             video: track(false),
             layers: Layers::default(),
+            sources: Sources::default(),
         }
     }
 
@@ -166,6 +172,7 @@ fn extensions(values: &ExtensionValues) -> HeaderExtensions {
             let both = units(min) << 12 | units(max);
             [(both >> 16) as u8, (both >> 8) as u8, both as u8]
         }),
+        descriptor: values.user_values.get::<DependencyDescriptor>().cloned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What control threads ask of a shard, and what it answers.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use crate::id::SessionKey;
 use crate::net::UdpSocket;
 use crate::session::Session;
 use crate::stream::StreamShared;
+use crate::wire::dtls::{Flight, alert_name};
 
 /// A request of a control thread.
 pub enum Command {
@@ -80,8 +82,8 @@ pub enum EndReason {
     Unheard,
     /// Connectivity checks have come, and none had the right password.
     WrongPassword,
-    /// A check has come, but ICE and DTLS did not finish in time.
-    NeverConnected,
+    /// A check has come, but DTLS did not finish in time: the client's last flight, if any came.
+    DtlsTimeout(Option<Flight>),
     /// The protocol machine gave up.
     Failed,
     /// Its port was closed while the server runs.
@@ -91,10 +93,28 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// The reason's public name, as the API has it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            EndReason::Deleted => "deleted",
+            EndReason::Replaced => "replaced",
+            EndReason::CodecChanged => "codec_changed",
+            EndReason::ClosedByPeer => "closed_by_peer",
+            EndReason::Vanished => "vanished",
+            EndReason::Unheard => "unheard",
+            EndReason::WrongPassword => "wrong_password",
+            EndReason::DtlsTimeout(_) => "dtls_timeout",
+            EndReason::Failed => "failed",
+            EndReason::PortClosed => "port_closed",
+            EndReason::Stopping => "stopping",
+        }
+    }
+
     /// In words, for logs and pages.
     #[must_use]
-    pub const fn describe(self) -> &'static str {
-        match self {
+    pub fn describe(self) -> Cow<'static, str> {
+        let words = match self {
             EndReason::Deleted => "deleted by the client",
             EndReason::Replaced => "replaced by another publisher",
             EndReason::CodecChanged => "the stream changed to a codec the viewer lacks",
@@ -102,12 +122,38 @@ impl EndReason {
             EndReason::Vanished => "the peer vanished",
             EndReason::Unheard => "no STUN came from it",
             EndReason::WrongPassword => "its STUN came with bad credentials only",
-            EndReason::NeverConnected => "STUN came, but DTLS did not finish",
-            EndReason::Failed => "failed",
+            EndReason::DtlsTimeout(flight) => return dtls_timeout(flight),
+            EndReason::Failed => "its DTLS or SRTP failed for good",
             EndReason::PortClosed => "its UDP port was closed",
             EndReason::Stopping => "the server stops",
-        }
+        };
+        Cow::Borrowed(words)
     }
+}
+
+/// At which flight a handshake stopped, and what that speaks for.
+fn dtls_timeout(flight: Option<Flight>) -> Cow<'static, str> {
+    let words = match flight {
+        None => "STUN came, but DTLS did not finish: its ClientHello never came",
+        Some(Flight::Hello) => {
+            "STUN came, but DTLS did not finish: its hello came and was answered, and no key of \
+             its own came back: answers do not reach it, or it does not take our certificate"
+        }
+        Some(Flight::Keys) => {
+            "STUN came, but DTLS did not finish: its hello and its keys came, and no Finished"
+        }
+        Some(Flight::Sealed) => {
+            "STUN came, but DTLS did not finish: its last flight came in parts only, or is not \
+             what the handshake before it promised"
+        }
+        Some(Flight::Alert(description)) => {
+            return Cow::Owned(format!(
+                "STUN came, but DTLS did not finish: it gave up with alert {description} {}",
+                alert_name(description)
+            ));
+        }
+    };
+    Cow::Borrowed(words)
 }
 
 /// A session has ended and its slot is free.

@@ -8,7 +8,7 @@ use super::ports::Ports;
 use super::sessions::{Address, Entry, Sessions};
 use super::streams::Streams;
 use super::timers::Wheel;
-use super::{EndReason, Ended, Mail, SessionPort, ShardConfig, Wiring};
+use super::{EndReason, Ended, Mail, QueueFull, SessionPort, ShardConfig, Wiring};
 use crate::demux::Flows;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
@@ -107,15 +107,20 @@ impl Core {
         }
     }
 
-    /// Posts mail to another shard; it is rung at the end of the turn.
-    pub fn post(&mut self, shard: u16, mail: Mail) {
-        let Some(mailbox) = self.wiring.mailboxes.get(usize::from(shard)) else {
-            return self.dropped(DropReason::ForgedUfrag);
-        };
-        if mailbox.post(mail).is_err() {
-            self.dropped(DropReason::RingFull);
-        }
+    /// Posts mail to another shard, which must exist; it is rung at the end of the turn.
+    ///
+    /// # Errors
+    /// [`QueueFull`]: the mail is gone, and whoever posted it says what that means.
+    pub fn post(&mut self, shard: u16, mail: Mail) -> Result<(), QueueFull> {
         self.posted[usize::from(shard)] = true;
+        self.wiring.mailboxes[usize::from(shard)].post(mail)
+    }
+
+    /// Posts a note whose loss costs time and no packet: it is counted, and that is all.
+    pub fn note(&mut self, shard: u16, note: Mail) {
+        if self.post(shard, note).is_err() {
+            self.counters().mail_lost.add(1);
+        }
     }
 
     /// Takes over a session from a control thread, and its port where it has one of its own. One
@@ -166,6 +171,7 @@ impl Core {
             heard: now,
             address: None,
             refused: false,
+            flight: None,
             trains: self.trains,
             flows: Vec::new(),
             rtc_deadline: now,

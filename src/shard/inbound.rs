@@ -13,6 +13,7 @@ use super::{HandedOver, Mail};
 use crate::demux::FlowKey;
 use crate::drop::DropReason;
 use crate::limits::MAX_FLOWS_PER_SESSION;
+use crate::wire::dtls;
 use crate::wire::kind::{self, Kind};
 use crate::wire::stun::{self, Class};
 
@@ -36,8 +37,23 @@ impl Inbound<'_> {
     }
 }
 
+/// What became of a datagram that was not dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handled {
+    /// A check, answered.
+    Stun,
+    /// Given to DTLS.
+    Dtls,
+    /// Decrypted.
+    Rtp,
+    /// Decrypted.
+    Rtcp,
+    /// On its way to the shard whose session it is for.
+    HandedOver,
+}
+
 impl Core {
-    /// Handles one datagram.
+    /// Handles one datagram. Whatever happens to it is counted here, exactly once.
     pub fn on_datagram(&mut self, now: Instant, datagram: Inbound<'_>) {
         let outcome = match kind::of(datagram.bytes) {
             Some(Kind::Stun) => self.on_stun(now, datagram),
@@ -45,12 +61,18 @@ impl Core {
             None if datagram.bytes.is_empty() => Err(DropReason::Empty),
             None => Err(DropReason::UnknownKind),
         };
-        if let Err(reason) = outcome {
-            self.dropped(reason);
+        let counters = self.counters();
+        match outcome {
+            Ok(Handled::Stun) => counters.stun_requests.add(1),
+            Ok(Handled::Dtls) => counters.dtls_in.add(1),
+            Ok(Handled::Rtp) => counters.rtp_in.add(1),
+            Ok(Handled::Rtcp) => counters.rtcp_in.add(1),
+            Ok(Handled::HandedOver) => counters.handed_over.add(1),
+            Err(reason) => counters.dropped(reason),
         }
     }
 
-    fn on_stun(&mut self, now: Instant, datagram: Inbound<'_>) -> Result<(), DropReason> {
+    fn on_stun(&mut self, now: Instant, datagram: Inbound<'_>) -> Result<Handled, DropReason> {
         let peek = stun::peek(datagram.bytes).map_err(|_malformed| DropReason::MalformedStun)?;
         if peek.class != Class::Request || !peek.binding {
             return Err(DropReason::UnsolicitedStun);
@@ -85,9 +107,8 @@ impl Core {
             }
             return Err(DropReason::StunRejected);
         }
-        self.counters().stun_requests.add(1);
         self.prove(now, key.slot, datagram.address(), peek.use_candidate);
-        Ok(())
+        Ok(Handled::Stun)
     }
 
     /// The session in `slot` has proved that `address` is its own: it becomes one of its flows, and
@@ -138,7 +159,7 @@ impl Core {
         let before = self.wiring.directory.find(&flow);
         self.wiring.claim(&flow, self.index);
         if let Some(shard) = before.filter(|shard| *shard != self.index) {
-            self.post(shard, Mail::FlowLost(flow));
+            self.note(shard, Mail::FlowLost(flow));
         }
     }
 
@@ -180,7 +201,7 @@ impl Core {
         now: Instant,
         kind: Kind,
         datagram: Inbound<'_>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Handled, DropReason> {
         let port = self.ports.number(datagram.port).ok_or(DropReason::PortClosed)?;
         let local = SocketAddr::new(datagram.local, port);
         let flow = FlowKey::new(local, datagram.remote);
@@ -200,22 +221,37 @@ impl Core {
         match kind {
             Kind::Rtp if !entry.is_publisher => return Err(DropReason::ViewerRtp),
             Kind::Rtcp if !entry.is_publisher => {
-                return self.on_viewer_rtcp(now, slot, datagram.bytes);
+                self.on_viewer_rtcp(now, slot, datagram.bytes)?;
+                return Ok(Handled::Rtcp);
             }
             Kind::Rtp | Kind::Rtcp if !entry.connected => return Err(DropReason::BeforeKeys),
+            Kind::Dtls if !entry.connected => {
+                entry.flight = entry.flight.max(dtls::flight(datagram.bytes));
+            }
             _ => {}
         }
-        let reason =
-            if kind == Kind::Dtls { DropReason::DtlsRejected } else { DropReason::MalformedRtp };
-        let received = entry.session.receive(now, candidate, datagram.remote, datagram.bytes);
+        let (session, bytes) = (&mut entry.session, datagram.bytes);
+        let outcome = match kind {
+            Kind::Dtls => match session.receive(now, candidate, datagram.remote, bytes) {
+                Ok(()) => Ok(Handled::Dtls),
+                Err(_refused) => Err(DropReason::DtlsRejected),
+            },
+            _ => {
+                let handled = if kind == Kind::Rtp { Handled::Rtp } else { Handled::Rtcp };
+                session.receive_srtp(now, candidate, datagram.remote, bytes).map(|()| handled)
+            }
+        };
         self.drain(now, slot, None);
         self.arm(slot);
-        received.map_err(|_refused| reason)
+        outcome
     }
 
-    fn hand_over(&mut self, shard: u16, datagram: Inbound<'_>) -> Result<(), DropReason> {
+    fn hand_over(&mut self, shard: u16, datagram: Inbound<'_>) -> Result<Handled, DropReason> {
         if datagram.handed_over {
             return Err(DropReason::StaleFlow);
+        }
+        if usize::from(shard) >= self.posted.len() {
+            return Err(DropReason::ForgedUfrag);
         }
         let mail = Mail::Datagram(HandedOver {
             port: datagram.port,
@@ -223,8 +259,7 @@ impl Core {
             remote: datagram.remote,
             bytes: datagram.bytes.into(),
         });
-        self.post(shard, mail);
-        self.counters().handed_over.add(1);
-        Ok(())
+        let posted = self.post(shard, mail);
+        posted.map(|()| Handled::HandedOver).map_err(|_full| DropReason::RingFull)
     }
 }

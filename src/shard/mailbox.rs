@@ -1,8 +1,9 @@
 //! How others speak to a shard: two bounded queues and a bell.
 //!
 //! Media has a queue of its own, so that a flood of it cannot keep a command out. When a queue is
-//! full the sender keeps what it has: a media packet is dropped and counted as
-//! [`crate::drop::DropReason::RingFull`], a command is refused and its request answered with 503.
+//! full the sender keeps what it has: a datagram or a media packet is dropped and counted as
+//! [`crate::drop::DropReason::RingFull`] or [`crate::drop::DropReason::MediaRingFull`], a note is
+//! counted as lost, a command is refused and its request answered with 503.
 //!
 //! A shard that is about to sleep says so, looks once more, and sleeps. A sender puts its message
 //! in, then looks whether the shard sleeps, and rings if so. Whichever comes second sees the other.

@@ -134,30 +134,37 @@ impl Core {
         if packet.keyframe && packet.kind == crate::media::TrackKind::Video {
             stream.keyframes.satisfied();
         }
-        let mut wanted = false;
+        let (mut here, mut elsewhere) = (false, false);
         for shard in interested {
-            wanted = true;
-            if shard != self.index {
-                self.post(shard, Mail::Media(packet.copy_for_other_shard()));
-                self.counters().media_handed_over.add(1);
+            if shard == self.index {
+                here = true;
+                continue;
+            }
+            elsewhere = true;
+            match self.post(shard, Mail::Media(packet.copy_for_other_shard())) {
+                Ok(()) => self.counters().media_handed_over.add(1),
+                Err(_full) => self.dropped(DropReason::MediaRingFull),
             }
         }
-        if !wanted {
-            return self.dropped(DropReason::NoViewers);
+        match (here, elsewhere) {
+            (true, _) => self.admit(packet),
+            (false, true) => self.counters().media_relayed.add(1),
+            (false, false) => self.dropped(DropReason::NoViewers),
         }
-        self.admit(packet);
     }
 
     /// Takes a packet of the publisher, wherever that is, into this shard's stream.
     pub fn admit(&mut self, packet: MediaPacket) {
         let hold = self.hold;
         let key = packet.stream;
-        let Some(stream) = self.streams.get(key) else { return };
-        if stream.viewers.is_empty() {
-            return;
-        }
+        let stream = self.streams.get(key).filter(|stream| !stream.viewers.is_empty());
+        // The last viewer may have left while the packet was on its way from another shard.
+        let Some(stream) = stream else { return self.dropped(DropReason::NoViewers) };
         match stream.track(packet.kind).admit(packet, hold) {
-            Admission::Admitted => self.activate(key),
+            Admission::Admitted => {
+                self.counters().media_admitted.add(1);
+                self.activate(key);
+            }
             Admission::Duplicate | Admission::TooOld | Admission::Replaced => {
                 self.dropped(DropReason::StaleMedia);
             }
@@ -170,7 +177,7 @@ impl Core {
         let interested = stream.shared.interested();
         for shard in interested {
             if shard != self.index {
-                self.post(shard, Mail::Clock(report));
+                self.note(shard, Mail::Clock(report));
             }
         }
     }

@@ -132,7 +132,7 @@ impl Ports {
         self.mux.retain(|other| *other != slot);
         if let Some(port) = self.table.get_mut(slot).and_then(Option::take) {
             let left = port.outbox.map_or(0, |outbox| outbox.batch.datagrams());
-            counters.dropped_many(DropReason::PortClosed, left as u64);
+            counters.dropped_many(DropReason::SendQueueFull, left as u64);
             receiver.remove(&port.socket);
         }
     }
@@ -216,7 +216,7 @@ impl Ports {
     /// more, the oldest datagrams give way and are counted as [`DropReason::SendQueueFull`].
     ///
     /// # Errors
-    /// What `write` says, or [`DropReason::PortClosed`].
+    /// What `write` says, or [`DropReason::SendRefused`] where the port is closed.
     pub fn push(
         &mut self,
         port: usize,
@@ -228,7 +228,7 @@ impl Ports {
             self.flush_sessions(counters);
         }
         let Ports { table, sessions, refused_trains, .. } = self;
-        let entry = table.get_mut(port).and_then(Option::as_mut).ok_or(DropReason::PortClosed)?;
+        let entry = table.get_mut(port).and_then(Option::as_mut).ok_or(DropReason::SendRefused)?;
         let Port { socket, outbox, .. } = entry;
         let outbox = match (outbox, sessions) {
             (Some(own), _) => own,
@@ -236,7 +236,7 @@ impl Ports {
                 sessions.filled_for = port;
                 &mut sessions.outbox
             }
-            (None, None) => return Err(DropReason::PortClosed),
+            (None, None) => return Err(DropReason::SendRefused),
         };
         let mut refused = |to| refused_trains.push((port, to));
         if outbox.batch.slot().is_none() && !outbox.flush(socket, counters, &mut refused) {

@@ -8,6 +8,7 @@ use crate::egress::Control;
 use crate::id::{SessionKey, StreamKey};
 use crate::net::Destination;
 use crate::session::Session;
+use crate::wire::dtls::Flight;
 
 /// Where a session's datagrams go: the last address that proved itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub(super) struct Entry {
     pub address: Option<Address>,
     /// Whether a check for it had a wrong password.
     pub refused: bool,
+    /// How far its DTLS handshake has come.
+    pub flight: Option<Flight>,
     /// Whether datagrams to it may leave as trains; not any more once a path has refused one.
     pub trains: bool,
     /// Flows in the table that are this session's, oldest first.

@@ -24,7 +24,7 @@ use crate::limits::{
     COMMANDS_PER_TURN, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE, TIMERS_PER_TURN,
 };
 use crate::net::{Receiver, Steering};
-use crate::telemetry::ShardCounters;
+use crate::telemetry::{Meters, ShardCounters};
 use crate::wire::ufrag::UfragKey;
 
 /// What all shards and the control threads share.
@@ -39,6 +39,8 @@ pub struct Wiring {
     pub ufrag_key: UfragKey,
     /// One set of counters per shard.
     pub counters: Vec<CachePadded<ShardCounters>>,
+    /// What else each shard measures: ports, histograms, session cards.
+    pub meters: Vec<CachePadded<Meters>>,
     /// Sessions that have ended, per shard; room for one entry per slot.
     pub ended: Vec<ArrayQueue<Ended>>,
     /// Rung when a session has ended.
@@ -179,7 +181,10 @@ impl Core {
                     };
                     self.on_datagram(now, datagram);
                 }
-                Some(Mail::Media(packet)) => self.admit(packet),
+                Some(Mail::Media(packet)) => {
+                    self.counters().media_taken_over.add(1);
+                    self.admit(packet);
+                }
                 Some(Mail::Clock(report)) => {
                     if let Some(stream) = self.streams.get(report.stream) {
                         stream.track(report.kind).set_clock(report);
@@ -253,7 +258,7 @@ impl Core {
         let Some(entry) = self.sessions.at(slot) else { return };
         if !entry.connected && now >= entry.created + setup_timeout {
             let reason = match (entry.address, entry.refused) {
-                (Some(_), _) => EndReason::NeverConnected,
+                (Some(_), _) => EndReason::DtlsTimeout(entry.flight),
                 (None, true) => EndReason::WrongPassword,
                 (None, false) => EndReason::Unheard,
             };

@@ -54,7 +54,7 @@ impl Core {
     pub fn want_keyframe(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get(key) else { return };
         match stream.shared.publisher() {
-            Some(shard) if shard != self.index => self.post(shard, Mail::Keyframe(key)),
+            Some(shard) if shard != self.index => self.note(shard, Mail::Keyframe(key)),
             _ => {
                 stream.keyframes.request();
                 self.activate(key);

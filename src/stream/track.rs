@@ -43,6 +43,8 @@ struct Source {
     sequence_offset: u64,
     /// Added to the publisher's timestamps.
     timestamp_offset: u32,
+    /// Added to the frame numbers of its dependency descriptors.
+    frame_offset: u16,
 }
 
 /// The highest number given out, with the time it stands for.
@@ -51,6 +53,8 @@ struct Newest {
     sequence: u64,
     timestamp: u32,
     received: Instant,
+    /// Of the last dependency descriptor there was.
+    frame_number: Option<u16>,
 }
 
 /// One track of a stream, as one shard sees it.
@@ -98,6 +102,9 @@ impl Track {
         };
         packet.sequence = packet.sequence.wrapping_add(source.sequence_offset);
         packet.timestamp = packet.timestamp.wrapping_add(source.timestamp_offset);
+        if let Some(descriptor) = packet.extensions.descriptor.take() {
+            packet.extensions.descriptor = Some(descriptor.renumbered(source.frame_offset));
+        }
 
         let newest = self.newest.map_or(0, |newest| newest.sequence);
         if newest.saturating_sub(packet.sequence) >= self.capacity() {
@@ -107,10 +114,12 @@ impl Track {
             return Admission::Duplicate;
         }
         if self.newest.is_none() || packet.sequence > newest {
+            let frame_number = packet.extensions.descriptor.as_ref().map(|d| d.frame_number());
             self.newest = Some(Newest {
                 sequence: packet.sequence,
                 timestamp: packet.timestamp,
                 received: packet.received,
+                frame_number: frame_number.or(self.newest.and_then(|newest| newest.frame_number)),
             });
         }
         self.history.put(packet.clone());
@@ -203,14 +212,23 @@ impl Track {
     /// publisher before, at the distance in time at which it really came.
     fn follow(&mut self, first: &MediaPacket) -> Source {
         let source = match self.newest {
-            None => Source { epoch: first.epoch, sequence_offset: 0, timestamp_offset: 0 },
+            None => Source {
+                epoch: first.epoch,
+                sequence_offset: 0,
+                timestamp_offset: 0,
+                frame_offset: 0,
+            },
             Some(newest) => {
+                let descriptor = first.extensions.descriptor.as_ref();
+                let frames = newest.frame_number.zip(descriptor.map(|d| d.frame_number()));
                 let gap = self.ticks(first.received.saturating_duration_since(newest.received));
                 let timestamp = newest.timestamp.wrapping_add(gap.max(1));
                 Source {
                     epoch: first.epoch,
                     sequence_offset: (newest.sequence + 1).wrapping_sub(first.sequence),
                     timestamp_offset: timestamp.wrapping_sub(first.timestamp),
+                    frame_offset: frames
+                        .map_or(0, |(last, first)| last.wrapping_add(1).wrapping_sub(first)),
                 }
             }
         };

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
-use crate::drop::DropReason;
+use crate::drop::{DropReason, Stage};
 
 /// A number that one thread changes and any thread reads.
 #[derive(Debug, Default)]
@@ -37,6 +37,16 @@ pub enum Kind {
     Gauge,
 }
 
+/// A counter for each [`DropReason`].
+#[derive(Debug)]
+struct DropCounters([Counter; DropReason::ALL.len()]);
+
+impl Default for DropCounters {
+    fn default() -> DropCounters {
+        DropCounters(std::array::from_fn(|_reason| Counter::default()))
+    }
+}
+
 /// Declares the counters once, with kind and help, so that none can be missing from the exposition.
 macro_rules! shard_counters {
     ($($name:ident: $kind:ident, $help:literal;)*) => {
@@ -45,7 +55,7 @@ macro_rules! shard_counters {
         pub struct ShardCounters {
             $(#[doc = $help] pub $name: Counter,)*
             /// Datagrams not forwarded, by [`DropReason`].
-            drops: [Counter; DropReason::ALL.len()],
+            drops: DropCounters,
         }
 
         impl ShardCounters {
@@ -69,6 +79,9 @@ shard_counters! {
     trains_refused: Counter, "Messages of several datagrams the kernel or device refused";
     kernel_receive_drops: Gauge, "Datagrams the kernel dropped because the receive queue was full";
     stun_requests: Counter, "STUN binding requests that authenticated";
+    dtls_in: Counter, "Datagrams given to a session's DTLS";
+    rtp_in: Counter, "RTP datagrams of publishers that authenticated";
+    rtcp_in: Counter, "RTCP datagrams that authenticated";
     stun_responses_out: Counter, "STUN responses sent";
     publisher_packets: Counter, "Media packets received from publishers and decrypted";
     viewer_packets: Counter, "Media packets sealed for viewers";
@@ -80,6 +93,10 @@ shard_counters! {
     handed_over: Counter, "Datagrams handed to the shard that owns them";
     taken_over: Counter, "Datagrams taken from another shard";
     media_handed_over: Counter, "Media packets handed to another shard with viewers";
+    media_taken_over: Counter, "Media packets taken from another shard";
+    media_admitted: Counter, "Media packets that entered a stream's track on the shard";
+    media_relayed: Counter, "Media packets published on the shard and watched on others alone";
+    mail_lost: Counter, "Notes to other shards that found the mailbox full";
     flow_moves: Counter, "Times a session's address changed";
     turns: Counter, "Turns of the shard's loop";
     sessions: Gauge, "Sessions on the shard";
@@ -97,17 +114,30 @@ impl ShardCounters {
 
     /// Counts one datagram that was not forwarded.
     pub fn dropped(&self, reason: DropReason) {
-        self.drops[reason as usize].add(1);
+        self.drops.0[reason as usize].add(1);
     }
 
     /// Counts `n` datagrams that were not forwarded.
     pub fn dropped_many(&self, reason: DropReason, n: u64) {
-        self.drops[reason as usize].add(n);
+        self.drops.0[reason as usize].add(n);
+    }
+
+    /// How many datagrams came in, from the kernel and from other shards, and how many have had
+    /// their outcome: handled, handed over, or dropped for a reason of [`Stage::Arrival`]. Both are
+    /// equal whenever the shard is between two datagrams.
+    #[must_use]
+    pub fn conservation(&self) -> (u64, u64) {
+        let come = self.datagrams_in.get() + self.taken_over.get();
+        let handled = [&self.stun_requests, &self.dtls_in, &self.rtp_in, &self.rtcp_in];
+        let handled: u64 = handled.into_iter().map(Counter::get).sum();
+        let arrivals = DropReason::ALL.iter().filter(|reason| reason.stage() == Stage::Arrival);
+        let dropped: u64 = arrivals.map(|reason| self.drops(*reason)).sum();
+        (come, handled + self.handed_over.get() + dropped)
     }
 
     /// How many were not forwarded for `reason`.
     #[must_use]
     pub fn drops(&self, reason: DropReason) -> u64 {
-        self.drops[reason as usize].get()
+        self.drops.0[reason as usize].get()
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing in this module keeps state, allocates or panics on what a stranger sends. Every parser
 //! has a fuzz target in `tools/fuzz`, whose corpus replays in `tests/wire_corpus.rs`.
 
+pub mod dtls;
 pub mod kind;
 pub mod rtcp;
 pub mod rtp;

@@ -13,6 +13,9 @@ pub const FIXED_LEN: usize = 12;
 /// The profile word of one-byte extension elements (RFC 8285 §4.2).
 pub const ONE_BYTE_PROFILE: u16 = 0xBEDE;
 
+/// The profile word of two-byte extension elements (RFC 8285 §4.3), its application bits zero.
+pub const TWO_BYTE_PROFILE: u16 = 0x1000;
+
 /// The header of an RTP packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -160,11 +163,15 @@ pub struct HeaderWriter {
 }
 
 impl HeaderWriter {
-    /// Writes the header and `elements` in the one-byte form to the front of `out`, and returns the
-    /// header's length: 12 bytes, and with elements 4 more and theirs rounded up to whole words.
+    /// Writes the header and `elements` to the front of `out`, and returns the header's length: 12
+    /// bytes, and with elements 4 more and theirs rounded up to whole words.
     ///
-    /// `None` when `out` is too short, an identifier is not within 1..=14, or an element's data is
-    /// not within 1..=16 bytes; `out` then holds nothing of use.
+    /// Elements take the one-byte form as long as each has 1 to 16 bytes of data, else all of them
+    /// the two-byte form (RFC 8285 §4.1.2: the forms don't mix in one packet).
+    ///
+    /// `None` when `out` is too short, an identifier is not within 1..=14 (15 has a meaning of its
+    /// own in the one-byte form), or an element has more than 255 bytes; `out` then holds nothing
+    /// of use.
     #[must_use]
     pub fn write(&self, elements: &[(u8, &[u8])], out: &mut [u8]) -> Option<usize> {
         let fixed: &mut [u8; FIXED_LEN] = out.first_chunk_mut()?;
@@ -178,20 +185,28 @@ impl HeaderWriter {
             return Some(FIXED_LEN);
         }
         let start = FIXED_LEN + 4;
+        let one_byte = elements.iter().all(|(_, data)| (1..=16).contains(&data.len()));
+        let profile = if one_byte { ONE_BYTE_PROFILE } else { TWO_BYTE_PROFILE };
         let mut end = start;
         for (id, data) in elements {
-            if !(1..=14).contains(id) || !(1..=16).contains(&data.len()) {
+            let length = u8::try_from(data.len()).ok()?;
+            if !(1..=14).contains(id) {
                 return None;
             }
-            let element = out.get_mut(end..end + 1 + data.len())?;
-            element[0] = id << 4 | (data.len() - 1) as u8;
-            element[1..].copy_from_slice(data);
-            end += element.len();
+            if one_byte {
+                *out.get_mut(end)? = id << 4 | (length - 1);
+                end += 1;
+            } else {
+                out.get_mut(end..end + 2)?.copy_from_slice(&[*id, length]);
+                end += 2;
+            }
+            out.get_mut(end..end + data.len())?.copy_from_slice(data);
+            end += data.len();
         }
         let header_len = end.next_multiple_of(4);
         out.get_mut(end..header_len)?.fill(0);
         let words = u16::try_from((header_len - start) / 4).ok()?;
-        out[FIXED_LEN..FIXED_LEN + 2].copy_from_slice(&ONE_BYTE_PROFILE.to_be_bytes());
+        out[FIXED_LEN..FIXED_LEN + 2].copy_from_slice(&profile.to_be_bytes());
         out[FIXED_LEN + 2..start].copy_from_slice(&words.to_be_bytes());
         Some(header_len)
     }
@@ -299,12 +314,21 @@ mod tests {
         assert_eq!(WRITER.write(&[(1, &[0])], &mut out[..17]), None);
         assert_eq!(WRITER.write(&[(0, &[0])], &mut out), None);
         assert_eq!(WRITER.write(&[(15, &[0])], &mut out), None);
-        assert_eq!(WRITER.write(&[(1, &[])], &mut out), None);
-        assert_eq!(WRITER.write(&[(1, &[0; 17])], &mut out), None);
+        assert_eq!(WRITER.write(&[(1, &[0; 256])], &mut [0; 400]), None);
+        assert_eq!(WRITER.write(&[(1, &[0; 17])], &mut out[..16 + 2 + 16]), None);
+    }
+
+    #[test]
+    fn one_long_element_gives_all_of_them_the_two_byte_form() {
+        let mut out = [0xAA; 48];
+        let long = [7; 17];
+        assert_eq!(WRITER.write(&[(4, &[9]), (12, &long), (5, &[])], &mut out), Some(40));
+        assert_eq!(out[12..22], [0x10, 0, 0, 6, 4, 1, 9, 12, 17, 7]);
+        assert_eq!(elements_of(&out[..40]), [(4, vec![9]), (12, long.to_vec()), (5, vec![])]);
     }
 
     fn element() -> impl Strategy<Value = (u8, Vec<u8>)> {
-        (1u8..15, prop::collection::vec(any::<u8>(), 1..=16))
+        (1u8..15, prop::collection::vec(any::<u8>(), 0..=20))
     }
 
     proptest! {

@@ -114,6 +114,47 @@ fn viewer_survives_a_republish() {
     assert_no_complaints(&[&publisher, &viewer]);
 }
 
+/// Chromium has the dependency descriptor and does not offer it by itself. With it, the receiver
+/// finds frames by their numbers alone, so those must go on when another publisher takes over.
+#[test]
+fn frames_with_dependency_descriptors_play_across_a_republish() {
+    const OFFER_DESCRIPTORS: &str = "
+        const describe = RTCPeerConnection.prototype.setLocalDescription;
+        RTCPeerConnection.prototype.setLocalDescription = function (...given) {
+            globalThis.connection = this;
+            for (const transceiver of this.getTransceivers()) {
+                const extensions = transceiver.getHeaderExtensionsToNegotiate();
+                for (const extension of extensions) {
+                    const wanted = extension.uri.includes('dependency-descriptor');
+                    if (wanted) extension.direction = 'sendrecv';
+                }
+                transceiver.setHeaderExtensionsToNegotiate(extensions);
+            }
+            return describe.apply(this, given);
+        };";
+    const NEGOTIATED: &str = "connection.getTransceivers().some((t) =>
+        t.getNegotiatedHeaderExtensions().some((e) =>
+            e.uri.includes('dependency-descriptor') && e.direction !== 'stopped'))";
+    let Some(stage) = Stage::set(2) else { return };
+    let publisher = stage.tab("/");
+    let viewer = stage.tab("/");
+    for tab in [&publisher, &viewer] {
+        tab.eval(OFFER_DESCRIPTORS);
+    }
+    let publish = "monoport.publish({ stream: 'described', source: 'pattern', codec: 'VP9', \
+                   width: 640, height: 360 })";
+    publisher.eval(publish);
+    viewer.eval("monoport.watch({ stream: 'described' })");
+    stage.assert_plays(&viewer);
+    for tab in [&publisher, &viewer] {
+        assert_eq!(tab.eval(NEGOTIATED), true, "the descriptor was taken");
+    }
+    publisher.eval("monoport.stop()");
+    publisher.eval(publish);
+    stage.assert_plays(&viewer);
+    assert_no_complaints(&[&publisher, &viewer]);
+}
+
 #[test]
 fn watcher_of_nothing_waits_in_words_and_then_plays() {
     let Some(stage) = Stage::set(1) else { return };

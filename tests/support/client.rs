@@ -1,5 +1,6 @@
 //! A WHIP or WHEP client made of str0m and one UDP socket.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -7,10 +8,10 @@ use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc};
 
-use super::{PATIENCE, Response, Server, media, post_sdp, request};
+use super::{PATIENCE, Response, Server, descriptors, media, post_sdp, request};
 
 /// One peer.
 pub struct Client {
@@ -25,11 +26,17 @@ pub struct Client {
     pub keyframes_asked: u32,
     /// Media that arrived, in order.
     pub received: Vec<RtpPacket>,
+    /// Datagrams it has sent to the server.
+    pub sent: u64,
+    /// The last of them that were SRTP or SRTCP, newest first.
+    pub journal: VecDeque<Vec<u8>>,
     audio: Option<Mid>,
     video: Option<Mid>,
     codec: Codec,
     sequence: u64,
     timeout: Instant,
+    /// Number of the next video frame, when frames carry dependency descriptors.
+    pub next_frame: Option<u16>,
     /// Answers this client's checks in the server's place, when they are to stay away from it.
     decoy: Option<Rtc>,
     decoy_answers: Vec<(SocketAddr, Vec<u8>)>,
@@ -59,7 +66,7 @@ fn rtc(codec: Codec) -> Rtc {
         Codec::Av1 => config.enable_av1(true),
         other => panic!("not a video codec: {other:?}"),
     };
-    config.build(Instant::now())
+    config.set_extension(12, descriptors::extension()).build(Instant::now())
 }
 
 /// A fresh socket on loopback.
@@ -99,11 +106,14 @@ impl Client {
             closed: false,
             keyframes_asked: 0,
             received: Vec::new(),
+            sent: 0,
+            journal: VecDeque::new(),
             audio,
             video,
             codec: offered.codec,
             sequence: 1_000,
             timeout: Instant::now(),
+            next_frame: None,
             decoy: None,
             decoy_answers: Vec::new(),
         };
@@ -183,7 +193,13 @@ impl Client {
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_tx_by_mid(mid, None).expect("a sending stream");
         let sequence = u64::from(number) + 1_000;
-        let write = RtpWrite::new(pt, sequence.into(), timestamp, now, payload).marker(true);
+        let mut write = RtpWrite::new(pt, sequence.into(), timestamp, now, payload).marker(true);
+        if let Some(frame) = self.next_frame.as_mut().filter(|_| kind == MediaKind::Video) {
+            let mut values = ExtensionValues::default();
+            values.user_values.set(descriptors::descriptor(keyframe, *frame));
+            write = write.ext_vals(values);
+            *frame = frame.wrapping_add(1);
+        }
         stream.write_rtp(write.nackable(kind == MediaKind::Video));
         self.rtc.handle_input(Input::Timeout(now)).expect("time passes");
         self.drain();
@@ -262,7 +278,7 @@ impl Client {
                     self.answer_check(transmit.destination, &transmit.contents);
                 }
                 Output::Transmit(transmit) => {
-                    let _ = self.socket.send_to(&transmit.contents, transmit.destination);
+                    self.transmit(&transmit.contents, transmit.destination);
                 }
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::Closed) => self.closed = true,
@@ -270,6 +286,14 @@ impl Client {
                 Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
                 Output::Event(_) => {}
             }
+        }
+    }
+
+    fn transmit(&mut self, datagram: &[u8], to: SocketAddr) {
+        self.sent += u64::from(self.socket.send_to(datagram, to).is_ok());
+        if datagram.first() >= Some(&128) {
+            self.journal.truncate(63);
+            self.journal.push_front(datagram.to_vec());
         }
     }
 
