@@ -4,7 +4,6 @@ mod addresses;
 mod args;
 mod cores;
 mod error;
-mod port_rule;
 mod ports;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,7 +13,6 @@ pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortLis
 pub use args::{Args, Cli, Command, Io, PortsArgs, SteerBy};
 pub use cores::CoreList;
 pub use error::ConfigError;
-pub use port_rule::PortRule;
 pub use ports::{PortCount, PortRange, UdpPorts};
 
 use crate::limits::MAX_SESSIONS_PER_SHARD;
@@ -25,8 +23,6 @@ use cores::shard_cores;
 pub struct Config {
     /// The UDP ports.
     pub udp: UdpPorts,
-    /// When mux ports come and go (`--ports-auto`).
-    pub port_rule: PortRule,
     /// Where they are bound; `None` for every address.
     pub bind: Option<IpAddr>,
     /// Addresses for answers; empty for those of the interfaces.
@@ -95,7 +91,6 @@ impl Config {
         }
         Ok(Config {
             udp,
-            port_rule: PortRule::default(),
             bind: args.bind,
             announce: args.announce,
             filter,

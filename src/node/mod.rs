@@ -18,13 +18,13 @@ use tokio::sync::Notify;
 pub use error::StartError;
 pub use plan::PortPlan;
 
-use crate::config::Config;
+use crate::config::{Config, PortCount};
 use crate::cpu;
 use crate::demux::Directory;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
-use crate::signalling::{Control, StartingPorts, Token, router};
+use crate::signalling::{AutoPorts, Control, PortRule, StartingPorts, Token, router};
 use crate::telemetry::{Meters, ShardCounters};
 use crate::wire::ufrag::UfragKey;
 use banner::{Chosen, banner};
@@ -50,6 +50,14 @@ impl Node {
     /// # Errors
     /// [`StartError`] says what to change; nothing is left running.
     pub fn start(config: &Config) -> Result<Node, StartError> {
+        Node::start_with(config, PortRule::default())
+    }
+
+    /// As [`Node::start`], with another rule for when ports come and go (`--ports-auto`).
+    ///
+    /// # Errors
+    /// Those of [`Node::start`].
+    pub fn start_with(config: &Config, rule: PortRule) -> Result<Node, StartError> {
         let bound = bind_udp(config)?;
         let first = bound.sockets.first();
         let ports: Vec<u16> = first.into_iter().flatten().map(UdpSocket::port).collect();
@@ -83,6 +91,10 @@ impl Node {
         let http_address = listener.local_addr()?;
         let (http, stop_http) = serve_http(config, &runtime, listener, &control)?;
         runtime.spawn(control.clone().watch_ended());
+        if let Some(PortCount { min: least, max: most }) = config.udp.auto {
+            let auto = AutoPorts { least, most, numbers: config.udp.possible_mux(), rule };
+            runtime.spawn(control.clone().follow_load(auto));
+        }
         Ok(Node {
             shards,
             wiring,
@@ -251,7 +263,8 @@ fn serve_http(
     listener: std::net::TcpListener,
     control: &Arc<Control>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
-    let app = router(control.clone(), Token::new(config.token.as_deref()));
+    let loopback = config.http.ip().is_loopback();
+    let app = router(control.clone(), Token::new(config.token.as_deref()), loopback);
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();

@@ -181,6 +181,8 @@ impl Core {
         // The control side gives a slot out only after its last tenant was reported as ended.
         debug_assert!(self.sessions.at(key.slot).is_none(), "slot {} is taken", key.slot);
         self.sessions.insert(entry);
+        let at_port = &self.ports.counters(port).sessions;
+        at_port.set(at_port.get() + 1);
         self.timers.schedule(key.slot, now);
     }
 
@@ -226,6 +228,8 @@ impl Core {
         }
         self.streams.leave(entry.stream);
         tracing::debug!("session {} ended: {}", entry.key, reason.describe());
+        let at_port = &self.ports.counters(entry.port).sessions;
+        at_port.set(at_port.get().saturating_sub(1));
         // Before the end is reported: the port may be given out again from then on.
         let counters = &self.wiring.counters[usize::from(self.index)];
         self.ports.close_for_session(slot, counters);

@@ -8,17 +8,21 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use super::BoundPort;
+use super::{BoundPort, Wiring};
 use crate::drop::DropReason;
 use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES, SESSION_SOCKETS_PER_TURN};
 use crate::net::{
     Destination, Readiness, ReadySet, Receiver, SendBatch, SendFailure, Sender, UdpSocket,
 };
-use crate::telemetry::ShardCounters;
+use crate::telemetry::{PortCounters, PortName, ShardCounters};
 
 /// The sockets of one shard.
 pub(super) struct Ports {
+    /// The shard's number, and where it counts.
+    index: u16,
+    wiring: Arc<Wiring>,
     table: Vec<Option<Port>>,
     /// Slots of the mux ports.
     mux: Vec<usize>,
@@ -49,13 +53,8 @@ struct SessionPorts {
 
 impl Ports {
     /// The mux ports the shard starts with, in the slots of their order.
-    pub fn muxed(ports: Vec<BoundPort>) -> Ports {
-        let mut muxed = Ports {
-            table: Vec::new(),
-            mux: Vec::new(),
-            sessions: None,
-            refused_trains: Vec::new(),
-        };
+    pub fn muxed(ports: Vec<BoundPort>, index: u16, wiring: Arc<Wiring>) -> Ports {
+        let mut muxed = Ports::none(index, wiring);
         for (slot, port) in ports.into_iter().enumerate() {
             muxed.insert(slot, port, true);
         }
@@ -66,19 +65,22 @@ impl Ports {
     ///
     /// # Errors
     /// `EMFILE`.
-    pub fn of_sessions() -> io::Result<Ports> {
+    pub fn of_sessions(index: u16, wiring: Arc<Wiring>) -> io::Result<Ports> {
         let sessions = SessionPorts {
             ready: ReadySet::new(SESSION_SOCKETS_PER_TURN)?,
             readiness: None,
             outbox: Outbox::new(),
             filled_for: 0,
         };
-        Ok(Ports {
-            table: Vec::new(),
-            mux: Vec::new(),
-            sessions: Some(sessions),
-            refused_trains: Vec::new(),
-        })
+        let ports = Ports { sessions: Some(sessions), ..Ports::none(index, wiring) };
+        // One place counts for all of them.
+        ports.counters(0).open(PortName::All);
+        Ok(ports)
+    }
+
+    fn none(index: u16, wiring: Arc<Wiring>) -> Ports {
+        let (table, mux, refused_trains) = (Vec::new(), Vec::new(), Vec::new());
+        Ports { index, wiring, table, mux, sessions: None, refused_trains }
     }
 
     /// Whether each session has a port of its own.
@@ -134,6 +136,23 @@ impl Ports {
             let left = port.outbox.map_or(0, |outbox| outbox.batch.datagrams());
             counters.dropped_many(DropReason::SendQueueFull, left as u64);
             receiver.remove(&port.socket);
+            self.counters(slot).close();
+        }
+    }
+
+    /// What is counted at the port in a slot; of ports of sessions, at all of them.
+    pub fn counters(&self, slot: usize) -> &PortCounters {
+        counters_of(&self.wiring, self.index, slot, self.are_of_sessions())
+    }
+
+    /// Notes what was received through the port in a slot.
+    pub fn received(&self, slot: usize, datagrams: u64, bytes: u64) {
+        let counters = self.counters(slot);
+        counters.datagrams_in.add(datagrams);
+        counters.bytes_in.add(bytes);
+        // Of the sockets of sessions, the receiver has the sum.
+        if let (None, Some(socket)) = (&self.sessions, self.socket(slot)) {
+            counters.receive_drops.set(u64::from(socket.overflow_drops()));
         }
     }
 
@@ -227,7 +246,9 @@ impl Ports {
         if self.sessions.as_ref().is_some_and(|sessions| sessions.filled_for != port) {
             self.flush_sessions(counters);
         }
-        let Ports { table, sessions, refused_trains, .. } = self;
+        let own = self.are_of_sessions();
+        let Ports { table, sessions, refused_trains, wiring, index, .. } = self;
+        let at_port = counters_of(wiring, *index, port, own);
         let entry = table.get_mut(port).and_then(Option::as_mut).ok_or(DropReason::SendRefused)?;
         let Port { socket, outbox, .. } = entry;
         let outbox = match (outbox, sessions) {
@@ -239,9 +260,10 @@ impl Ports {
             (None, None) => return Err(DropReason::SendRefused),
         };
         let mut refused = |to| refused_trains.push((port, to));
-        if outbox.batch.slot().is_none() && !outbox.flush(socket, counters, &mut refused) {
-            let dropped = outbox.batch.drop_older_half();
-            counters.dropped_many(DropReason::SendQueueFull, dropped as u64);
+        if outbox.batch.slot().is_none() && !outbox.flush(socket, counters, at_port, &mut refused) {
+            let dropped = outbox.batch.drop_older_half() as u64;
+            counters.dropped_many(DropReason::SendQueueFull, dropped);
+            at_port.send_drops.add(dropped);
         }
         let slot = outbox.batch.slot().ok_or(DropReason::SendQueueFull)?;
         let length = write(slot)?;
@@ -286,35 +308,44 @@ impl Ports {
             self.table.resize_with(slot + 1, || None);
         }
         let outbox = muxed.then(|| Box::new(Outbox::new()));
-        self.table[slot] = Some(Port { socket, candidates, outbox, readiness: None });
         if muxed {
             self.mux.push(slot);
+            self.counters(slot).open(PortName::Port(socket.port()));
         }
+        self.table[slot] = Some(Port { socket, candidates, outbox, readiness: None });
     }
 
     fn flush_slot(&mut self, slot: usize, counters: &ShardCounters) -> bool {
-        let Ports { table, refused_trains, .. } = self;
+        let Ports { table, refused_trains, wiring, index, .. } = self;
+        let at_port = counters_of(wiring, *index, slot, false);
         let Some(port) = table.get_mut(slot).and_then(Option::as_mut) else { return true };
         let Port { socket, outbox: Some(outbox), .. } = port else { return true };
-        outbox.flush(socket, counters, &mut |to| refused_trains.push((slot, to)))
+        outbox.flush(socket, counters, at_port, &mut |to| refused_trains.push((slot, to)))
     }
 
     /// Empties the outbox that sessions' ports share. What a socket does not take is lost, since
     /// the others must not wait for it: its client is slower than its own send buffer is long.
     fn flush_sessions(&mut self, counters: &ShardCounters) {
-        let Ports { table, sessions, refused_trains, .. } = self;
+        let Ports { table, sessions, refused_trains, wiring, index, .. } = self;
+        let at_port = counters_of(wiring, *index, 0, true);
         let Some(SessionPorts { outbox, filled_for, .. }) = sessions else { return };
         if outbox.batch.is_empty() {
             return;
         }
         let slot = *filled_for;
         if let Some(port) = table.get(slot).and_then(Option::as_ref) {
-            outbox.flush(&port.socket, counters, &mut |to| refused_trains.push((slot, to)));
+            outbox
+                .flush(&port.socket, counters, at_port, &mut |to| refused_trains.push((slot, to)));
         }
-        let left = outbox.batch.datagrams();
-        counters.dropped_many(DropReason::SendQueueFull, left as u64);
+        let left = outbox.batch.datagrams() as u64;
+        counters.dropped_many(DropReason::SendQueueFull, left);
+        at_port.send_drops.add(left);
         outbox.batch.clear();
     }
+}
+
+fn counters_of(wiring: &Wiring, shard: u16, slot: usize, of_sessions: bool) -> &PortCounters {
+    wiring.meters[usize::from(shard)].ports.at(if of_sessions { 0 } else { slot })
 }
 
 /// Datagrams that wait to leave through one socket.
@@ -337,6 +368,7 @@ impl Outbox {
         &mut self,
         socket: &UdpSocket,
         counters: &ShardCounters,
+        at_port: &PortCounters,
         refused_train: &mut dyn FnMut(Destination),
     ) -> bool {
         if self.batch.is_empty() {
@@ -346,6 +378,7 @@ impl Outbox {
             SendFailure::Refused(errno) => {
                 tracing::debug!("send to {} refused: errno {errno}", to.remote);
                 counters.dropped(DropReason::SendRefused);
+                at_port.send_drops.add(1);
             }
             SendFailure::TrainRefused(errno) => {
                 tracing::debug!("train to {} refused: errno {errno}", to.remote);
@@ -359,6 +392,9 @@ impl Outbox {
         counters.send_calls.add(report.syscalls);
         counters.trains_refused.add(report.trains_refused);
         counters.send_would_block.add(u64::from(report.would_block));
+        at_port.datagrams_out.add(report.datagrams);
+        at_port.bytes_out.add(report.bytes);
+        at_port.would_block.add(u64::from(report.would_block));
         !report.would_block
     }
 }

@@ -41,8 +41,8 @@ pub fn spawn(
     wiring: Arc<Wiring>,
 ) -> io::Result<Spawned> {
     let ports = match serving {
-        Serving::Mux(ports) => Ports::muxed(ports),
-        Serving::PortPerSession => Ports::of_sessions()?,
+        Serving::Mux(ports) => Ports::muxed(ports, config.index, wiring.clone()),
+        Serving::PortPerSession => Ports::of_sessions(config.index, wiring.clone())?,
     };
     let (ready, is_ready) = mpsc::channel();
     let name = format!("shard-{}", config.index);

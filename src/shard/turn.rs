@@ -129,6 +129,9 @@ impl Shard {
         }
         more |= core.ports.more_sessions_ready();
         core.counters().kernel_receive_drops.set(receiver.overflow_drops());
+        if core.ports.are_of_sessions() {
+            core.ports.counters(0).receive_drops.set(receiver.overflow_drops());
+        }
         more
     }
 }
@@ -153,6 +156,7 @@ fn receive_batch(core: &mut Core, receiver: &mut Receiver, now: Instant, port: u
         core.on_datagram(now, Inbound { port, local, remote, bytes, handed_over: false });
     }
     core.counters().bytes_in.add(bytes_in);
+    core.ports.received(port, count as u64, bytes_in);
     count
 }
 

@@ -5,13 +5,16 @@
 //! shard, as one command.
 
 mod auth;
+mod auto;
 mod http;
 mod opener;
+mod ports_api;
 mod problem;
 mod registry;
 mod resource;
 
 pub use auth::Token;
+pub use auto::{AutoPorts, Decisions, PortDecision, PortRule};
 pub use http::router;
 pub use opener::{PortOpener, PortRefused, StartingPorts};
 pub use problem::Problem;

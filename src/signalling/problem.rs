@@ -110,6 +110,12 @@ impl Problem {
     }
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
 impl From<OfferError> for Problem {
     fn from(error: OfferError) -> Problem {
         let status = match &error {

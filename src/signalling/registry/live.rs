@@ -73,7 +73,7 @@ impl Control {
                 let ports = slots.iter().enumerate();
                 let mut mux: Vec<PortNow> = ports
                     .filter_map(|(slot, port)| {
-                        let port = port.as_ref()?;
+                        let port = port.as_ref().filter(|p| p.state != PortState::Opening)?;
                         let (number, state, sessions) = (port.number, port.state, port.sessions);
                         Some(PortNow { number, slot, state, sessions })
                     })
@@ -84,7 +84,7 @@ impl Control {
         }
     }
 
-    /// Opens one more mux port on every shard; 0 lets the kernel choose. It goes on to the end
+    /// Opens one more mux port on every shard, or takes one that drains back into service; 0 lets the kernel choose. It goes on to the end
     /// whether or not anybody waits for it.
     ///
     /// # Errors
@@ -116,17 +116,35 @@ impl Control {
         tracing::info!("UDP port {number} drains: {sessions} sessions, {seconds} s at most");
         let (control, end) = (self.clone(), Instant::now() + deadline);
         tokio::spawn(async move {
-            while control.sessions_at(slot) > 0 && Instant::now() < end {
-                tokio::time::sleep(PORT_DRAIN_POLL).await;
-            }
-            let left = control.sessions_at(slot);
+            let Some(left) = control.drained(slot, PortState::Draining(until), end).await else {
+                return tracing::info!("UDP port {number} is open again");
+            };
             control.close_slot(slot).await;
             tracing::info!("UDP port {number} is closed; {left} sessions were ended with it");
         });
         Ok(PortNow { number, slot, state: PortState::Draining(until), sessions })
     }
 
+    /// Waits until the port in `slot` is empty or it is time, and begins to close it. Returns the
+    /// sessions it has left, or nothing when it was taken back into service.
+    async fn drained(&self, slot: usize, draining: PortState, end: Instant) -> Option<usize> {
+        loop {
+            {
+                let mut registry = self.lock();
+                let port = registry.ports.mux(slot).filter(|port| port.state == draining)?;
+                if port.sessions == 0 || Instant::now() >= end {
+                    port.state = PortState::Closing;
+                    return Some(port.sessions);
+                }
+            }
+            tokio::time::sleep(PORT_DRAIN_POLL).await;
+        }
+    }
+
     async fn open_on_all(self: Arc<Control>, number: u16) -> Result<PortNow, Problem> {
+        if let Some((slot, sessions)) = self.lock().ports.reopen(number) {
+            return Ok(PortNow { number, slot, state: PortState::Open, sessions });
+        }
         let slot = self.lock().ports.reserve(number)?;
         let opener = self.opener.clone();
         let bound = tokio::task::spawn_blocking(move || opener.open_mux(number)).await;
@@ -144,6 +162,9 @@ impl Control {
         let Some(first) = bound.first() else { return Err(Problem::overloaded("no shard")) };
         let (number, candidates) = (first.socket.port(), first.candidates.clone().into());
         if let Err(why) = self.hand_out(slot, bound).await {
+            if let Some(port) = self.lock().ports.mux(slot) {
+                port.state = PortState::Closing;
+            }
             self.close_slot(slot).await;
             return Err(Problem::overloaded(format!("UDP port {number} was not opened: {why}")));
         }

@@ -9,14 +9,14 @@ mod live;
 mod ports;
 mod slots;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use str0m::IceCreds;
 
 use crate::id::SessionKey;
 use crate::session::{Negotiated, Negotiator, Offer, OfferError, Place};
 use crate::shard::{Command, EndReason, SessionPort, Wiring};
-use crate::signalling::{PortOpener, Problem, StartingPorts};
+use crate::signalling::{Decisions, PortOpener, Problem, StartingPorts};
 use book::{Registry, Reservation, Session};
 pub use live::{PortNow, PortsNow, RangeNow};
 use ports::PortBook;
@@ -29,6 +29,8 @@ pub struct Control {
     /// The way to the shards.
     pub wiring: Arc<Wiring>,
     opener: Arc<dyn PortOpener>,
+    /// What `--ports-auto` has decided; empty without it.
+    pub(in crate::signalling) decisions: OnceLock<Decisions>,
     registry: Mutex<Registry>,
 }
 
@@ -54,7 +56,8 @@ impl Control {
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
         let registry = Registry::new(shards, sessions_per_shard, PortBook::new(starting));
-        Arc::new(Control { negotiator, wiring, opener, registry: Mutex::new(registry) })
+        let (decisions, registry) = (OnceLock::new(), Mutex::new(registry));
+        Arc::new(Control { negotiator, wiring, opener, decisions, registry })
     }
 
     /// Sets up a publisher of `stream`. Whoever published it before is ended; viewers stay.
@@ -123,6 +126,12 @@ impl Control {
     pub fn counts(&self) -> (usize, usize) {
         let registry = self.lock();
         (registry.ids.len(), registry.streams.len())
+    }
+
+    /// What `--ports-auto` has decided; `None` without it.
+    #[must_use]
+    pub fn decisions(&self) -> Option<&Decisions> {
+        self.decisions.get()
     }
 
     /// Takes no more sessions.

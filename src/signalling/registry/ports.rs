@@ -34,6 +34,8 @@ pub enum PortState {
     Open,
     /// No new sessions; those it has must go by this time.
     Draining(SystemTime),
+    /// Its sockets are being closed: the slot is not free yet.
+    Closing,
 }
 
 /// Ports of a range, each for one session at a time.
@@ -126,6 +128,18 @@ impl PortBook {
         self.take()
     }
 
+    /// Takes a draining mux port back into service. Returns its slot and its sessions; `None` where
+    /// `number` does not drain.
+    pub fn reopen(&mut self, number: u16) -> Option<(usize, usize)> {
+        let PortBook::Mux(slots) = self else { return None };
+        let (slot, port) = slots.iter_mut().enumerate().find_map(|(slot, port)| {
+            let port = port.as_mut().filter(|port| port.number == number)?;
+            matches!(port.state, PortState::Draining(_)).then_some((slot, port))
+        })?;
+        port.state = PortState::Open;
+        Some((slot, port.sessions))
+    }
+
     /// Reserves a slot for a mux port to come.
     pub fn reserve(&mut self, number: u16) -> Result<usize, Problem> {
         let PortBook::Mux(slots) = self else { return Err(not_muxed()) };
@@ -134,7 +148,7 @@ impl PortBook {
             let state = match same.state {
                 PortState::Opening => "is being opened",
                 PortState::Open => "is open",
-                PortState::Draining(_) => "is draining; wait until it is closed",
+                PortState::Draining(_) | PortState::Closing => "is being closed",
             };
             return Err(Problem::conflict(format!("UDP port {number} {state}")));
         }
@@ -176,7 +190,7 @@ impl PortBook {
         let (slot, port) = found
             .ok_or_else(|| Problem::not_found(format!("UDP port {number} is none of ours")))?;
         match port.state {
-            PortState::Draining(_) => {
+            PortState::Draining(_) | PortState::Closing => {
                 Err(Problem::conflict(format!("UDP port {number} is draining already")))
             }
             PortState::Opening => {
@@ -247,6 +261,9 @@ mod tests {
     fn a_slot_keeps_its_number_until_it_is_empty_and_a_new_port_is_given_once_it_is_open() {
         let mut book = muxed(&[1, 2]);
         let until = SystemTime::now();
+        assert_eq!(book.drain(1, until).unwrap(), 0);
+        assert!(book.reopen(2).is_none(), "it does not drain");
+        assert_eq!(book.reopen(1), Some((0, 0)));
         assert_eq!(book.drain(1, until).unwrap(), 0);
         assert!(book.drain(1, until).is_err() && book.drain(9, until).is_err());
         assert!(book.drain(2, until).is_err(), "the last one that is open");
