@@ -138,7 +138,10 @@ fn load(
     before: &HashMap<u16, Totals>,
     seconds: f64,
 ) -> Vec<PortLoad> {
-    let open = ports.mux.iter().filter(|port| port.state == PortState::Open);
+    let mut open: Vec<_> = ports.mux.iter().filter(|p| p.state == PortState::Open).collect();
+    // The lowest slot is the one of the start, whatever its number.
+    open.sort_by_key(|port| port.slot);
+    let open = open.into_iter();
     open.map(|port| {
         let of = |totals: &HashMap<u16, Totals>| totals.get(&port.number).copied();
         let (received, lost) = of(now).unwrap_or_default();

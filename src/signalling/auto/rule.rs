@@ -10,7 +10,7 @@
 //! - **Drain one** when for [`PortRule::drain_after`] without a break the sessions would have filled
 //!   the ports that stay to [`PortRule::filled_after_drain`] at most, and for
 //!   [`PortRule::remember_drops`] no receive queue lost anything. The one with the fewest sessions
-//!   goes; the lowest port, which is in everybody's firewall, stays.
+//!   goes; the first port, which is in everybody's firewall, stays.
 //! - Between two changes lies [`PortRule::pause`], and there are never fewer than the least nor more
 //!   than the most.
 //!
@@ -110,7 +110,7 @@ impl Rule {
         }
     }
 
-    /// Takes in the load of the open ports and says what to change, with the numbers that say so.
+    /// Takes in the load of the open ports, the first one first, and says what to change, with the numbers that say so.
     pub fn decide(&mut self, now: Instant, open: &[PortLoad]) -> Option<(Change, String)> {
         let sessions: usize = open.iter().map(|port| port.sessions).sum();
         let datagrams: f64 = open.iter().map(|port| port.datagrams_per_s).sum();
@@ -145,9 +145,7 @@ impl Rule {
             return Some((Change::Add, format!("{load}; {limit}")));
         }
         if open.len() > self.least && calm_for.is_some_and(|time| time >= self.rule.drain_after) {
-            let lowest = open.iter().map(|port| port.number).min()?;
-            let others = open.iter().filter(|port| port.number != lowest);
-            let goes = others.min_by_key(|port| (port.sessions, u16::MAX - port.number))?;
+            let goes = open[1..].iter().min_by_key(|port| (port.sessions, !port.number))?;
             self.changed(now);
             let why = format!("{load}; {room:.0} sessions or fewer let one go");
             return Some((Change::Drain(goes.number), why));
@@ -277,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_emptiest_goes_and_the_lowest_stays() {
+    fn the_emptiest_goes_and_the_first_stays() {
         let mut rule = Rule::new(rule(), 1, 4);
         let port = |number, sessions| PortLoad {
             number,
@@ -285,7 +283,7 @@ mod tests {
             datagrams_per_s: 0.0,
             drops_per_s: 0.0,
         };
-        let load = [port(9, 7), port(7, 0), port(8, 5)];
+        let load = [port(7, 0), port(9, 7), port(8, 5)];
         let start = Instant::now();
         let decided = (0..20).find_map(|second| rule.decide(start + second * SECOND, &load));
         let (change, why) = decided.expect("there are few sessions");
