@@ -79,6 +79,7 @@
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
 
+pub mod api;
 pub mod check;
 pub mod config;
 pub mod cpu;

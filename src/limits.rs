@@ -53,6 +53,10 @@ pub const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most it can be configured to: a slot that waits this long is a slot given away.
 pub const MAX_SETUP_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// The longest wait for sessions to end by themselves when the server is to stop: a day, the
+/// longest broadcast a supervisor can be asked to wait for.
+pub const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(86_400);
+
 /// A connected session that was silent this long (no check, no media, no report that
 /// authenticated) is ended. RFC 7675 lets consent live 30 s; browsers check every 2.5 s.
 pub const SESSION_IDLE: Duration = Duration::from_secs(30);
@@ -65,8 +69,59 @@ pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// of audio and video.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Ended sessions that can still be asked about. Memory: 300 bytes each besides their history.
+pub const ENDED_SESSIONS_KEPT: usize = 1_000;
+
+/// Refused POSTs that can still be asked about. Apart from ended sessions, since anybody can have
+/// one refused.
+pub const REFUSALS_KEPT: usize = 200;
+
+/// Points of a session's history, one every [`SESSION_HISTORY_INTERVAL`]: five minutes.
+pub const SESSION_HISTORY_POINTS: usize = 60;
+
+/// How often a point is taken.
+pub const SESSION_HISTORY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Bytes of a session's history: 16 a point. 19 MB with 20,000 sessions; ended ones keep theirs.
+pub const SESSION_HISTORY_BYTES: usize = 960;
+
+/// Changes of address remembered per session.
+pub const MOVES_KEPT: usize = 16;
+
+/// Sessions looked at under one hold of the registry's lock: a quarter of a millisecond, which a
+/// POST can wait.
+pub const SESSIONS_PER_LOOK: usize = 1_024;
+
+/// A shard that makes no turn for this long, though it was rung every second, is stuck.
+pub const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+/// Rates are made while there was a request or a listener of the API within this time.
+pub const LOOKED_AT: Duration = Duration::from_secs(10);
+
+/// Clients that may listen to the API's events at a time.
+pub const MAX_LISTENERS: usize = 32;
+
+/// Elements of one page of the API unless asked otherwise, and at most.
+pub const PAGE: usize = 50;
+/// The most elements of one page.
+pub const MAX_PAGE: usize = 500;
+
+/// Lines of the log about failures a stranger can bring about.
+pub const FAILURE_LINES_PER_SECOND: u32 = 10;
+
+/// What happened to sessions, waiting for a listener of the API; a slower one loses the oldest.
+pub const NEWS_KEPT: usize = 64;
+
 /// Session cards that are made at once, when the first of their slots is used: 32 KiB.
 pub const CARDS_PER_LOT: usize = 256;
+
+/// Packets whose way through a shard is being timed while the kernel does not take all that is to
+/// be sent: as many as the mailbox holds. With more the time so far is what is noted.
+pub const DEPARTING_PACKETS: usize = MAIL_QUEUE;
+
+/// A peer of whom nothing was heard this long scores as lost: four of a browser's checks, which come
+/// every 2.5 s (RFC 7675 lets consent live for 30 s).
+pub const UNHEARD_AFTER: Duration = Duration::from_secs(10);
 
 /// Mail a shard may have waiting: 10 ms of the most one core forwards.
 pub const MAIL_QUEUE: usize = 8_192;

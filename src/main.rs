@@ -37,7 +37,7 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let node = Node::start(&config)?;
     print!("{}", node.banner());
     println!("ready; Ctrl-C ends it");
-    node.wait_for_signal()?;
+    node.serve_until_drained(config.drain_timeout)?;
     println!("stopping");
     node.stop();
     Ok(())

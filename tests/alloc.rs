@@ -275,7 +275,7 @@ fn a_viewers_rtcp_and_the_repair_it_asks_for_allocate_nothing() {
         let mut receive = |datagram: &mut [u8]| {
             wanted.clear();
             let (egress, to) = &mut fan.viewers[0];
-            control.receive(egress, datagram, &mut wanted).expect("it is genuine");
+            control.receive(now, egress, datagram, &mut wanted).expect("it is genuine");
             assert!(wanted.keyframe && wanted.reports == 1, "{wanted:?}");
             let track = &fan.tracks[TrackKind::Video as usize];
             let newest = track.newest_sequence().expect("it plays");
@@ -291,7 +291,7 @@ fn a_viewers_rtcp_and_the_repair_it_asks_for_allocate_nothing() {
             }
             let slot = fan.batch.slot().expect("room");
             let clock = (5 << 32, 9_000);
-            let length = control.sender_report(egress, TrackKind::Video, clock, "us", slot);
+            let length = control.sender_report(now, egress, TrackKind::Video, clock, "us", slot);
             fan.batch.commit(*to, length.expect("it plays"));
             fan.batch.clear();
         };

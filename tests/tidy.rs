@@ -11,7 +11,7 @@ use source::{root, sources};
 mod source;
 
 /// What each module of `src/` may name besides itself and the [`LEAVES`]. Read downwards, every
-/// edge points down: `main → node → signalling, dashboard ─Command→ shard → {net demux session
+/// edge points down: `main → node → api → signalling, dashboard ─Command→ shard → {net demux session
 /// egress stream} → media, srtp, wire`. The five in braces never name one another: `shard` composes
 /// them.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -20,7 +20,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("check", &["config", "net"]),
     ("lib", &[]),
     // The composition root: opens sockets, starts shards and HTTP, drains in order.
-    ("node", &["config", "cpu", "demux", "net", "session", "shard", "signalling", "srtp", "wire"]),
+    (
+        "node",
+        &["api", "config", "cpu", "demux", "net", "session", "shard", "signalling", "srtp", "wire"],
+    ),
+    // Reads what the control side and the shards keep; nobody below knows of it.
+    ("api", &["shard", "signalling"]),
     // SDP is answered and an `Rtc` built on the control threads, hence `session` and `media`.
     ("signalling", &["dashboard", "media", "session", "shard", "stream", "wire"]),
     ("dashboard", &[]),

@@ -8,7 +8,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use super::addresses::{Announced, Cidr, InterfaceName, PortList};
 use super::cores::CoreList;
 use super::ports::{PortCount, PortRange};
-use crate::limits::{MAX_SETUP_TIMEOUT, SETUP_TIMEOUT};
+use crate::limits::{MAX_DRAIN_TIMEOUT, MAX_SETUP_TIMEOUT, SETUP_TIMEOUT};
 
 /// A WebRTC media server: WHIP in, WHEP out, one UDP port, every core.
 #[derive(Clone, Debug, Parser)]
@@ -106,6 +106,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "no_auth"])]
     pub token_file: Option<PathBuf>,
 
+    /// The bearer token that the API under /api/v1 asks for
+    #[arg(long, value_name = "TOKEN", env = "MONOPORT_ADMIN_TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
+
+    /// A file whose first line is the API's bearer token
+    #[arg(long, value_name = "FILE", conflicts_with = "admin_token")]
+    pub admin_token_file: Option<PathBuf>,
+
     /// Serve everybody, also on addresses other than this machine's own
     #[arg(long, conflicts_with = "token")]
     pub no_auth: bool,
@@ -156,6 +164,12 @@ pub struct Args {
     #[arg(long, value_name = "S", default_value_t = SETUP_TIMEOUT.as_secs())]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_SETUP_TIMEOUT.as_secs()))]
     pub setup_timeout: u64,
+
+    /// On SIGTERM or Ctrl-C, take no new sessions and wait this many seconds for those there are to
+    /// end by themselves; a second signal ends the wait
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=MAX_DRAIN_TIMEOUT.as_secs()))]
+    pub drain_timeout: u64,
 
     /// Spin this long before sleeping, in microseconds: less latency for a busy core
     #[arg(long, value_name = "US", default_value_t = 0)]

@@ -7,6 +7,7 @@ mod error;
 mod ports;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
@@ -33,6 +34,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// The bearer token, if one is asked for.
     pub token: Option<String>,
+    /// The bearer token the API asks for, if there is one.
+    pub admin_token: Option<String>,
     /// One per shard: the core it is pinned to.
     pub shard_cores: Vec<usize>,
     /// Sessions at a time.
@@ -53,6 +56,8 @@ pub struct Config {
     pub hold: Duration,
     /// How long a session may take to connect.
     pub setup_timeout: Duration,
+    /// How long sessions may go on after a signal to stop.
+    pub drain_timeout: Duration,
     /// How long a shard spins before it sleeps.
     pub busy_poll: Duration,
     /// SO_RCVBUF asked for.
@@ -71,7 +76,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] says what to change.
     pub fn new(args: Args, allowed_cores: &[usize]) -> Result<Config, ConfigError> {
-        let token = token(&args)?;
+        let admin_token = token(args.admin_token.as_deref(), args.admin_token_file.as_deref())?;
+        let token = token(args.token.as_deref(), args.token_file.as_deref())?;
         if token.is_none() && !args.no_auth && !args.http.ip().is_loopback() {
             return Err(ConfigError::OpenWithoutToken(args.http));
         }
@@ -96,6 +102,7 @@ impl Config {
             filter,
             http: args.http,
             token,
+            admin_token,
             shard_cores,
             max_sessions: args.max_sessions,
             io: args.io,
@@ -106,6 +113,7 @@ impl Config {
             gso: args.gso,
             hold: Duration::from_micros(u64::from(args.train_us)),
             setup_timeout: Duration::from_secs(args.setup_timeout),
+            drain_timeout: Duration::from_secs(args.drain_timeout),
             busy_poll: Duration::from_micros(u64::from(args.busy_poll_us)),
             receive_buffer: args.receive_buffer,
             send_buffer: args.send_buffer,
@@ -175,9 +183,9 @@ fn address_filter(args: &Args, udp: &UdpPorts) -> Result<AddressFilter, ConfigEr
     }
 }
 
-fn token(args: &Args) -> Result<Option<String>, ConfigError> {
-    let token = match (&args.token, &args.token_file) {
-        (Some(token), _) => Some(token.clone()),
+fn token(given: Option<&str>, file: Option<&Path>) -> Result<Option<String>, ConfigError> {
+    let token = match (given, file) {
+        (Some(token), _) => Some(token.to_owned()),
         (None, Some(path)) => {
             let error = |problem: String| ConfigError::TokenFile {
                 path: path.display().to_string(),
@@ -220,6 +228,8 @@ mod tests {
         assert!(config(&[&open[..], &["--no-auth"]].concat()).is_ok());
         assert!(config(&["--http", "[::1]:7880"]).is_ok());
         assert_eq!(config(&["--token", ""]).err(), Some(ConfigError::UnusableToken));
+        let admin = config(&["--admin-token", "two words"]);
+        assert_eq!(admin.err(), Some(ConfigError::UnusableToken));
     }
 
     #[test]

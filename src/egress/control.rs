@@ -1,13 +1,13 @@
 //! RTCP between a viewer and its lanes: what the viewer reports, and what it is told.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Egress, RepairBudget};
 use crate::drop::DropReason;
 use crate::limits::MAX_DATAGRAM_OUT;
 use crate::media::TrackKind;
 use crate::srtp::{MasterKey, Profile, Rejected, RtcpOpener, RtcpSealer};
-use crate::wire::rtcp::{self, Packet};
+use crate::wire::rtcp::{self, Packet, ReportBlock};
 
 /// The rarely touched half of a viewer: SRTCP both ways, and what repair may still cost.
 pub struct Control {
@@ -17,6 +17,49 @@ pub struct Control {
     pub repair: RepairBudget,
     /// When the viewer is told again what time it is in the stream.
     pub next_report: Instant,
+    /// What the viewer says of each track, by `TrackKind as usize`.
+    pub heard: [Heard; 2],
+}
+
+/// What a viewer's receiver reports say of one track (RFC 3550 §6.4.1).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heard {
+    /// Reports there were.
+    pub reports: u32,
+    /// The highest sequence number it has received, with its cycles.
+    pub highest_sequence: u32,
+    /// Packets it has not received since its start, duplicates counted against them.
+    pub lost: i32,
+    /// Interarrival jitter.
+    pub jitter: Duration,
+    /// The last round trip.
+    pub rtt: Option<Duration>,
+    /// The last two sender reports: how the viewer names them, and when they were written.
+    sent: [Option<(u32, Instant)>; 2],
+}
+
+impl Heard {
+    /// A sender report with this NTP time is about to be sent.
+    fn sending(&mut self, ntp: u64, now: Instant) {
+        self.sent = [Some(((ntp >> 16) as u32, now)), self.sent[0]];
+    }
+
+    fn take_in(&mut self, report: &ReportBlock, kind: TrackKind, now: Instant) {
+        self.reports += 1;
+        self.highest_sequence = report.highest_sequence;
+        self.lost = report.cumulative_lost;
+        let ticks = u64::from(report.jitter) * 1_000_000 / u64::from(kind.clock_rate());
+        self.jitter = Duration::from_micros(ticks);
+        // RFC 3550 §6.4.1: the round trip is what has passed since the report, less what the
+        // receiver let pass. Only our own memory says when that was: what the report calls time is
+        // the publisher's.
+        let named = self.sent.into_iter().flatten().find(|(name, _)| *name == report.last_sr);
+        if let Some((_, sent_at)) = named.filter(|_| report.last_sr != 0) {
+            let held =
+                Duration::from_micros(u64::from(report.delay_since_last_sr) * 15_625 / 1_024);
+            self.rtt = Some(now.saturating_duration_since(sent_at).saturating_sub(held));
+        }
+    }
 }
 
 /// What one RTCP datagram of a viewer asks for.
@@ -48,6 +91,7 @@ impl Control {
             opener: RtcpOpener::new(profile, remote),
             repair: RepairBudget::new(now),
             next_report: now,
+            heard: [Heard::default(); 2],
         }
     }
 
@@ -60,6 +104,7 @@ impl Control {
     /// Why it was not taken; a compound that is malformed further in has its head taken.
     pub fn receive(
         &mut self,
+        now: Instant,
         egress: &mut Egress,
         datagram: &mut [u8],
         feedback: &mut Feedback,
@@ -71,7 +116,7 @@ impl Control {
         })?;
         for packet in rtcp::compound(&datagram[..length]) {
             let packet = packet.map_err(|_malformed| DropReason::MalformedRtcp)?;
-            take_in(egress, packet, feedback);
+            self.take_in(now, egress, packet, feedback);
         }
         Ok(())
     }
@@ -80,6 +125,7 @@ impl Control {
     /// returns its length. `clock` is the stream's wall clock with the RTP time that belongs to it.
     pub fn sender_report(
         &mut self,
+        now: Instant,
         egress: &Egress,
         kind: TrackKind,
         clock: (u64, u32),
@@ -98,37 +144,76 @@ impl Control {
         let room = slot.len().min(MAX_DATAGRAM_OUT) - self.sealer.overhead();
         let mut length = rtcp::sender_report(&info, &[], &mut slot[..room])?;
         length += rtcp::sdes_cname(lane.ssrc(), cname, &mut slot[length..room])?;
+        self.heard[kind as usize].sending(clock.0, now);
         Some(self.sealer.seal(slot, length))
     }
-}
 
-fn take_in(egress: &mut Egress, packet: Packet<'_>, feedback: &mut Feedback) {
-    match packet {
-        Packet::ReceiverReport { reports, .. } | Packet::SenderReport { reports, .. } => {
-            feedback.reports += 1;
-            for report in reports {
-                if let Some(lane) = lane_of(egress, report.ssrc).and_then(|k| egress.lane_mut(k)) {
-                    lane.acknowledged();
+    fn take_in(
+        &mut self,
+        now: Instant,
+        egress: &mut Egress,
+        packet: Packet<'_>,
+        feedback: &mut Feedback,
+    ) {
+        match packet {
+            Packet::ReceiverReport { reports, .. } | Packet::SenderReport { reports, .. } => {
+                feedback.reports += 1;
+                for report in reports {
+                    let Some(kind) = lane_of(egress, report.ssrc) else { continue };
+                    self.heard[kind as usize].take_in(&report, kind, now);
+                    if let Some(lane) = egress.lane_mut(kind) {
+                        lane.acknowledged();
+                    }
                 }
             }
-        }
-        Packet::Nack { media_ssrc, lost, .. } => {
-            if let Some(kind) = lane_of(egress, media_ssrc) {
-                feedback.lost.extend(lost.map(|sequence| (kind, sequence)));
+            Packet::Nack { media_ssrc, lost, .. } => {
+                if let Some(kind) = lane_of(egress, media_ssrc) {
+                    feedback.lost.extend(lost.map(|sequence| (kind, sequence)));
+                }
             }
-        }
-        Packet::Pli { media_ssrc, .. } => {
-            feedback.keyframe |= lane_of(egress, media_ssrc) == Some(TrackKind::Video);
-        }
-        Packet::Fir { entries, .. } => {
-            for (ssrc, _sequence) in entries {
-                feedback.keyframe |= lane_of(egress, ssrc) == Some(TrackKind::Video);
+            Packet::Pli { media_ssrc, .. } => {
+                feedback.keyframe |= lane_of(egress, media_ssrc) == Some(TrackKind::Video);
             }
+            Packet::Fir { entries, .. } => {
+                for (ssrc, _sequence) in entries {
+                    feedback.keyframe |= lane_of(egress, ssrc) == Some(TrackKind::Video);
+                }
+            }
+            _ => {}
         }
-        _ => {}
     }
 }
 
 fn lane_of(egress: &Egress, ssrc: u32) -> Option<TrackKind> {
     TrackKind::ALL.into_iter().find(|k| egress.lane(*k).is_some_and(|lane| lane.ssrc() == ssrc))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_round_trip_is_what_passed_less_what_the_viewer_waited() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let mut heard = Heard::default();
+        heard.sending(0x0001_0002_0003_0004, start);
+        heard.sending(0x0005_0006_0007_0008, start + ms(2_000));
+        let report = ReportBlock {
+            last_sr: 0x0002_0003,
+            // 2 s in 1/65,536 s.
+            delay_since_last_sr: 2 << 16,
+            jitter: 900,
+            ..ReportBlock::default()
+        };
+        heard.take_in(&report, TrackKind::Video, start + ms(2_080));
+        assert_eq!(heard.rtt, Some(ms(80)), "the report before the last is remembered too");
+        assert_eq!(heard.jitter, ms(10));
+        let foreign = ReportBlock { last_sr: 0xdead_beef, ..report };
+        heard.take_in(&foreign, TrackKind::Video, start + ms(9_000));
+        assert_eq!(heard.rtt, Some(ms(80)), "an unknown report says nothing");
+        let none = ReportBlock { last_sr: 0, delay_since_last_sr: 0, ..report };
+        heard.take_in(&none, TrackKind::Video, start + ms(9_000));
+        assert_eq!((heard.rtt, heard.reports), (Some(ms(80)), 3));
+    }
 }

@@ -87,6 +87,13 @@ impl Lane {
         self.playing
     }
 
+    /// The number of the first packet sent, as the viewer counts them: its receiver reports go on
+    /// from there. Meaningless before that.
+    #[must_use]
+    pub fn first_index(&self) -> u64 {
+        self.first.wrapping_add(self.sequence_offset)
+    }
+
     /// Packets and payload bytes sent, as a sender report counts them.
     #[must_use]
     pub fn sent(&self) -> (u32, u32) {

@@ -13,7 +13,7 @@ use crate::drop::DropReason;
 use crate::media::{MediaPacket, TrackKind, ViewerTerms};
 use crate::srtp::{MasterKey, Profile, RtpSealer};
 
-pub use control::{Control, Feedback};
+pub use control::{Control, Feedback, Heard};
 pub use lane::Lane;
 pub use repair::RepairBudget;
 

@@ -62,6 +62,10 @@ pub struct SendBatch {
     datagrams: usize,
     max_messages: usize,
     train_lengths: [u64; MAX_TRAIN_SEGMENTS + 1],
+    /// Of those, what [`SendBatch::take_train_lengths`] has not told yet, and which of them are not
+    /// zero: bit `n` is of length `n + 1`.
+    untold: [u32; MAX_TRAIN_SEGMENTS],
+    untold_bits: u64,
 }
 
 /// One message of the table: a run of the arena.
@@ -102,6 +106,8 @@ impl SendBatch {
             datagrams: 0,
             max_messages,
             train_lengths: [0; MAX_TRAIN_SEGMENTS + 1],
+            untold: [0; MAX_TRAIN_SEGMENTS],
+            untold_bits: 0,
         }
     }
 
@@ -188,6 +194,15 @@ impl SendBatch {
         &self.train_lengths
     }
 
+    /// Tells `visit` how many messages of which length the kernel took since the last call.
+    pub fn take_train_lengths(&mut self, mut visit: impl FnMut(usize, u32)) {
+        while self.untold_bits != 0 {
+            let index = self.untold_bits.trailing_zeros() as usize;
+            self.untold_bits &= self.untold_bits - 1;
+            visit(index + 1, std::mem::take(&mut self.untold[index]));
+        }
+    }
+
     /// The arena and the queued messages, oldest first.
     pub(super) fn queued(&self) -> (&[u8], impl Iterator<Item = &Message>) {
         (&self.arena, self.messages.iter())
@@ -201,6 +216,8 @@ impl SendBatch {
             report.datagrams += message.segments as u64;
             report.bytes += message.length as u64;
             self.train_lengths[message.segments] += 1;
+            self.untold[message.segments - 1] += 1;
+            self.untold_bits |= 1 << (message.segments - 1);
         }
     }
 
@@ -327,6 +344,17 @@ mod tests {
         let fits = MAX_TRAIN_BYTES / MAX_DATAGRAM_OUT;
         assert_eq!(shape(&batch)[0], (1, fits, fits * MAX_DATAGRAM_OUT));
         assert_eq!(batch.datagrams(), 60);
+    }
+
+    #[test]
+    fn lengths_are_told_once() {
+        let mut batch = filled(&[(to(1), 9), (to(1), 9), (to(2), 9), (to(3), 9)]);
+        batch.sent(3, &mut FlushReport::default());
+        let mut told = Vec::new();
+        batch.take_train_lengths(|length, count| told.push((length, count)));
+        assert_eq!(told, [(1, 2), (2, 1)]);
+        batch.take_train_lengths(|_, _| panic!("they were told"));
+        assert_eq!(batch.train_lengths()[1], 2, "the sum stays");
     }
 
     #[test]

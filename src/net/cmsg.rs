@@ -16,13 +16,16 @@ pub(super) struct ReceiveControl {
     pub local: Option<IpAddr>,
     /// `UDP_GRO`: bytes of each datagram coalesced into the message, the last may be shorter.
     pub segment_bytes: Option<usize>,
+    /// `SCM_TIMESTAMPNS`: when the packet came in from the network, in nanoseconds of Unix time; of
+    /// datagrams coalesced into one message, when the first did.
+    pub arrived_ns: Option<u64>,
     /// `SO_RXQ_OVFL`: datagrams dropped by a full receive queue since the socket exists, modulo
     /// 2^32; absent while it is zero.
     pub overflow: Option<u32>,
 }
 
-/// Room for every control message we ask for: `IPV6_PKTINFO` 40, `IP_PKTINFO` 32, `UDP_GRO` 24 and
-/// `SO_RXQ_OVFL` 24 bytes.
+/// Room for every control message we ask for: `IPV6_PKTINFO` 40 or, on sockets that are IPv4 alone,
+/// `IP_PKTINFO` 32, `SCM_TIMESTAMPNS` 32, `UDP_GRO` 24 and `SO_RXQ_OVFL` 24 bytes.
 pub(super) const RECEIVE_CONTROL_BYTES: usize = 120;
 
 const HEADER_BYTES: usize = size_of::<libc::cmsghdr>();
@@ -46,6 +49,9 @@ pub(super) fn parse(mut control: &[u8]) -> ReceiveControl {
                 let size = data.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
                 found.segment_bytes = size.and_then(|size| usize::try_from(size).ok());
             }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                found.arrived_ns = nanoseconds(data);
+            }
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                 found.overflow = data.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
             }
@@ -54,6 +60,14 @@ pub(super) fn parse(mut control: &[u8]) -> ReceiveControl {
         control = rest;
     }
     found
+}
+
+/// A `timespec` of the kernel's realtime clock.
+fn nanoseconds(timespec: &[u8]) -> Option<u64> {
+    let field = |at: usize| timespec.get(at..)?.first_chunk().map(|b| i64::from_ne_bytes(*b));
+    let seconds = field(offset_of!(libc::timespec, tv_sec))?;
+    let nanoseconds = field(offset_of!(libc::timespec, tv_nsec))?;
+    u64::try_from(seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)?).ok()
 }
 
 /// Level, type and data of the first control message, and what follows it.
@@ -170,7 +184,7 @@ const _: () = assert!(
     "CMSG_DATA follows the header at once where both are word-aligned"
 );
 const _: () = assert!(
-    space::<libc::in6_pktinfo>() + space::<libc::in_pktinfo>() + 2 * space::<i32>()
+    space::<libc::in6_pktinfo>() + space::<libc::timespec>() + 2 * space::<i32>()
         <= RECEIVE_CONTROL_BYTES,
     "every control message we ask for must fit at once"
 );
@@ -193,6 +207,8 @@ mod tests {
     fn what_the_kernel_says_is_read() {
         let mut control = message(libc::SOL_UDP, libc::UDP_GRO, &1_200i32.to_ne_bytes());
         control.extend(message(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &7u32.to_ne_bytes()));
+        let time = [1_795_000_000i64.to_ne_bytes(), 5i64.to_ne_bytes()].concat();
+        control.extend(message(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &time));
         let mapped: Ipv6Addr = "::ffff:127.0.0.2".parse().unwrap();
         let mut pktinfo = mapped.octets().to_vec();
         pktinfo.extend(1u32.to_ne_bytes());
@@ -200,6 +216,7 @@ mod tests {
         let expected = ReceiveControl {
             local: Some("127.0.0.2".parse().unwrap()),
             segment_bytes: Some(1_200),
+            arrived_ns: Some(1_795_000_000_000_000_005),
             overflow: Some(7),
         };
         assert_eq!(parse(&control), expected);

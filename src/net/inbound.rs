@@ -32,6 +32,8 @@ pub struct Datagram<'a> {
     pub local: IpAddr,
     /// The payload, possibly empty.
     pub bytes: &'a [u8],
+    /// When the kernel had it from the network, in nanoseconds of Unix time; 0 when it did not say.
+    pub arrived_ns: u64,
 }
 
 /// One message as the kernel handed it over: a datagram, or several of one sender and one size.
@@ -39,6 +41,7 @@ pub struct Datagram<'a> {
 pub(super) struct Message {
     remote: SocketAddr,
     local: IpAddr,
+    arrived_ns: u64,
     offset: usize,
     length: usize,
     /// Bytes of each datagram in it, never 0; the last may be shorter.
@@ -67,6 +70,7 @@ impl Message {
         Some(Message {
             remote: addr::decode(name)?,
             local: said.local.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            arrived_ns: said.arrived_ns.unwrap_or(0),
             offset,
             length,
             segment: said.segment_bytes.filter(|size| *size > 0).unwrap_or(length.max(1)),
@@ -104,6 +108,7 @@ impl<'a> Iterator for Datagrams<'a> {
         }
         // SAFETY: nobody writes to these bytes while 'a lasts, by the promise made to `new`.
         let bytes = unsafe { self.memory.bytes(message.offset, length) };
-        Some(Datagram { remote: message.remote, local: message.local, bytes })
+        let Message { remote, local, arrived_ns, .. } = message;
+        Some(Datagram { remote, local, bytes, arrived_ns })
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -21,6 +21,9 @@ pub struct SocketOptions {
     pub send_buffer_bytes: usize,
     /// Whether the kernel may coalesce datagrams of one flow (`UDP_GRO`).
     pub gro: bool,
+    /// Whether the kernel notes when each datagram came (`SO_TIMESTAMPNS`), for
+    /// [`super::Datagram::arrived`].
+    pub timestamps: bool,
     /// Microseconds a receive may poll the network card for more (`SO_BUSY_POLL`); 0 is off.
     pub busy_poll_us: u32,
 }
@@ -31,6 +34,7 @@ impl Default for SocketOptions {
             receive_buffer_bytes: DEFAULT_SOCKET_BUFFER_BYTES,
             send_buffer_bytes: DEFAULT_SOCKET_BUFFER_BYTES,
             gro: true,
+            timestamps: false,
             busy_poll_us: 0,
         }
     }
@@ -44,6 +48,8 @@ pub struct UdpSocket {
     family: Family,
     /// The last `SO_RXQ_OVFL` reading, to turn the kernel's wrapping counter into increments.
     overflow: AtomicU32,
+    /// The sum of those increments.
+    receive_drops: AtomicU64,
 }
 
 impl UdpSocket {
@@ -84,7 +90,8 @@ impl UdpSocket {
         socket.bind(&address.into())?;
         let local = socket.local_addr()?.as_socket();
         let local = local.ok_or_else(|| io::Error::other("a UDP socket has an IP address"))?;
-        Ok(UdpSocket { fd: socket.into(), local, family, overflow: AtomicU32::new(0) })
+        let (overflow, receive_drops) = (AtomicU32::new(0), AtomicU64::new(0));
+        Ok(UdpSocket { fd: socket.into(), local, family, overflow, receive_drops })
     }
 
     /// The address the socket is bound to, with the port the kernel chose.
@@ -109,6 +116,13 @@ impl UdpSocket {
             usize::try_from(doubled).unwrap_or(0) / 2
         };
         (granted(libc::SO_RCVBUF), granted(libc::SO_SNDBUF))
+    }
+
+    /// Datagrams the kernel dropped because this socket's receive queue was full (`SO_RXQ_OVFL`).
+    /// The kernel reports a drop with the next datagram.
+    #[must_use]
+    pub fn receive_drops(&self) -> u64 {
+        self.receive_drops.load(Ordering::Relaxed)
     }
 
     /// Resolves when a flush that would have blocked can go on: at least half of the send buffer is
@@ -141,17 +155,12 @@ impl UdpSocket {
         self.family
     }
 
-    /// Datagrams the kernel dropped because this socket's receive queue was full, as far as it has
-    /// reported them: with the next datagram that comes through.
-    #[must_use]
-    pub fn overflow_drops(&self) -> u32 {
-        self.overflow.load(Ordering::Relaxed)
-    }
-
     /// Takes a `SO_RXQ_OVFL` reading and returns by how much it grew.
     pub(super) fn overflow_increment(&self, reading: u32) -> u64 {
         // Relaxed: the counter publishes nothing but itself, and one shard reads a socket.
-        u64::from(reading.wrapping_sub(self.overflow.swap(reading, Ordering::Relaxed)))
+        let grown = u64::from(reading.wrapping_sub(self.overflow.swap(reading, Ordering::Relaxed)));
+        self.receive_drops.fetch_add(grown, Ordering::Relaxed);
+        grown
     }
 }
 
@@ -195,6 +204,9 @@ fn set_packet_options(
     sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
     if options.gro {
         sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1)?;
+    }
+    if options.timestamps {
+        sys::set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
     }
     if options.busy_poll_us > 0 {
         let time_us = i32::try_from(options.busy_poll_us).unwrap_or(i32::MAX);

@@ -137,8 +137,8 @@ pub(super) fn ready_now(
     Ok(found as usize)
 }
 
-/// `getrlimit(2)` and `setrlimit(2)` of this process for open files: makes `soft` the soft limit, where given, and
-/// returns the soft and hard limits from before.
+/// `getrlimit(2)` and `setrlimit(2)` of this process for open files: makes `soft` the soft limit,
+/// where given, and returns the soft and hard limits from before.
 pub(super) fn open_files(soft: Option<u64>) -> io::Result<(u64, u64)> {
     let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: "If the old_limit argument is not NULL, then a successful call places the previous

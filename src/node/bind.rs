@@ -118,6 +118,7 @@ fn socket_options(config: &Config) -> SocketOptions {
         receive_buffer_bytes: config.receive_buffer,
         send_buffer_bytes: config.send_buffer,
         gro: config.gro,
+        timestamps: true,
         busy_poll_us: u32::try_from(config.busy_poll.as_micros()).unwrap_or(u32::MAX),
     }
 }

@@ -4,6 +4,7 @@ mod announce;
 mod banner;
 mod bind;
 mod choose;
+mod drain;
 mod error;
 mod plan;
 
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 pub use error::StartError;
 pub use plan::PortPlan;
 
+use crate::api::{Api, Facts};
 use crate::config::{Config, PortCount};
 use crate::cpu;
 use crate::demux::Directory;
@@ -25,6 +27,7 @@ use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
 use crate::signalling::{AutoPorts, Control, PortRule, StartingPorts, Token, router};
+use crate::srtp;
 use crate::telemetry::{Meters, ShardCounters};
 use crate::wire::ufrag::UfragKey;
 use banner::{Chosen, banner};
@@ -89,12 +92,15 @@ impl Node {
         let shards = start_shards(config, bound, &candidates, backend, &wiring)?;
         let runtime = control_runtime(config.control_threads)?;
         let http_address = listener.local_addr()?;
-        let (http, stop_http) = serve_http(config, &runtime, listener, &control)?;
+        let facts = facts(config, backend, &wiring, http_address);
+        let api = Api::new(control.clone(), facts, config.admin_token.as_deref());
+        let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api)?;
         runtime.spawn(control.clone().watch_ended());
         if let Some(PortCount { min: least, max: most }) = config.udp.auto {
             let auto = AutoPorts { least, most, numbers: config.udp.possible_mux(), rule };
             runtime.spawn(control.clone().follow_load(auto));
         }
+        runtime.spawn(api.run());
         Ok(Node {
             shards,
             wiring,
@@ -140,21 +146,6 @@ impl Node {
     #[must_use]
     pub fn banner(&self) -> &str {
         &self.banner
-    }
-
-    /// Waits for SIGINT or SIGTERM.
-    ///
-    /// # Errors
-    /// When the signals can't be listened to.
-    pub fn wait_for_signal(&self) -> io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        self.runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                interrupted = tokio::signal::ctrl_c() => interrupted,
-                _ = terminate.recv() => Ok(()),
-            }
-        })
     }
 
     /// Ends every session, telling its peer, and stops.
@@ -241,6 +232,23 @@ fn shard_config(config: &Config, index: usize) -> ShardConfig {
     }
 }
 
+/// What the API tells of what was chosen at the start.
+fn facts(config: &Config, backend: Backend, wiring: &Wiring, http: SocketAddr) -> Facts {
+    let steering = match (&wiring.steering, config.shards()) {
+        (Some(_), _) => "ebpf",
+        (None, 1) => "none",
+        (None, _) => "hash",
+    };
+    Facts {
+        io: format!("{backend:?}").to_lowercase(),
+        steering,
+        cipher: srtp::library::choice().to_string(),
+        cores: config.shard_cores.clone(),
+        http_is_loopback: http.ip().is_loopback(),
+        max_sessions: config.max_sessions,
+    }
+}
+
 /// Control threads give way to shards: a join storm must not hold up media.
 const CONTROL_NICE: i32 = 5;
 
@@ -262,9 +270,9 @@ fn serve_http(
     runtime: &tokio::runtime::Runtime,
     listener: std::net::TcpListener,
     control: &Arc<Control>,
+    api: &Arc<Api>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
-    let loopback = config.http.ip().is_loopback();
-    let app = router(control.clone(), Token::new(config.token.as_deref()), loopback);
+    let app = router(control.clone(), Token::new(config.token.as_deref()), api.router());
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();

@@ -5,7 +5,7 @@
 //! library's self-tests: 1.1 ms. And it is the egress lane that needs a viewer's SRTP keys: str0m
 //! would expand them four times, 9 KB a viewer, and never use one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -38,6 +38,13 @@ thread_local! {
     /// Keys that came out of a DTLS instance since the last [`take_keys`]. A session is drained on
     /// one thread in one go, so what is here belongs to the session that was drained last.
     static TAPPED: RefCell<Option<KeyingMaterial>> = const { RefCell::new(None) };
+    /// The profile that was negotiated since the last [`take_profile`], whoever the keys are for.
+    static NEGOTIATED: Cell<Option<Profile>> = const { Cell::new(None) };
+}
+
+/// The SRTP profile negotiated during the drain that has just ended, if that was when.
+pub(super) fn take_profile() -> Option<Profile> {
+    NEGOTIATED.take()
 }
 
 /// The keys negotiated during the drain that has just ended, if that was when DTLS finished.
@@ -135,6 +142,7 @@ impl Session {
     /// Puts the keys where [`take_keys`] finds them; there are no more to come.
     fn keep(&mut self, material: &[u8], profile: SrtpProfile) {
         self.tap = false;
+        NEGOTIATED.set(profile_of(profile));
         if let Some(profile) = profile_of(profile) {
             let local_is_client = self.dtls.is_active();
             let keys = KeyingMaterial { profile, material: material.to_vec(), local_is_client };
@@ -179,7 +187,11 @@ impl DtlsInstance for Session {
                 None => DtlsOutput::BufferTooSmall { needed: copy.len() },
             };
         }
-        self.dtls.poll_output(buffer)
+        let output = self.dtls.poll_output(buffer);
+        if let DtlsOutput::KeyingMaterial(_, profile) = &output {
+            NEGOTIATED.set(profile_of(*profile));
+        }
+        output
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {

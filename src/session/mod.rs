@@ -12,6 +12,7 @@ mod layers;
 mod negotiate;
 mod offer;
 mod publisher;
+mod uplink;
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -24,9 +25,11 @@ pub use dtls::KeyingMaterial;
 pub use negotiate::{Negotiated, Negotiator, Place};
 pub use offer::{Offer, OfferError, StreamCodecs};
 pub use publisher::Publisher;
+pub use uplink::Uplink;
 
 use crate::drop::DropReason;
 use crate::media::{ClockReport, MediaPacket, ViewerTerms};
+use crate::srtp::Profile;
 use crate::wire::kind::{self, Kind};
 use decryption::Decryption;
 
@@ -36,6 +39,10 @@ pub struct Session {
     rtc: Box<Rtc>,
     /// What the peer is here for.
     pub role: Role,
+    /// When its answer was ready.
+    pub answered: Instant,
+    /// How media is encrypted, once DTLS has said.
+    pub profile: Option<Profile>,
 }
 
 /// What a peer is here for.
@@ -86,7 +93,7 @@ pub struct Refused;
 
 impl Session {
     pub(crate) fn new(rtc: Rtc, role: Role) -> Session {
-        Session { rtc: Box::new(rtc), role }
+        Session { rtc: Box::new(rtc), role, answered: Instant::now(), profile: None }
     }
 
     /// Takes in one STUN, DTLS or (publishers only) RTP or RTCP datagram. `local` must be one of
@@ -174,6 +181,7 @@ impl Session {
         if let Some(keys) = dtls::take_keys() {
             outputs.push(Output::Keys(keys));
         }
+        self.profile = dtls::take_profile().or(self.profile);
         next
     }
 
@@ -189,6 +197,11 @@ impl Session {
                     && let Some(packet) = publisher.media(&mut self.rtc, now, packet)
                 {
                     outputs.push(Output::Media(packet));
+                }
+            }
+            Event::MediaIngressStats(stats) => {
+                if let Role::Publisher(publisher) = &mut self.role {
+                    publisher.arrives(&stats);
                 }
             }
             Event::SenderFeedback(feedback) => {

@@ -15,6 +15,7 @@ use super::descriptors::Descriptors;
 use super::offer::Section;
 use super::{Offer, OfferError, Publisher, Role, Session, StreamCodecs, answer, dtls};
 use crate::id::StreamKey;
+use crate::limits::REPORT_INTERVAL;
 use crate::media::{ExtensionIds, TrackKind, ViewerTerms, ViewerTrack};
 
 /// Makes sessions: holds what all of them share.
@@ -156,6 +157,9 @@ impl Negotiator {
                 .set_rtp_mode(true)
                 .set_extension_map(extensions);
             set_codecs(&mut config, params);
+            if Arc::ptr_eq(crypto, &self.publisher_crypto) {
+                config = config.set_stats_interval(Some(REPORT_INTERVAL));
+            }
             let mut rtc = config.build(Instant::now());
             for address in place.candidates {
                 let candidate = Candidate::host(*address, "udp").map_err(|e| malformed(&e))?;

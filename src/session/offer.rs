@@ -147,6 +147,12 @@ impl Offer {
         Ok(Offer { sdp, sections, mixes_extension_forms })
     }
 
+    /// Whether it has a section for audio, or for video.
+    #[must_use]
+    pub fn has(&self, audio: bool) -> bool {
+        self.sections.iter().any(|section| section.audio == audio)
+    }
+
     /// The codecs a publisher is answered: one of each kind, the stream's `current` one where the
     /// offer has it (so that viewers of an earlier publisher keep playing), else the first that is
     /// supported.

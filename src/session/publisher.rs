@@ -6,9 +6,11 @@ use str0m::Rtc;
 use str0m::format::{Codec, PayloadParams};
 use str0m::media::{KeyframeRequestKind, Mid, SenderFeedback};
 use str0m::rtp::{ExtensionValues, RtpPacket};
+use str0m::stats::MediaIngressStats;
 
 use super::decryption::Sources;
 use super::layers::{Choice, Layers};
+use super::uplink::Uplink;
 use crate::id::StreamKey;
 use crate::media::{
     ClockReport, DependencyDescriptor, HeaderExtensions, MediaPacket, TrackKind, starts_keyframe,
@@ -29,6 +31,8 @@ pub struct Publisher {
     layers: Layers,
     /// SSRCs it has sent from.
     pub(super) sources: Sources,
+    /// How its media arrives.
+    pub uplink: Uplink,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +66,7 @@ impl Publisher {
             video: track(false),
             layers: Layers::default(),
             sources: Sources::default(),
+            uplink: Uplink::default(),
         }
     }
 
@@ -113,6 +118,14 @@ impl Publisher {
             timestamp: info.rtp_time.numer() as u32,
             received: now,
         })
+    }
+
+    /// Takes in what str0m says of one of its tracks or layers.
+    pub(super) fn arrives(&mut self, stats: &MediaIngressStats) {
+        let is_audio = self.audio.is_some_and(|track| track.mid == stats.mid);
+        let kind = if is_audio { TrackKind::Audio } else { TrackKind::Video };
+        self.uplink.video |= kind == TrackKind::Video;
+        self.uplink.take_in(stats, kind.clock_rate());
     }
 
     /// Asks for a key frame of the layer that is carried, or is about to be.

@@ -10,6 +10,7 @@ use crate::id::SessionKey;
 use crate::net::UdpSocket;
 use crate::session::Session;
 use crate::stream::StreamShared;
+use crate::telemetry::{FailureReason, SessionCard};
 use crate::wire::dtls::{Flight, alert_name};
 
 /// A request of a control thread.
@@ -111,6 +112,24 @@ impl EndReason {
         }
     }
 
+    /// The failure it is, where it is one: not what a client, a successor or the server wanted.
+    #[must_use]
+    pub const fn failure(self) -> Option<FailureReason> {
+        match self {
+            EndReason::Vanished => Some(FailureReason::Vanished),
+            EndReason::Unheard => Some(FailureReason::Unheard),
+            EndReason::WrongPassword => Some(FailureReason::WrongPassword),
+            EndReason::DtlsTimeout(_) => Some(FailureReason::DtlsTimeout),
+            EndReason::Failed => Some(FailureReason::Failed),
+            EndReason::Deleted
+            | EndReason::Replaced
+            | EndReason::CodecChanged
+            | EndReason::ClosedByPeer
+            | EndReason::PortClosed
+            | EndReason::Stopping => None,
+        }
+    }
+
     /// In words, for logs and pages.
     #[must_use]
     pub fn describe(self) -> Cow<'static, str> {
@@ -157,10 +176,12 @@ fn dtls_timeout(flight: Option<Flight>) -> Cow<'static, str> {
 }
 
 /// A session has ended and its slot is free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Ended {
     /// Which.
     pub key: SessionKey,
     /// Why.
     pub reason: EndReason,
+    /// What it was like at last.
+    pub card: Option<Box<SessionCard>>,
 }

@@ -8,6 +8,7 @@ use super::ports::Ports;
 use super::sessions::{Address, Entry, Sessions};
 use super::streams::Streams;
 use super::timers::Wheel;
+use super::watch::Watch;
 use super::{EndReason, Ended, Mail, QueueFull, SessionPort, ShardConfig, Wiring};
 use crate::demux::Flows;
 use crate::drop::DropReason;
@@ -17,7 +18,7 @@ use crate::limits::SESSION_IDLE;
 use crate::media::{MediaPacket, ViewerTerms};
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
-use crate::telemetry::ShardCounters;
+use crate::telemetry::{Meters, ShardCounters};
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
 /// changes.
@@ -41,6 +42,8 @@ pub(super) struct Core {
     /// Shards that got mail this turn.
     pub posted: Vec<bool>,
     pub stopping: bool,
+    /// When the datagram that is being handled came.
+    pub arriving: Option<Instant>,
     random: u64,
     // Memory that is used anew each turn.
     pub outputs: Vec<Output>,
@@ -48,6 +51,10 @@ pub(super) struct Core {
     pub due: Vec<u32>,
     pub feedback: Feedback,
     pub opened: Vec<u8>,
+    /// When the published packets came that leave in this turn.
+    pub departing: Vec<Instant>,
+    /// Viewers that were sent their first packet in this turn.
+    pub started: Vec<u32>,
 }
 
 impl Core {
@@ -68,17 +75,24 @@ impl Core {
             active: Vec::new(),
             posted: vec![false; shards],
             stopping: false,
+            arriving: None,
             random: config.seed | 1,
             outputs: Vec::new(),
             pending: Vec::new(),
             due: Vec::new(),
             feedback: Feedback::default(),
             opened: Vec::new(),
+            departing: Vec::new(),
+            started: Vec::new(),
         }
     }
 
     pub fn counters(&self) -> &ShardCounters {
         &self.wiring.counters[usize::from(self.index)]
+    }
+
+    pub fn meters(&self) -> &Meters {
+        &self.wiring.meters[usize::from(self.index)]
     }
 
     pub fn dropped(&self, reason: DropReason) {
@@ -144,7 +158,7 @@ impl Core {
         };
         match port {
             Some(port) => self.enter(now, key, port, session, shared),
-            None => self.report_end(Ended { key, reason: EndReason::PortClosed }),
+            None => self.report_end(Ended { key, reason: EndReason::PortClosed, card: None }),
         }
     }
 
@@ -161,6 +175,8 @@ impl Core {
         if is_publisher {
             stream.publisher = Some(key.slot);
         }
+        self.ports.counters(port).sessions.add(1);
+        let watch = Watch::new(now, session.answered);
         let entry = Entry {
             key,
             session,
@@ -177,13 +193,13 @@ impl Core {
             rtc_deadline: now,
             viewer: None,
             is_publisher,
+            watch,
         };
         // The control side gives a slot out only after its last tenant was reported as ended.
         debug_assert!(self.sessions.at(key.slot).is_none(), "slot {} is taken", key.slot);
         self.sessions.insert(entry);
-        let at_port = &self.ports.counters(port).sessions;
-        at_port.set(at_port.get() + 1);
         self.timers.schedule(key.slot, now);
+        self.show(key.slot);
     }
 
     /// The terms of a viewer's session.
@@ -205,6 +221,8 @@ impl Core {
         let mut at = entry.rtc_deadline.min(limit);
         if let Some(viewer) = &entry.viewer {
             at = at.min(viewer.control.next_report);
+        } else if entry.connected {
+            at = at.min(entry.watch.next);
         }
         self.timers.schedule(slot, at);
     }
@@ -213,6 +231,10 @@ impl Core {
     pub fn end(&mut self, slot: u32, reason: EndReason) {
         let Some(mut entry) = self.sessions.remove(slot) else { return };
         self.timers.cancel(slot);
+        let meters = self.meters();
+        meters.cards.clear(slot);
+        let sessions = &self.ports.counters(entry.port).sessions;
+        sessions.set(sessions.get().saturating_sub(1));
         for flow in entry.flows.drain(..) {
             if self.flows.remove(&flow, slot) {
                 self.wiring.release(&flow, self.index);
@@ -228,12 +250,13 @@ impl Core {
         }
         self.streams.leave(entry.stream);
         tracing::debug!("session {} ended: {}", entry.key, reason.describe());
-        let at_port = &self.ports.counters(entry.port).sessions;
-        at_port.set(at_port.get().saturating_sub(1));
         // Before the end is reported: the port may be given out again from then on.
         let counters = &self.wiring.counters[usize::from(self.index)];
         self.ports.close_for_session(slot, counters);
-        self.report_end(Ended { key: entry.key, reason });
+        let cards = &self.wiring.meters[usize::from(self.index)].cards;
+        let card = cards.read(slot).filter(|(generation, _)| *generation == entry.key.generation);
+        let card = card.map(|(_, card)| Box::new(card));
+        self.report_end(Ended { key: entry.key, reason, card });
     }
 
     fn report_end(&self, ended: Ended) {

@@ -50,13 +50,17 @@ impl Core {
         stream.take_pending(now, &mut pending);
         if !pending.is_empty() {
             let counters = &self.wiring.counters[usize::from(self.index)];
-            fan_out(stream, &pending, &mut self.ports, counters);
+            fan_out(stream, &pending, &mut self.ports, counters, &mut self.started);
+            self.departing.extend(pending.iter().map(|packet| packet.received));
         }
         let deadlines = [stream.pending_deadline(), stream.keyframes.deadline(KEYFRAME_INTERVAL)];
         let next = deadlines.into_iter().flatten().min();
         stream.active = next.is_some();
         pending.clear();
         self.pending = pending;
+        while let Some(slot) = self.started.pop() {
+            self.first_media(now, slot);
+        }
         next
     }
 
@@ -76,15 +80,18 @@ impl Core {
     }
 }
 
-/// Seals and queues `packets` for each viewer in turn.
+/// Seals and queues `packets` for each viewer in turn. Those that get their first are noted in
+/// `started`, by slot.
 fn fan_out(
     stream: &mut LocalStream,
     packets: &[MediaPacket],
     ports: &mut Ports,
     counters: &ShardCounters,
+    started: &mut Vec<u32>,
 ) {
     let mut sent = 0;
-    for Viewer { egress, to, port, .. } in &mut stream.viewers {
+    for Viewer { egress, to, port, slot, started: has_started } in &mut stream.viewers {
+        let before = sent;
         for packet in packets {
             let pushed = egress
                 .admit(packet)
@@ -93,6 +100,10 @@ fn fan_out(
                 Ok(()) => sent += 1,
                 Err(reason) => counters.dropped(reason),
             }
+        }
+        if !*has_started && sent > before {
+            *has_started = true;
+            started.push(*slot);
         }
     }
     counters.viewer_packets.add(sent);

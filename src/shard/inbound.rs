@@ -27,6 +27,8 @@ pub(super) struct Inbound<'a> {
     /// The sender.
     pub remote: SocketAddr,
     pub bytes: &'a [u8],
+    /// When the kernel had it.
+    pub arrived: Instant,
     /// Another shard has already sent it here: it goes no further.
     pub handed_over: bool,
 }
@@ -102,8 +104,10 @@ impl Core {
             .map_err(|_refused| DropReason::StunRejected)?;
         let answered = self.drain(now, key.slot, Some((&datagram, peek.transaction_id)));
         if !answered {
-            if let Some(entry) = self.sessions.at(key.slot) {
-                entry.refused = true;
+            if let Some(entry) = self.sessions.at(key.slot)
+                && !std::mem::replace(&mut entry.refused, true)
+            {
+                self.show(key.slot);
             }
             return Err(DropReason::StunRejected);
         }
@@ -119,7 +123,7 @@ impl Core {
         let previous = self.flows.insert(flow, slot);
         if previous != Some(slot) {
             if let Some(previous) = previous {
-                self.part_with(previous, &flow);
+                self.part_with(now, previous, &flow);
             }
             self.claim(flow);
             let Some(entry) = self.sessions.at(slot) else { return };
@@ -140,7 +144,7 @@ impl Core {
             let moved = entry.address.replace(address).is_some();
             // A new path may take what the old one refused.
             entry.trains = self.trains;
-            self.counters().flow_moves.add(u64::from(moved));
+            self.moved(now, slot, moved);
             self.viewer_moved(slot);
             // DTLS may have waited for an address.
             self.drain(now, slot, None);
@@ -164,19 +168,19 @@ impl Core {
     }
 
     /// Another shard has claimed `flow`; unless it was claimed back since, it is forgotten.
-    pub fn lose(&mut self, flow: &FlowKey) {
+    pub fn lose(&mut self, now: Instant, flow: &FlowKey) {
         if self.wiring.directory.find(flow) == Some(self.index) {
             return;
         }
         let Some(slot) = self.flows.get(flow) else { return };
         self.flows.remove(flow, slot);
-        self.part_with(slot, flow);
+        self.part_with(now, slot, flow);
     }
 
     /// `flow` is no longer the one of the session in `slot`. If that was where its datagrams went,
     /// they would reach another's client now: they go to its newest other flow, or, where it has
     /// none, stay until its next check.
-    fn part_with(&mut self, slot: u32, flow: &FlowKey) {
+    fn part_with(&mut self, now: Instant, slot: u32, flow: &FlowKey) {
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.flows.retain(|other| other != flow);
         let Some(last) = entry.flows.last() else { return };
@@ -192,7 +196,7 @@ impl Core {
         let Some(port) = own.or_else(|| self.ports.slot_of(local.port())) else { return };
         entry.address = Some(Address { port, local: local.ip(), remote });
         entry.trains = self.trains;
-        self.counters().flow_moves.add(1);
+        self.moved(now, slot, true);
         self.viewer_moved(slot);
     }
 
@@ -241,7 +245,12 @@ impl Core {
                 session.receive_srtp(now, candidate, datagram.remote, bytes).map(|()| handled)
             }
         };
+        self.arriving = Some(datagram.arrived);
         self.drain(now, slot, None);
+        self.arriving = None;
+        if kind == Kind::Dtls {
+            self.show(slot);
+        }
         self.arm(slot);
         outcome
     }
@@ -258,6 +267,7 @@ impl Core {
             local: datagram.local,
             remote: datagram.remote,
             bytes: datagram.bytes.into(),
+            arrived: datagram.arrived,
         });
         let posted = self.post(shard, mail);
         posted.map(|()| Handled::HandedOver).map_err(|_full| DropReason::RingFull)

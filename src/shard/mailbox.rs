@@ -10,6 +10,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::time::Instant;
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
@@ -47,6 +48,8 @@ pub struct HandedOver {
     pub remote: SocketAddr,
     /// The datagram.
     pub bytes: Box<[u8]>,
+    /// When the kernel had it.
+    pub arrived: Instant,
 }
 
 /// The queue is full; the message did not get in.

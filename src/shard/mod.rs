@@ -13,8 +13,10 @@
 //! ports.rs     its sockets, and what waits to leave through them
 //! port_changes.rs  mux ports that come and go while it runs
 //! viewers.rs   what viewers report: repair, key frames
+//! watch.rs     how a session fares: phases, quality, its card
 //! ```
 
+mod arrival;
 mod command;
 mod core;
 mod deliver;
@@ -30,6 +32,7 @@ mod streams;
 pub mod timers;
 mod turn;
 mod viewers;
+mod watch;
 
 pub use command::{BoundPort, Command, EndReason, Ended, SessionPort};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};

@@ -47,8 +47,9 @@ impl Core {
                 Output::Datagram { contents, .. } => self.send_to_session(slot, &contents),
                 Output::Keys(keys) => self.on_keys(now, slot, &keys),
                 Output::Connected => self.on_connected(now, slot),
-                Output::Media(packet) => {
+                Output::Media(mut packet) => {
                     heard = true;
+                    packet.received = self.arriving.unwrap_or(now);
                     self.on_published(packet);
                 }
                 Output::Clock(report) => self.on_clock(report),
@@ -59,6 +60,9 @@ impl Core {
         // Some publishers (ffmpeg's) send no checks once they are connected: media is life enough.
         if heard && let Some(entry) = self.sessions.at(slot) {
             entry.heard = now;
+            if entry.watch.first_media.is_none() {
+                self.first_media(now, slot);
+            }
         }
         match gone {
             Some(Gone::Closed) => self.close(now, slot, EndReason::ClosedByPeer),
@@ -84,6 +88,7 @@ impl Core {
         let millis = now.saturating_duration_since(entry.created).as_millis();
         tracing::debug!("session {} connected as {role} after {millis} ms", entry.key);
         let (stream, is_publisher) = (entry.stream, entry.is_publisher);
+        self.connected(now, slot);
         if is_publisher {
             // Whoever watches already needs a key frame of the new publisher.
             if let Some(stream) = self.streams.get(stream) {
@@ -116,7 +121,7 @@ impl Core {
         let to = address.destination(entry.trains);
         let Some(stream) = self.streams.get(stream_key) else { return };
         let position = stream.viewers.len();
-        stream.viewers.push(Viewer { egress, to, port, slot });
+        stream.viewers.push(Viewer { egress, to, port, slot, started: false });
         stream.shared.set_interest(self.index, true);
         if let Some(entry) = self.sessions.at(slot) {
             entry.viewer = Some(ReadyViewer { control, position });

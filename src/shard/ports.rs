@@ -1,8 +1,8 @@
 //! A shard's sockets, each in a slot that keeps its number, and the datagrams that wait to leave.
 //!
-//! **Mux ports** are few, and each shard has a socket on every one: each is read every turn, and has
-//! an arena of its own for what it sends, so that the viewers on one port share its system calls.
-//! They come and go while the shard runs. **Ports of sessions** (`--port-range`) are as many as
+//! **Mux ports** are few, and each shard has a socket on every one. Each is read every turn, and
+//! has an arena of its own for what it sends, so that the viewers on one port share its system
+//! calls. They come and go while the shard runs. **Ports of sessions** (`--port-range`) are as many as
 //! sessions, in the slot of their session: the kernel's list says which to read, and all share one
 //! arena, which is handed to the kernel whenever the socket changes.
 
@@ -16,7 +16,7 @@ use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES, SESSION_SOCKETS_PER_T
 use crate::net::{
     Destination, Readiness, ReadySet, Receiver, SendBatch, SendFailure, Sender, UdpSocket,
 };
-use crate::telemetry::{PortCounters, PortName, ShardCounters};
+use crate::telemetry::{Histogram, PortCounters, PortName, ShardCounters};
 
 /// The sockets of one shard.
 pub(super) struct Ports {
@@ -133,6 +133,7 @@ impl Ports {
         self.flush_slot(slot, counters);
         self.mux.retain(|other| *other != slot);
         if let Some(port) = self.table.get_mut(slot).and_then(Option::take) {
+            // The last that was counted here goes with the port's place.
             let left = port.outbox.map_or(0, |outbox| outbox.batch.datagrams());
             counters.dropped_many(DropReason::SendQueueFull, left as u64);
             receiver.remove(&port.socket);
@@ -142,7 +143,8 @@ impl Ports {
 
     /// What is counted at the port in a slot; of ports of sessions, at all of them.
     pub fn counters(&self, slot: usize) -> &PortCounters {
-        counters_of(&self.wiring, self.index, slot, self.are_of_sessions())
+        let place = if self.are_of_sessions() { 0 } else { slot };
+        self.wiring.meters[usize::from(self.index)].ports.at(place)
     }
 
     /// Notes what was received through the port in a slot.
@@ -152,7 +154,7 @@ impl Ports {
         counters.bytes_in.add(bytes);
         // Of the sockets of sessions, the receiver has the sum.
         if let (None, Some(socket)) = (&self.sessions, self.socket(slot)) {
-            counters.receive_drops.set(u64::from(socket.overflow_drops()));
+            counters.receive_drops.set(socket.receive_drops());
         }
     }
 
@@ -246,9 +248,7 @@ impl Ports {
         if self.sessions.as_ref().is_some_and(|sessions| sessions.filled_for != port) {
             self.flush_sessions(counters);
         }
-        let own = self.are_of_sessions();
-        let Ports { table, sessions, refused_trains, wiring, index, .. } = self;
-        let at_port = counters_of(wiring, *index, port, own);
+        let Ports { table, sessions, refused_trains, .. } = self;
         let entry = table.get_mut(port).and_then(Option::as_mut).ok_or(DropReason::SendRefused)?;
         let Port { socket, outbox, .. } = entry;
         let outbox = match (outbox, sessions) {
@@ -260,10 +260,10 @@ impl Ports {
             (None, None) => return Err(DropReason::SendRefused),
         };
         let mut refused = |to| refused_trains.push((port, to));
-        if outbox.batch.slot().is_none() && !outbox.flush(socket, counters, at_port, &mut refused) {
+        if outbox.batch.slot().is_none() && !outbox.flush(socket, counters, &mut refused) {
             let dropped = outbox.batch.drop_older_half() as u64;
             counters.dropped_many(DropReason::SendQueueFull, dropped);
-            at_port.send_drops.add(dropped);
+            outbox.tally.dropped += dropped;
         }
         let slot = outbox.batch.slot().ok_or(DropReason::SendQueueFull)?;
         let length = write(slot)?;
@@ -279,6 +279,21 @@ impl Ports {
             all_sent &= self.flush_slot(self.mux[index], counters);
         }
         all_sent
+    }
+
+    /// Publishes what left through each port since the last call, for others to read.
+    pub fn publish(&mut self, train_lengths: &Histogram) {
+        let Ports { table, sessions, wiring, index, .. } = self;
+        let places = &wiring.meters[usize::from(*index)].ports;
+        if let Some(sessions) = sessions {
+            sessions.outbox.publish(places.at(0), train_lengths);
+        }
+        for slot in &self.mux {
+            let port = table[*slot].as_mut().and_then(|port| port.outbox.as_mut());
+            if let Some(outbox) = port {
+                outbox.publish(places.at(*slot), train_lengths);
+            }
+        }
     }
 
     /// Resolves when a socket has something to receive.
@@ -316,42 +331,45 @@ impl Ports {
     }
 
     fn flush_slot(&mut self, slot: usize, counters: &ShardCounters) -> bool {
-        let Ports { table, refused_trains, wiring, index, .. } = self;
-        let at_port = counters_of(wiring, *index, slot, false);
+        let Ports { table, refused_trains, .. } = self;
         let Some(port) = table.get_mut(slot).and_then(Option::as_mut) else { return true };
         let Port { socket, outbox: Some(outbox), .. } = port else { return true };
-        outbox.flush(socket, counters, at_port, &mut |to| refused_trains.push((slot, to)))
+        outbox.flush(socket, counters, &mut |to| refused_trains.push((slot, to)))
     }
 
     /// Empties the outbox that sessions' ports share. What a socket does not take is lost, since
     /// the others must not wait for it: its client is slower than its own send buffer is long.
     fn flush_sessions(&mut self, counters: &ShardCounters) {
-        let Ports { table, sessions, refused_trains, wiring, index, .. } = self;
-        let at_port = counters_of(wiring, *index, 0, true);
+        let Ports { table, sessions, refused_trains, .. } = self;
         let Some(SessionPorts { outbox, filled_for, .. }) = sessions else { return };
         if outbox.batch.is_empty() {
             return;
         }
         let slot = *filled_for;
         if let Some(port) = table.get(slot).and_then(Option::as_ref) {
-            outbox
-                .flush(&port.socket, counters, at_port, &mut |to| refused_trains.push((slot, to)));
+            outbox.flush(&port.socket, counters, &mut |to| refused_trains.push((slot, to)));
         }
         let left = outbox.batch.datagrams() as u64;
         counters.dropped_many(DropReason::SendQueueFull, left);
-        at_port.send_drops.add(left);
+        outbox.tally.dropped += left;
         outbox.batch.clear();
     }
-}
-
-fn counters_of(wiring: &Wiring, shard: u16, slot: usize, of_sessions: bool) -> &PortCounters {
-    wiring.meters[usize::from(shard)].ports.at(if of_sessions { 0 } else { slot })
 }
 
 /// Datagrams that wait to leave through one socket.
 struct Outbox {
     batch: SendBatch,
     sender: Sender,
+    tally: Tally,
+}
+
+/// What left through a port since the last turn's end: plain numbers, to be published once a turn.
+#[derive(Default)]
+struct Tally {
+    datagrams: u64,
+    bytes: u64,
+    would_block: u64,
+    dropped: u64,
 }
 
 impl Outbox {
@@ -359,6 +377,7 @@ impl Outbox {
         Outbox {
             batch: SendBatch::new(SEND_BATCH_MESSAGES, SEND_ARENA_BYTES),
             sender: Sender::new(SEND_BATCH_MESSAGES),
+            tally: Tally::default(),
         }
     }
 
@@ -368,7 +387,6 @@ impl Outbox {
         &mut self,
         socket: &UdpSocket,
         counters: &ShardCounters,
-        at_port: &PortCounters,
         refused_train: &mut dyn FnMut(Destination),
     ) -> bool {
         if self.batch.is_empty() {
@@ -378,7 +396,6 @@ impl Outbox {
             SendFailure::Refused(errno) => {
                 tracing::debug!("send to {} refused: errno {errno}", to.remote);
                 counters.dropped(DropReason::SendRefused);
-                at_port.send_drops.add(1);
             }
             SendFailure::TrainRefused(errno) => {
                 tracing::debug!("train to {} refused: errno {errno}", to.remote);
@@ -392,9 +409,25 @@ impl Outbox {
         counters.send_calls.add(report.syscalls);
         counters.trains_refused.add(report.trains_refused);
         counters.send_would_block.add(u64::from(report.would_block));
-        at_port.datagrams_out.add(report.datagrams);
-        at_port.bytes_out.add(report.bytes);
-        at_port.would_block.add(u64::from(report.would_block));
+        self.tally.datagrams += report.datagrams;
+        self.tally.bytes += report.bytes;
+        self.tally.would_block += u64::from(report.would_block);
+        self.tally.dropped += report.refused;
         !report.would_block
+    }
+
+    /// Publishes what happened at the port since the last call.
+    fn publish(&mut self, counters: &PortCounters, train_lengths: &Histogram) {
+        let Tally { datagrams, bytes, would_block, dropped } = std::mem::take(&mut self.tally);
+        if datagrams + would_block + dropped == 0 {
+            return;
+        }
+        counters.datagrams_out.add(datagrams);
+        counters.bytes_out.add(bytes);
+        counters.would_block.add(would_block);
+        counters.send_drops.add(dropped);
+        self.batch.take_train_lengths(|length, count| {
+            train_lengths.record_many(length as u64, u64::from(count));
+        });
     }
 }

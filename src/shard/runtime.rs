@@ -53,6 +53,7 @@ pub fn spawn(
         {
             tracing::warn!("shard {} is not pinned to core {core}: {error}", config.index);
         }
+        wiring.meters[usize::from(config.index)].thread.adopt_current_thread();
         let shard = Shard { core: Core::new(&config, ports, wiring), receiver };
         let serve = serve(shard, config.busy_poll, ready.clone());
         let result = if uring_available().is_ok() {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::watch::Watch;
 use crate::demux::FlowKey;
 use crate::egress::Control;
 use crate::id::{SessionKey, StreamKey};
@@ -53,6 +54,8 @@ pub(super) struct Entry {
     /// A viewer that is ready: its RTCP, and where it stands in its stream's list.
     pub viewer: Option<ReadyViewer>,
     pub is_publisher: bool,
+    /// How it fares.
+    pub watch: Watch,
 }
 
 /// The session's part of a viewer whose keys are there.

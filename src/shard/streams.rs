@@ -17,6 +17,8 @@ pub(super) struct Viewer {
     pub port: usize,
     /// Its session's slot.
     pub slot: u32,
+    /// Whether it was sent anything yet.
+    pub started: bool,
 }
 
 /// One stream as this shard sees it.

@@ -15,15 +15,17 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use tokio::sync::Notify;
 
+use super::arrival::KernelClock;
 use super::core::Core;
 use super::inbound::Inbound;
 use super::port_changes::PortChange;
 use super::{Command, EndReason, Ended, Mail, Mailbox};
 use crate::demux::{Directory, FlowKey};
 use crate::limits::{
-    COMMANDS_PER_TURN, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE, TIMERS_PER_TURN,
+    COMMANDS_PER_TURN, DEPARTING_PACKETS, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE,
+    TIMERS_PER_TURN,
 };
-use crate::net::{Receiver, Steering};
+use crate::net::{Datagram, Receiver, Steering};
 use crate::telemetry::{Meters, ShardCounters};
 use crate::wire::ufrag::UfragKey;
 
@@ -95,7 +97,7 @@ impl Shard {
         let more_timers = self.core.run_timers(now);
         let deliver_at = self.core.deliver(now);
         let all_sent = self.core.flush_and_ring();
-        self.core.counters().turns.add(1);
+        self.core.time_turn(now, all_sent);
 
         if self.core.stopping {
             return Next::Stop;
@@ -148,22 +150,42 @@ fn receive_batch(core: &mut Core, receiver: &mut Receiver, now: Instant, port: u
             return 0;
         }
     };
-    core.count_received(count);
+    let clock = KernelClock::read();
     let mut bytes_in = 0;
     for datagram in receiver.datagrams() {
         bytes_in += datagram.bytes.len() as u64;
-        let (local, remote, bytes) = (datagram.local, datagram.remote, datagram.bytes);
-        core.on_datagram(now, Inbound { port, local, remote, bytes, handed_over: false });
+        let Datagram { local, remote, bytes, arrived_ns } = datagram;
+        let arrived = clock.instant(arrived_ns);
+        let handed_over = false;
+        let inbound = Inbound { port, local, remote, bytes, arrived, handed_over };
+        core.on_datagram(now, inbound);
     }
-    core.counters().bytes_in.add(bytes_in);
-    core.ports.received(port, count as u64, bytes_in);
+    core.count_received(port, count, bytes_in);
     count
 }
 
 impl Core {
-    fn count_received(&self, datagrams: usize) {
-        self.counters().receive_batches.add(1);
-        self.counters().datagrams_in.add(datagrams as u64);
+    fn count_received(&self, port: usize, datagrams: usize, bytes: u64) {
+        let (counters, datagrams) = (self.counters(), datagrams as u64);
+        counters.receive_batches.add(1);
+        counters.datagrams_in.add(datagrams);
+        counters.bytes_in.add(bytes);
+        self.meters().histograms.receive_batch.record(datagrams);
+        self.ports.received(port, datagrams, bytes);
+    }
+
+    /// The turn that began at `began` is over, and with it the way of the packets that left.
+    fn time_turn(&mut self, began: Instant, all_sent: bool) {
+        let ended = Instant::now();
+        let micros = |since: Instant| ended.saturating_duration_since(since).as_micros() as u64;
+        self.counters().turns.add(1);
+        let histograms = &self.wiring.meters[usize::from(self.index)].histograms;
+        histograms.turn.record(micros(began));
+        if all_sent || self.departing.len() >= DEPARTING_PACKETS {
+            for arrived in self.departing.drain(..) {
+                histograms.socket_to_socket.record(micros(arrived));
+            }
+        }
     }
 
     fn mailbox(&self) -> &Mailbox {
@@ -181,6 +203,7 @@ impl Core {
                         local: stray.local,
                         remote: stray.remote,
                         bytes: &stray.bytes,
+                        arrived: stray.arrived,
                         handed_over: true,
                     };
                     self.on_datagram(now, datagram);
@@ -194,7 +217,7 @@ impl Core {
                         stream.track(report.kind).set_clock(report);
                     }
                 }
-                Some(Mail::FlowLost(flow)) => self.lose(&flow),
+                Some(Mail::FlowLost(flow)) => self.lose(now, &flow),
                 Some(Mail::Keyframe(key)) => {
                     if let Some(stream) = self.streams.get(key) {
                         stream.keyframes.request();
@@ -275,6 +298,7 @@ impl Core {
             self.on_rtc_timeout(now, slot);
         }
         self.report(now, slot);
+        self.judge_publisher(now, slot);
         self.arm(slot);
     }
 
@@ -307,6 +331,8 @@ impl Core {
     fn flush_and_ring(&mut self) -> bool {
         let counters = &self.wiring.counters[usize::from(self.index)];
         let all_sent = self.ports.flush(counters);
+        let meters = &self.wiring.meters[usize::from(self.index)];
+        self.ports.publish(&meters.histograms.train_length);
         for (shard, posted) in self.posted.iter_mut().enumerate() {
             if std::mem::take(posted) {
                 self.wiring.mailboxes[shard].ring();

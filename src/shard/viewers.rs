@@ -33,16 +33,20 @@ impl Core {
         opened.clear();
         opened.extend_from_slice(bytes);
         feedback.clear();
-        ready.control.receive(&mut viewer.egress, opened, feedback)?;
+        ready.control.receive(now, &mut viewer.egress, opened, feedback)?;
         entry.heard = now;
         counters.viewer_reports.add(1);
         let key = entry.stream;
         let mut keyframe = feedback.keyframe;
         if !feedback.lost.is_empty() {
-            keyframe |= repair(now, ready, stream, feedback, ports, counters);
+            entry.watch.nacked += feedback.lost.len() as u32;
+            let (sent_again, gone) = repair(now, ready, stream, feedback, ports, counters);
+            entry.watch.repaired += sent_again;
+            keyframe |= gone;
         }
         if feedback.keyframe {
             counters.keyframe_requests_in.add(1);
+            entry.watch.keyframe_requests += 1;
         }
         if keyframe {
             self.want_keyframe(key);
@@ -91,7 +95,7 @@ impl Core {
             let Some(clock) = tracks[kind as usize].clock_at(now) else { continue };
             let written = ports.push(viewer.port, viewer.to, counters, |slot| {
                 let egress = &viewer.egress;
-                let length = ready.control.sender_report(egress, kind, clock, CNAME, slot);
+                let length = ready.control.sender_report(now, egress, kind, clock, CNAME, slot);
                 length.ok_or(DropReason::NoReport)
             });
             // No report before the track plays is nothing lost.
@@ -101,10 +105,11 @@ impl Core {
                 counters.dropped(reason);
             }
         }
+        self.judge_viewer(now, slot);
     }
 }
 
-/// Sends again what the viewer lacks. Returns whether only a key frame can help: something it asks
+/// Sends again what the viewer lacks. Returns how many packets that were, and whether only a key frame can help: something it asks
 /// for is gone, and it would ask for it nine times a second until a key frame comes. What was lost
 /// before it got here may yet come.
 fn repair(
@@ -114,10 +119,10 @@ fn repair(
     feedback: &Feedback,
     ports: &mut Ports,
     counters: &ShardCounters,
-) -> bool {
+) -> (u32, bool) {
     let LocalStream { tracks, viewers, .. } = stream;
     let viewer = &mut viewers[ready.position];
-    let mut gone = false;
+    let (mut sent_again, mut gone) = (0, false);
     for (kind, sequence) in &feedback.lost {
         counters.nacked_packets.add(1);
         let track = &tracks[*kind as usize];
@@ -143,9 +148,10 @@ fn repair(
         }
         let egress = &mut viewer.egress;
         match ports.push(viewer.port, viewer.to, counters, |slot| egress.resend(packet, slot)) {
-            Ok(()) => counters.repaired_packets.add(1),
+            Ok(()) => sent_again += 1,
             Err(reason) => counters.dropped(reason),
         }
     }
-    gone
+    counters.repaired_packets.add(u64::from(sent_again));
+    (sent_again, gone)
 }

@@ -16,7 +16,7 @@ use axum::response::IntoResponse;
 use axum::routing::any;
 
 use super::resource::{has_type, patch};
-use super::{Control, Placement, Problem, Token, ports_api};
+use super::{Control, Placement, Problem, Token, port_metrics};
 use crate::dashboard;
 use crate::limits::{MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
 use crate::telemetry;
@@ -25,31 +25,27 @@ use crate::telemetry;
 struct App {
     control: Arc<Control>,
     token: Token,
-    /// Whether nobody but this machine reaches HTTP.
-    loopback: bool,
 }
 
 type Answer = Result<Response<Body>, Problem>;
 
 const SDP: &str = "application/sdp";
 
-/// Everything the server serves over HTTP. `loopback` says that it listens for this machine alone.
-pub fn router(control: Arc<Control>, token: Token, loopback: bool) -> Router {
+/// Everything the server serves over HTTP: WHIP, WHEP, the metrics, the pages, and `more`.
+pub fn router(control: Arc<Control>, token: Token, more: Router) -> Router {
     let mut router = Router::new()
         .route("/whip/{stream}", any(whip))
         .route("/whep/{stream}", any(whep))
         .route("/session/{id}", any(session))
-        .route("/api/v1/ports", any(ports))
-        .route("/api/v1/ports/{port}", any(port))
-        .route("/metrics", any(metrics))
-        .route("/healthz", any(|| async { "ok\n" }));
+        .route("/metrics", any(metrics));
     for file in &dashboard::FILES {
         router = router.route(file.path, any(move || async move { page(file) }));
     }
     router
+        .with_state(App { control, token })
+        .merge(more)
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
         .layer(from_fn(cross_origin))
-        .with_state(App { control, token, loopback })
 }
 
 /// CORS headers on every response, errors included: a page elsewhere must be able to read what went
@@ -133,37 +129,12 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
     Ok(StatusCode::OK.into_response())
 }
 
-async fn ports(State(app): State<App>, request: Request) -> Answer {
-    match *request.method() {
-        Method::OPTIONS => Ok(StatusCode::OK.into_response()),
-        Method::GET | Method::HEAD => {
-            app.token.admit(request.headers())?;
-            Ok(ports_api::list(&app.control))
-        }
-        Method::POST => {
-            ports_api::admit_admin(&app.token, app.loopback, request.headers())?;
-            ports_api::open(&app.control, &text(request).await?).await
-        }
-        _ => Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, POST")),
-    }
-}
-
-async fn port(State(app): State<App>, Path(number): Path<String>, request: Request) -> Answer {
-    match *request.method() {
-        Method::OPTIONS => Ok(StatusCode::OK.into_response()),
-        Method::DELETE => {
-            ports_api::admit_admin(&app.token, app.loopback, request.headers())?;
-            ports_api::drain(&app.control, &number, request.uri().query())
-        }
-        _ => Err(Problem::method_not_allowed("OPTIONS, DELETE")),
-    }
-}
-
 async fn metrics(State(app): State<App>) -> impl IntoResponse {
     let wiring = &app.control.wiring;
     let mut text = telemetry::exposition(wiring.counters.iter().map(|padded| &**padded));
     telemetry::kernel_dropped(&mut text, wiring.kernel_dropped());
-    ports_api::metrics(&mut text, &app.control);
+    port_metrics::write(&mut text, &app.control);
+    telemetry::failed_sessions(&mut text, app.control.failures());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 

@@ -8,7 +8,7 @@ mod auth;
 mod auto;
 mod http;
 mod opener;
-mod ports_api;
+mod port_metrics;
 mod problem;
 mod registry;
 mod resource;
@@ -18,4 +18,7 @@ pub use auto::{AutoPorts, Decisions, PortDecision, PortRule};
 pub use http::router;
 pub use opener::{PortOpener, PortRefused, StartingPorts};
 pub use problem::Problem;
-pub use registry::{Control, Placement, PortNow, PortState, PortsNow, RangeNow};
+pub use registry::{
+    Control, EndedSession, Live, News, Placement, Point, PortNow, PortState, PortsNow, RangeNow,
+    Refusal, StreamView, unix_now,
+};

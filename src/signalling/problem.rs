@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 use serde_json::json;
 
 use crate::session::OfferError;
+use crate::telemetry::FailureReason;
 
 /// What went wrong with a request: a status, and a sentence for a person.
 #[derive(Debug)]
@@ -14,16 +15,28 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     header: Option<(HeaderName, HeaderValue)>,
+    /// What it is counted as, when it keeps a session from being set up.
+    failure: Option<FailureReason>,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), header: None }
+        Problem { status, detail: detail.into(), header: None, failure: None }
     }
 
     fn with(mut self, name: HeaderName, value: &'static str) -> Problem {
         self.header = Some((name, HeaderValue::from_static(value)));
         self
+    }
+
+    fn counted(mut self, failure: FailureReason) -> Problem {
+        self.failure = Some(failure);
+        self
+    }
+
+    /// The failure and its words, when it is one of a session to be.
+    pub(super) fn failure(&self) -> Option<(FailureReason, &str)> {
+        self.failure.map(|failure| (failure, &*self.detail))
     }
 
     /// 400: the request makes no sense.
@@ -36,6 +49,12 @@ impl Problem {
     #[must_use]
     pub fn unauthorized(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::UNAUTHORIZED, detail).with(WWW_AUTHENTICATE, "Bearer")
+    }
+
+    /// 403: nobody may, or not from there.
+    #[must_use]
+    pub fn forbidden(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::FORBIDDEN, detail)
     }
 
     /// 404: nothing of that name.
@@ -56,12 +75,6 @@ impl Problem {
     pub fn no_publisher(stream: &str) -> Problem {
         let detail = format!("nobody publishes `{stream}` at the moment");
         Problem::new(StatusCode::CONFLICT, detail).with(RETRY_AFTER, "2")
-    }
-
-    /// 403: not from there, or not without a token.
-    #[must_use]
-    pub fn forbidden(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::FORBIDDEN, detail)
     }
 
     /// 409: it contradicts how things stand.
@@ -103,10 +116,22 @@ impl Problem {
         Problem::new(StatusCode::PRECONDITION_REQUIRED, detail)
     }
 
+    /// 500: the fault is ours.
+    #[must_use]
+    pub fn internal(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    }
+
     /// 503 with Retry-After.
     #[must_use]
     pub fn overloaded(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(RETRY_AFTER, "1")
+    }
+
+    /// 503 with Retry-After, for a session there is no room for.
+    #[must_use]
+    pub fn no_room(detail: impl Into<String>) -> Problem {
+        Problem::overloaded(detail).counted(FailureReason::NoRoom)
     }
 }
 
@@ -126,7 +151,11 @@ impl From<OfferError> for Problem {
                 StatusCode::BAD_REQUEST
             }
         };
-        Problem::new(status, error.to_string())
+        let failure = match status {
+            StatusCode::NOT_ACCEPTABLE => FailureReason::NoCommonCodec,
+            _ => FailureReason::BadOffer,
+        };
+        Problem::new(status, error.to_string()).counted(failure)
     }
 }
 

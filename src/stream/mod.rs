@@ -14,4 +14,4 @@ mod track;
 pub use history::History;
 pub use keyframes::KeyframeThrottle;
 pub use shared::StreamShared;
-pub use track::{Admission, Recall, Track};
+pub use track::{Admission, Carried, Recall, Track};

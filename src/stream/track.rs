@@ -70,6 +70,17 @@ pub struct Track {
     /// When the oldest pending packet must leave, marker or not.
     pending_deadline: Option<Instant>,
     frame_complete: bool,
+    /// What has left for the viewers so far.
+    carried: Carried,
+}
+
+/// What a track has carried since it came to the shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
 }
 
 impl Track {
@@ -89,7 +100,14 @@ impl Track {
             pending: Vec::new(),
             pending_deadline: None,
             frame_complete: false,
+            carried: Carried::default(),
         }
+    }
+
+    /// What every viewer that plays the track should have been sent by now.
+    #[must_use]
+    pub fn carried(&self) -> Carried {
+        self.carried
     }
 
     /// Numbers `packet` as the stream's, keeps it for repair and queues it for the viewers. It may
@@ -160,6 +178,8 @@ impl Track {
             equalise(&mut self.pending);
             for packet in &self.pending {
                 self.history.set_padding(packet.sequence, packet.padding);
+                self.carried.packets += 1;
+                self.carried.bytes += packet.payload.len() as u64;
             }
             into.append(&mut self.pending);
             self.pending_deadline = None;

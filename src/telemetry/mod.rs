@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! counters.rs    numbers of a shard            histogram.rs   distributions, a few instructions each
-//! port.rs        numbers of a mux port         card.rs        one session, in 128 bytes
+//! failures.rs    why sessions failed           card.rs        one session, in 128 bytes
+//! port.rs        numbers of a mux port
 //! meters.rs      all of a shard but counters   cards.rs       … of every slot, readable at any time
 //! quality.rs     one connection in one number  prometheus.rs  all of it as text
 //! ```
@@ -14,6 +15,7 @@
 mod card;
 mod cards;
 mod counters;
+mod failures;
 mod histogram;
 mod meters;
 mod port;
@@ -23,8 +25,9 @@ pub mod quality;
 pub use card::{CardRole, PROFILES, SessionCard, Stage};
 pub use cards::Cards;
 pub use counters::{Counter, ShardCounters};
+pub use failures::{FailureReason, Failures};
 pub use histogram::{Histogram, Snapshot};
 pub use meters::{Meters, ShardHistograms, ThreadClock, Unit};
 pub use port::{PortCounters, PortName, PortTable};
-pub use prometheus::{exposition, kernel_dropped};
+pub use prometheus::{exposition, failed_sessions, kernel_dropped};
 pub use quality::{Level, Quality};

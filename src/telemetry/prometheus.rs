@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::ShardCounters;
 use super::counters::Kind;
+use super::{Failures, ShardCounters};
 use crate::drop::DropReason;
 
 /// Every counter of every shard, with the shard's index as a label.
@@ -44,6 +44,16 @@ pub fn kernel_dropped(text: &mut String, count: u64) {
     );
     text.push_str("kernel (--kernel-drop).\n# TYPE monoport_kernel_dropped_total counter\n");
     let _ = writeln!(text, "monoport_kernel_dropped_total {count}");
+}
+
+/// Adds the sessions that failed, which no one shard can count.
+pub fn failed_sessions(text: &mut String, failures: &Failures) {
+    text.push_str("# HELP monoport_session_failures_total Sessions that failed, by reason.\n");
+    text.push_str("# TYPE monoport_session_failures_total counter\n");
+    for (reason, count) in failures.each() {
+        let label = reason.label();
+        let _ = writeln!(text, "monoport_session_failures_total{{reason=\"{label}\"}} {count}");
+    }
 }
 
 fn drops<'a>(text: &mut String, shards: impl Iterator<Item = &'a ShardCounters> + Clone) {

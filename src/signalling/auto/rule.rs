@@ -7,12 +7,12 @@
 //! - **Add one** when for [`PortRule::add_after`] without a break either the average port had more
 //!   than [`PortRule::sessions_per_port`] sessions, or the receive queues of some port lost
 //!   [`PortRule::drops_per_s`] datagrams a second or more.
-//! - **Drain one** when for [`PortRule::drain_after`] without a break the sessions would have filled
-//!   the ports that stay to [`PortRule::filled_after_drain`] at most, and for
+//! - **Drain one** when for [`PortRule::drain_after`] without a break the sessions would have
+//!   filled the ports that stay to [`PortRule::filled_after_drain`] at most, and for
 //!   [`PortRule::remember_drops`] no receive queue lost anything. The one with the fewest sessions
 //!   goes; the first port, which is in everybody's firewall, stays.
-//! - Between two changes lies [`PortRule::pause`], and there are never fewer than the least nor more
-//!   than the most.
+//! - Between two changes lies [`PortRule::pause`], and there are never fewer than the least nor
+//!   more than the most.
 //!
 //! The gap between the two thresholds is why it does not go to and fro: a port that goes leaves the
 //! others well below what would bring it back, and drops, which come in bursts, are remembered.
@@ -110,7 +110,8 @@ impl Rule {
         }
     }
 
-    /// Takes in the load of the open ports, the first one first, and says what to change, with the numbers that say so.
+    /// Takes in the load of the open ports, the first one first, and says what to change, with the
+    /// numbers that say so.
     pub fn decide(&mut self, now: Instant, open: &[PortLoad]) -> Option<(Change, String)> {
         let sessions: usize = open.iter().map(|port| port.sessions).sum();
         let datagrams: f64 = open.iter().map(|port| port.datagrams_per_s).sum();

@@ -1,10 +1,15 @@
 //! The lists behind [`super::Control`]: streams, sessions, slots and ports in use.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::journal::{EndedSession, Journal};
+use super::news::{self, News};
 use super::ports::{GivenPort, PortBook};
+use super::roster::{Live, unix_now};
 use super::slots::Slots;
+use tokio::sync::broadcast;
+
 use crate::id::{SessionKey, StreamKey};
 use crate::session::{Offer, StreamCodecs};
 use crate::shard::{EndReason, Ended};
@@ -12,10 +17,15 @@ use crate::signalling::Problem;
 use crate::stream::StreamShared;
 
 pub(super) struct Registry {
-    pub streams: HashMap<String, Stream>,
+    pub streams: BTreeMap<Arc<str>, Stream>,
+    /// Sessions by the secret of their URL.
     pub sessions: HashMap<String, Session>,
-    /// The URL and the port of each session.
-    pub ids: HashMap<SessionKey, (String, GivenPort)>,
+    /// Sessions by their public name.
+    pub live: BTreeMap<SessionKey, Live>,
+    /// Those that are no more.
+    pub journal: Journal,
+    /// What happens to them.
+    pub news: broadcast::Sender<News>,
     pub slots: Vec<Slots>,
     pub stream_keys: Slots,
     pub ports: PortBook,
@@ -35,7 +45,6 @@ pub(super) struct Stream {
 
 pub(super) struct Session {
     pub key: SessionKey,
-    pub stream: String,
     pub etag: String,
     /// The client's ICE user name, to tell a restart from more candidates.
     pub remote_ufrag: Option<String>,
@@ -45,20 +54,21 @@ pub(super) struct Session {
 pub(super) struct Reservation {
     pub key: SessionKey,
     pub port: GivenPort,
-    pub stream: String,
+    pub stream: Arc<str>,
     pub shared: Arc<StreamShared>,
     pub codecs: StreamCodecs,
     pub epoch: u32,
-    pub publisher: bool,
 }
 
 impl Registry {
     /// Nobody there, and room for `sessions_per_shard` on each of `shards`.
     pub fn new(shards: usize, sessions_per_shard: usize, ports: PortBook) -> Registry {
         Registry {
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
             sessions: HashMap::new(),
-            ids: HashMap::new(),
+            live: BTreeMap::new(),
+            journal: Journal::new(),
+            news: news::channel(),
             slots: (0..shards).map(|_| Slots::new(sessions_per_shard)).collect(),
             stream_keys: Slots::new(sessions_per_shard * shards),
             ports,
@@ -67,17 +77,22 @@ impl Registry {
     }
 
     pub fn reserve_publisher(&mut self, name: &str, offer: &Offer) -> Result<Reservation, Problem> {
+        self.still_open()?;
         let current = match self.streams.get(name) {
             Some(stream) => stream.codecs,
             None => StreamCodecs::default(),
         };
         let codecs = offer.choose_codecs(current)?;
         let (key, port) = self.take_slot()?;
-        if !self.streams.contains_key(name) {
+        let name: Arc<str> = match self.streams.get_key_value(name) {
+            Some((name, _)) => name.clone(),
+            None => name.into(),
+        };
+        if !self.streams.contains_key(&name) {
             let Some((index, generation)) = self.stream_keys.take() else {
                 self.slots[usize::from(key.shard)].give_back(key.slot);
                 self.ports.give_back(&port);
-                return Err(Problem::overloaded("the server has as many streams as it takes"));
+                return Err(Problem::no_room("the server has as many streams as it takes"));
             };
             let shared = Arc::new(StreamShared::new(StreamKey { index, generation }));
             let stream = Stream {
@@ -88,39 +103,41 @@ impl Registry {
                 viewers: Vec::new(),
                 reserved: 0,
             };
-            self.streams.insert(name.to_owned(), stream);
+            self.streams.insert(name.clone(), stream);
         }
-        let stream = self.streams.get_mut(name).expect("it is there or was made just now");
+        let stream = self.streams.get_mut(&name).expect("it is there or was made just now");
         stream.reserved += 1;
         stream.epoch += 1;
         let (shared, epoch) = (stream.shared.clone(), stream.epoch);
-        let stream = name.to_owned();
-        Ok(Reservation { key, port, stream, shared, codecs, epoch, publisher: true })
+        Ok(Reservation { key, port, stream: name, shared, codecs, epoch })
     }
 
     pub fn reserve_viewer(&mut self, name: &str) -> Result<Reservation, Problem> {
-        let published = |stream: &&Stream| stream.publisher.is_some();
-        if self.streams.get(name).filter(published).is_none() {
-            return Err(Problem::no_publisher(name));
-        }
+        self.still_open()?;
+        let known = self.streams.get_key_value(name);
+        let known = known.filter(|(_, stream)| stream.publisher.is_some());
+        let name = known.ok_or_else(|| Problem::no_publisher(name))?.0.clone();
         let (key, port) = self.take_slot()?;
-        let stream = self.streams.get_mut(name).expect("it was there a moment ago");
+        let stream = self.streams.get_mut(&name).expect("it was there a moment ago");
         stream.reserved += 1;
         let (shared, codecs) = (stream.shared.clone(), stream.codecs);
-        let stream = name.to_owned();
-        Ok(Reservation { key, port, stream, shared, codecs, epoch: 0, publisher: false })
+        Ok(Reservation { key, port, stream: name, shared, codecs, epoch: 0 })
+    }
+
+    fn still_open(&self) -> Result<(), Problem> {
+        match self.stopping {
+            true => Err(Problem::no_room("the server is stopping, and takes no new sessions")),
+            false => Ok(()),
+        }
     }
 
     /// A slot on the shard with the fewest sessions, and a port.
     pub fn take_slot(&mut self) -> Result<(SessionKey, GivenPort), Problem> {
-        if self.stopping {
-            return Err(Problem::overloaded("the server is stopping"));
-        }
         let shards = self.slots.iter_mut().enumerate();
         let least = shards.min_by_key(|(_, slots)| slots.used());
         let taken = least.and_then(|(shard, slots)| slots.take().map(|taken| (shard, taken)));
-        let (shard, (slot, generation)) = taken
-            .ok_or_else(|| Problem::overloaded("the server has as many sessions as it takes"))?;
+        let (shard, (slot, generation)) =
+            taken.ok_or_else(|| Problem::no_room("the server has as many sessions as it takes"))?;
         let port = self.ports.take().inspect_err(|_| self.slots[shard].give_back(slot))?;
         Ok((SessionKey { shard: shard as u16, slot, generation }, port))
     }
@@ -138,11 +155,13 @@ impl Registry {
     pub fn register(
         &mut self,
         key: SessionKey,
-        name: &str,
+        live: Live,
         codecs: StreamCodecs,
-        publisher: bool,
     ) -> Vec<(SessionKey, EndReason)> {
-        let stream = self.streams.get_mut(name).expect("a reservation keeps the stream");
+        self.tell(News::now(key, &live, "created", None));
+        let publisher = live.publisher;
+        let stream = self.streams.get_mut(&live.stream).expect("a reservation keeps the stream");
+        self.live.insert(key, live);
         stream.reserved -= 1;
         if !publisher {
             stream.viewers.push(key);
@@ -162,31 +181,31 @@ impl Registry {
     }
 
     pub fn ended(&mut self, ended: Ended) {
-        let Ended { key, reason } = ended;
+        let Ended { key, reason, card } = ended;
         self.slots[usize::from(key.shard)].give_back(key.slot);
-        let Some((id, port)) = self.ids.remove(&key) else { return };
-        self.ports.give_back(&port);
-        let name = match self.sessions.remove(&id) {
-            Some(session) => session.stream,
-            // Its URL was deleted; the stream still lists it.
-            None => match self.streams.iter().find(|(_, stream)| stream.has(key)) {
-                Some((name, _)) => name.clone(),
-                None => return,
-            },
-        };
-        let Some(stream) = self.streams.get_mut(&name) else { return };
-        if stream.publisher == Some(key) {
-            stream.publisher = None;
-            let told = match reason {
-                EndReason::Unheard => format!(" at {:?}", port.candidates),
-                _ => String::new(),
-            };
-            tracing::info!("publisher of `{name}` ended: {}{told}", reason.describe());
-        } else {
-            stream.viewers.retain(|viewer| *viewer != key);
-            tracing::debug!("viewer {key} of `{name}` ended: {}", reason.describe());
+        let Some(live) = self.live.remove(&key) else { return };
+        self.ports.give_back(&live.given);
+        self.sessions.remove(&live.url);
+        let name = live.stream.clone();
+        if let Some(stream) = self.streams.get_mut(&name) {
+            match stream.publisher == Some(key) {
+                true => stream.publisher = None,
+                false => stream.viewers.retain(|viewer| *viewer != key),
+            }
         }
+        self.tell(News::now(key, &live, "ended", Some(reason.label())));
+        let mut words = reason.describe().into_owned();
+        if reason == EndReason::Unheard {
+            let announced = live.given.candidates.iter().map(ToString::to_string);
+            words += &format!(" at {}", announced.collect::<Vec<_>>().join(" or "));
+        }
+        self.journal.end(EndedSession { key, live, card, ended_at: unix_now(), reason, words });
         self.forget_if_unused(&name);
+    }
+
+    /// News is lost where nobody listens.
+    pub fn tell(&self, news: News) {
+        let _ = self.news.send(news);
     }
 
     pub fn forget_if_unused(&mut self, name: &str) {
@@ -198,11 +217,5 @@ impl Registry {
         {
             self.stream_keys.give_back(stream.shared.key.index);
         }
-    }
-}
-
-impl Stream {
-    fn has(&self, key: SessionKey) -> bool {
-        self.publisher == Some(key) || self.viewers.contains(&key)
     }
 }

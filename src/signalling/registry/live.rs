@@ -84,8 +84,8 @@ impl Control {
         }
     }
 
-    /// Opens one more mux port on every shard, or takes one that drains back into service; 0 lets the kernel choose. It goes on to the end
-    /// whether or not anybody waits for it.
+    /// Opens one more mux port on every shard, or takes one that drains back into service; 0 lets
+    /// the kernel choose. It goes on to the end whether or not anybody waits for it.
     ///
     /// # Errors
     /// 409 when the port is somebody's or there are too many, 503 when a shard or the kernel

@@ -5,8 +5,13 @@
 //! a packet.
 
 mod book;
+mod history;
+mod journal;
 mod live;
+mod news;
 mod ports;
+mod read;
+mod roster;
 mod slots;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,10 +22,17 @@ use crate::id::SessionKey;
 use crate::session::{Negotiated, Negotiator, Offer, OfferError, Place};
 use crate::shard::{Command, EndReason, SessionPort, Wiring};
 use crate::signalling::{Decisions, PortOpener, Problem, StartingPorts};
+use crate::telemetry::Failures;
 use book::{Registry, Reservation, Session};
+use history::History;
+pub use history::Point;
+pub use journal::{EndedSession, Refusal};
 pub use live::{PortNow, PortsNow, RangeNow};
+pub use news::News;
 use ports::PortBook;
 pub use ports::PortState;
+pub use read::StreamView;
+pub use roster::{Live, unix_now};
 
 /// Everything a request needs.
 pub struct Control {
@@ -32,6 +44,7 @@ pub struct Control {
     /// What `--ports-auto` has decided; empty without it.
     pub(in crate::signalling) decisions: OnceLock<Decisions>,
     registry: Mutex<Registry>,
+    failures: Arc<Failures>,
 }
 
 /// A session that was set up.
@@ -42,6 +55,15 @@ pub struct Placement {
     pub answer: String,
     /// Names the ICE session, for ETag.
     pub etag: String,
+}
+
+/// What a client asked for, as far as it is remembered.
+struct Asked {
+    etag: String,
+    remote_ufrag: Option<String>,
+    publisher: bool,
+    /// The codecs of audio and video.
+    names: (Option<&'static str>, Option<&'static str>),
 }
 
 impl Control {
@@ -56,8 +78,15 @@ impl Control {
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
         let registry = Registry::new(shards, sessions_per_shard, PortBook::new(starting));
-        let (decisions, registry) = (OnceLock::new(), Mutex::new(registry));
-        Arc::new(Control { negotiator, wiring, opener, decisions, registry })
+        let failures = registry.journal.failures.clone();
+        Arc::new(Control {
+            negotiator,
+            wiring,
+            opener,
+            decisions: OnceLock::new(),
+            registry: Mutex::new(registry),
+            failures,
+        })
     }
 
     /// Sets up a publisher of `stream`. Whoever published it before is ended; viewers stay.
@@ -65,14 +94,21 @@ impl Control {
     /// # Errors
     /// What is wrong with the offer, or 503 when there is no room.
     pub fn publish(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
+        self.set_up_publisher(stream, sdp)
+            .inspect_err(|problem| self.refused(stream, true, problem))
+    }
+
+    fn set_up_publisher(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
         let offer = Offer::to_publish(sdp)?;
         let mut reservation = self.lock().reserve_publisher(stream, &offer)?;
         let port = self.port_for(&mut reservation)?;
         let Reservation { codecs, epoch, ref shared, .. } = reservation;
         let place = self.place(&reservation);
         let etag = place.credentials.ufrag.clone();
+        let names = roster::names(&codecs, &offer);
         let negotiated = self.negotiator.publisher(offer, place, codecs, shared.key, epoch);
-        self.settle(reservation, port, negotiated, etag, remote_ufrag(sdp))
+        let asked = Asked { etag, remote_ufrag: remote_ufrag(sdp), publisher: true, names };
+        self.settle(reservation, port, negotiated, asked)
     }
 
     /// Sets up a viewer of `stream`.
@@ -81,13 +117,19 @@ impl Control {
     /// What is wrong with the offer, 409 when nobody publishes the stream, 503 when there is no
     /// room.
     pub fn watch(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
+        self.set_up_viewer(stream, sdp).inspect_err(|problem| self.refused(stream, false, problem))
+    }
+
+    fn set_up_viewer(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
         let offer = Offer::to_watch(sdp)?;
         let mut reservation = self.lock().reserve_viewer(stream)?;
         let port = self.port_for(&mut reservation)?;
         let place = self.place(&reservation);
         let etag = place.credentials.ufrag.clone();
+        let names = roster::names(&reservation.codecs, &offer);
         let negotiated = self.negotiator.viewer(offer, place, reservation.codecs);
-        self.settle(reservation, port, negotiated, etag, remote_ufrag(sdp))
+        let asked = Asked { etag, remote_ufrag: remote_ufrag(sdp), publisher: false, names };
+        self.settle(reservation, port, negotiated, asked)
     }
 
     /// Ends the session with this id.
@@ -125,7 +167,7 @@ impl Control {
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let registry = self.lock();
-        (registry.ids.len(), registry.streams.len())
+        (registry.live.len(), registry.streams.len())
     }
 
     /// What `--ports-auto` has decided; `None` without it.
@@ -137,6 +179,18 @@ impl Control {
     /// Takes no more sessions.
     pub fn stop(&self) {
         self.lock().stopping = true;
+    }
+
+    fn refused(&self, stream: &str, publisher: bool, problem: &Problem) {
+        let Some((reason, words)) = problem.failure() else { return };
+        let refusal = Refusal {
+            at: unix_now(),
+            stream: stream.into(),
+            publisher,
+            reason,
+            words: words.into(),
+        };
+        self.lock().journal.refuse(refusal);
     }
 
     fn take_ended(&self) {
@@ -182,17 +236,17 @@ impl Control {
         reservation: Reservation,
         session_port: SessionPort,
         negotiated: Result<Negotiated, OfferError>,
-        etag: String,
-        remote_ufrag: Option<String>,
+        asked: Asked,
     ) -> Result<Placement, Problem> {
-        let Reservation { key, port, stream, shared, codecs, publisher, .. } = reservation;
+        let Asked { etag, remote_ufrag, publisher, names: (audio, video) } = asked;
+        let Reservation { key, port, stream, shared, codecs, .. } = reservation;
         let mut registry = self.lock();
         let sent = negotiated.map_err(Problem::from).and_then(|Negotiated { session, answer }| {
             let (port, session) = (session_port, Box::new(session));
             let command = Command::Add { key, port, session, stream: shared };
             match self.wiring.mailboxes[usize::from(key.shard)].command(command) {
                 Ok(()) => Ok(answer),
-                Err(_full) => Err(Problem::overloaded("the shard has too many set-ups waiting")),
+                Err(_full) => Err(Problem::no_room("the shard has too many set-ups waiting")),
             }
         });
         let answer = match sent {
@@ -203,15 +257,18 @@ impl Control {
             }
         };
         let id = random_hex(16);
-        let displaced = registry.register(key, &stream, codecs, publisher);
+        let (url, created_at) = (id.clone(), unix_now());
+        let history = History::default();
+        let (port, given) = (port.number, port);
+        let live = Live { url, stream, publisher, created_at, port, given, audio, video, history };
+        let displaced = registry.register(key, live, codecs);
         for (key, reason) in displaced {
             // When its queue is full the old session lives until its peer leaves; its packets
             // count for nothing, since the new publisher's epoch is greater.
             let _ = self.end(key, reason);
         }
-        let session = Session { key, stream, etag: etag.clone(), remote_ufrag };
+        let session = Session { key, etag: etag.clone(), remote_ufrag };
         registry.sessions.insert(id.clone(), session);
-        registry.ids.insert(key, (id.clone(), port));
         Ok(Placement { id, answer, etag })
     }
 }

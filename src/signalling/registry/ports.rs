@@ -230,7 +230,7 @@ impl RangePorts {
     pub fn exhausted(&mut self) -> Problem {
         self.exhausted += 1;
         let (first, last) = (self.first, self.last);
-        Problem::overloaded(format!(
+        Problem::no_room(format!(
             "every UDP port of {first}-{last} is in use; a port comes free when a session ends"
         ))
     }

@@ -1,0 +1,142 @@
+//! `/api/v1`: what the server is doing, as JSON; and the probes beside it.
+//!
+//! Read from counters, cards and lists that are kept anyway: nobody who looks costs a shard
+//! anything. Rates need two looks: while somebody asks or listens, [`pulse`] takes a sample every
+//! second, and none when nobody does.
+//!
+//! ```text
+//! admin.rs    who may ask                      pulse.rs     what is done every second
+//! status.rs   GET /status                      sample.rs    the counters at one moment
+//! shards.rs   GET /shards                      census.rs    sessions by kind and quality
+//! ports.rs    /ports, read and changed         alive.rs     whether shards turn
+//! streams.rs  GET /streams                     ready.rs     /healthz, /readyz
+//! sessions.rs GET /sessions, best or worst     events.rs    GET /events, as they come
+//! session.rs  GET /sessions/{id}               openapi.json GET /openapi.json: all of this
+//! failures.rs GET /failures
+//! ```
+
+mod admin;
+mod alive;
+mod answer;
+mod census;
+mod events;
+mod failures;
+mod memory;
+mod ports;
+mod pulse;
+mod ready;
+mod sample;
+mod session;
+mod sessions;
+mod shards;
+mod status;
+mod streams;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+
+use crate::shard::Wiring;
+use crate::signalling::{Control, Problem, unix_now};
+use admin::Admin;
+use alive::Alive;
+use pulse::Pulse;
+
+/// What was chosen at the start and does not change.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The receive back end: `mmsg` or `uring`.
+    pub io: String,
+    /// Who steers: `ebpf`, `hash` or `none`.
+    pub steering: &'static str,
+    /// The cipher library.
+    pub cipher: String,
+    /// One per shard: the core it is pinned to.
+    pub cores: Vec<usize>,
+    /// Whether HTTP is for this machine alone.
+    pub http_is_loopback: bool,
+    /// Sessions there is room for.
+    pub max_sessions: usize,
+}
+
+/// The API of one server.
+pub struct Api {
+    control: Arc<Control>,
+    facts: Facts,
+    admin: Admin,
+    alive: Alive,
+    pulse: Pulse,
+    started: Instant,
+    /// Unix seconds.
+    started_at: f64,
+}
+
+impl Api {
+    /// The API of the server behind `control`. With `admin_token` it asks for that; without, see
+    /// [`admin`] for who is let in.
+    #[must_use]
+    pub fn new(control: Arc<Control>, facts: Facts, admin_token: Option<&str>) -> Arc<Api> {
+        let now = Instant::now();
+        Arc::new(Api {
+            admin: Admin::new(admin_token, facts.http_is_loopback),
+            alive: Alive::new(control.wiring.counters.len(), now),
+            pulse: Pulse::default(),
+            started: now,
+            started_at: unix_now(),
+            control,
+            facts,
+        })
+    }
+
+    /// What is done every second, until the server stops.
+    pub async fn run(self: Arc<Api>) {
+        pulse::run(&self).await;
+    }
+
+    /// The routes of the API and the probes.
+    pub fn router(self: &Arc<Api>) -> Router {
+        let api = Router::new()
+            .route("/api/v1/status", get(status::get))
+            .route("/api/v1/ports", get(ports::get).post(ports::open))
+            .route("/api/v1/ports/{port}", delete(ports::drain))
+            .route("/api/v1/shards", get(shards::get))
+            .route("/api/v1/streams", get(streams::get))
+            .route("/api/v1/sessions", get(sessions::get))
+            .route("/api/v1/sessions/{id}", get(session::get))
+            .route("/api/v1/failures", get(failures::get))
+            .route("/api/v1/events", get(events::get))
+            .route("/api/v1/openapi.json", get(answer::openapi))
+            .method_not_allowed_fallback(async || Problem::method_not_allowed("GET, HEAD"))
+            .layer(from_fn_with_state(self.clone(), admit));
+        Router::new()
+            .route("/healthz", get(ready::healthz))
+            .route("/readyz", get(ready::readyz))
+            .merge(api)
+            .with_state(self.clone())
+    }
+
+    fn wiring(&self) -> &Wiring {
+        &self.control.wiring
+    }
+}
+
+/// Stands before every route of the API, so that none can be forgotten. A browser's question
+/// whether it may ask carries no token, and is told nothing but yes.
+async fn admit(
+    State(api): State<Arc<Api>>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if request.method() == Method::OPTIONS {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let admitted = api.admin.admit(request.headers())?;
+    request.extensions_mut().insert(admitted);
+    Ok(next.run(request).await)
+}

@@ -1,0 +1,212 @@
+//! `GET /api/v1/sessions/{id}`: everything about one session, alive or ended.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Path, State};
+use serde::Serialize;
+
+use super::Api;
+use super::admin::Admitted;
+use super::answer::{Answer, json};
+use super::sample::{tenths, thousandths};
+use crate::id::SessionKey;
+use crate::signalling::{EndedSession, Live, Problem};
+use crate::telemetry::{PROFILES, SessionCard};
+
+/// What a list says of a session.
+#[derive(Serialize)]
+pub(super) struct Brief {
+    id: String,
+    stream: String,
+    role: &'static str,
+    state: &'static str,
+    created_at: f64,
+    shard: u16,
+    port: Option<u16>,
+    score: Option<f64>,
+    level: Option<&'static str>,
+    mos: Option<f64>,
+    loss_ratio: Option<f64>,
+    jitter_ms: Option<f64>,
+    rtt_ms: Option<f64>,
+    bits_per_s: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Detail {
+    #[serde(flatten)]
+    brief: Brief,
+    remote: Option<String>,
+    local: Option<String>,
+    dtls: Option<&'static str>,
+    codecs: Codecs,
+    packets: u64,
+    bytes: u64,
+    lost: u32,
+    nacked: u32,
+    repaired: u32,
+    keyframe_requests: u32,
+    expected_bits_per_s: Option<u32>,
+    layer_distance: f64,
+    phases_ms: Phases,
+    moves: u32,
+    timeline: Vec<Event>,
+    history: Vec<HistoryPoint>,
+    ended: Option<Ended>,
+}
+
+#[derive(Serialize)]
+struct Codecs {
+    audio: Option<&'static str>,
+    video: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Phases {
+    first_stun: Option<u32>,
+    dtls: Option<u32>,
+    first_media: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Event {
+    at: f64,
+    what: &'static str,
+}
+
+#[derive(Serialize)]
+struct HistoryPoint {
+    at: u32,
+    score: Option<u8>,
+    loss_ratio: f64,
+    rtt_ms: Option<u16>,
+    jitter_ms: f64,
+    bits_per_s: u32,
+}
+
+#[derive(Serialize)]
+struct Ended {
+    at: f64,
+    reason: &'static str,
+    words: String,
+}
+
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(admitted): Extension<Admitted>,
+    Path(id): Path<String>,
+) -> Answer {
+    let key: SessionKey =
+        id.parse().map_err(|error| Problem::bad_request(format!("`{id}`: {error}")))?;
+    let card = api.control.card(key);
+    let living =
+        api.control.with_session(key, |live| detail(key, live, card.as_ref(), None, admitted));
+    let ended = || {
+        api.control.with_ended(key, |ended| {
+            detail(key, &ended.live, ended.card.as_deref(), Some(ended), admitted)
+        })
+    };
+    let gone = || {
+        Problem::not_found("there is no such session; of those that ended, the last thousand stay")
+    };
+    json(&living.or_else(ended).ok_or_else(gone)?)
+}
+
+impl Brief {
+    pub fn new(key: SessionKey, live: &Live, card: Option<&SessionCard>, ended: bool) -> Brief {
+        let connected = card.filter(|card| card.stage.is_connected());
+        Brief {
+            id: key.to_string(),
+            stream: live.stream.to_string(),
+            role: if live.publisher { "publisher" } else { "viewer" },
+            state: match (ended, connected) {
+                (true, _) => "ended",
+                (false, Some(_)) => "connected",
+                (false, None) => "connecting",
+            },
+            created_at: thousandths(live.created_at),
+            shard: key.shard,
+            port: Some(live.port),
+            score: card.and_then(|card| card.score).map(|score| tenths(score.into())),
+            level: card.and_then(SessionCard::level).map(|level| level.label()),
+            mos: card.and_then(SessionCard::mos).map(|mos| thousandths(mos.into())),
+            loss_ratio: connected.map(|card| (f64::from(card.loss_ratio) * 1e5).round() / 1e5),
+            jitter_ms: connected.map(|card| f64::from(card.jitter_us) / 1_000.0),
+            rtt_ms: card.and_then(|card| card.rtt_us).map(|rtt| f64::from(rtt) / 1_000.0),
+            bits_per_s: connected.map(|card| card.bits_per_s),
+        }
+    }
+}
+
+fn detail(
+    key: SessionKey,
+    live: &Live,
+    card: Option<&SessionCard>,
+    ended: Option<&EndedSession>,
+    admitted: Admitted,
+) -> Detail {
+    let brief = Brief::new(key, live, card, ended.is_some());
+    let card = card.copied().unwrap_or_default();
+    let shown = |address: Option<std::net::SocketAddr>| {
+        address.filter(|_| admitted.addresses).map(|address| address.to_string())
+    };
+    let profile = PROFILES.get(usize::from(card.profile)).filter(|name| !name.is_empty());
+    Detail {
+        brief,
+        remote: shown(card.remote),
+        local: shown(card.local),
+        dtls: profile.copied(),
+        codecs: Codecs { audio: live.audio, video: live.video },
+        packets: card.packets,
+        bytes: card.bytes,
+        lost: card.lost,
+        nacked: card.nacked,
+        repaired: card.repaired,
+        keyframe_requests: card.keyframe_requests,
+        expected_bits_per_s: Some(card.expected_bits_per_s).filter(|bits| *bits > 0),
+        layer_distance: f64::from(card.layer_distance),
+        phases_ms: Phases {
+            first_stun: card.first_stun_ms,
+            dtls: card.dtls_ms,
+            first_media: card.first_media_ms,
+        },
+        moves: card.moves,
+        timeline: timeline(live, &card, ended),
+        history: history(live),
+        ended: ended.map(|ended| Ended {
+            at: thousandths(ended.ended_at),
+            reason: ended.reason.label(),
+            words: ended.words.clone(),
+        }),
+    }
+}
+
+/// What happened to the session, in order.
+fn timeline(live: &Live, card: &SessionCard, ended: Option<&EndedSession>) -> Vec<Event> {
+    let after = |ms: u32| live.created_at + f64::from(ms) / 1_000.0;
+    let phase = |ms: Option<u32>, what| ms.map(|ms| (after(ms), what));
+    let phases = [
+        Some((live.created_at, "created")),
+        phase(card.first_stun_ms, "first_stun"),
+        phase(card.dtls_ms, "dtls"),
+        phase(card.first_media_ms, "first_media"),
+    ];
+    let moves = live.history.moved.iter().map(|at| (*at, "moved"));
+    let end = ended.map(|ended| (ended.ended_at, "ended"));
+    let mut events: Vec<(f64, &'static str)> =
+        phases.into_iter().flatten().chain(moves).chain(end).collect();
+    events.sort_by(|one, other| one.0.total_cmp(&other.0));
+    events.into_iter().map(|(at, what)| Event { at: thousandths(at), what }).collect()
+}
+
+fn history(live: &Live) -> Vec<HistoryPoint> {
+    let points = live.history.points.iter().map(|point| HistoryPoint {
+        at: point.at,
+        score: point.score(),
+        loss_ratio: (point.loss_ratio() * 1e5).round() / 1e5,
+        rtt_ms: point.rtt_ms(),
+        jitter_ms: point.jitter_ms(),
+        bits_per_s: point.bits_per_s,
+    });
+    points.collect()
+}

@@ -1,0 +1,81 @@
+//! `GET /api/v1/streams`: who publishes what, and to how many, by name.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::{Deserialize, Serialize};
+
+use super::Api;
+use super::answer::{Answer, json, page, parameters};
+use super::sample::tenths;
+use crate::limits::SESSION_HISTORY_INTERVAL;
+use crate::signalling::StreamView;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    limit: Option<usize>,
+    /// The name of the last stream of the page before.
+    after: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Page {
+    streams: Vec<Stream>,
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Stream {
+    name: String,
+    publisher: Option<String>,
+    publisher_quality: Option<f64>,
+    viewers: usize,
+    audio: Option<&'static str>,
+    video: Option<&'static str>,
+    in_bits_per_s: u64,
+    out_bits_per_s: u64,
+    keyframe_requests_per_s: Option<f64>,
+}
+
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Answer {
+    let Asked { limit, after } = parameters(asked)?;
+    let limit = page(limit)?;
+    let mut streams: Vec<Stream> = Vec::new();
+    let mut more = false;
+    api.control.each_stream(after.as_deref(), |view| {
+        more = streams.len() == limit;
+        if more {
+            return ControlFlow::Break(());
+        }
+        streams.push(one(&api, &view));
+        ControlFlow::Continue(())
+    });
+    let next = streams.last().filter(|_| more).map(|stream| stream.name.clone());
+    json(&Page { streams, next })
+}
+
+/// Bit rates are those of the sessions' last reports, two seconds old at most.
+fn one(api: &Api, view: &StreamView<'_>) -> Stream {
+    let card = view.publisher.and_then(|(key, _)| api.control.card(key));
+    let viewers = view.viewers.iter().filter_map(|viewer| api.control.card(*viewer));
+    let asked = view.publisher.and_then(|(_, live)| live?.history.points.back());
+    Stream {
+        name: view.name.to_owned(),
+        publisher: view.publisher.map(|(key, _)| key.to_string()),
+        publisher_quality: card.and_then(|card| card.score).map(|score| tenths(score.into())),
+        viewers: view.viewers.len(),
+        audio: view.audio,
+        video: view.video,
+        in_bits_per_s: card.map_or(0, |card| card.bits_per_s.into()),
+        out_bits_per_s: viewers.map(|card| u64::from(card.bits_per_s)).sum(),
+        keyframe_requests_per_s: asked.map(|point| {
+            tenths(f64::from(point.keyframe_requests) / SESSION_HISTORY_INTERVAL.as_secs_f64())
+        }),
+    }
+}

@@ -1,0 +1,77 @@
+//! From the first signal to the end: no new sessions, time for those there are, then the stop.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Node;
+
+/// How often it is looked whether the last session has gone.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// SIGINT and SIGTERM, both listened to from the start, so that none between two waits is lost.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+impl Node {
+    /// Serves until SIGINT or SIGTERM, then drains: new sessions are refused with 503 and
+    /// `/readyz` says 503 at once, while the sessions there are go on until the last has ended,
+    /// `drain_timeout` is over, or a second signal comes.
+    ///
+    /// # Errors
+    /// When the signals can't be listened to.
+    pub fn serve_until_drained(&self, drain_timeout: Duration) -> io::Result<()> {
+        self.runtime.block_on(async {
+            let mut signals = Signals::new()?;
+            signals.next().await;
+            self.control.stop();
+            let (sessions, _streams) = self.counts();
+            if drain_timeout.is_zero() || sessions == 0 {
+                return Ok(());
+            }
+            tracing::info!(
+                "draining: {sessions} sessions may go on for {} s; a second signal ends them",
+                drain_timeout.as_secs()
+            );
+            tokio::select! {
+                () = self.drained(drain_timeout) => {}
+                () = signals.next() => tracing::info!("a second signal: sessions are ended now"),
+            }
+            Ok(())
+        })
+    }
+
+    /// Waits for the last session to end, no longer than `timeout`.
+    async fn drained(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let (sessions, _streams) = self.counts();
+            if sessions == 0 {
+                return tracing::info!("the last session has ended");
+            }
+            if Instant::now() >= deadline {
+                return tracing::info!("{sessions} sessions are left, and are ended now");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! How a session fares: its phases, its quality, and the card that shows both to others.
+//!
+//! Nothing here is done per packet. A viewer is judged when it is sent a report, a publisher as
+//! often, and a card is written then and when something changes.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::core::Core;
+use super::sessions::{Entry, ReadyViewer};
+use super::streams::{LocalStream, Viewer};
+use crate::limits::{REPORT_INTERVAL, UNHEARD_AFTER};
+use crate::media::TrackKind;
+use crate::session::{Role, Uplink};
+use crate::srtp::Profile;
+use crate::stream::Carried;
+use crate::telemetry::quality::Window;
+use crate::telemetry::{CardRole, Quality, SessionCard, Stage};
+use crate::wire::dtls::Flight;
+
+/// What is noted of one session, beyond what it needs to run.
+pub(super) struct Watch {
+    /// When its answer was ready: phases count from here.
+    answered: Instant,
+    /// The same by the time of day, in milliseconds of Unix time.
+    created_ms: u64,
+    first_stun: Option<Instant>,
+    dtls: Option<Instant>,
+    pub first_media: Option<Instant>,
+    moves: u32,
+    pub nacked: u32,
+    pub repaired: u32,
+    pub keyframe_requests: u32,
+    quality: Quality,
+    /// When its window ends (publishers; viewers have the time of their report).
+    pub next: Instant,
+    window_began: Instant,
+    totals: Totals,
+    /// The last window, as the card shows it.
+    last: Shown,
+}
+
+/// Sums since the start, of which windows are the differences.
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    packets: u64,
+    bytes: u64,
+    lost: u64,
+    repaired: u32,
+    /// Packets that should have arrived, by what the receiving end says.
+    expected_packets: u64,
+    /// What the tracks carried, for viewers; else nothing.
+    carried: Carried,
+    /// The lanes' counters, which wrap.
+    lanes: [(u32, u32); 2],
+}
+
+/// What a card says of a window.
+#[derive(Clone, Copy, Default)]
+struct Shown {
+    loss_ratio: f32,
+    jitter_us: u32,
+    rtt_us: Option<u32>,
+    bits_per_s: u32,
+    expected_bits_per_s: u32,
+}
+
+impl Watch {
+    pub fn new(now: Instant, answered: Instant) -> Watch {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let created = since.saturating_sub(now.saturating_duration_since(answered));
+        Watch {
+            answered,
+            created_ms: created.as_millis() as u64,
+            first_stun: None,
+            dtls: None,
+            first_media: None,
+            moves: 0,
+            nacked: 0,
+            repaired: 0,
+            keyframe_requests: 0,
+            quality: Quality::default(),
+            next: now,
+            window_began: now,
+            totals: Totals::default(),
+            last: Shown::default(),
+        }
+    }
+
+    /// From the answer to `at`.
+    fn phase(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.answered)
+    }
+
+    /// Ends the window: what happened in it, by the sums at its end.
+    fn close(&mut self, now: Instant, totals: Totals, heard: Shown, video: bool) -> Window {
+        let before = std::mem::replace(&mut self.totals, totals);
+        let seconds = now.saturating_duration_since(self.window_began).as_secs_f32().max(0.001);
+        self.window_began = now;
+        let rate = |bytes: u64| (bytes as f32 * 8.0 / seconds) as u32;
+        let packets = totals.expected_packets.saturating_sub(before.expected_packets) as u32;
+        let lost = totals.lost.saturating_sub(before.lost) as u32;
+        let bits_per_s = rate(totals.bytes.saturating_sub(before.bytes));
+        let carried = totals.carried.bytes.saturating_sub(before.carried.bytes);
+        let expected_bits_per_s = rate(carried);
+        let loss_ratio = if packets == 0 { 0.0 } else { lost.min(packets) as f32 / packets as f32 };
+        self.last = Shown { loss_ratio, bits_per_s, expected_bits_per_s, ..heard };
+        Window {
+            seconds,
+            video,
+            packets,
+            lost,
+            repaired: totals.repaired.saturating_sub(before.repaired),
+            jitter_us: heard.jitter_us,
+            rtt_us: heard.rtt_us,
+            bits_per_s,
+            expected_bits_per_s,
+            // Every viewer gets the layer the stream carries, which is the best that arrives.
+            layer_distance: 0.0,
+            heard: true,
+            silent: packets == 0,
+        }
+    }
+}
+
+impl Core {
+    /// The session in `slot` has an address, or a new one.
+    pub fn moved(&mut self, now: Instant, slot: u32, had_one: bool) {
+        self.counters().flow_moves.add(u64::from(had_one));
+        let histogram = &self.wiring.meters[usize::from(self.index)].histograms.setup_first_stun;
+        let Some(entry) = self.sessions.at(slot) else { return };
+        entry.watch.moves += u32::from(had_one);
+        if entry.watch.first_stun.is_none() {
+            entry.watch.first_stun = Some(now);
+            histogram.record(entry.watch.phase(now).as_micros() as u64);
+        }
+        self.show(slot);
+    }
+
+    /// ICE and DTLS of the session in `slot` are done.
+    pub fn connected(&mut self, now: Instant, slot: u32) {
+        let histogram = &self.wiring.meters[usize::from(self.index)].histograms.setup_dtls;
+        let Some(entry) = self.sessions.at(slot) else { return };
+        entry.watch.dtls = Some(now);
+        entry.watch.next = now + REPORT_INTERVAL;
+        entry.watch.window_began = now;
+        histogram.record(entry.watch.phase(now).as_micros() as u64);
+        self.show(slot);
+    }
+
+    /// The first media packet has come from, or gone to, the session in `slot`.
+    pub fn first_media(&mut self, now: Instant, slot: u32) {
+        let histogram = &self.wiring.meters[usize::from(self.index)].histograms.setup_first_media;
+        let Core { sessions, streams, .. } = self;
+        let Some(entry) = sessions.at(slot) else { return };
+        entry.watch.first_media = Some(now);
+        entry.watch.window_began = now;
+        histogram.record(entry.watch.phase(now).as_micros() as u64);
+        if let (Some(ready), Some(stream)) = (&entry.viewer, streams.get(entry.stream)) {
+            // What the tracks carried before is not owed to it.
+            entry.watch.totals.carried = viewer_totals(&Totals::default(), ready, stream).carried;
+        }
+        self.show(slot);
+    }
+
+    /// Judges the last window of the viewer in `slot`.
+    pub fn judge_viewer(&mut self, now: Instant, slot: u32) {
+        let histogram = &self.wiring.meters[usize::from(self.index)].histograms.quality_down;
+        let Core { sessions, streams, .. } = self;
+        let Some(entry) = sessions.at(slot) else { return };
+        let (Some(ready), Some(stream)) = (&entry.viewer, streams.get(entry.stream)) else {
+            return;
+        };
+        let watch = &mut entry.watch;
+        let totals =
+            Totals { repaired: watch.repaired, ..viewer_totals(&watch.totals, ready, stream) };
+        let video = &ready.control.heard[TrackKind::Video as usize];
+        let jitter = ready.control.heard.iter().map(|heard| heard.jitter).max();
+        let rtt = ready.control.heard.iter().rev().find_map(|heard| heard.rtt);
+        let heard = Shown {
+            jitter_us: micros(jitter.unwrap_or_default()),
+            rtt_us: rtt.map(micros),
+            ..Shown::default()
+        };
+        let is_playing = stream.viewers[ready.position].started;
+        let carried_before = watch.totals.carried.packets;
+        let mut window = watch.close(now, totals, heard, video.reports > 0);
+        window.heard = now.saturating_duration_since(entry.heard) < UNHEARD_AFTER;
+        // A viewer is not lost because nobody publishes, nor while it waits for a key frame.
+        window.silent = !is_playing || totals.carried.packets == carried_before;
+        if let Some(score) = watch.quality.update(&window).filter(|_| !window.silent) {
+            histogram.record(score.round() as u64);
+        }
+        self.show(slot);
+    }
+
+    /// Judges the last window of the publisher in `slot`, if it is over.
+    pub fn judge_publisher(&mut self, now: Instant, slot: u32) {
+        let histogram = &self.wiring.meters[usize::from(self.index)].histograms.quality_up;
+        let Some(entry) = self.sessions.at(slot) else { return };
+        if !entry.connected || !entry.is_publisher || now < entry.watch.next {
+            return;
+        }
+        let Role::Publisher(publisher) = &entry.session.role else { return };
+        let Uplink { packets, bytes, lost, nacks, keyframe_requests, jitter, rtt, video, .. } =
+            publisher.uplink;
+        let watch = &mut entry.watch;
+        watch.next = now + REPORT_INTERVAL;
+        watch.nacked = nacks as u32;
+        watch.keyframe_requests = keyframe_requests as u32;
+        let lost = lost.round() as u64;
+        let totals =
+            Totals { packets, bytes, lost, expected_packets: packets + lost, ..watch.totals };
+        let heard =
+            Shown { jitter_us: micros(jitter), rtt_us: rtt.map(micros), ..Shown::default() };
+        let mut window = watch.close(now, totals, heard, video);
+        window.heard = now.saturating_duration_since(entry.heard) < UNHEARD_AFTER;
+        if let Some(score) = watch.quality.update(&window).filter(|_| !window.silent) {
+            histogram.record(score.round() as u64);
+        }
+        self.show(slot);
+    }
+
+    /// Writes the card of the session in `slot`.
+    pub fn show(&mut self, slot: u32) {
+        let index = usize::from(self.index);
+        let Some(entry) = self.sessions.at(slot) else { return };
+        let local = entry.address.and_then(|address| {
+            let port = self.ports.number(address.port)?;
+            Some(SocketAddr::new(address.local, port))
+        });
+        let card = SessionCard { local, ..card(entry) };
+        self.wiring.meters[index].cards.write(slot, entry.key.generation, &card);
+    }
+}
+
+fn card(entry: &Entry) -> SessionCard {
+    let Watch { totals, last, .. } = &entry.watch;
+    let millis = |at: Option<Instant>| {
+        at.map(|at| u32::try_from(entry.watch.phase(at).as_millis()).unwrap_or(u32::MAX))
+    };
+    SessionCard {
+        stage: match (entry.connected, entry.flight, entry.address, entry.refused) {
+            (true, ..) => Stage::Connected,
+            (false, Some(_), ..) => Stage::Handshake,
+            (false, None, Some(_), _) => Stage::Checked,
+            (false, None, None, true) => Stage::Refused,
+            (false, None, None, false) => Stage::Waiting,
+        },
+        role: if entry.is_publisher { CardRole::Publisher } else { CardRole::Viewer },
+        profile: match entry.session.profile {
+            None => 0,
+            Some(Profile::Aes128CmSha1_80) => 1,
+            Some(Profile::AeadAes128Gcm) => 2,
+            Some(Profile::AeadAes256Gcm) => 3,
+        },
+        dtls_flight: match entry.flight {
+            _ if entry.connected => 5,
+            None => 0,
+            Some(Flight::Hello) => 1,
+            Some(Flight::Keys | Flight::Sealed | Flight::Alert(_)) => 5,
+        },
+        score: entry.watch.quality.score(),
+        created_ms: entry.watch.created_ms,
+        first_stun_ms: millis(entry.watch.first_stun),
+        dtls_ms: millis(entry.watch.dtls),
+        first_media_ms: millis(entry.watch.first_media),
+        moves: entry.watch.moves,
+        remote: entry.address.map(|address| address.remote),
+        local: None,
+        packets: totals.packets,
+        bytes: totals.bytes,
+        lost: totals.lost as u32,
+        nacked: entry.watch.nacked,
+        repaired: entry.watch.repaired,
+        keyframe_requests: entry.watch.keyframe_requests,
+        loss_ratio: last.loss_ratio,
+        jitter_us: last.jitter_us,
+        rtt_us: last.rtt_us,
+        bits_per_s: last.bits_per_s,
+        expected_bits_per_s: last.expected_bits_per_s,
+        layer_distance: 0.0,
+    }
+}
+
+/// The sums of a viewer now, `before` being the last ones: its lanes' counters wrap.
+fn viewer_totals(before: &Totals, ready: &ReadyViewer, stream: &LocalStream) -> Totals {
+    let Viewer { egress, .. } = &stream.viewers[ready.position];
+    let mut totals =
+        Totals { lost: 0, expected_packets: 0, carried: Carried::default(), ..*before };
+    for kind in TrackKind::ALL {
+        let Some(lane) = egress.lane(kind) else { continue };
+        let (sent, carried) = (lane.sent(), stream.tracks[kind as usize].carried());
+        let (packets, octets) = std::mem::replace(&mut totals.lanes[kind as usize], sent);
+        totals.packets += u64::from(sent.0.wrapping_sub(packets));
+        totals.bytes += u64::from(sent.1.wrapping_sub(octets));
+        totals.carried.packets += carried.packets;
+        totals.carried.bytes += carried.bytes;
+        let heard = &ready.control.heard[kind as usize];
+        if heard.reports > 0 {
+            let behind_newest = u64::from(heard.highest_sequence) + 1;
+            totals.expected_packets += behind_newest.saturating_sub(lane.first_index());
+            totals.lost += u64::try_from(heard.lost).unwrap_or(0);
+        }
+    }
+    totals
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}

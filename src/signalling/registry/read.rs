@@ -1,0 +1,182 @@
+//! What the API reads: sessions, streams, and what became of them.
+//!
+//! Everything is shown in place, under the registry's lock, and nothing is copied that the visitor
+//! does not copy. Visitors are quick and never wait.
+
+use std::ops::Bound;
+use std::ops::ControlFlow;
+
+use tokio::sync::broadcast;
+
+use super::book::Registry;
+use super::history::Changes;
+use super::journal::{EndedSession, Refusal};
+use super::news::News;
+use super::roster::{Live, unix_now};
+use super::{Control, roster};
+use crate::id::SessionKey;
+use crate::limits::SESSIONS_PER_LOOK;
+use crate::telemetry::{Failures, SessionCard};
+
+/// A stream as the control side knows it.
+pub struct StreamView<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Who publishes it, with what is known of that session.
+    pub publisher: Option<(SessionKey, Option<&'a Live>)>,
+    /// Who watches it, connected or not.
+    pub viewers: &'a [SessionKey],
+    /// The codec of its audio.
+    pub audio: Option<&'static str>,
+    /// The codec of its video.
+    pub video: Option<&'static str>,
+}
+
+impl Control {
+    /// Shows the sessions there are, in the order of their keys, from the one behind `after` on,
+    /// until `visit` has seen enough.
+    pub fn each_session(
+        &self,
+        after: Option<SessionKey>,
+        mut visit: impl FnMut(SessionKey, &Live) -> ControlFlow<()>,
+    ) {
+        let registry = self.lock();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (key, live) in registry.live.range((start, Bound::Unbounded)) {
+            if visit(*key, live).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Looks at every session's card: who has connected or moved since the last look is told to
+    /// listeners, and with `record` each gets a point of its history. In steps of
+    /// [`SESSIONS_PER_LOOK`], so that nobody waits long for the lock.
+    pub fn look_at_sessions(&self, record: bool) {
+        let mut after = Bound::Unbounded;
+        loop {
+            let mut registry = self.lock();
+            let now = unix_now();
+            let Registry { live, news, .. } = &mut *registry;
+            let mut looked = 0;
+            for (key, session) in live.range_mut((after, Bound::Unbounded)).take(SESSIONS_PER_LOOK)
+            {
+                looked += 1;
+                after = Bound::Excluded(*key);
+                let Some(card) = self.card(*key) else { continue };
+                let Changes { connected, moved } = session.history.look(&card, now);
+                for what in [("connected", connected), ("moved", moved)] {
+                    if let (what, true) = what {
+                        let _ = news.send(News::now(*key, session, what, None));
+                    }
+                }
+                if record && card.stage.is_connected() {
+                    session.history.record(&card, now);
+                }
+            }
+            if looked < SESSIONS_PER_LOOK {
+                return;
+            }
+        }
+    }
+
+    /// What its shard says of a session.
+    #[must_use]
+    pub fn card(&self, key: SessionKey) -> Option<SessionCard> {
+        let meters = self.wiring.meters.get(usize::from(key.shard))?;
+        let (generation, card) = meters.cards.read(key.slot)?;
+        (generation == key.generation).then_some(card)
+    }
+
+    /// Shows one session, if it lives.
+    pub fn with_session<T>(&self, key: SessionKey, show: impl FnOnce(&Live) -> T) -> Option<T> {
+        self.lock().live.get(&key).map(show)
+    }
+
+    /// Shows one session that has ended not too long ago.
+    pub fn with_ended<T>(
+        &self,
+        key: SessionKey,
+        show: impl FnOnce(&EndedSession) -> T,
+    ) -> Option<T> {
+        self.lock().journal.find(key).map(show)
+    }
+
+    /// Shows the sessions that have ended, the latest first, until `visit` has seen enough.
+    pub fn each_ended(&self, mut visit: impl FnMut(&EndedSession) -> ControlFlow<()>) {
+        let registry = self.lock();
+        for session in registry.journal.ended.iter().rev() {
+            if visit(session).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Shows the POSTs that were refused, the latest first, until `visit` has seen enough.
+    pub fn each_refusal(&self, mut visit: impl FnMut(&Refusal) -> ControlFlow<()>) {
+        let registry = self.lock();
+        for refusal in registry.journal.refused.iter().rev() {
+            if visit(refusal).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Shows the streams there are by name, from the one behind `after` on, until `visit` has seen
+    /// enough.
+    pub fn each_stream(
+        &self,
+        after: Option<&str>,
+        mut visit: impl FnMut(StreamView<'_>) -> ControlFlow<()>,
+    ) {
+        let registry = self.lock();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (name, stream) in registry.streams.range::<str, _>((start, Bound::Unbounded)) {
+            let view = StreamView {
+                name,
+                publisher: stream.publisher.map(|key| (key, registry.live.get(&key))),
+                viewers: &stream.viewers,
+                audio: stream.codecs.audio.as_ref().map(roster::name),
+                video: stream.codecs.video.as_ref().map(roster::name),
+            };
+            if visit(view).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// What happens to sessions from now on.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<News> {
+        self.lock().news.subscribe()
+    }
+
+    /// Sessions that failed, by reason.
+    #[must_use]
+    pub fn failures(&self) -> &Failures {
+        &self.failures
+    }
+
+    /// Whether new sessions are refused because the server stops.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
+    /// Publishers on each shard.
+    #[must_use]
+    pub fn publishers_by_shard(&self) -> Vec<usize> {
+        let registry = self.lock();
+        let mut counts = vec![0; registry.slots.len()];
+        for key in registry.streams.values().filter_map(|stream| stream.publisher) {
+            counts[usize::from(key.shard)] += 1;
+        }
+        counts
+    }
+
+    /// Ended sessions that can still be asked about.
+    #[must_use]
+    pub fn ended_kept(&self) -> usize {
+        self.lock().journal.ended.len()
+    }
+}

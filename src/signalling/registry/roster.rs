@@ -1,0 +1,61 @@
+//! What the control side knows of a session while it lives.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use str0m::format::{Codec, CodecSpec};
+
+use super::history::History;
+use super::ports::GivenPort;
+use crate::session::{Offer, StreamCodecs};
+
+/// A session that is on its shard or on its way there.
+pub struct Live {
+    /// Its URL's last part: a secret, which gives power over the session.
+    pub(super) url: String,
+    /// The stream it publishes or watches.
+    pub stream: Arc<str>,
+    /// Whether it publishes it.
+    pub publisher: bool,
+    /// When it was set up, in Unix seconds.
+    pub created_at: f64,
+    /// The port its answer named.
+    pub port: u16,
+    /// The same, as it is to be given back.
+    pub(super) given: GivenPort,
+    /// The codec of its audio, if it has any.
+    pub audio: Option<&'static str>,
+    /// The codec of its video, if it has any.
+    pub video: Option<&'static str>,
+    /// What it was like lately.
+    pub history: History,
+}
+
+/// The names of the codecs of audio and video in a session that was offered and takes `codecs`.
+pub(super) fn names(
+    codecs: &StreamCodecs,
+    offer: &Offer,
+) -> (Option<&'static str>, Option<&'static str>) {
+    let named = |audio: bool, spec: &Option<CodecSpec>| {
+        spec.as_ref().filter(|_| offer.has(audio)).map(name)
+    };
+    (named(true, &codecs.audio), named(false, &codecs.video))
+}
+
+/// The name of a codec.
+pub(super) const fn name(spec: &CodecSpec) -> &'static str {
+    match spec.codec {
+        Codec::Opus => "opus",
+        Codec::Vp8 => "vp8",
+        Codec::Vp9 => "vp9",
+        Codec::H264 => "h264",
+        Codec::H265 => "h265",
+        Codec::Av1 => "av1",
+        _ => "other",
+    }
+}
+
+/// Seconds since 1970, to the microsecond.
+pub fn unix_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
