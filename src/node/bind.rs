@@ -8,9 +8,14 @@ use super::StartError;
 use super::announce::Reachable;
 use crate::config::{Config, PortRange};
 use crate::limits::SESSION_SOCKET_BUFFER_BYTES;
-use crate::net::{PortHolder, SocketOptions, UdpSocket, udp_port_holder, udp_ports_in_use};
+use crate::net::{
+    PortHolder, SocketOptions, UdpSocket, raise_open_files, udp_port_holder, udp_ports_in_use,
+};
 use crate::shard::{BoundPort, Wiring};
 use crate::signalling::{PortOpener, PortRefused};
+
+/// Files a server has open besides the sockets of its sessions.
+const OTHER_FILES: usize = 2_048;
 
 /// What was bound at the start.
 pub(super) struct Bound {
@@ -140,6 +145,16 @@ fn bind_all(ip: IpAddr, config: &Config) -> Result<Vec<Vec<UdpSocket>>, StartErr
 
 /// Finds the address to bind to by binding one port of the range, and lets it go again.
 fn probe(config: &Config, range: PortRange) -> Result<Bound, StartError> {
+    // Sockets of sessions, and what a server has open besides: HTTP, rings, files.
+    let wanted = (range.count().min(config.max_sessions) + OTHER_FILES) as u64;
+    match raise_open_files(wanted) {
+        Ok(limit) if limit >= wanted => {}
+        Ok(limit) => tracing::warn!(
+            "{limit} open files allow fewer sessions than --port-range {range} has ports: raise \
+             ulimit -Hn to {wanted} (LimitNOFILE= in systemd)"
+        ),
+        Err(error) => tracing::warn!("the limit of open files stays: {error}"),
+    }
     let taken = udp_ports_in_use().unwrap_or_default();
     let free = (range.first..=range.last).find(|port| !taken.contains(port));
     let port = free.ok_or(StartError::RangeInUse(range))?;
