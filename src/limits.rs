@@ -119,8 +119,8 @@ pub const CARDS_PER_LOT: usize = 256;
 /// be sent: as many as the mailbox holds. With more the time so far is what is noted.
 pub const DEPARTING_PACKETS: usize = MAIL_QUEUE;
 
-/// A peer of whom nothing was heard this long scores as lost: four of a browser's checks, which come
-/// every 2.5 s (RFC 7675 lets consent live for 30 s).
+/// A peer of whom nothing was heard this long scores as lost: four of a browser's checks, which
+/// come every 2.5 s (RFC 7675 lets consent live for 30 s).
 pub const UNHEARD_AFTER: Duration = Duration::from_secs(10);
 
 /// Mail a shard may have waiting: 10 ms of the most one core forwards.

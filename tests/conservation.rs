@@ -1,5 +1,5 @@
-//! Conservation: every datagram the kernel delivered was handled, handed over or dropped for exactly
-//! one reason, and the counters add up to the last one.
+//! Conservation: every datagram the kernel delivered was handled, handed over or dropped for
+//! exactly one reason, and the counters add up to the last one.
 
 mod support;
 

@@ -1,9 +1,9 @@
 //! Whether str0m could decrypt a datagram, which it does not say.
 //!
-//! A forged, replayed or unknown SRTP packet vanishes inside str0m, and every datagram is to have one
-//! counted outcome. So publishers' sessions get str0m's own SRTP ciphers in a thin coat that notes
-//! how the last decryption ended. That decryption was never tried says the rest: the packet was seen
-//! before, or is of nobody.
+//! A forged, replayed or unknown SRTP packet vanishes inside str0m, and every datagram is to have
+//! one counted outcome. So publishers' sessions get str0m's own SRTP ciphers in a thin coat that
+//! notes how the last decryption ended. That decryption was never tried says the rest: the packet
+//! was seen before, or is of nobody.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -61,8 +61,8 @@ struct Watched<T: ?Sized + 'static>(&'static T);
 
 impl Sha1HmacProvider for Watched<dyn Sha1HmacProvider> {
     fn sha1_hmac(&self, key: &[u8], payloads: &[&[u8]]) -> [u8; 20] {
-        // With AES-CM the tag is compared before anything is decrypted; where it matches, decryption
-        // follows and says so.
+        // With AES-CM the tag is compared before anything is decrypted; where it matches,
+        // decryption follows and says so.
         LAST.set(Decryption::Failed);
         self.0.sha1_hmac(key, payloads)
     }

@@ -140,7 +140,7 @@ impl Negotiator {
         params: Vec<PayloadParams>,
         extensions: ExtensionMap,
     ) -> Result<(Rtc, String, Vec<Mid>), OfferError> {
-        let malformed = |error: &dyn std::fmt::Display| OfferError::Malformed(error.to_string());
+        let malformed = OfferError::malformed;
         let mids: Vec<Mid> = offer
             .sdp
             .media_lines

@@ -49,6 +49,17 @@ pub enum OfferError {
     },
 }
 
+impl OfferError {
+    /// What the SDP library says, in one line. Where its parser gives up it names the place by its
+    /// address in this process's memory, which is nobody's business.
+    pub(super) fn malformed(error: &dyn std::fmt::Display) -> OfferError {
+        let text = error.to_string();
+        let lines = text.lines().map(|line| line.split(" at PointerOffset").next().unwrap_or(""));
+        let words: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+        OfferError::Malformed(words.join(", "))
+    }
+}
+
 /// Which way the media of an offer goes, seen from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -115,8 +126,8 @@ impl Offer {
             return Err(OfferError::TooLong(text.len()));
         }
         let text = with_direction(text, way)?;
-        let sdp = SdpOffer::from_sdp_string(&text)
-            .map_err(|error| OfferError::Malformed(error.to_string()))?;
+        let sdp =
+            SdpOffer::from_sdp_string(&text).map_err(|error| OfferError::malformed(&error))?;
         if let Some(problem) = sdp.media_lines.iter().find_map(|line| line.check_consistent()) {
             return Err(OfferError::Malformed(problem));
         }
@@ -276,6 +287,12 @@ mod tests {
 
     #[test]
     fn what_is_not_an_offer_is_refused_in_words() {
+        let told = Offer::to_publish("v=0\r\n").expect_err("not an offer").to_string();
+        assert_eq!(
+            told,
+            "the offer is not valid SDP: SDP parse: Parse error, Unexpected end of input, \
+             Expected `o`, sdp line"
+        );
         for text in ["", "hello", "v=0\r\n", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"] {
             let error = Offer::to_publish(text).expect_err("not an offer");
             assert!(

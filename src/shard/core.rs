@@ -18,7 +18,8 @@ use crate::limits::SESSION_IDLE;
 use crate::media::{MediaPacket, ViewerTerms};
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
-use crate::telemetry::{Meters, ShardCounters};
+use crate::telemetry::{DtlsStop, Meters, ShardCounters};
+use crate::wire::dtls::Flight;
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
 /// changes.
@@ -229,10 +230,15 @@ impl Core {
 
     /// Ends the session in `slot`: nothing of it stays behind.
     pub fn end(&mut self, slot: u32, reason: EndReason) {
+        self.show(slot);
         let Some(mut entry) = self.sessions.remove(slot) else { return };
         self.timers.cancel(slot);
         let meters = self.meters();
+        let card = meters.cards.read(slot).map(|(_generation, card)| Box::new(card));
         meters.cards.clear(slot);
+        if let EndReason::DtlsTimeout(flight) = reason {
+            meters.dtls_stopped(dtls_stop(flight));
+        }
         let sessions = &self.ports.counters(entry.port).sessions;
         sessions.set(sessions.get().saturating_sub(1));
         for flow in entry.flows.drain(..) {
@@ -253,9 +259,6 @@ impl Core {
         // Before the end is reported: the port may be given out again from then on.
         let counters = &self.wiring.counters[usize::from(self.index)];
         self.ports.close_for_session(slot, counters);
-        let cards = &self.wiring.meters[usize::from(self.index)].cards;
-        let card = cards.read(slot).filter(|(generation, _)| *generation == entry.key.generation);
-        let card = card.map(|(_, card)| Box::new(card));
         self.report_end(Ended { key: entry.key, reason, card });
     }
 
@@ -298,5 +301,16 @@ impl Core {
         {
             viewer.position = position;
         }
+    }
+}
+
+/// Where a handshake stopped whose last flight was this.
+fn dtls_stop(flight: Option<Flight>) -> DtlsStop {
+    match flight {
+        None => DtlsStop::NoHello,
+        Some(Flight::Hello) => DtlsStop::Hello,
+        Some(Flight::Keys) => DtlsStop::Keys,
+        Some(Flight::Sealed) => DtlsStop::Sealed,
+        Some(Flight::Alert(_)) => DtlsStop::Alert,
     }
 }

@@ -13,6 +13,7 @@
 //! ports.rs     its sockets, and what waits to leave through them
 //! port_changes.rs  mux ports that come and go while it runs
 //! viewers.rs   what viewers report: repair, key frames
+//! metrics.rs   what all shards show to a scraper
 //! watch.rs     how a session fares: phases, quality, its card
 //! ```
 
@@ -22,6 +23,7 @@ mod core;
 mod deliver;
 mod inbound;
 mod mailbox;
+mod metrics;
 mod outputs;
 mod ownership;
 mod port_changes;

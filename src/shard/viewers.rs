@@ -109,9 +109,9 @@ impl Core {
     }
 }
 
-/// Sends again what the viewer lacks. Returns how many packets that were, and whether only a key frame can help: something it asks
-/// for is gone, and it would ask for it nine times a second until a key frame comes. What was lost
-/// before it got here may yet come.
+/// Sends again what the viewer lacks. Returns how many packets that were, and whether only a key
+/// frame can help: something it asks for is gone, and it would ask for it nine times a second until
+/// a key frame comes. What was lost before it got here may yet come.
 fn repair(
     now: Instant,
     ready: &mut ReadyViewer,

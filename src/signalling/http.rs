@@ -6,9 +6,9 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, LOCATION,
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LOCATION,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use axum::middleware::{Next, from_fn};
@@ -129,13 +129,14 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
     Ok(StatusCode::OK.into_response())
 }
 
-async fn metrics(State(app): State<App>) -> impl IntoResponse {
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = telemetry::Format::wanted(accept);
     let wiring = &app.control.wiring;
-    let mut text = telemetry::exposition(wiring.counters.iter().map(|padded| &**padded));
-    telemetry::kernel_dropped(&mut text, wiring.kernel_dropped());
-    port_metrics::write(&mut text, &app.control);
-    telemetry::failed_sessions(&mut text, app.control.failures());
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    let mut exposition = wiring.exposition();
+    telemetry::failed_sessions(&mut exposition, app.control.failures());
+    port_metrics::add(&mut exposition, &app.control);
+    ([(CONTENT_TYPE, format.content_type())], exposition.render(format))
 }
 
 fn page(file: &'static dashboard::PageFile) -> impl IntoResponse {

@@ -27,6 +27,18 @@ impl Stage {
     pub const ALL: [Stage; 5] =
         [Stage::Waiting, Stage::Refused, Stage::Checked, Stage::Handshake, Stage::Connected];
 
+    /// The value of the metric's `state` label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Stage::Waiting => "waiting",
+            Stage::Refused => "refused",
+            Stage::Checked => "checked",
+            Stage::Handshake => "handshake",
+            Stage::Connected => "connected",
+        }
+    }
+
     /// Whether the session is connected.
     #[must_use]
     pub fn is_connected(self) -> bool {
@@ -78,8 +90,8 @@ pub struct SessionCard {
     pub role: CardRole,
     /// What was negotiated to encrypt media with, as an index into [`PROFILES`]; 0 until known.
     pub profile: u8,
-    /// The last flight of the peer's DTLS handshake that was heard, as RFC 6347 §4.2.4 numbers them:
-    /// 1 is its ClientHello, 5 its keys and Finished; 0 when nothing has come.
+    /// The last flight of the peer's DTLS handshake that was heard, as RFC 6347 §4.2.4 numbers
+    /// them: 1 is its ClientHello, 5 its keys and Finished; 0 when nothing has come.
     pub dtls_flight: u8,
     /// Quality 0 to 100; `None` before the first window with media.
     pub score: Option<f32>,

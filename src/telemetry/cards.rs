@@ -2,8 +2,8 @@
 //!
 //! A card is 128 bytes of atomics with one writer, the shard. Readers take no lock: the first word
 //! says whose card it is and how often it was written, and a reader that finds it odd, or changed
-//! once it has read the rest, reads again. So nobody ever sees half of one card and half of another,
-//! or one tenant of a slot for the next.
+//! once it has read the rest, reads again. So nobody ever sees half of one card and half of
+//! another, or one tenant of a slot for the next.
 //!
 //! Cards come in lots, made when a slot of theirs is first used: 128 bytes for each session there
 //! has been at a time, and nothing for those there might be.
@@ -138,8 +138,8 @@ impl Cards {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use super::super::card::{CardRole, Stage};
     use super::*;
+    use crate::telemetry::{CardRole, Stage};
 
     fn full() -> SessionCard {
         SessionCard {

@@ -108,8 +108,8 @@ impl Snapshot {
         self.max = self.max.max(other.max);
     }
 
-    /// What was counted after `earlier`, an older snapshot of the same histogram. The greatest value
-    /// of a span is known to the bucket only.
+    /// What was counted after `earlier`, an older snapshot of the same histogram. The greatest
+    /// value of a span is known to the bucket only.
     #[must_use]
     pub fn since(&self, earlier: &Snapshot) -> Snapshot {
         let pairs = self.buckets.iter().zip(&earlier.buckets);

@@ -3,11 +3,15 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::{Cards, Histogram, PortTable};
+use super::{Cards, Counter, Histogram, PortTable};
 
-/// Declares the histograms of a shard once, with unit and help.
+/// Declares the histograms of a shard once: the metric they belong to, with the label that tells
+/// them apart there, unit and help.
 macro_rules! shard_histograms {
-    ($($name:ident: $unit:ident, $help:literal;)*) => {
+    ($(
+        $name:ident: $metric:literal [$($label:literal = $value:literal)?] $unit:ident,
+        $help:literal;
+    )*) => {
         /// The histograms of one shard. Times are in microseconds.
         #[derive(Debug, Default)]
         pub struct ShardHistograms {
@@ -15,12 +19,33 @@ macro_rules! shard_histograms {
         }
 
         impl ShardHistograms {
-            /// Name, unit, help and histogram of each.
-            pub fn each(&self, mut visit: impl FnMut(&'static str, Unit, &'static str, &Histogram)) {
-                $(visit(stringify!($name), Unit::$unit, $help, &self.$name);)*
+            /// Each of them. Those of one metric follow one another.
+            pub fn each(&self, mut visit: impl FnMut(&Described, &Histogram)) {
+                $(visit(
+                    &Described {
+                        metric: $metric,
+                        label: None$(.or(Some(($label, $value))))?,
+                        unit: Unit::$unit,
+                        help: $help,
+                    },
+                    &self.$name,
+                );)*
             }
         }
     };
+}
+
+/// What a histogram is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The metric it is part of.
+    pub metric: &'static str,
+    /// The label that tells it from the metric's others, and its value.
+    pub label: Option<(&'static str, &'static str)>,
+    /// What its values are.
+    pub unit: Unit,
+    /// What it says.
+    pub help: &'static str,
 }
 
 /// What the values of a histogram are.
@@ -35,16 +60,57 @@ pub enum Unit {
 }
 
 shard_histograms! {
-    receive_batch: Count, "Datagrams taken from the kernel by one receive call";
-    train_length: Count, "Datagrams in one message handed to the kernel";
-    turn: Micros, "Duration of a turn of the shard's loop";
-    socket_to_socket: Micros,
+    receive_batch: "receive_batch_datagrams" [] Count,
+        "Datagrams taken from the kernel by one receive call";
+    train_length: "train_length_datagrams" [] Count,
+        "Datagrams in one message handed to the kernel";
+    turn: "turn_seconds" [] Micros, "Duration of a turn of the shard's loop";
+    socket_to_socket: "socket_to_socket_seconds" [] Micros,
         "Published packets: from the kernel's receive time to the end of the last send to a viewer";
-    setup_first_stun: Micros, "Set-up: from the answer to the first check with the right password";
-    setup_dtls: Micros, "Set-up: from the answer to the end of the DTLS handshake";
-    setup_first_media: Micros, "Set-up: from the answer to the first media packet";
-    quality_up: Points, "Quality scores of publishers, one for each window with media";
-    quality_down: Points, "Quality scores of viewers, one for each window with media";
+    setup_first_stun: "setup_seconds" ["phase" = "first_stun"] Micros,
+        "Set-up: from the answer to the end of each phase";
+    setup_dtls: "setup_seconds" ["phase" = "dtls"] Micros,
+        "Set-up: from the answer to the end of each phase";
+    setup_first_media: "setup_seconds" ["phase" = "first_media"] Micros,
+        "Set-up: from the answer to the end of each phase";
+    quality_up: "quality_score" ["direction" = "up"] Points,
+        "Quality scores, one for each window with media of each session";
+    quality_down: "quality_score" ["direction" = "down"] Points,
+        "Quality scores, one for each window with media of each session";
+}
+
+/// Where DTLS handshakes stopped that came to nothing: the last that was heard of the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DtlsStop {
+    /// Nothing of DTLS.
+    NoHello,
+    /// Its hello, and nothing after the answer to it.
+    Hello,
+    /// Its keys, and no Finished.
+    Keys,
+    /// Its last flight, which did not fit what came before.
+    Sealed,
+    /// An alert.
+    Alert,
+}
+
+impl DtlsStop {
+    /// All, in the order of their counters.
+    pub const ALL: [DtlsStop; 5] =
+        [DtlsStop::NoHello, DtlsStop::Hello, DtlsStop::Keys, DtlsStop::Sealed, DtlsStop::Alert];
+
+    /// The value of the metric's `cause` label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            DtlsStop::NoHello => "no_hello",
+            DtlsStop::Hello => "stopped_after_hello",
+            DtlsStop::Keys => "stopped_after_keys",
+            DtlsStop::Sealed => "last_flight_refused",
+            DtlsStop::Alert => "alert",
+        }
+    }
 }
 
 /// What one shard measures besides its [`super::ShardCounters`]. Written by the shard's thread
@@ -59,6 +125,7 @@ pub struct Meters {
     pub cards: Cards,
     /// Whose CPU time is the shard's.
     pub thread: ThreadClock,
+    dtls_stops: [Counter; DtlsStop::ALL.len()],
 }
 
 impl Meters {
@@ -70,7 +137,19 @@ impl Meters {
             histograms: ShardHistograms::default(),
             cards: Cards::new(sessions),
             thread: ThreadClock::default(),
+            dtls_stops: Default::default(),
         }
+    }
+
+    /// A handshake came to nothing.
+    pub fn dtls_stopped(&self, at: DtlsStop) {
+        self.dtls_stops[at as usize].add(1);
+    }
+
+    /// How many stopped there.
+    #[must_use]
+    pub fn dtls_stops(&self, at: DtlsStop) -> u64 {
+        self.dtls_stops[at as usize].get()
     }
 }
 

@@ -5,16 +5,17 @@
 //! snapshots whenever they like.
 //!
 //! ```text
-//! counters.rs    numbers of a shard            histogram.rs   distributions, a few instructions each
-//! failures.rs    why sessions failed           card.rs        one session, in 128 bytes
-//! port.rs        numbers of a mux port
-//! meters.rs      all of a shard but counters   cards.rs       … of every slot, readable at any time
-//! quality.rs     one connection in one number  prometheus.rs  all of it as text
+//! counters.rs    numbers of a shard           histogram.rs   distributions, for a few instructions
+//! port.rs        numbers of a mux port        card.rs        one session, in 128 bytes
+//! failures.rs    why sessions failed          cards.rs       of every slot, to read at any time
+//! meters.rs      the rest of a shard          quality.rs     one connection in one number
+//! prometheus.rs  which metrics there are      exposition.rs  how they are written
 //! ```
 
 mod card;
 mod cards;
 mod counters;
+mod exposition;
 mod failures;
 mod histogram;
 mod meters;
@@ -25,9 +26,12 @@ pub mod quality;
 pub use card::{CardRole, PROFILES, SessionCard, Stage};
 pub use cards::Cards;
 pub use counters::{Counter, ShardCounters};
+pub use exposition::{Exposition, Format};
 pub use failures::{FailureReason, Failures};
 pub use histogram::{Histogram, Snapshot};
-pub use meters::{Meters, ShardHistograms, ThreadClock, Unit};
+pub use meters::{Described, DtlsStop, Meters, ShardHistograms, ThreadClock, Unit};
 pub use port::{PortCounters, PortName, PortTable};
-pub use prometheus::{exposition, failed_sessions, kernel_dropped};
+pub use prometheus::{
+    MemoryTerm, Shown, exposition, failed_sessions, kernel_dropped, memory, resident_bytes,
+};
 pub use quality::{Level, Quality};

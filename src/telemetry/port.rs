@@ -48,9 +48,12 @@ macro_rules! port_counters {
         }
 
         impl PortCounters {
-            /// Name, kind, help and value of every counter.
+            /// Metric's name, kind, help and value of every counter.
             pub fn each(&self, mut visit: impl FnMut(&'static str, Kind, &'static str, u64)) {
-                $(visit(stringify!($name), Kind::$kind, $help, self.$name.get());)*
+                $({
+                    let name = concat!("port_", stringify!($name));
+                    visit(name, Kind::$kind, $help, self.$name.get());
+                })*
             }
 
             fn clear(&self) {
@@ -65,7 +68,7 @@ port_counters! {
     bytes_in: Counter, "Bytes of UDP payload received from the kernel at the port";
     datagrams_out: Counter, "Datagrams handed to the kernel at the port";
     bytes_out: Counter, "Bytes of UDP payload handed to the kernel at the port";
-    receive_drops: Counter, "Datagrams the kernel dropped at the port, its receive queue being full";
+    receive_drops: Counter, "Datagrams the kernel dropped because the receive queue was full";
     would_block: Counter, "Times the kernel took no more datagrams at the port (EAGAIN, ENOBUFS)";
     send_drops: Counter, "Datagrams dropped at the port on their way out: queue full or refused";
     sessions: Gauge, "Sessions whose answer named the port";

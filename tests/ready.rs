@@ -1,0 +1,150 @@
+//! Ready or not: draining on a signal, and a shard that does not turn.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use str0m::format::Codec;
+use str0m::media::Direction;
+use support::client::{Client, Offered, socket};
+use support::{PATIENCE, eventually, post_sdp, request};
+
+#[path = "ready/thread.rs"]
+mod thread;
+
+use thread::Stopped;
+
+/// The server as a process of its own.
+struct Process {
+    child: Child,
+    http: String,
+}
+
+impl Process {
+    fn start(options: &[&str]) -> Process {
+        // A port that was free a moment ago: the banner names no address of HTTP but the page's.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let http = free.local_addr().expect("it is bound").to_string();
+        drop(free);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_monoport"))
+            .args(["--http", &http, "--udp-port", "0", "--announce", "127.0.0.1"])
+            .args(options)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        assert!(lines.any(|line| line.is_ok_and(|line| line.starts_with("ready"))), "it starts");
+        // What it says later goes nowhere, and must not block it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Process { child, http }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http)
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().is_ok_and(|s| s.success()));
+    }
+
+    fn ready(&self) -> (u16, String) {
+        let response = request("GET", &self.url("/readyz"), &[], "");
+        (response.status, response.body)
+    }
+
+    /// Waits for its end; whether it ended well.
+    fn ends_well(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status.success();
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An offer to publish.
+fn offer() -> String {
+    let offered = Offered::both(Codec::Vp8);
+    let (_client, offer, _) = Client::offer(offered, Direction::SendOnly, socket());
+    offer.to_sdp_string()
+}
+
+/// Sets up a session and returns its URL.
+fn session(process: &Process) -> String {
+    let made = post_sdp(&process.url("/whip/s"), &offer());
+    assert_eq!(made.status, 201, "{}", made.body);
+    process.url(made.header("location").expect("a Location"))
+}
+
+#[test]
+fn a_signal_drains_and_the_last_session_ends_the_server() {
+    let options = ["--shards", "1", "--drain-timeout", "600", "--setup-timeout", "300"];
+    let mut process = Process::start(&options);
+    assert_eq!(process.ready().0, 200);
+    let first = session(&process);
+    process.signal("-TERM");
+    eventually("it is not ready any more", || process.ready().0 == 503);
+    assert!(process.ready().1.contains("stopping"), "{}", process.ready().1);
+    assert_eq!(request("GET", &process.url("/healthz"), &[], "").status, 200, "it lives");
+    assert_eq!(request("GET", &first, &[], "").status, 204, "the session goes on");
+    let status = request("GET", &process.url("/api/v1/status"), &[], "").body;
+    assert!(status.contains("\"state\":\"draining\""), "{status}");
+    assert_eq!(request("DELETE", &first, &[], "").status, 200);
+    assert!(process.ends_well(), "the last session has ended, and so does it");
+}
+
+#[test]
+fn while_it_drains_new_sessions_are_refused_and_a_second_signal_ends_it() {
+    let options = ["--shards", "1", "--drain-timeout", "600", "--setup-timeout", "300"];
+    let mut process = Process::start(&options);
+    let _first = session(&process);
+    process.signal("-INT");
+    eventually("it is not ready any more", || process.ready().0 == 503);
+    let refused = post_sdp(&process.url("/whip/t"), &offer());
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!(refused.header("retry-after").is_some(), "another server may take it");
+    assert!(process.child.try_wait().expect("it is our child").is_none(), "it drains");
+    process.signal("-INT");
+    assert!(process.ends_well());
+}
+
+#[test]
+fn without_a_time_to_drain_a_signal_ends_it_at_once() {
+    let mut process = Process::start(&["--shards", "1", "--setup-timeout", "300"]);
+    let _first = session(&process);
+    process.signal("-TERM");
+    assert!(process.ends_well());
+}
+
+#[test]
+fn a_shard_that_does_not_turn_is_told_of_until_it_turns_again() {
+    let process = Process::start(&["--shards", "2"]);
+    let Some(stopped) = Stopped::thread_of(process.child.id(), "shard-1") else {
+        assert!(std::env::var_os("MONOPORT_REQUIRE_PTRACE").is_none(), "ptrace is required");
+        eprintln!("not tested: ptrace(2) is not allowed here");
+        return;
+    };
+    eventually("it is not ready any more", || process.ready().0 == 503);
+    let words = process.ready().1;
+    assert!(words.contains("shard 1") && !words.contains("shard 0"), "{words}");
+    let shards = request("GET", &process.url("/api/v1/shards"), &[], "").body;
+    let shards: serde_json::Value = serde_json::from_str(&shards).expect("JSON");
+    let stuck = |shard: usize| shards["shards"][shard]["stuck"].as_bool();
+    assert_eq!((stuck(0), stuck(1)), (Some(false), Some(true)));
+    drop(stopped);
+    eventually("it is ready again", || process.ready().0 == 200);
+}
