@@ -76,6 +76,9 @@
 //!   the keys are tapped from DTLS.
 //! - **Repair costs the stream, not the viewer**: one history per track and shard; a viewer's
 //!   numbers differ from the stream's by a constant, so it remembers nothing per packet.
+//! - **A port is a slot**: mux ports are opened on all shards or on none, and drained, while the
+//!   server runs (`shard::ports`, `signalling::registry`), and a slot is used again only once
+//!   nothing refers to it. With a port per session the slot is the session's.
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
 
