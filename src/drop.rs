@@ -81,6 +81,12 @@ drop_reasons! {
     MediaRingFull = "media_ring_full",
     /// The send queue is full: the kernel takes no more and the bounded backlog is used up.
     SendQueueFull = "send_queue_full",
+    /// What a TCP connection may have waiting is used up: its peer reads too slowly.
+    TcpQueueFull = "tcp_queue_full",
+    /// Its TCP connection has ended, and no other path to the session has proved itself yet.
+    ConnectionLost = "connection_lost",
+    /// A check by TCP that names a session of another shard than the connection's.
+    ForeignConnection = "foreign_connection",
     /// The kernel refused the datagram (unreachable, a firewall, a bad address).
     SendRefused = "send_refused",
     /// A viewer asked again and again for the same packet, or for more than its share.
@@ -130,6 +136,8 @@ impl DropReason {
             | Reason::TooLong
             | Reason::NoReport
             | Reason::SendQueueFull
+            | Reason::TcpQueueFull
+            | Reason::ConnectionLost
             | Reason::SendRefused => Stage::Departure,
             Reason::RepairLimited | Reason::RepairAwaited | Reason::RepairTooOld => Stage::Repair,
             _ => Stage::Arrival,

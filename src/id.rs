@@ -31,6 +31,15 @@ impl std::fmt::Display for SessionKey {
     }
 }
 
+/// What carries a peer's datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Each in a datagram of its own.
+    Udp,
+    /// Framed in a byte stream (RFC 4571).
+    Tcp,
+}
+
 impl std::str::FromStr for SessionKey {
     type Err = NotASessionKey;
 

@@ -48,6 +48,10 @@
 //!   control threads: HTTP, SDP, the construction of sessions (signalling)
 //! ```
 //!
+//! Where UDP is blocked, a client connects to the one TCP port. A control thread hears its first
+//! frame, whose ufrag names the shard, and hands the connection over ([`shard::NewConnection`]). There it
+//! is one more path to the session, and each frame in it a datagram.
+//!
 //! The loop: **receive** a batch → **mail** of other shards → **commands** → **timers** →
 //! **deliver** → **flush** and ring → **wait**.
 //!

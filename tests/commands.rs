@@ -36,12 +36,14 @@ fn ports_are_printed_as_text_and_json() {
         assert!(line.contains("on 127.0.0.1") && line.contains(&format!("198.51.100.7:{port}")));
     }
     assert!(text.contains("tcp 7880 http"), "{text}");
-    assert_eq!(text.lines().count(), 4);
+    let tcp = "tcp 7881 media, 1 socket on 127.0.0.1, reached at 198.51.100.7:7881";
+    assert!(text.lines().any(|line| line == tcp), "{text}");
+    assert_eq!(text.lines().count(), 5);
 
     let output = monoport(&[&PLAN[..], &["--json"]].concat());
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let ports = json.as_array().expect("an array").iter().map(|one| one["port"].as_u64());
-    assert_eq!(ports.collect::<Vec<_>>(), [7882, 7883, 7884, 7880].map(Some));
+    assert_eq!(ports.collect::<Vec<_>>(), [7882, 7883, 7884, 7881, 7880].map(Some));
 
     let output = monoport(&["ports", "--udp-port", "0"]);
     assert!(!output.status.success() && said(&output).contains("--udp-port"));
@@ -74,7 +76,7 @@ fn the_rules_are_taken_by_nft() {
         let list = Command::new("nft").args(["list", "chain", "inet", "filter", "input"]).output();
         let list = said(&list.unwrap());
         assert!(
-            list.contains("udp dport { 3478, 7882 }") && list.contains("tcp dport 80"),
+            list.contains("udp dport { 3478, 7882 }") && list.contains("tcp dport { 80, 7881 }"),
             "{list}"
         );
     });
@@ -85,7 +87,9 @@ fn a_check_has_a_line_per_respect_and_fails_when_something_does() {
     let options = ["check", "--udp-port", "0", "--shards", "2", "--http", "127.0.0.1:0"];
     let output = monoport(&options);
     let text = said(&output);
-    for what in ["kernel", "GSO", "GRO", "io_uring", "eBPF", "buffers", "open files", "queues"] {
+    for what in
+        ["kernel", "GSO", "GRO", "io_uring", "eBPF", "buffers", "open files", "TCP port", "queues"]
+    {
         let verdict = text.lines().find_map(|line| {
             let (verdict, rest) = line.split_once(' ')?;
             rest.trim_start().starts_with(what).then_some(verdict)

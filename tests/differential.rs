@@ -148,6 +148,9 @@ fn io_uring_receives_what_recvmmsg_receives() {
         return;
     }
     delivers_the_script(Options { io: "uring", ..BASE });
+    // Shards wake one another through their rings then.
+    let counted = delivers_the_script(Options { io: "uring", shards: "4", ..BASE });
+    assert!(counted.handed_over > 0, "three viewers are on more than one shard");
 }
 
 #[test]

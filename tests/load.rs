@@ -13,7 +13,7 @@ struct Server {
 impl Server {
     fn start(shards: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_monoport"))
-            .args(["--no-auth", "--bind", "127.0.0.1", "--udp-port", "0"])
+            .args(["--no-auth", "--bind", "127.0.0.1", "--udp-port", "0", "--no-tcp"])
             .args(["--http", "127.0.0.1:0", "--shards", shards])
             .stdout(Stdio::piped())
             .spawn()

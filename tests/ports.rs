@@ -135,7 +135,7 @@ fn udp_sockets(pid: u32) -> Vec<u16> {
 fn start(before: &str, options: &[&str]) -> (Process, Vec<String>) {
     let mut child = Command::new("sh")
         .args(["-c", &format!("{before} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_monoport")])
-        .args(["--http", "127.0.0.1:0", "--announce", "127.0.0.1"])
+        .args(["--http", "127.0.0.1:0", "--announce", "127.0.0.1", "--no-tcp"])
         .args(options)
         .stdout(Stdio::piped())
         .spawn()

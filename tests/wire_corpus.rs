@@ -7,6 +7,8 @@
 use std::fs;
 use std::path::Path;
 
+use monoport::limits::MAX_TCP_FRAME_IN;
+use monoport::wire::framing::{self, Front};
 use monoport::wire::kind::{self, Kind};
 use monoport::wire::ufrag::UfragKey;
 use monoport::wire::{dtls, rtcp, rtp, stun};
@@ -69,6 +71,21 @@ fn stun_corpus() {
 fn ufrag_corpus() {
     let key = UfragKey::from_bytes([7; 16]);
     replay("ufrag", 11, |bytes| key.decode(bytes).is_some());
+}
+
+#[test]
+fn framing_corpus() {
+    // The first byte is where the fuzzer cuts.
+    replay("framing", 12, |bytes| {
+        let mut stream = &bytes[1..];
+        loop {
+            match framing::front(stream, MAX_TCP_FRAME_IN) {
+                Front::Whole(_, rest) => stream = rest,
+                Front::Part => return true,
+                Front::TooLong(_) => return false,
+            }
+        }
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::config::{Config, Io, PortRange, SteerBy};
 use crate::limits::{MAX_DATAGRAM_OUT, STEERING_FLOWS_PER_SESSION};
 use crate::net::{
     Destination, SendBatch, Sender, SocketOptions, Steering, UdpSocket, ring_available,
-    udp_port_holder, udp_ports_in_use, uring_available,
+    tcp_port_holder, udp_port_holder, udp_ports_in_use, uring_available,
 };
 
 fn loopback(options: &SocketOptions) -> std::io::Result<UdpSocket> {
@@ -165,5 +165,23 @@ fn free_of(range: PortRange, sessions: usize) -> Finding {
             Finding::warn(what, format!("{found}: fewer than {sessions} sessions"), fix)
         }
         _ => Finding::ok(what, found),
+    }
+}
+
+/// The port of ICE-TCP. Somebody who has it keeps the server from starting.
+pub(super) fn tcp_port(config: &Config) -> Finding {
+    let what = "TCP port";
+    let Some(port) = config.tcp_port else {
+        return Finding::ok(what, "not asked for (--no-tcp)");
+    };
+    match tcp_port_holder(port) {
+        Ok(Some(holder)) if port != 0 => {
+            let fix = match (holder.pid, holder.command) {
+                (Some(pid), Some(command)) => format!("kill {pid}  # {command}"),
+                _ => format!("ss -tlpn 'sport = :{port}'  # as root: says who has it"),
+            };
+            Finding::warn(what, format!("{port} is in use"), fix)
+        }
+        _ => Finding::ok(what, format!("{port} free; each client over TCP takes an open file")),
     }
 }

@@ -76,6 +76,7 @@ pub fn check(config: &Config, host: &Host) -> Vec<Finding> {
         files::clock(host),
         files::conntrack(config, host),
         attempts::free_ports(config),
+        attempts::tcp_port(config),
     ];
     findings.extend(network::cards(config, host));
     findings

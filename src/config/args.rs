@@ -69,7 +69,16 @@ pub struct Args {
     #[arg(long, value_name = "MIN-MAX", conflicts_with = "port_range")]
     pub ports_auto: Option<PortCount>,
 
-    /// The address the UDP port is bound to; every address of both families when not given
+    /// The TCP port of media, for clients whose network lets no UDP through (ICE-TCP)
+    #[arg(long, value_name = "PORT", default_value_t = 7881, env = "MONOPORT_TCP_PORT")]
+    pub tcp_port: u16,
+
+    /// Serve media over UDP alone
+    #[arg(long)]
+    pub no_tcp: bool,
+
+    /// The address the UDP port is bound to, and the TCP port; every address of both families when
+    /// not given
     #[arg(long, value_name = "IP", env = "MONOPORT_BIND")]
     pub bind: Option<IpAddr>,
 

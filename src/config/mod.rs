@@ -24,6 +24,8 @@ use cores::shard_cores;
 pub struct Config {
     /// The UDP ports.
     pub udp: UdpPorts,
+    /// The TCP port of media, if there is one.
+    pub tcp_port: Option<u16>,
     /// Where they are bound; `None` for every address.
     pub bind: Option<IpAddr>,
     /// Addresses for answers; empty for those of the interfaces.
@@ -97,6 +99,7 @@ impl Config {
         }
         Ok(Config {
             udp,
+            tcp_port: (!args.no_tcp).then_some(args.tcp_port),
             bind: args.bind,
             announce: args.announce,
             filter,

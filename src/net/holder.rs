@@ -1,5 +1,6 @@
-//! Who holds a UDP port. `SO_REUSEPORT` would silently share it with another process of the same
-//! user, and half of the packets would go missing; this finds out before we bind.
+//! Who holds a port. `SO_REUSEPORT` would silently share a UDP port with another process of the
+//! same user, and half of the packets would go missing; this finds out before we bind. Of a TCP
+//! port it says who is in the way.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,8 +25,27 @@ pub struct PortHolder {
 ///
 /// When neither `/proc/net/udp` nor `/proc/net/udp6` can be read.
 pub fn udp_port_holder(port: u16) -> io::Result<Option<PortHolder>> {
-    let tables = tables()?;
-    let inodes: Vec<u64> = tables.iter().flat_map(|table| inodes_on(table, port)).collect();
+    holder_of("udp", port, |_state| true)
+}
+
+/// Whether any socket of this network namespace listens on TCP `port`, as [`udp_port_holder`] does
+/// for UDP.
+///
+/// # Errors
+///
+/// When neither `/proc/net/tcp` nor `/proc/net/tcp6` can be read.
+pub fn tcp_port_holder(port: u16) -> io::Result<Option<PortHolder>> {
+    // TCP_LISTEN of include/net/tcp_states.h.
+    holder_of("tcp", port, |state| state == "0A")
+}
+
+fn holder_of(
+    protocol: &str,
+    port: u16,
+    holds: impl Fn(&str) -> bool + Copy,
+) -> io::Result<Option<PortHolder>> {
+    let tables = tables(protocol)?;
+    let inodes: Vec<u64> = tables.iter().flat_map(|table| inodes_on(table, port, holds)).collect();
     if inodes.is_empty() {
         return Ok(None);
     }
@@ -44,7 +64,7 @@ pub fn udp_port_holder(port: u16) -> io::Result<Option<PortHolder>> {
 ///
 /// When neither `/proc/net/udp` nor `/proc/net/udp6` can be read.
 pub fn udp_ports_in_use() -> io::Result<BTreeSet<u16>> {
-    let tables = tables()?;
+    let tables = tables("udp")?;
     let port = |line: &str| {
         let (_, port) = line.split_whitespace().nth(LOCAL_ADDRESS)?.rsplit_once(':')?;
         u16::from_str_radix(port, 16).ok()
@@ -52,23 +72,26 @@ pub fn udp_ports_in_use() -> io::Result<BTreeSet<u16>> {
     Ok(tables.iter().flat_map(|table| table.lines().skip(1).filter_map(port)).collect())
 }
 
-/// What the kernel says about the UDP sockets of either family (columns: proc_net(5)).
-fn tables() -> io::Result<[String; 2]> {
-    let v4 = fs::read_to_string("/proc/net/udp");
+/// What the kernel says about the sockets of a protocol, in either family (columns: proc_net(5)).
+fn tables(protocol: &str) -> io::Result<[String; 2]> {
+    let v4 = fs::read_to_string(format!("/proc/net/{protocol}"));
     // Absent where IPv6 is switched off.
-    let v6 = fs::read_to_string("/proc/net/udp6").unwrap_or_default();
+    let v6 = fs::read_to_string(format!("/proc/net/{protocol}6")).unwrap_or_default();
     Ok([if v6.is_empty() { v4? } else { v4.unwrap_or_default() }, v6])
 }
 
-/// Inodes of the sockets on `port` in the text of `/proc/net/udp` (its columns: proc_net(5)).
-fn inodes_on(table: &str, port: u16) -> impl Iterator<Item = u64> {
-    const INODE_AFTER_IT: usize = 7;
+/// Inodes of the sockets on `port` in a state that holds it, in the text of `/proc/net/udp` or
+/// `/proc/net/tcp` (their columns: proc_net(5)).
+fn inodes_on(table: &str, port: u16, holds: impl Fn(&str) -> bool) -> impl Iterator<Item = u64> {
+    const STATE_AFTER_IT: usize = 1;
+    const INODE_AFTER_THAT: usize = 5;
     table.lines().skip(1).filter_map(move |line| {
         let mut columns = line.split_whitespace().skip(LOCAL_ADDRESS);
         let (_, found) = columns.next()?.rsplit_once(':')?;
         let same = u16::from_str_radix(found, 16) == Ok(port);
-        let inode = columns.nth(INODE_AFTER_IT)?.parse().ok()?;
-        same.then_some(inode)
+        let holding = holds(columns.nth(STATE_AFTER_IT)?);
+        let inode = columns.nth(INODE_AFTER_THAT)?.parse().ok()?;
+        (same && holding).then_some(inode)
     })
 }
 
@@ -105,6 +128,19 @@ mod tests {
     }
 
     #[test]
+    fn a_tcp_port_is_held_by_its_listener_alone() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let own = Some(std::process::id());
+        assert_eq!(tcp_port_holder(port).unwrap().map(|holder| holder.pid), Some(own));
+        let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let accepted = listener.accept().unwrap();
+        drop(listener);
+        assert_eq!(tcp_port_holder(port).unwrap(), None, "connections hold nothing");
+        drop((client, accepted));
+    }
+
+    #[test]
     fn a_table_is_read_by_its_columns() {
         let rest = "00000000:00000000 00:00000000 00000000  1000        0";
         let table = format!(
@@ -113,8 +149,9 @@ mod tests {
  1235: 00000000:1F91 0100007F:1F90 07 {rest} 4711 2 0000000000000000 0
 broken"
         );
-        assert_eq!(inodes_on(&table, 8080).collect::<Vec<_>>(), [31337]);
-        assert_eq!(inodes_on(&table, 8081).collect::<Vec<_>>(), [4711]);
-        assert_eq!(inodes_on(&table, 53).count(), 0);
+        assert_eq!(inodes_on(&table, 8080, |_| true).collect::<Vec<_>>(), [31337]);
+        assert_eq!(inodes_on(&table, 8081, |state| state == "07").collect::<Vec<_>>(), [4711]);
+        assert_eq!(inodes_on(&table, 8081, |state| state == "0A").count(), 0);
+        assert_eq!(inodes_on(&table, 53, |_| true).count(), 0);
     }
 }

@@ -25,6 +25,7 @@ mod send;
 mod socket;
 mod steer;
 pub(crate) mod sys;
+mod tcp;
 mod uring;
 
 #[cfg(test)]
@@ -35,14 +36,15 @@ use std::os::fd::AsFd;
 
 pub use addr::{Interface, interfaces, udp_hash_has_ports};
 pub use batch::{Destination, FlushReport, SendBatch, SendFailure};
-pub use holder::{PortHolder, udp_port_holder, udp_ports_in_use};
+pub use holder::{PortHolder, tcp_port_holder, udp_port_holder, udp_ports_in_use};
 pub use inbound::{Datagram, Datagrams};
 pub use readiness::Readiness;
 pub use ready_set::ReadySet;
 pub use send::Sender;
 pub use socket::{SocketOptions, UdpSocket};
 pub use steer::Steering;
-pub use uring::{ring_available, uring_available};
+pub use tcp::{Moved, TcpChange, TcpConnection, TcpWatch, tcp_listener};
+pub use uring::{Bell, BellRope, ring_available, uring_available};
 
 /// Raises the limit of open files to `wanted`, as far as this process may, and returns what it is
 /// now.

@@ -21,6 +21,12 @@ impl Reachable {
     }
 }
 
+/// What clients are given for the TCP port `port`: the same addresses in the same order. A port
+/// that was announced stands for the UDP port alone.
+pub(super) fn at_tcp(reachable: &[Reachable], port: u16) -> Vec<SocketAddr> {
+    distinct(reachable.iter().map(|one| SocketAddr::new(one.ip, port)).collect())
+}
+
 /// Addresses for answers, in order: those announced, else the bound one, else those of the
 /// interfaces that the filter admits. Nothing else ever gets into an answer.
 pub(super) fn reachable(config: &Config) -> Result<Vec<Reachable>, StartError> {

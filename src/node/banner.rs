@@ -22,6 +22,7 @@ pub(super) fn banner(
     listener: &std::net::TcpListener,
     candidates: &[Vec<SocketAddr>],
     reachable: &[Reachable],
+    tcp_candidates: &[SocketAddr],
     chosen: &Chosen,
 ) -> String {
     let mut text = format!("monoport {}\n", env!("CARGO_PKG_VERSION"));
@@ -57,6 +58,9 @@ pub(super) fn banner(
         ),
     };
     line("answers", format!("{}{more}", addresses.join(" ")));
+    let tcp: Vec<String> = tcp_candidates.iter().map(ToString::to_string).collect();
+    let tcp = if tcp.is_empty() { "no (--no-tcp)".into() } else { tcp.join(" ") };
+    line("over TCP", tcp);
     let cores: Vec<String> = config.shard_cores.iter().map(ToString::to_string).collect();
     line("shards", format!("{} on cores {}", config.shards(), cores.join(" ")));
     line("receive", format!("{:?}, {}", chosen.backend, chosen.backend_reason).to_lowercase());

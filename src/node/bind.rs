@@ -1,6 +1,8 @@
-//! The UDP sockets of all shards: those of the start, and those opened while the server runs.
+//! The UDP sockets of all shards, those of the start and those opened while the server runs; and the
+//! TCP listener beside them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -9,7 +11,8 @@ use super::announce::Reachable;
 use crate::config::{Config, PortRange};
 use crate::limits::SESSION_SOCKET_BUFFER_BYTES;
 use crate::net::{
-    PortHolder, SocketOptions, UdpSocket, raise_open_files, udp_port_holder, udp_ports_in_use,
+    PortHolder, SocketOptions, UdpSocket, raise_open_files, tcp_listener, tcp_port_holder,
+    udp_port_holder, udp_ports_in_use,
 };
 use crate::shard::{BoundPort, Wiring};
 use crate::signalling::{PortOpener, PortRefused};
@@ -116,6 +119,18 @@ impl PortOpener for Opener {
             .map(|socket| self.bound(socket))
             .map_err(|error| Opener::refused(port, &error))
     }
+}
+
+/// The listener of ICE-TCP on `port`, at the address the UDP sockets have.
+pub(super) fn bind_tcp(port: u16, ip: IpAddr) -> Result<TcpListener, StartError> {
+    tcp_listener(SocketAddr::new(ip, port)).map_err(|error| {
+        let holder = match error.kind() {
+            ErrorKind::AddrInUse => tcp_port_holder(port).ok().flatten(),
+            _ => None,
+        };
+        let by = holder.map(|holder| describe(&holder)).unwrap_or_default();
+        StartError::TcpBind { port, address: ip, by, error }
+    })
 }
 
 fn socket_options(config: &Config) -> SocketOptions {

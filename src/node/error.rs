@@ -27,6 +27,18 @@ pub enum StartError {
     /// Every port of the range is somebody else's.
     #[error("--port-range {0}: every port of it is in use by others; pass another range")]
     RangeInUse(crate::config::PortRange),
+    /// The TCP port of media can't be bound.
+    #[error("TCP port {port} on {address}{by}: {error}; pass another --tcp-port, or --no-tcp")]
+    TcpBind {
+        /// The port.
+        port: u16,
+        /// The address.
+        address: IpAddr,
+        /// ` by pid 812 (monoport)`, where somebody has it and that can be found out.
+        by: String,
+        /// What the kernel said.
+        error: io::Error,
+    },
     /// The HTTP address can't be bound.
     #[error("HTTP on {address}: {error}; pass another --http")]
     HttpBind {

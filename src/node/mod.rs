@@ -6,6 +6,7 @@ mod bind;
 mod choose;
 mod drain;
 mod error;
+mod newcomers;
 mod plan;
 
 use std::io;
@@ -28,10 +29,11 @@ use crate::session::Negotiator;
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
 use crate::signalling::{AutoPorts, Control, PortRule, StartingPorts, Token, router};
 use crate::srtp;
-use crate::telemetry::{Meters, ShardCounters};
+use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
 use crate::wire::ufrag::UfragKey;
+use announce::at_tcp;
 use banner::{Chosen, banner};
-use bind::{Bound, Opener, bind_udp};
+use bind::{Bound, Opener, bind_tcp, bind_udp};
 use choose::{backend, steering};
 
 /// A running server.
@@ -45,6 +47,13 @@ pub struct Node {
     banner: String,
     http_address: SocketAddr,
     udp_ports: Vec<u16>,
+    tcp: Option<AcceptingTcp>,
+}
+
+/// ICE-TCP: where clients connect, and the task that takes them in.
+struct AcceptingTcp {
+    port: u16,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Node {
@@ -64,17 +73,21 @@ impl Node {
         let bound = bind_udp(config)?;
         let first = bound.sockets.first();
         let ports: Vec<u16> = first.into_iter().flatten().map(UdpSocket::port).collect();
+        let tcp = config.tcp_port.map(|port| bind_tcp(port, bound.ip)).transpose()?;
         let listener = std::net::TcpListener::bind(config.http)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|error| StartError::HttpBind { address: config.http, error })?;
         let reachable = announce::reachable(config)?;
         let candidates: Vec<Vec<SocketAddr>> =
             ports.iter().map(|port| reachable.iter().map(|a| a.at(*port)).collect()).collect();
+        let tcp_port = tcp.as_ref().map(|tcp| tcp.local_addr()).transpose()?.map(|at| at.port());
+        let tcp_candidates = tcp_port.map_or_else(Vec::new, |port| at_tcp(&reachable, port));
         let (backend, backend_reason) = backend(config.io)?;
         let (steering, steering_reason) = steering(config, &bound.sockets)?;
         let wiring = Arc::new(wiring(config, steering));
         let chosen = Chosen { backend, backend_reason, steering: steering_reason };
-        let banner = banner(config, &bound, &listener, &candidates, &reachable, &chosen);
+        let (udp, over_tcp) = (&candidates, &tcp_candidates);
+        let banner = banner(config, &bound, &listener, udp, &reachable, over_tcp, &chosen);
 
         let negotiator = Negotiator::new(config.say_ice_lite);
         let starting = match config.udp.range {
@@ -86,10 +99,11 @@ impl Node {
             negotiator,
             wiring.clone(),
             starting,
+            tcp_candidates.clone(),
             Arc::new(opener),
             config.sessions_per_shard(),
         );
-        let shards = start_shards(config, bound, &candidates, backend, &wiring)?;
+        let shards = start_shards(config, bound, (&candidates, &tcp_candidates), backend, &wiring)?;
         let runtime = control_runtime(config.control_threads)?;
         let http_address = listener.local_addr()?;
         let facts = facts(config, backend, &wiring, http_address);
@@ -101,6 +115,7 @@ impl Node {
             runtime.spawn(control.clone().follow_load(auto));
         }
         runtime.spawn(api.run());
+        let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
         Ok(Node {
             shards,
             wiring,
@@ -111,6 +126,7 @@ impl Node {
             banner,
             http_address,
             udp_ports: ports,
+            tcp,
         })
     }
 
@@ -124,6 +140,18 @@ impl Node {
     #[must_use]
     pub fn udp_ports(&self) -> &[u16] {
         &self.udp_ports
+    }
+
+    /// The TCP port of all media, if it is served over TCP.
+    #[must_use]
+    pub fn tcp_port(&self) -> Option<u16> {
+        self.tcp.as_ref().map(|tcp| tcp.port)
+    }
+
+    /// TCP connections that were closed before a shard had them.
+    #[must_use]
+    pub fn tcp_refusals(&self) -> &TcpRefusals {
+        &self.wiring.tcp_refusals
     }
 
     /// The counters of each shard.
@@ -152,6 +180,11 @@ impl Node {
     pub fn stop(self) {
         self.control.stop();
         self.stop_http.notify_one();
+        if let Some(tcp) = self.tcp {
+            tcp.task.abort();
+            // It ends as it was told to; from then on the port is free.
+            let _aborted = self.runtime.block_on(tcp.task);
+        }
         stop_shards(&self.wiring, self.shards);
         // Requests under way were answered, or are not worth waiting for.
         self.http.abort();
@@ -163,7 +196,7 @@ impl Node {
 fn start_shards(
     config: &Config,
     bound: Bound,
-    candidates: &[Vec<SocketAddr>],
+    (candidates, tcp_candidates): (&[Vec<SocketAddr>], &[SocketAddr]),
     backend: Backend,
     wiring: &Arc<Wiring>,
 ) -> Result<Vec<Spawned>, StartError> {
@@ -179,7 +212,8 @@ fn start_shards(
             Some(_) => Serving::PortPerSession,
             None => Serving::Mux(ports.collect()),
         };
-        match spawn(shard_config(config, index), serving, receiver, wiring.clone()) {
+        match spawn(shard_config(config, index, tcp_candidates), serving, receiver, wiring.clone())
+        {
             Ok(spawned) => shards.push(spawned),
             Err(error) => {
                 stop_shards(wiring, shards);
@@ -212,18 +246,20 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
         steering,
         ufrag_key: UfragKey::random(),
         counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
+        tcp_refusals: TcpRefusals::default(),
         meters: (0..shards).map(|_| Meters::new(config.sessions_per_shard()).into()).collect(),
         ended: (0..shards).map(each).collect(),
         ended_bell: Notify::new(),
     }
 }
 
-fn shard_config(config: &Config, index: usize) -> ShardConfig {
+fn shard_config(config: &Config, index: usize, tcp_candidates: &[SocketAddr]) -> ShardConfig {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the operating system gives random bytes");
     ShardConfig {
         index: index as u16,
         core: config.shard_cores.get(index).copied(),
+        tcp_candidates: tcp_candidates.to_vec(),
         hold: config.hold,
         trains: config.gso,
         setup_timeout: config.setup_timeout,
@@ -263,6 +299,19 @@ fn control_runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
         })
         .enable_all()
         .build()
+}
+
+/// Takes connections in from `listener`.
+fn accept_tcp(
+    runtime: &tokio::runtime::Runtime,
+    listener: std::net::TcpListener,
+    wiring: &Arc<Wiring>,
+) -> io::Result<AcceptingTcp> {
+    let port = listener.local_addr()?.port();
+    let _inside = runtime.enter();
+    let listener = TcpListener::from_std(listener)?;
+    let task = runtime.spawn(newcomers::accept(listener, wiring.clone()));
+    Ok(AcceptingTcp { port, task })
 }
 
 fn serve_http(

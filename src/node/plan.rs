@@ -54,6 +54,9 @@ impl PortPlan {
         if config.udp.mux.contains(&0) {
             return Err(StartError::ChosenAtStart("--udp-port"));
         }
+        if config.tcp_port == Some(0) {
+            return Err(StartError::ChosenAtStart("--tcp-port"));
+        }
         let reachable = announce::reachable(config)?;
         let candidates = config.bind_candidates();
         let bindable = |ip: &&IpAddr| std::net::UdpSocket::bind((**ip, 0)).is_ok();
@@ -79,6 +82,15 @@ impl PortPlan {
             under_load: true,
             announced: reachable.iter().map(|one| one.at(range.first)).collect(),
         });
+        let tcp = config.tcp_port.map(|port| Listener {
+            protocol: "tcp",
+            purpose: "media",
+            bound: SocketAddr::new(ip, port),
+            last: port,
+            sockets: 1,
+            under_load: false,
+            announced: announce::at_tcp(&reachable, port),
+        });
         let http = Listener {
             protocol: "tcp",
             purpose: "http",
@@ -88,7 +100,7 @@ impl PortPlan {
             under_load: false,
             announced: Vec::new(),
         };
-        Ok(PortPlan(media.chain(own).chain([http]).collect()))
+        Ok(PortPlan(media.chain(own).chain(tcp).chain([http]).collect()))
     }
 
     /// A line per port, for people.
@@ -147,7 +159,7 @@ impl PortPlan {
     /// `inet filter`. What only this machine reaches has none.
     #[must_use]
     pub fn nft(&self) -> String {
-        let mut rules: Vec<(String, &str, Vec<String>)> = Vec::new();
+        let mut rules: Vec<(String, String, Vec<String>)> = Vec::new();
         for one in self.0.iter().filter(|one| !one.bound.ip().is_loopback()) {
             let to = match one.bound.ip() {
                 IpAddr::V4(ip) if ip.is_unspecified() => "meta nfproto ipv4 ".to_owned(),
@@ -158,8 +170,13 @@ impl PortPlan {
             let matched = format!("{to}{} dport", one.protocol);
             let port = one.ports();
             match rules.iter_mut().find(|(known, ..)| *known == matched) {
-                Some((_, _, ports)) => ports.push(port),
-                None => rules.push((matched, one.purpose, vec![port])),
+                Some((_, purposes, ports)) => {
+                    if !purposes.contains(one.purpose) {
+                        *purposes = format!("{purposes} and {}", one.purpose);
+                    }
+                    ports.push(port);
+                }
+                None => rules.push((matched, one.purpose.to_owned(), vec![port])),
             }
         }
         let mut text = String::new();
@@ -196,6 +213,7 @@ mod tests {
         let text = "\
 udp 7882 media, a socket per shard on 127.0.0.1, reached at 198.51.100.7:7882 [2001:db8::7]:7882
 udp 3478 media, a socket per shard on 127.0.0.1, reached at 198.51.100.7:3478 [2001:db8::7]:3478
+tcp 7881 media, 1 socket on 127.0.0.1, reached at 198.51.100.7:7881 [2001:db8::7]:7881
 tcp 80 http, 1 socket on 192.0.2.1, reached at 192.0.2.1:80
 ";
         assert_eq!(plan.unwrap().text(), text);
@@ -210,21 +228,28 @@ tcp 80 http, 1 socket on 192.0.2.1, reached at 192.0.2.1:80
             "purpose": "media", "sockets": 2, "under_load": false, "announced": ["198.51.100.7:99"],
         });
         assert_eq!(json[0], media);
-        assert_eq!((&json[1]["port"], &json[1]["protocol"]), (&7880.into(), &"tcp".into()));
-        assert_eq!(json.as_array().map(Vec::len), Some(2));
+        let tcp = serde_json::json!({
+            "protocol": "tcp", "port": 7881, "address": "127.0.0.1", "purpose": "media",
+            "sockets": 1, "announced": ["198.51.100.7:7881"],
+        });
+        assert_eq!(json[1], tcp, "an announced port is that of UDP");
+        assert_eq!((&json[2]["port"], &json[2]["protocol"]), (&7880.into(), &"tcp".into()));
+        assert_eq!(json.as_array().map(Vec::len), Some(3));
     }
 
     #[test]
     fn a_rule_has_all_ports_of_one_address_and_loopback_has_none() {
         let rules = |options: &str| plan(options).unwrap().nft();
         assert_eq!(
-            rules("--udp-port 5,7 --bind 0.0.0.0 --announce 192.0.2.1"),
+            rules("--udp-port 5,7 --bind 0.0.0.0 --announce 192.0.2.1 --no-tcp"),
             "add rule inet filter input meta nfproto ipv4 udp dport { 5, 7 } accept \
              comment \"monoport media\"\n"
         );
         assert_eq!(
             rules("--bind 192.0.2.1 --http [2001:db8::1]:80 --no-auth"),
             "add rule inet filter input ip daddr 192.0.2.1 udp dport { 7882 } accept \
+             comment \"monoport media\"\n\
+             add rule inet filter input ip daddr 192.0.2.1 tcp dport { 7881 } accept \
              comment \"monoport media\"\n\
              add rule inet filter input ip6 daddr 2001:db8::1 tcp dport { 80 } accept \
              comment \"monoport http\"\n"
@@ -253,7 +278,7 @@ tcp 80 http, 1 socket on 192.0.2.1, reached at 192.0.2.1:80
 
     #[test]
     fn a_port_that_is_not_known_yet_is_an_error() {
-        for option in ["--udp-port", "--http"] {
+        for option in ["--udp-port", "--tcp-port", "--http"] {
             let value = if option == "--http" { "127.0.0.1:0" } else { "0" };
             let error = plan(&format!("{option} {value}")).expect_err("nobody knows it");
             assert!(error.to_string().contains(option), "{error}");

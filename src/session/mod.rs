@@ -28,6 +28,7 @@ pub use publisher::Publisher;
 pub use uplink::Uplink;
 
 use crate::drop::DropReason;
+use crate::id::Transport;
 use crate::media::{ClockReport, MediaPacket, ViewerTerms};
 use crate::srtp::Profile;
 use crate::wire::kind::{self, Kind};
@@ -104,12 +105,16 @@ impl Session {
     pub fn receive(
         &mut self,
         now: Instant,
+        transport: Transport,
         local: SocketAddr,
         remote: SocketAddr,
         bytes: &[u8],
     ) -> Result<(), Refused> {
-        let receive =
-            Receive::new(Protocol::Udp, remote, local, bytes).map_err(|_error| Refused)?;
+        let protocol = match transport {
+            Transport::Udp => Protocol::Udp,
+            Transport::Tcp => Protocol::Tcp,
+        };
+        let receive = Receive::new(protocol, remote, local, bytes).map_err(|_error| Refused)?;
         self.rtc.handle_input(Input::Receive(now, receive)).map_err(|_error| Refused)
     }
 
@@ -122,12 +127,14 @@ impl Session {
     pub fn receive_srtp(
         &mut self,
         now: Instant,
+        transport: Transport,
         local: SocketAddr,
         remote: SocketAddr,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
         decryption::begin();
-        self.receive(now, local, remote, bytes).map_err(|_refused| DropReason::MalformedRtp)?;
+        let received = self.receive(now, transport, local, remote, bytes);
+        received.map_err(|_refused| DropReason::MalformedRtp)?;
         let Role::Publisher(publisher) = &mut self.role else { return Err(DropReason::ViewerRtp) };
         let is_media = kind::of(bytes) == Some(Kind::Rtp);
         match decryption::result() {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format::{CodecConfig, CodecSpec, PayloadParams};
 use str0m::media::Mid;
+use str0m::net::TcpType;
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
@@ -32,6 +33,8 @@ pub struct Place<'a> {
     pub credentials: IceCreds,
     /// The addresses it can be reached at, in the order clients should try them.
     pub candidates: &'a [SocketAddr],
+    /// The same over TCP: what is left where UDP does not get through.
+    pub tcp_candidates: &'a [SocketAddr],
 }
 
 /// A session ready to move to its shard, and the answer for its peer.
@@ -164,6 +167,13 @@ impl Negotiator {
             for address in place.candidates {
                 let candidate = Candidate::host(*address, "udp").map_err(|e| malformed(&e))?;
                 rtc.add_local_candidate(candidate);
+            }
+            // Behind every UDP one, in order and in priority (RFC 6544 §4.2): ffmpeg takes the
+            // first line there is.
+            for address in place.tcp_candidates {
+                let candidate = Candidate::builder().tcp().host(*address);
+                let candidate = candidate.tcptype(TcpType::Passive).build();
+                rtc.add_local_candidate(candidate.map_err(|e| malformed(&e))?);
             }
             let answer = rtc.sdp_api().accept_offer(offer.sdp).map_err(|e| malformed(&e))?;
             Ok((rtc, answer.to_sdp_string(), mids))

@@ -1,7 +1,7 @@
 //! What control threads ask of a shard, and what it answers.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -26,6 +26,8 @@ pub enum Command {
         /// The stream it publishes or watches.
         stream: Arc<StreamShared>,
     },
+    /// Take over a TCP connection whose first frame is a check for a session of this shard.
+    Connect(Box<NewConnection>),
     /// End a session; unknown keys are ignored, since sessions also end by themselves.
     End(SessionKey, EndReason),
     /// Serve one more mux port, in a slot that is free.
@@ -64,6 +66,19 @@ pub enum SessionPort {
     Mux(usize),
     /// One of its own (`--port-range`), which the shard owns from here on.
     Own(BoundPort),
+}
+
+/// A TCP connection on its way to the shard of the session it is for.
+#[derive(Debug)]
+pub struct NewConnection {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Our address on it.
+    pub local: IpAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+    /// What has been read of it: one frame at least.
+    pub received: Vec<u8>,
 }
 
 /// Why a session ended.

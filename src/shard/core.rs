@@ -1,10 +1,13 @@
 //! Everything a shard owns but its receiver, and the small helpers all its parts use.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::connections::Connections;
 use super::port_changes::PortChange;
-use super::ports::Ports;
+use super::ports::{Ports, Ways};
 use super::sessions::{Address, Entry, Sessions};
 use super::streams::Streams;
 use super::timers::Wheel;
@@ -26,6 +29,8 @@ use crate::wire::dtls::Flight;
 pub(super) struct Core {
     pub index: u16,
     pub wiring: Arc<Wiring>,
+    /// Addresses the answers name for TCP; str0m takes frames for these only.
+    pub tcp_candidates: Vec<SocketAddr>,
     /// How long a packet may wait for the rest of its frame.
     pub hold: Duration,
     pub trains: bool,
@@ -34,6 +39,7 @@ pub(super) struct Core {
     pub ports: Ports,
     /// Mux ports to open and close at the end of this turn's commands.
     pub port_changes: Vec<PortChange>,
+    pub tcp: Connections,
     pub flows: Flows,
     pub sessions: Sessions,
     pub streams: Streams,
@@ -59,16 +65,20 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub fn new(config: &ShardConfig, ports: Ports, wiring: Arc<Wiring>) -> Core {
+    /// # Errors
+    /// Those of [`Connections::new`].
+    pub fn new(config: &ShardConfig, ports: Ports, wiring: Arc<Wiring>) -> io::Result<Core> {
         let shards = wiring.mailboxes.len();
-        Core {
+        Ok(Core {
             index: config.index,
             wiring,
+            tcp_candidates: config.tcp_candidates.clone(),
             hold: config.hold,
             trains: config.trains,
             setup_timeout: config.setup_timeout,
             ports,
             port_changes: Vec::new(),
+            tcp: Connections::new(Instant::now())?,
             flows: Flows::new(),
             sessions: Sessions::default(),
             streams: Streams::default(),
@@ -85,7 +95,7 @@ impl Core {
             opened: Vec::new(),
             departing: Vec::new(),
             started: Vec::new(),
-        }
+        })
     }
 
     pub fn counters(&self) -> &ShardCounters {
@@ -113,7 +123,8 @@ impl Core {
     pub fn send(&mut self, address: &Address, bytes: &[u8]) {
         let to = address.destination(false);
         let counters = &self.wiring.counters[usize::from(self.index)];
-        let pushed = self.ports.push(address.port, to, counters, |slot| {
+        let mut ways = Ways { ports: &mut self.ports, tcp: &mut self.tcp };
+        let pushed = ways.push(address.via, to, counters, |slot| {
             slot.get_mut(..bytes.len()).ok_or(DropReason::TooLong)?.copy_from_slice(bytes);
             Ok(bytes.len())
         });
@@ -191,6 +202,7 @@ impl Core {
             flight: None,
             trains: self.trains,
             flows: Vec::new(),
+            connections: Vec::new(),
             rtc_deadline: now,
             viewer: None,
             is_publisher,
@@ -246,6 +258,7 @@ impl Core {
                 self.wiring.release(&flow, self.index);
             }
         }
+        self.finish_connections(std::mem::take(&mut entry.connections));
         if let Some(viewer) = &entry.viewer {
             self.remove_viewer(entry.stream, viewer.position);
         }

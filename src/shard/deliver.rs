@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::core::Core;
-use super::ports::Ports;
+use super::ports::Ways;
 use super::streams::{LocalStream, Viewer};
 use crate::id::StreamKey;
 use crate::limits::KEYFRAME_INTERVAL;
@@ -50,7 +50,8 @@ impl Core {
         stream.take_pending(now, &mut pending);
         if !pending.is_empty() {
             let counters = &self.wiring.counters[usize::from(self.index)];
-            fan_out(stream, &pending, &mut self.ports, counters, &mut self.started);
+            let ways = Ways { ports: &mut self.ports, tcp: &mut self.tcp };
+            fan_out(stream, &pending, ways, counters, &mut self.started);
             self.departing.extend(pending.iter().map(|packet| packet.received));
         }
         let deadlines = [stream.pending_deadline(), stream.keyframes.deadline(KEYFRAME_INTERVAL)];
@@ -85,17 +86,17 @@ impl Core {
 fn fan_out(
     stream: &mut LocalStream,
     packets: &[MediaPacket],
-    ports: &mut Ports,
+    mut ways: Ways<'_>,
     counters: &ShardCounters,
     started: &mut Vec<u32>,
 ) {
     let mut sent = 0;
-    for Viewer { egress, to, port, slot, started: has_started } in &mut stream.viewers {
+    for Viewer { egress, to, via, slot, started: has_started } in &mut stream.viewers {
         let before = sent;
         for packet in packets {
             let pushed = egress
                 .admit(packet)
-                .and_then(|()| ports.push(*port, *to, counters, |slot| egress.send(packet, slot)));
+                .and_then(|()| ways.push(*via, *to, counters, |slot| egress.send(packet, slot)));
             match pushed {
                 Ok(()) => sent += 1,
                 Err(reason) => counters.dropped(reason),

@@ -8,10 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::core::Core;
-use super::sessions::Address;
+use super::sessions::{Address, Via};
 use super::{HandedOver, Mail};
 use crate::demux::FlowKey;
 use crate::drop::DropReason;
+use crate::id::Transport;
 use crate::limits::MAX_FLOWS_PER_SESSION;
 use crate::wire::dtls;
 use crate::wire::kind::{self, Kind};
@@ -20,8 +21,8 @@ use crate::wire::stun::{self, Class};
 /// A datagram with where it came from and where it arrived.
 #[derive(Clone, Copy)]
 pub(super) struct Inbound<'a> {
-    /// Slot of the port.
-    pub port: usize,
+    /// What carried it.
+    pub via: Via,
     /// Our address that was hit.
     pub local: IpAddr,
     /// The sender.
@@ -33,9 +34,24 @@ pub(super) struct Inbound<'a> {
     pub handed_over: bool,
 }
 
+/// Whose a datagram is.
+enum Owner {
+    /// That of the session in this slot.
+    Session(u32),
+    /// Another shard's.
+    Shard(u16),
+}
+
 impl Inbound<'_> {
     fn address(&self) -> Address {
-        Address { port: self.port, local: self.local, remote: self.remote }
+        Address { via: self.via, local: self.local, remote: self.remote }
+    }
+
+    fn transport(&self) -> Transport {
+        match self.via {
+            Via::Udp(_) => Transport::Udp,
+            Via::Tcp(_) => Transport::Tcp,
+        }
     }
 }
 
@@ -81,8 +97,9 @@ impl Core {
         }
         let ufrag = peek.local_ufrag.ok_or(DropReason::StunWithoutUsername)?;
         let key = self.wiring.ufrag_key.decode(ufrag).ok_or(DropReason::ForgedUfrag)?;
-        if self.ports.are_of_sessions()
-            && (key.shard, key.slot as usize) != (self.index, datagram.port)
+        if let Via::Udp(port) = datagram.via
+            && self.ports.are_of_sessions()
+            && (key.shard, key.slot as usize) != (self.index, port)
         {
             // The port is given to one session and goes with it.
             return Err(DropReason::WrongPort);
@@ -96,11 +113,12 @@ impl Core {
             self.take_commands(now);
         }
         let entry = self.sessions.get(key).ok_or(DropReason::EndedSession)?;
-        let candidate = self.ports.candidate(entry.port, datagram.local);
-        let candidate = candidate.ok_or(DropReason::PortClosed)?;
+        let transport = datagram.transport();
+        let udp = self.ports.candidates(entry.port).ok_or(DropReason::PortClosed)?;
+        let candidate = candidate(named(udp, &self.tcp_candidates, transport), datagram.local);
         entry
             .session
-            .receive(now, candidate, datagram.remote, datagram.bytes)
+            .receive(now, transport, candidate, datagram.remote, datagram.bytes)
             .map_err(|_refused| DropReason::StunRejected)?;
         let answered = self.drain(now, key.slot, Some((&datagram, peek.transaction_id)));
         if !answered {
@@ -118,8 +136,27 @@ impl Core {
     /// The session in `slot` has proved that `address` is its own: it becomes one of its flows, and
     /// where its datagrams go, if the peer chose it or there was none.
     fn prove(&mut self, now: Instant, slot: u32, address: Address, chosen: bool) {
-        let Some(port) = self.ports.number(address.port) else { return };
-        let flow = FlowKey::new(SocketAddr::new(address.local, port), address.remote);
+        match address.via {
+            Via::Udp(port) => self.prove_flow(now, slot, port, &address),
+            Via::Tcp(connection) => self.prove_connection(now, slot, connection),
+        }
+        let Some(entry) = self.sessions.at(slot) else { return };
+        entry.heard = now;
+        let lost = match entry.address.map(|address| address.via) {
+            Some(Via::Tcp(connection)) => self.tcp.get(connection).is_none(),
+            Some(Via::Udp(_)) => false,
+            None => true,
+        };
+        if lost || (chosen && entry.address != Some(address)) {
+            self.move_to(now, slot, address);
+            // DTLS may have waited for an address.
+            self.drain(now, slot, None);
+        }
+        self.arm(slot);
+    }
+
+    fn prove_flow(&mut self, now: Instant, slot: u32, port: usize, address: &Address) {
+        let Some(flow) = self.flow(port, address.local, address.remote) else { return };
         let previous = self.flows.insert(flow, slot);
         if previous != Some(slot) {
             if let Some(previous) = previous {
@@ -138,18 +175,22 @@ impl Core {
             // A session of another shard had proved it in between.
             self.claim(flow);
         }
+    }
+
+    /// Datagrams of the session in `slot` go to `address` from now on.
+    fn move_to(&mut self, now: Instant, slot: u32, address: Address) {
         let Some(entry) = self.sessions.at(slot) else { return };
-        entry.heard = now;
-        if entry.address.is_none() || (chosen && entry.address != Some(address)) {
-            let moved = entry.address.replace(address).is_some();
-            // A new path may take what the old one refused.
-            entry.trains = self.trains;
-            self.moved(now, slot, moved);
-            self.viewer_moved(slot);
-            // DTLS may have waited for an address.
-            self.drain(now, slot, None);
-        }
-        self.arm(slot);
+        let moved = entry.address.replace(address).is_some();
+        // A new path may take what the old one refused.
+        entry.trains = self.trains;
+        self.moved(now, slot, moved);
+        self.viewer_moved(slot);
+    }
+
+    /// The flow between `remote` and our address `local` at the port in slot `port`,
+    /// if that is open.
+    fn flow(&self, port: usize, local: IpAddr, remote: SocketAddr) -> Option<FlowKey> {
+        Some(FlowKey::new(SocketAddr::new(local, self.ports.number(port)?), remote))
     }
 
     /// `flow` is this shard's from now on. The shard that had it is told: the kernel's hash goes on
@@ -178,26 +219,65 @@ impl Core {
     }
 
     /// `flow` is no longer the one of the session in `slot`. If that was where its datagrams went,
-    /// they would reach another's client now: they go to its newest other flow, or, where it has
-    /// none, stay until its next check.
+    /// they would reach another's client now.
     fn part_with(&mut self, now: Instant, slot: u32, flow: &FlowKey) {
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.flows.retain(|other| other != flow);
-        let Some(last) = entry.flows.last() else { return };
-        let here = |address: &Address| {
-            (address.local, address.remote) == (flow.local().ip(), flow.remote())
-                && self.ports.number(address.port) == Some(flow.local().port())
+        let here = match entry.address {
+            Some(Address { via: Via::Udp(port), local, remote }) => {
+                self.flow(port, local, remote).as_ref() == Some(flow)
+            }
+            _ => false,
         };
-        if !entry.address.as_ref().is_some_and(here) {
-            return;
+        if here {
+            self.fall_back(now, slot);
         }
-        let (local, remote) = (last.local(), last.remote());
-        let own = self.ports.are_of_sessions().then_some(entry.port);
-        let Some(port) = own.or_else(|| self.ports.slot_of(local.port())) else { return };
-        entry.address = Some(Address { port, local: local.ip(), remote });
-        entry.trains = self.trains;
-        self.moved(now, slot, true);
-        self.viewer_moved(slot);
+    }
+
+    /// The path that the datagrams of the session in `slot` took is lost: they take its newest
+    /// other flow or, for want of one, its newest connection; where it has neither, they stay until
+    /// its next check.
+    pub fn fall_back(&mut self, now: Instant, slot: u32) {
+        let Some(entry) = self.sessions.at(slot) else { return };
+        let connection = entry.connections.last().copied();
+        let address = match entry.flows.last() {
+            Some(flow) => {
+                let (local, remote) = (flow.local(), flow.remote());
+                let own = self.ports.are_of_sessions().then_some(entry.port);
+                let port = own.or_else(|| self.ports.slot_of(local.port()));
+                port.map(|port| Address { via: Via::Udp(port), local: local.ip(), remote })
+            }
+            None => connection.and_then(|id| {
+                let connection = self.tcp.get(id)?;
+                let (local, remote) = (connection.local, connection.remote);
+                Some(Address { via: Via::Tcp(id), local, remote })
+            }),
+        };
+        if let Some(address) = address {
+            self.move_to(now, slot, address);
+        }
+    }
+
+    /// The session whose path a datagram came by.
+    fn owner(&mut self, datagram: &Inbound<'_>) -> Result<Owner, DropReason> {
+        let port = match datagram.via {
+            Via::Udp(port) => port,
+            Via::Tcp(connection) => {
+                let session = self.tcp.get(connection).and_then(|connection| connection.session);
+                return session.map(Owner::Session).ok_or(DropReason::UnknownFlow);
+            }
+        };
+        let flow = self.flow(port, datagram.local, datagram.remote);
+        let flow = flow.ok_or(DropReason::PortClosed)?;
+        match self.flows.get(&flow) {
+            Some(slot) => Ok(Owner::Session(slot)),
+            None if self.ports.are_of_sessions() => Err(DropReason::UnknownFlow),
+            None => match self.wiring.directory.find(&flow) {
+                Some(shard) if shard != self.index => Ok(Owner::Shard(shard)),
+                _ if datagram.handed_over => Err(DropReason::StaleFlow),
+                _ => Err(DropReason::UnknownFlow),
+            },
+        }
     }
 
     fn on_flow(
@@ -206,22 +286,14 @@ impl Core {
         kind: Kind,
         datagram: Inbound<'_>,
     ) -> Result<Handled, DropReason> {
-        let port = self.ports.number(datagram.port).ok_or(DropReason::PortClosed)?;
-        let local = SocketAddr::new(datagram.local, port);
-        let flow = FlowKey::new(local, datagram.remote);
-        let Some(slot) = self.flows.get(&flow) else {
-            if self.ports.are_of_sessions() {
-                return Err(DropReason::UnknownFlow);
-            }
-            return match self.wiring.directory.find(&flow) {
-                Some(shard) if shard != self.index => self.hand_over(shard, datagram),
-                _ if datagram.handed_over => Err(DropReason::StaleFlow),
-                _ => Err(DropReason::UnknownFlow),
-            };
+        let slot = match self.owner(&datagram)? {
+            Owner::Session(slot) => slot,
+            Owner::Shard(shard) => return self.hand_over(shard, datagram),
         };
         let entry = self.sessions.at(slot).ok_or(DropReason::StaleFlow)?;
-        let candidate = self.ports.candidate(entry.port, datagram.local);
-        let candidate = candidate.ok_or(DropReason::PortClosed)?;
+        let transport = datagram.transport();
+        let udp = self.ports.candidates(entry.port).ok_or(DropReason::PortClosed)?;
+        let candidate = candidate(named(udp, &self.tcp_candidates, transport), datagram.local);
         match kind {
             Kind::Rtp if !entry.is_publisher => return Err(DropReason::ViewerRtp),
             Kind::Rtcp if !entry.is_publisher => {
@@ -234,15 +306,17 @@ impl Core {
             }
             _ => {}
         }
-        let (session, bytes) = (&mut entry.session, datagram.bytes);
+        let Inbound { remote, bytes, .. } = datagram;
+        let session = &mut entry.session;
         let outcome = match kind {
-            Kind::Dtls => match session.receive(now, candidate, datagram.remote, bytes) {
+            Kind::Dtls => match session.receive(now, transport, candidate, remote, bytes) {
                 Ok(()) => Ok(Handled::Dtls),
                 Err(_refused) => Err(DropReason::DtlsRejected),
             },
             _ => {
                 let handled = if kind == Kind::Rtp { Handled::Rtp } else { Handled::Rtcp };
-                session.receive_srtp(now, candidate, datagram.remote, bytes).map(|()| handled)
+                let received = session.receive_srtp(now, transport, candidate, remote, bytes);
+                received.map(|()| handled)
             }
         };
         self.arriving = Some(datagram.arrived);
@@ -259,11 +333,13 @@ impl Core {
         if datagram.handed_over {
             return Err(DropReason::StaleFlow);
         }
+        // A connection stays where its first check led.
+        let Via::Udp(port) = datagram.via else { return Err(DropReason::ForeignConnection) };
         if usize::from(shard) >= self.posted.len() {
             return Err(DropReason::ForgedUfrag);
         }
         let mail = Mail::Datagram(HandedOver {
-            port: datagram.port,
+            port,
             local: datagram.local,
             remote: datagram.remote,
             bytes: datagram.bytes.into(),
@@ -272,4 +348,26 @@ impl Core {
         let posted = self.post(shard, mail);
         posted.map(|()| Handled::HandedOver).map_err(|_full| DropReason::RingFull)
     }
+}
+
+/// Those of a session's candidates that a datagram may have come to.
+fn named<'a>(
+    udp: &'a [SocketAddr],
+    tcp: &'a [SocketAddr],
+    transport: Transport,
+) -> &'a [SocketAddr] {
+    match transport {
+        Transport::Udp => udp,
+        Transport::Tcp => tcp,
+    }
+}
+
+/// The candidate that str0m knows, of those in the session's answer, for a datagram that hit
+/// `local`: the same address where it is announced, else (behind a 1:1 NAT) the first of the
+/// family.
+fn candidate(candidates: &[SocketAddr], local: IpAddr) -> SocketAddr {
+    let same = candidates.iter().find(|candidate| candidate.ip() == local);
+    let family = || candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4());
+    let any = || candidates.first();
+    *same.or_else(family).or_else(any).expect("the node announces at least one address")
 }

@@ -9,6 +9,7 @@
 //! in, then looks whether the shard sleeps, and rings if so. Whichever comes second sees the other.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Instant;
 
@@ -21,6 +22,7 @@ use crate::demux::FlowKey;
 use crate::id::StreamKey;
 use crate::limits::{COMMAND_QUEUE, MAIL_QUEUE};
 use crate::media::{ClockReport, MediaPacket};
+use crate::net::{Bell, BellRope};
 
 /// What shards send one another.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub struct Mailbox {
     commands: ArrayQueue<Command>,
     asleep: CachePadded<AtomicBool>,
     bell: Notify,
+    /// Where shards that have a ring of their own ring, when this one has one too.
+    rope: OnceLock<BellRope>,
 }
 
 impl Default for Mailbox {
@@ -71,6 +75,7 @@ impl Default for Mailbox {
             commands: ArrayQueue::new(COMMAND_QUEUE),
             asleep: CachePadded::new(AtomicBool::new(false)),
             bell: Notify::new(),
+            rope: OnceLock::new(),
         }
     }
 }
@@ -96,10 +101,42 @@ impl Mailbox {
 
     /// Wakes the shard if it sleeps.
     pub fn ring(&self) {
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+        if self.must_ring() {
             self.bell.notify_one();
         }
+    }
+
+    /// Whether the shard sleeps and nobody else is about to wake it: the caller must.
+    pub(super) fn must_ring(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+    }
+
+    /// Lets other shards ring by `rope` from here on.
+    pub(super) fn hang_up(&self, rope: BellRope) {
+        // A shard has one bell; a second rope would be one to the same.
+        let _ = self.rope.set(rope);
+    }
+
+    /// Wakes the shards in `posted` that sleep: by one system call from `bell`, where both have
+    /// one, else one each.
+    pub(super) fn ring_all(
+        mailboxes: &[Mailbox],
+        posted: impl Iterator<Item = usize>,
+        bell: Option<&mut Bell>,
+    ) {
+        let asleep = posted.filter(|shard| mailboxes[*shard].must_ring());
+        let Some(bell) = bell else {
+            return asleep.for_each(|shard| mailboxes[shard].bell.notify_one());
+        };
+        let ropes = asleep.filter_map(|shard| {
+            let rope = mailboxes[shard].rope.get();
+            if rope.is_none() {
+                mailboxes[shard].bell.notify_one();
+            }
+            Some((shard, rope?))
+        });
+        bell.ring(ropes, |shard| mailboxes[shard].bell.notify_one());
     }
 
     /// The next piece of mail.

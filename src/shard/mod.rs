@@ -15,15 +15,18 @@
 //! viewers.rs   what viewers report: repair, key frames
 //! metrics.rs   what all shards show to a scraper
 //! watch.rs     how a session fares: phases, quality, its card
+//! tcp.rs       the same over TCP: frames in, frames out (connections.rs, outbox.rs)
 //! ```
 
 mod arrival;
 mod command;
+mod connections;
 mod core;
 mod deliver;
 mod inbound;
 mod mailbox;
 mod metrics;
+mod outbox;
 mod outputs;
 mod ownership;
 mod port_changes;
@@ -31,12 +34,13 @@ mod ports;
 mod runtime;
 mod sessions;
 mod streams;
+mod tcp;
 pub mod timers;
 mod turn;
 mod viewers;
 mod watch;
 
-pub use command::{BoundPort, Command, EndReason, Ended, SessionPort};
+pub use command::{BoundPort, Command, EndReason, Ended, NewConnection, SessionPort};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
 pub use runtime::{Serving, Spawned, spawn};
 pub use turn::{ShardConfig, Wiring};

@@ -40,8 +40,8 @@ impl Core {
                 Output::Datagram { contents, .. } if is_stun(&contents) => {
                     let Some((request, id)) = &asked else { continue };
                     answered |= contents[..2] == BINDING_SUCCESS && contents.get(8..20) == Some(id);
-                    let Inbound { port, local, remote, .. } = **request;
-                    self.send(&Address { port, local, remote }, &contents);
+                    let Inbound { via, local, remote, .. } = **request;
+                    self.send(&Address { via, local, remote }, &contents);
                     self.counters().stun_responses_out.add(1);
                 }
                 Output::Datagram { contents, .. } => self.send_to_session(slot, &contents),
@@ -117,11 +117,11 @@ impl Core {
         };
         let egress = Egress::new(terms, keys.profile, &local, random);
         let control = Box::new(Control::new(keys.profile, &local, &remote, now));
-        let (port, stream_key) = (address.port, entry.stream);
+        let (via, stream_key) = (address.via, entry.stream);
         let to = address.destination(entry.trains);
         let Some(stream) = self.streams.get(stream_key) else { return };
         let position = stream.viewers.len();
-        stream.viewers.push(Viewer { egress, to, port, slot, started: false });
+        stream.viewers.push(Viewer { egress, to, via, slot, started: false });
         stream.shared.set_interest(self.index, true);
         if let Some(entry) = self.sessions.at(slot) {
             entry.viewer = Some(ReadyViewer { control, position });

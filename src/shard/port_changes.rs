@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::sessions::Via;
 use super::turn::Shard;
 use super::{BoundPort, EndReason};
 
@@ -44,7 +45,7 @@ impl Shard {
             let Some(entry) = core.sessions.at(session) else { continue };
             // One that was given another port and is reached through this one all the same has
             // nowhere to be reached at.
-            let is_through = entry.address.is_some_and(|address| address.port == slot);
+            let is_through = entry.address.is_some_and(|address| address.via == Via::Udp(slot));
             if entry.port == slot || is_through {
                 core.close(now, session, EndReason::PortClosed);
                 continue;

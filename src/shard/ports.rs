@@ -1,15 +1,18 @@
-//! A shard's sockets, each in a slot that keeps its number, and the datagrams that wait to leave.
+//! A shard's sockets, each in a slot that keeps its number, and the datagrams that wait to leave;
+//! and beside them its TCP connections.
 //!
 //! **Mux ports** are few, and each shard has a socket on every one. Each is read every turn, and
 //! has an arena of its own for what it sends, so that the viewers on one port share its system
-//! calls. They come and go while the shard runs. **Ports of sessions** (`--port-range`) are as many as
-//! sessions, in the slot of their session: the kernel's list says which to read, and all share one
-//! arena, which is handed to the kernel whenever the socket changes.
+//! calls. They come and go while the shard runs. **Ports of sessions** (`--port-range`) are as
+//! many as sessions, in the slot of their session: the kernel's list says which to read, and all
+//! share one arena, which is handed to the kernel whenever the socket changes.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::connections::Connections;
+use super::sessions::Via;
 use super::{BoundPort, Wiring};
 use crate::drop::DropReason;
 use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES, SESSION_SOCKETS_PER_TURN};
@@ -17,6 +20,31 @@ use crate::net::{
     Destination, Readiness, ReadySet, Receiver, SendBatch, SendFailure, Sender, UdpSocket,
 };
 use crate::telemetry::{Histogram, PortCounters, PortName, ShardCounters};
+
+/// Every way out of a shard.
+pub(super) struct Ways<'a> {
+    pub ports: &'a mut Ports,
+    pub tcp: &'a mut Connections,
+}
+
+impl Ways<'_> {
+    /// Lets `write` fill a slot of what `via` names and queues what it wrote for `to`.
+    ///
+    /// # Errors
+    /// What `write` says, and that the way is full or gone.
+    pub fn push(
+        &mut self,
+        via: Via,
+        to: Destination,
+        counters: &ShardCounters,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
+    ) -> Result<(), DropReason> {
+        match via {
+            Via::Udp(port) => self.ports.push(port, to, counters, write),
+            Via::Tcp(connection) => self.tcp.push(connection, write),
+        }
+    }
+}
 
 /// The sockets of one shard.
 pub(super) struct Ports {
@@ -221,15 +249,9 @@ impl Ports {
         self.sessions.as_ref().is_some_and(|sessions| sessions.ready.may_have_more())
     }
 
-    /// The candidate that str0m knows in a session whose answer named the port in `slot`, for a
-    /// datagram that hit `local`: the same address where it is announced, else (behind a 1:1 NAT)
-    /// the first of the family.
-    pub fn candidate(&self, slot: usize, local: IpAddr) -> Option<SocketAddr> {
-        let candidates = &self.table.get(slot)?.as_ref()?.candidates;
-        let same = candidates.iter().find(|candidate| candidate.ip() == local);
-        let family = || candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4());
-        let any = || candidates.first();
-        same.or_else(family).or_else(any).copied()
+    /// Addresses that the answers name for the port in a slot; str0m takes datagrams for these only.
+    pub fn candidates(&self, slot: usize) -> Option<&[SocketAddr]> {
+        self.table.get(slot)?.as_ref().map(|port| &*port.candidates)
     }
 
     /// Lets `write` fill a slot of the arena and queues what it wrote for `to`, to leave through
@@ -296,11 +318,11 @@ impl Ports {
         }
     }
 
-    /// Resolves when a socket has something to receive.
-    pub async fn readable(&self) {
+    /// Resolves when a socket, or one of `others`, has something to receive.
+    pub async fn readable(&self, others: &[Readiness]) {
         let mux = self.mux.iter().filter_map(|slot| self.table[*slot].as_ref()?.readiness.as_ref());
         let sessions = self.sessions.as_ref().and_then(|sessions| sessions.readiness.as_ref());
-        Readiness::any_readable(mux.chain(sessions)).await;
+        Readiness::any_readable(mux.chain(sessions).chain(others)).await;
     }
 
     /// Resolves when the first socket that was full takes datagrams again; never when none was.

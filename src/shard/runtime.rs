@@ -14,7 +14,7 @@ use super::ports::Ports;
 use super::turn::{Next, Shard};
 use super::{BoundPort, ShardConfig, Wiring};
 use crate::cpu;
-use crate::net::{Receiver, uring_available};
+use crate::net::{Backend, Bell, Receiver, uring_available};
 
 /// A running shard.
 pub struct Spawned {
@@ -54,7 +54,14 @@ pub fn spawn(
             tracing::warn!("shard {} is not pinned to core {core}: {error}", config.index);
         }
         wiring.meters[usize::from(config.index)].thread.adopt_current_thread();
-        let shard = Shard { core: Core::new(&config, ports, wiring), receiver };
+        let core = match Core::new(&config, ports, wiring) {
+            Ok(core) => core,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        let shard = Shard { core, receiver, bell: None };
         let serve = serve(shard, config.busy_poll, ready.clone());
         let result = if uring_available().is_ok() {
             tokio_uring::start(serve)
@@ -93,11 +100,18 @@ async fn serve(
 ) -> io::Result<()> {
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
-    let Shard { core, receiver } = &mut shard;
+    let Shard { core, receiver, .. } = &mut shard;
     core.ports.watch(receiver)?;
-    let _ = ready.send(Ok(()));
+    let mut readiness = vec![core.tcp.watch().readiness()?];
     let wiring = shard.core.wiring.clone();
     let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
+    if shard.receiver.backend() == Backend::Uring {
+        let bell = Bell::new()?;
+        readiness.push(bell.readiness()?);
+        mailbox.hang_up(bell.rope()?);
+        shard.bell = Some(bell);
+    }
+    let _ = ready.send(Ok(()));
     let mut busy_since = Instant::now();
     loop {
         let now = Instant::now();
@@ -119,12 +133,15 @@ async fn serve(
             continue;
         }
         tokio::select! {
-            () = shard.core.ports.readable() => {}
+            () = shard.core.ports.readable(&readiness) => {}
             () = shard.core.ports.writable(), if write => {}
             () = mailbox.wait() => {}
             () = tokio::time::sleep_until(until.into()) => {}
         }
         mailbox.get_up();
+        if let Some(bell) = &mut shard.bell {
+            bell.hush();
+        }
         busy_since = Instant::now();
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::connections::ConnectionId;
 use super::watch::Watch;
 use crate::demux::FlowKey;
 use crate::egress::Control;
@@ -11,11 +12,20 @@ use crate::net::Destination;
 use crate::session::Session;
 use crate::wire::dtls::Flight;
 
+/// What carries datagrams between us and a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    /// The mux port of this index.
+    Udp(usize),
+    /// A TCP connection.
+    Tcp(ConnectionId),
+}
+
 /// Where a session's datagrams go: the last address that proved itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Address {
-    /// Slot of the port.
-    pub port: usize,
+    /// What carries them.
+    pub via: Via,
     /// Our address on that path.
     pub local: IpAddr,
     /// The peer's.
@@ -49,6 +59,8 @@ pub(super) struct Entry {
     pub trains: bool,
     /// Flows in the table that are this session's, oldest first.
     pub flows: Vec<FlowKey>,
+    /// TCP connections that are this session's, oldest first.
+    pub connections: Vec<ConnectionId>,
     /// When str0m wants to hear of time.
     pub rtc_deadline: Instant,
     /// A viewer that is ready: its RTCP, and where it stands in its stream's list.

@@ -1,6 +1,7 @@
 //! The hot loop.
 //!
-//! 1. **receive** a batch per socket that has one; each datagram finds its session or another shard
+//! 1. **receive** a batch per socket that has one, then from TCP connections; each datagram finds its
+//!    session or another shard
 //! 2. **mail** from other shards: strays, and media for viewers here
 //! 3. **commands** of control threads, a few a turn, and what they change about the ports
 //! 4. **timers** of sessions
@@ -19,14 +20,15 @@ use super::arrival::KernelClock;
 use super::core::Core;
 use super::inbound::Inbound;
 use super::port_changes::PortChange;
+use super::sessions::Via;
 use super::{Command, EndReason, Ended, Mail, Mailbox};
 use crate::demux::{Directory, FlowKey};
 use crate::limits::{
     COMMANDS_PER_TURN, DEPARTING_PACKETS, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE,
     TIMERS_PER_TURN,
 };
-use crate::net::{Datagram, Receiver, Steering};
-use crate::telemetry::{Meters, ShardCounters};
+use crate::net::{Bell, Datagram, Receiver, Steering};
+use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
 use crate::wire::ufrag::UfragKey;
 
 /// What all shards and the control threads share.
@@ -41,6 +43,8 @@ pub struct Wiring {
     pub ufrag_key: UfragKey,
     /// One set of counters per shard.
     pub counters: Vec<CachePadded<ShardCounters>>,
+    /// TCP connections that reached no shard.
+    pub tcp_refusals: TcpRefusals,
     /// What else each shard measures: ports, histograms, session cards.
     pub meters: Vec<CachePadded<Meters>>,
     /// Sessions that have ended, per shard; room for one entry per slot.
@@ -56,6 +60,8 @@ pub struct ShardConfig {
     pub index: u16,
     /// The core it is pinned to, if any.
     pub core: Option<usize>,
+    /// Addresses in the answers for TCP; none where it is not served.
+    pub tcp_candidates: Vec<SocketAddr>,
     /// How long a packet may wait for the rest of its frame.
     pub hold: Duration,
     /// Whether datagrams may leave as trains.
@@ -72,6 +78,8 @@ pub struct ShardConfig {
 pub(super) struct Shard {
     pub core: Core,
     pub receiver: Receiver,
+    /// Wakes other shards, and is how they wake this one, with io_uring.
+    pub bell: Option<Bell>,
 }
 
 /// When the loop goes on.
@@ -90,30 +98,42 @@ pub(super) enum Next {
 impl Shard {
     /// One turn.
     pub fn turn(&mut self, now: Instant) -> Next {
-        let more_received = self.receive(now);
+        let more_received = self.receive(now) | self.core.receive_tcp(now);
         let more_mail = self.core.take_mail(now);
         let more_commands = self.core.take_commands(now);
         self.change_ports(now);
         let more_timers = self.core.run_timers(now);
         let deliver_at = self.core.deliver(now);
-        let all_sent = self.core.flush_and_ring();
+        self.core.flush_tcp(now);
+        let all_sent = self.core.flush();
+        self.ring();
         self.core.time_turn(now, all_sent);
 
         if self.core.stopping {
             return Next::Stop;
         }
+        // A connection that came by a command has said something already.
+        let more_received = more_received || self.core.tcp.has_more();
         if more_received || more_mail || more_commands || more_timers {
             return Next::Now;
         }
         let timer_at = self.core.timers.next_deadline(now);
-        let at = [deliver_at, timer_at].into_iter().flatten().min();
+        let at = [deliver_at, timer_at, self.core.next_tcp_sweep()].into_iter().flatten().min();
         let at = at.unwrap_or(now + SESSION_IDLE);
         if all_sent { Next::At(at) } else { Next::WhenWritable(at) }
     }
 
+    /// Wakes the shards that got mail.
+    fn ring(&mut self) {
+        let Core { posted, wiring, .. } = &mut self.core;
+        let got = posted.iter_mut().enumerate();
+        let got = got.filter_map(|(shard, posted)| std::mem::take(posted).then_some(shard));
+        Mailbox::ring_all(&wiring.mailboxes, got, self.bell.as_mut());
+    }
+
     /// Takes in what the kernel has; true when there may be more.
     fn receive(&mut self, now: Instant) -> bool {
-        let Shard { core, receiver } = self;
+        let Shard { core, receiver, .. } = self;
         let mut more = false;
         for index in 0..core.ports.mux().len() {
             let port = core.ports.mux()[index];
@@ -156,8 +176,8 @@ fn receive_batch(core: &mut Core, receiver: &mut Receiver, now: Instant, port: u
         bytes_in += datagram.bytes.len() as u64;
         let Datagram { local, remote, bytes, arrived_ns } = datagram;
         let arrived = clock.instant(arrived_ns);
-        let handed_over = false;
-        let inbound = Inbound { port, local, remote, bytes, arrived, handed_over };
+        let (via, handed_over) = (Via::Udp(port), false);
+        let inbound = Inbound { via, local, remote, bytes, arrived, handed_over };
         core.on_datagram(now, inbound);
     }
     core.count_received(port, count, bytes_in);
@@ -199,7 +219,7 @@ impl Core {
                 Some(Mail::Datagram(stray)) => {
                     self.counters().taken_over.add(1);
                     let datagram = Inbound {
-                        port: stray.port,
+                        via: Via::Udp(stray.port),
                         local: stray.local,
                         remote: stray.remote,
                         bytes: &stray.bytes,
@@ -237,6 +257,7 @@ impl Core {
                 Some(Command::Add { key, port, session, stream }) => {
                     self.add(now, key, port, session, &stream);
                 }
+                Some(Command::Connect(arrival)) => self.connect(now, *arrival),
                 Some(Command::End(key, reason)) => {
                     if self.sessions.get(key).is_some() {
                         self.close(now, key.slot, reason);
@@ -326,18 +347,12 @@ impl Core {
         }
     }
 
-    /// Hands everything queued to the kernel and wakes the shards that got mail. False when the
-    /// kernel took not all of it.
-    fn flush_and_ring(&mut self) -> bool {
+    /// Hands everything queued to the kernel. False when the kernel took not all of it.
+    fn flush(&mut self) -> bool {
         let counters = &self.wiring.counters[usize::from(self.index)];
         let all_sent = self.ports.flush(counters);
         let meters = &self.wiring.meters[usize::from(self.index)];
         self.ports.publish(&meters.histograms.train_length);
-        for (shard, posted) in self.posted.iter_mut().enumerate() {
-            if std::mem::take(posted) {
-                self.wiring.mailboxes[shard].ring();
-            }
-        }
         self.single_file();
         let counters = self.counters();
         counters.sessions.set(self.sessions.len() as u64);

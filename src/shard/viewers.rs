@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Mail;
 use super::core::Core;
-use super::ports::Ports;
+use super::ports::Ways;
 use super::sessions::ReadyViewer;
 use super::streams::LocalStream;
 use crate::drop::DropReason;
@@ -24,7 +24,7 @@ impl Core {
         slot: u32,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
-        let Core { sessions, streams, ports, feedback, opened, wiring, .. } = self;
+        let Core { sessions, streams, ports, tcp, feedback, opened, wiring, .. } = self;
         let counters = &wiring.counters[usize::from(self.index)];
         let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         let ready = entry.viewer.as_mut().ok_or(DropReason::BeforeKeys)?;
@@ -40,7 +40,8 @@ impl Core {
         let mut keyframe = feedback.keyframe;
         if !feedback.lost.is_empty() {
             entry.watch.nacked += feedback.lost.len() as u32;
-            let (sent_again, gone) = repair(now, ready, stream, feedback, ports, counters);
+            let ways = Ways { ports, tcp };
+            let (sent_again, gone) = repair(now, ready, stream, feedback, ways, counters);
             entry.watch.repaired += sent_again;
             keyframe |= gone;
         }
@@ -75,13 +76,13 @@ impl Core {
         if let Some(stream) = self.streams.get(stream) {
             let viewer = &mut stream.viewers[position];
             viewer.to = to;
-            viewer.port = address.port;
+            viewer.via = address.via;
         }
     }
 
     /// Sends the viewer in `slot` its sender reports, if it is time.
     pub fn report(&mut self, now: Instant, slot: u32) {
-        let Core { sessions, streams, ports, wiring, .. } = self;
+        let Core { sessions, streams, ports, tcp, wiring, .. } = self;
         let counters = &wiring.counters[usize::from(self.index)];
         let Some(entry) = sessions.at(slot) else { return };
         let Some(ready) = entry.viewer.as_mut().filter(|v| v.control.next_report <= now) else {
@@ -93,7 +94,8 @@ impl Core {
         let viewer = &mut viewers[ready.position];
         for kind in TrackKind::ALL {
             let Some(clock) = tracks[kind as usize].clock_at(now) else { continue };
-            let written = ports.push(viewer.port, viewer.to, counters, |slot| {
+            let mut ways = Ways { ports: &mut *ports, tcp: &mut *tcp };
+            let written = ways.push(viewer.via, viewer.to, counters, |slot| {
                 let egress = &viewer.egress;
                 let length = ready.control.sender_report(now, egress, kind, clock, CNAME, slot);
                 length.ok_or(DropReason::NoReport)
@@ -117,7 +119,7 @@ fn repair(
     ready: &mut ReadyViewer,
     stream: &mut LocalStream,
     feedback: &Feedback,
-    ports: &mut Ports,
+    mut ways: Ways<'_>,
     counters: &ShardCounters,
 ) -> (u32, bool) {
     let LocalStream { tracks, viewers, .. } = stream;
@@ -147,7 +149,8 @@ fn repair(
             continue;
         }
         let egress = &mut viewer.egress;
-        match ports.push(viewer.port, viewer.to, counters, |slot| egress.resend(packet, slot)) {
+        let resend = |slot: &mut [u8]| egress.resend(packet, slot);
+        match ways.push(viewer.via, viewer.to, counters, resend) {
             Ok(()) => sent_again += 1,
             Err(reason) => counters.dropped(reason),
         }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::core::Core;
-use super::sessions::{Entry, ReadyViewer};
+use super::sessions::{Entry, ReadyViewer, Via};
 use super::streams::{LocalStream, Viewer};
 use crate::limits::{REPORT_INTERVAL, UNHEARD_AFTER};
 use crate::media::TrackKind;
@@ -226,7 +226,11 @@ impl Core {
         let index = usize::from(self.index);
         let Some(entry) = self.sessions.at(slot) else { return };
         let local = entry.address.and_then(|address| {
-            let port = self.ports.number(address.port)?;
+            let port = match address.via {
+                Via::Udp(port) => self.ports.number(port)?,
+                // Whoever comes over TCP has come to the port that the answers name.
+                Via::Tcp(_) => self.tcp_candidates.first().map_or(0, SocketAddr::port),
+            };
             Some(SocketAddr::new(address.local, port))
         });
         let card = SessionCard { local, ..card(entry) };
@@ -268,6 +272,7 @@ fn card(entry: &Entry) -> SessionCard {
         moves: entry.watch.moves,
         remote: entry.address.map(|address| address.remote),
         local: None,
+        over_tcp: entry.address.is_some_and(|address| matches!(address.via, Via::Tcp(_))),
         packets: totals.packets,
         bytes: totals.bytes,
         lost: totals.lost as u32,

@@ -135,6 +135,7 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRespons
     let wiring = &app.control.wiring;
     let mut exposition = wiring.exposition();
     telemetry::failed_sessions(&mut exposition, app.control.failures());
+    telemetry::tcp_refused(&mut exposition, &wiring.tcp_refusals);
     port_metrics::add(&mut exposition, &app.control);
     ([(CONTENT_TYPE, format.content_type())], exposition.render(format))
 }

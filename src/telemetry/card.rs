@@ -109,6 +109,8 @@ pub struct SessionCard {
     pub remote: Option<SocketAddr>,
     /// Ours on that path.
     pub local: Option<SocketAddr>,
+    /// Whether that path is a TCP connection.
+    pub over_tcp: bool,
     /// Media packets, resends left out.
     pub packets: u64,
     /// Bytes of their payloads.
@@ -170,7 +172,8 @@ impl SessionCard {
         let small = small.iter().rev().fold(0, |word, (value, bits)| word << bits | value);
         let loss = (self.loss_ratio.clamp(0.0, 1.0) * 65_535.0).round() as u64;
         let hundredths = (self.layer_distance * 100.0).clamp(0.0, 65_535.0) as u32;
-        let flags = u32::from(self.remote.is_some()) | u32::from(self.local.is_some()) << 1;
+        let flags = [self.remote.is_some(), self.local.is_some(), self.over_tcp];
+        let flags = flags.iter().rev().fold(0, |word, flag| word << 1 | u32::from(*flag));
         [
             small,
             (self.created_ms & (1 << 48) - 1) | loss << 48,
@@ -215,6 +218,7 @@ impl SessionCard {
             moves: low(3),
             remote: at(0, ip(4), remote_port),
             local: at(1, ip(6), high(8) as u16),
+            over_tcp: flags >> 2 & 1 == 1,
             packets: words[9],
             bytes: words[10],
             lost: high(11),

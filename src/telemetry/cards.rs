@@ -155,6 +155,7 @@ mod tests {
             moves: 2,
             remote: Some("192.0.2.7:5004".parse().unwrap()),
             local: Some("[2001:db8::1]:7882".parse().unwrap()),
+            over_tcp: true,
             packets: 1 << 40,
             bytes: 1 << 50,
             lost: 3,

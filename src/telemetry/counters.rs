@@ -37,13 +37,13 @@ pub enum Kind {
     Gauge,
 }
 
-/// A counter for each [`DropReason`].
+/// A counter per reason. Arrays of more than 32 have no `Default` of their own.
 #[derive(Debug)]
-struct DropCounters([Counter; DropReason::ALL.len()]);
+struct Drops([Counter; DropReason::ALL.len()]);
 
-impl Default for DropCounters {
-    fn default() -> DropCounters {
-        DropCounters(std::array::from_fn(|_reason| Counter::default()))
+impl Default for Drops {
+    fn default() -> Drops {
+        Drops(std::array::from_fn(|_| Counter::default()))
     }
 }
 
@@ -55,7 +55,7 @@ macro_rules! shard_counters {
         pub struct ShardCounters {
             $(#[doc = $help] pub $name: Counter,)*
             /// Datagrams not forwarded, by [`DropReason`].
-            drops: DropCounters,
+            drops: Drops,
         }
 
         impl ShardCounters {
@@ -98,6 +98,16 @@ shard_counters! {
     media_relayed: Counter, "Media packets published on the shard and watched on others alone";
     mail_lost: Counter, "Notes to other shards that found the mailbox full";
     flow_moves: Counter, "Times a session's address changed";
+    tcp_connections: Gauge, "TCP connections of the shard";
+    tcp_connections_refused: Counter, "TCP connections refused because the shard has its fill";
+    tcp_connections_unproved: Counter, "TCP connections closed because no check proved them";
+    tcp_connections_malformed: Counter, "TCP connections closed because of an overlong frame";
+    tcp_connections_stalled: Counter, "TCP connections closed because their peer reads nothing";
+    tcp_frames_in: Counter, "Datagrams received over TCP";
+    tcp_bytes_in: Counter, "Bytes of datagrams received over TCP";
+    tcp_frames_out: Counter, "Datagrams handed to the kernel over TCP";
+    tcp_bytes_out: Counter, "Bytes handed to the kernel over TCP, frame headers included";
+    tcp_write_calls: Counter, "Write system calls over TCP";
     turns: Counter, "Turns of the shard's loop";
     sessions: Gauge, "Sessions on the shard";
     viewers_ready: Gauge, "Viewers with keys, to whom media is sent";
@@ -122,12 +132,12 @@ impl ShardCounters {
         self.drops.0[reason as usize].add(n);
     }
 
-    /// How many datagrams came in, from the kernel and from other shards, and how many have had
+    /// How many datagrams came in, from the kernel (over TCP, too) and from other shards, and how many have had
     /// their outcome: handled, handed over, or dropped for a reason of [`Stage::Arrival`]. Both are
     /// equal whenever the shard is between two datagrams.
     #[must_use]
     pub fn conservation(&self) -> (u64, u64) {
-        let come = self.datagrams_in.get() + self.taken_over.get();
+        let come = self.datagrams_in.get() + self.tcp_frames_in.get() + self.taken_over.get();
         let handled = [&self.stun_requests, &self.dtls_in, &self.rtp_in, &self.rtcp_in];
         let handled: u64 = handled.into_iter().map(Counter::get).sum();
         let arrivals = DropReason::ALL.iter().filter(|reason| reason.stage() == Stage::Arrival);

@@ -22,6 +22,7 @@ mod meters;
 mod port;
 mod prometheus;
 pub mod quality;
+mod tcp;
 
 pub use card::{CardRole, PROFILES, SessionCard, Stage};
 pub use cards::Cards;
@@ -35,3 +36,4 @@ pub use prometheus::{
     MemoryTerm, Shown, exposition, failed_sessions, kernel_dropped, memory, resident_bytes,
 };
 pub use quality::{Level, Quality};
+pub use tcp::{TcpRefusal, TcpRefusals, tcp_refused};

@@ -5,6 +5,7 @@
 //! has a fuzz target in `tools/fuzz`, whose corpus replays in `tests/wire_corpus.rs`.
 
 pub mod dtls;
+pub mod framing;
 pub mod kind;
 pub mod rtcp;
 pub mod rtp;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use monoport::id::StreamKey;
+use monoport::id::Transport;
 use monoport::media::MediaPacket;
 use monoport::session::{Negotiator, Offer, Output, Place, Session, StreamCodecs};
 use str0m::format::{Codec, CodecSpec};
@@ -59,7 +60,7 @@ impl Connected {
 
         let offer = Offer::to_publish(&offer.to_sdp_string()).expect("a valid offer");
         let credentials = IceCreds { ufrag: "session".into(), pass: "p".repeat(24) };
-        let place = Place { credentials, candidates: &[address(SERVER)] };
+        let place = Place { credentials, candidates: &[address(SERVER)], tcp_candidates: &[] };
         let stream = StreamKey { index: 0, generation: 0 };
         let answered = Negotiator::new(false).publisher(offer, place, codecs, stream, 1);
         let answered = answered.expect("a common codec");
@@ -102,7 +103,9 @@ impl Connected {
     /// that came of it.
     pub fn receive(&mut self, datagram: &[u8]) -> std::vec::Drain<'_, MediaPacket> {
         let (local, remote) = (address(SERVER), address(CLIENT));
-        self.session.receive(self.now, local, remote, datagram).expect("it is taken");
+        self.session
+            .receive(self.now, Transport::Udp, local, remote, datagram)
+            .expect("it is taken");
         self.drain_session();
         if self.session_timeout <= self.now {
             self.session.timeout(self.now).expect("time passes");

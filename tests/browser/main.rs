@@ -9,6 +9,10 @@ mod devtools;
 mod loss;
 mod relay;
 mod stage;
+mod tcp;
+
+#[path = "../support/namespace.rs"]
+mod namespace;
 
 use devtools::Tab;
 use serde_json::Value;

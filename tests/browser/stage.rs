@@ -22,24 +22,28 @@ pub struct Stage {
 impl Stage {
     /// A stage; none on a machine without a browser.
     pub fn set(shards: usize) -> Option<Stage> {
-        Stage::set_with(|| Server::start(shards, false))
+        Stage::set_with(|| Server::start(shards, Announced::As("127.0.0.1"), "--no-tcp"))
     }
 
     /// A stage on which datagrams get lost between the browser and the server.
     pub fn set_with_loss(shards: usize) -> Option<Stage> {
-        Stage::set_with(|| Server::start(shards, true))
+        Stage::set_with(|| Server::start(shards, Announced::AsRelay, "--no-tcp"))
+    }
+
+    /// A stage whose server is reached at `announced`, over TCP as well.
+    pub fn set_with_tcp(shards: usize, announced: &str, tcp_port: u16) -> Option<Stage> {
+        let tcp_port = format!("--tcp-port={tcp_port}");
+        Stage::set_with(|| Server::start(shards, Announced::As(announced), &tcp_port))
     }
 
     fn set_with(server: impl FnOnce() -> Server) -> Option<Stage> {
-        static TURN: Mutex<()> = Mutex::new(());
         let Some(chromium) = find_chromium() else {
             let required = std::env::var("MONOPORT_REQUIRE_BROWSER").is_ok_and(|v| v == "1");
             assert!(!required, "MONOPORT_REQUIRE_BROWSER=1, and no Chromium is installed");
             println!("no Chromium is installed: this test did not run (see tests/browser/main.rs)");
             return None;
         };
-        // A failed test poisons the lock; the next one may still run.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let server = server();
         Some(Stage { browser: Browser::start(&chromium), server, _turn: turn })
     }
@@ -72,10 +76,25 @@ impl Stage {
     }
 }
 
+/// Waits for the floor, and has it until the guard is dropped.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A failed test poisons the lock; the next one may still run.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where the browser is told to find the server.
+enum Announced<'a> {
+    /// At this address.
+    As(&'a str),
+    /// At a relay that loses datagrams.
+    AsRelay,
+}
+
 /// The real binary on ports of its own; ended when dropped.
 pub struct Server {
     child: RefCell<Child>,
-    shards: usize,
+    arguments: Vec<String>,
     pub http_port: u16,
     udp_port: u16,
     /// What stands between the browser and the UDP port, where something does.
@@ -84,35 +103,37 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(shards: usize, with_loss: bool) -> Server {
+    fn start(shards: usize, announced: Announced<'_>, tcp: &str) -> Server {
         let (http_port, udp_port) = free_ports();
         let log = format!("monoport-browser-{}-{udp_port}.log", std::process::id());
         let log = std::env::temp_dir().join(log);
-        let relay = with_loss.then(|| Relay::start(([127, 0, 0, 1], udp_port).into()));
-        let child = Server::spawn(shards, http_port, udp_port, relay.as_ref(), &log);
-        let child = RefCell::new(child);
-        let server = Server { child, shards, http_port, udp_port, relay, log };
+        let (announced, relay) = match announced {
+            Announced::As(address) => (address.to_owned(), None),
+            Announced::AsRelay => {
+                let relay = Relay::start(([127, 0, 0, 1], udp_port).into());
+                (relay.address().to_string(), Some(relay))
+            }
+        };
+        let arguments = vec![
+            format!("--http=127.0.0.1:{http_port}"),
+            format!("--udp-port={udp_port}"),
+            format!("--shards={shards}"),
+            format!("--announce={announced}"),
+            tcp.to_owned(),
+        ];
+        let child = RefCell::new(Server::spawn(&arguments, &log));
+        let server = Server { child, arguments, http_port, udp_port, relay, log };
         server.wait_until_ready();
         server
     }
 
-    fn spawn(
-        shards: usize,
-        http_port: u16,
-        udp_port: u16,
-        relay: Option<&Relay>,
-        log: &PathBuf,
-    ) -> Child {
+    fn spawn(arguments: &[String], log: &PathBuf) -> Child {
         let said = std::fs::File::create(log).expect("a file for the server's log");
-        let announced = relay.map_or("127.0.0.1".to_owned(), |r| r.address().to_string());
         Command::new(env!("CARGO_BIN_EXE_monoport"))
             // Settings of the shell that runs the tests are not the server's.
             .env_remove("MONOPORT_TOKEN")
             .env_remove("MONOPORT_BIND")
-            .arg(format!("--http=127.0.0.1:{http_port}"))
-            .arg(format!("--udp-port={udp_port}"))
-            .arg(format!("--shards={shards}"))
-            .arg(format!("--announce={announced}"))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(said.try_clone().expect("the log, twice"))
             .stderr(said)
@@ -149,9 +170,7 @@ impl Server {
     /// Ends the server without a goodbye, as a crash would, and starts it on the same ports.
     pub fn restart(&self) {
         self.end();
-        let Server { shards, http_port, udp_port, relay, log, .. } = self;
-        let child = Server::spawn(*shards, *http_port, *udp_port, relay.as_ref(), log);
-        *self.child.borrow_mut() = child;
+        *self.child.borrow_mut() = Server::spawn(&self.arguments, &self.log);
         self.wait_until_ready();
     }
 

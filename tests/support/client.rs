@@ -1,4 +1,4 @@
-//! A WHIP or WHEP client made of str0m and one UDP socket.
+//! A WHIP or WHEP client made of str0m and one UDP socket, or one TCP connection.
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, Mid};
-use str0m::net::{Protocol, Receive};
+use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc};
 
+use super::tcp::Link;
 use super::{PATIENCE, Response, Server, descriptors, media, post_sdp, request};
 
 /// One peer.
@@ -18,6 +19,8 @@ pub struct Client {
     pub rtc: Rtc,
     pub socket: UdpSocket,
     pub address: SocketAddr,
+    /// Carries everything in the socket's place, where there is one.
+    pub tcp: Option<Link>,
     pub session_url: String,
     /// The server's answer.
     pub answer: String,
@@ -85,9 +88,24 @@ impl Client {
         direction: Direction,
         socket: UdpSocket,
     ) -> (Client, SdpOffer, SdpPendingOffer) {
+        Client::offer_by(offered, direction, socket, None)
+    }
+
+    fn offer_by(
+        offered: Offered,
+        direction: Direction,
+        socket: UdpSocket,
+        tcp: Option<Link>,
+    ) -> (Client, SdpOffer, SdpPendingOffer) {
         let address = socket.local_addr().expect("it is bound");
         let mut rtc = rtc(offered.codec);
-        rtc.add_local_candidate(Candidate::host(address, "udp").expect("a host candidate"));
+        let candidate = match &tcp {
+            None => Candidate::host(address, "udp"),
+            Some(link) => {
+                Candidate::builder().tcp().host(link.local).tcptype(TcpType::Active).build()
+            }
+        };
+        rtc.add_local_candidate(candidate.expect("a host candidate"));
         let mut changes = rtc.sdp_api();
         let mut add = |wanted, kind| {
             let stream = Some("stream".to_owned());
@@ -102,6 +120,7 @@ impl Client {
             rtc,
             socket,
             address,
+            tcp,
             session_url: String::new(),
             answer: String::new(),
             connected: false,
@@ -131,7 +150,15 @@ impl Client {
         direction: Direction,
         socket: UdpSocket,
     ) -> Result<Client, Response> {
-        let (mut client, offer, pending) = Client::offer(offered, direction, socket);
+        let offer = Client::offer(offered, direction, socket);
+        Client::try_post_offer(server, path, offer)
+    }
+
+    fn try_post_offer(
+        server: &Server,
+        path: &str,
+        (mut client, offer, pending): (Client, SdpOffer, SdpPendingOffer),
+    ) -> Result<Client, Response> {
         let response = post_sdp(&server.url(path), &offer.to_sdp_string());
         if response.status != 201 {
             return Err(response);
@@ -162,6 +189,20 @@ impl Client {
     ) -> Client {
         let path = format!("/whep/{stream}");
         Client::try_post(server, &path, offered, Direction::RecvOnly, socket)
+            .unwrap_or_else(|refusal| panic!("WHEP: {} {}", refusal.status, refusal.body))
+    }
+
+    /// As [`Client::publish`], over a TCP connection and nothing else.
+    pub fn publish_by(server: &Server, stream: &str, offered: Offered, link: Link) -> Client {
+        let offer = Client::offer_by(offered, Direction::SendOnly, socket(), Some(link));
+        Client::try_post_offer(server, &format!("/whip/{stream}"), offer)
+            .unwrap_or_else(|refusal| panic!("WHIP: {} {}", refusal.status, refusal.body))
+    }
+
+    /// As [`Client::watch`], over a TCP connection and nothing else.
+    pub fn watch_by(server: &Server, stream: &str, offered: Offered, link: Link) -> Client {
+        let offer = Client::offer_by(offered, Direction::RecvOnly, socket(), Some(link));
+        Client::try_post_offer(server, &format!("/whep/{stream}"), offer)
             .unwrap_or_else(|refusal| panic!("WHEP: {} {}", refusal.status, refusal.body))
     }
 
@@ -254,6 +295,16 @@ impl Client {
             self.rtc.handle_input(input).expect("an answer is taken");
             self.drain();
         }
+        while let Some(link) = &mut self.tcp
+            && let Some(datagram) = link.receive()
+        {
+            let received = Receive::new(Protocol::Tcp, link.server, link.local, &datagram);
+            if let Ok(received) = received {
+                let input = Input::Receive(Instant::now(), received);
+                self.rtc.handle_input(input).expect("a datagram is taken");
+                self.drain();
+            }
+        }
         let mut buffer = [0; 2_000];
         while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
             if self.deaf_to_dtls && (20..64).contains(&buffer[0]) {
@@ -289,6 +340,10 @@ impl Client {
                     if self.decoy.is_some() && transmit.contents.first() < Some(&4) =>
                 {
                     self.answer_check(transmit.destination, &transmit.contents);
+                }
+                Output::Transmit(transmit) if transmit.proto == Protocol::Tcp => {
+                    let link = self.tcp.as_mut().expect("only then has it a TCP candidate");
+                    link.send(&transmit.contents);
                 }
                 Output::Transmit(transmit) => {
                     self.transmit(&transmit.contents, transmit.destination);

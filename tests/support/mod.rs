@@ -1,4 +1,4 @@
-//! A server in this process and clients that speak real UDP to it over loopback.
+//! A server in this process and clients that speak real UDP or TCP to it over loopback.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod media;
 pub mod namespace;
 pub mod stun;
+pub mod tcp;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -47,10 +48,12 @@ impl Server {
         let port = ["--udp-port", "0"];
         let names_ports = options.contains(&"--udp-port") || options.contains(&"--port-range");
         let port: &[&str] = if names_ports { &[] } else { &port };
+        // Of the servers of many tests each has its own UDP port; few need one for TCP.
+        let tcp: &[&str] = if options.contains(&"--tcp-port") { &[] } else { &["--no-tcp"] };
         let announce = ["--announce", "127.0.0.1"];
         let announces = options.contains(&"--announce") || options.contains(&"--bind");
         let announce: &[&str] = if announces { &[] } else { &announce };
-        let args = own.iter().chain(port).chain(announce).chain(options);
+        let args = own.iter().chain(port).chain(tcp).chain(announce).chain(options);
         let args = Args::try_parse_from(args).expect("the options parse");
         let cores = cpu::available_cores();
         let config = Config::new(args, &cores).expect("the options are valid");

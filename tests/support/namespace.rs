@@ -9,7 +9,7 @@ const INSIDE: &str = "MONOPORT_TEST_NAMESPACE";
 /// the test program again, for the test `name` alone. Says so and passes over it where that is not
 /// allowed or a command is not there.
 pub fn in_namespace(name: &str, commands: &[&str], body: impl FnOnce()) {
-    if std::env::var(INSIDE).as_deref() == Ok(name) {
+    if is_inside(name) {
         match commands.iter().find(|command| !run(command)) {
             Some(command) => eprintln!("{name} is not tested: `{command}` fails here"),
             None => body(),
@@ -36,6 +36,11 @@ pub fn in_namespace(name: &str, commands: &[&str], body: impl FnOnce()) {
     assert!(said.contains("running 1 test"), "is {name} its name?\n{said}");
     eprint!("{said}");
     assert!(output.status.success(), "{name} inside its namespace, see above");
+}
+
+/// Whether this process is the one that runs the test `name` inside its namespace.
+pub fn is_inside(name: &str) -> bool {
+    std::env::var(INSIDE).as_deref() == Ok(name)
 }
 
 /// Runs a command of words without spaces; whether it succeeded.

@@ -44,6 +44,10 @@ pub struct Measured {
     pub sessions_connected: u64,
     /// From the first offer until the last session had keys.
     pub setup_ms: f64,
+    /// CPU seconds of the server from the first viewer's offer until the last one had keys.
+    pub server_setup_cpu_s: Option<f64>,
+    /// Viewers that connected in that time.
+    pub viewers_set_up: u64,
     pub seconds: f64,
     pub packets: u64,
     pub bytes: u64,
@@ -73,6 +77,9 @@ pub struct Report {
     pub client_cpu_s: f64,
     /// Milliseconds from one session's offer to its keys.
     pub session_setup_ms: Percentiles<f64>,
+    /// CPU of the server per viewer from the offer to the keys, what it forwarded meanwhile
+    /// included; `null` without `--server-pid`.
+    pub server_cpu_us_per_setup: Option<f64>,
     pub measured_s: f64,
     pub egress_mbps: f64,
     pub server_rss_bytes: Option<u64>,
@@ -188,6 +195,9 @@ impl Report {
             server_cpu_ns_per_egress_packet: measured.server_cpu_s.map(per_packet),
             client_cpu_s: measured.client_cpu_s,
             session_setup_ms: of_values(setup_ms),
+            server_cpu_us_per_setup: measured
+                .server_setup_cpu_s
+                .map(|cpu_s| cpu_s * 1e6 / measured.viewers_set_up.max(1) as f64),
             measured_s: measured.seconds,
             egress_mbps: measured.bytes as f64 * 8.0 / 1e6 / seconds,
             server_rss_bytes: measured.server_rss_bytes,
@@ -281,6 +291,8 @@ mod tests {
             seconds: 2.0,
             packets: 1_000_000,
             server_cpu_s: Some(1.0),
+            server_setup_cpu_s: Some(0.001),
+            viewers_set_up: 2,
             ..Measured::default()
         };
         Report::new(&measured, &[harvest])
@@ -295,6 +307,7 @@ mod tests {
         assert_eq!(report.session_setup_ms.p50, 2.0);
         assert_eq!(report.egress_pps, 500_000.0);
         assert_eq!(report.server_cpu_ns_per_egress_packet, Some(1_000.0));
+        assert_eq!(report.server_cpu_us_per_setup, Some(500.0));
     }
 
     #[test]

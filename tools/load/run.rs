@@ -87,8 +87,12 @@ pub fn run(args: &RunArgs) -> Result<bool, RunError> {
     let started = Instant::now();
     offer_all(&ramp, &workers, true, args.streams);
     await_connected(&ramp, &workers, args.streams as u64);
+    let server_cpu = || args.server_pid.and_then(|pid| cpu_seconds(pid).ok());
+    let cpu_before = server_cpu();
     offer_all(&ramp, &workers, false, args.streams * args.viewers);
     await_connected(&ramp, &workers, measured.sessions_requested);
+    measured.server_setup_cpu_s = server_cpu().zip(cpu_before).map(|(now, then)| now - then);
+    measured.viewers_set_up = workers.snapshot().viewers_connected;
     measured.setup_ms = started.elapsed().as_secs_f64() * 1_000.0;
 
     measure(args, &workers, &mut measured)?;

@@ -17,7 +17,7 @@ use crate::net::sys;
 const SUBMISSIONS: u32 = 4;
 
 /// `IORING_ENTER_GETEVENTS` of `include/uapi/linux/io_uring.h`: run the work that was deferred.
-const ENTER_GETEVENTS: u32 = 1;
+pub(super) const ENTER_GETEVENTS: u32 = 1;
 
 /// Times one receive goes back to the kernel. A multishot posts up to 32 completions at a time
 /// (`MULTISHOT_MAX_RETRY` in `io_uring/net.c`), so this many fill the largest batch; and it bounds

@@ -14,6 +14,7 @@ mod read;
 mod roster;
 mod slots;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use str0m::IceCreds;
@@ -40,6 +41,8 @@ pub struct Control {
     pub negotiator: Negotiator,
     /// The way to the shards.
     pub wiring: Arc<Wiring>,
+    /// Addresses for answers over TCP; none where it is not served.
+    tcp_candidates: Vec<SocketAddr>,
     opener: Arc<dyn PortOpener>,
     /// What `--ports-auto` has decided; empty without it.
     pub(in crate::signalling) decisions: OnceLock<Decisions>,
@@ -73,6 +76,7 @@ impl Control {
         negotiator: Negotiator,
         wiring: Arc<Wiring>,
         starting: StartingPorts,
+        tcp_candidates: Vec<SocketAddr>,
         opener: Arc<dyn PortOpener>,
         sessions_per_shard: usize,
     ) -> Arc<Control> {
@@ -82,6 +86,7 @@ impl Control {
         Arc::new(Control {
             negotiator,
             wiring,
+            tcp_candidates,
             opener,
             decisions: OnceLock::new(),
             registry: Mutex::new(registry),
@@ -207,10 +212,11 @@ impl Control {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place<'a>(&self, reservation: &'a Reservation) -> Place<'a> {
+    fn place<'a>(&'a self, reservation: &'a Reservation) -> Place<'a> {
         let ufrag = self.wiring.ufrag_key.encode(reservation.key).as_str().to_owned();
         let credentials = IceCreds { ufrag, pass: random_hex(16) };
-        Place { credentials, candidates: &reservation.port.candidates }
+        let candidates = &reservation.port.candidates;
+        Place { credentials, candidates, tcp_candidates: &self.tcp_candidates }
     }
 
     /// The port the reservation holds, bound; a reservation without one is given back.

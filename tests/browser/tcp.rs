@@ -1,0 +1,89 @@
+//! A browser whose network lets no UDP through publishes and watches over TCP.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::devtools::Tab;
+use crate::namespace::{in_namespace, is_inside, run};
+use crate::stage::{Stage, turn};
+use crate::{PATIENCE, assert_no_complaints, stats};
+
+/// A host of its own with a card, and a firewall that drops every UDP datagram.
+const HOST_WITHOUT_UDP: &[&str] = &[
+    "ip link set lo up",
+    "ip link add eth0 type veth peer name eth0-peer",
+    "ip address add 192.0.2.1/24 dev eth0",
+    "ip link set eth0 up",
+    "ip link set eth0-peer up",
+    "ip route add default via 192.0.2.254",
+    "nft add table inet t",
+    "nft add chain inet t input { type filter hook input priority 0 ; }",
+    "nft add rule inet t input meta l4proto udp counter drop",
+];
+
+/// The transport, the server's candidate and the state of the pair that carries media.
+const SELECTED: &str = "(async () => {
+    const [pc] = window.connections.filter((pc) => pc.connectionState === 'connected').slice(-1);
+    const report = [...(await pc.getStats()).values()];
+    const find = (id) => report.find((s) => s.id === id);
+    const transport = report.find((s) => s.type === 'transport');
+    const pair = find(transport.selectedCandidatePairId);
+    const [local, remote] = [find(pair.localCandidateId), find(pair.remoteCandidateId)];
+    return { protocol: remote.protocol, own: local.protocol, kind: remote.candidateType,
+             tcpType: local.tcpType, address: remote.address, port: remote.port,
+             state: pair.state };
+})()";
+
+/// Keeps every connection that the page makes where the test finds it.
+const KEEP: &str = "(() => {
+    window.connections = [];
+    window.RTCPeerConnection = class extends RTCPeerConnection {
+        constructor(...options) { super(...options); window.connections.push(this); }
+    };
+})()";
+
+#[test]
+fn a_network_without_udp_is_served_over_tcp() {
+    let name = "tcp::a_network_without_udp_is_served_over_tcp";
+    // The browser is that of another process: its stage does not know of the others' here.
+    let _turn = (!is_inside(name)).then(turn);
+    in_namespace(name, HOST_WITHOUT_UDP, || {
+        let port = 7_881u16;
+        let Some(stage) = Stage::set_with_tcp(2, "192.0.2.1", port) else { return };
+        let publisher = stage.tab("/");
+        publisher.eval(KEEP);
+        publisher.eval("monoport.publish({ stream: 'wall', source: 'pattern' })");
+        let viewer = stage.tab("/");
+        viewer.eval(KEEP);
+        viewer.eval("monoport.watch({ stream: 'wall' })");
+        stage.assert_plays(&viewer);
+        let first = stats(&viewer)["firstFrameMs"].as_f64().expect("milliseconds");
+        println!("first picture {first:.0} ms after the POST");
+        for tab in [&publisher, &viewer] {
+            let pair = selected(tab);
+            println!("selected: {pair}");
+            assert_eq!((&pair["protocol"], &pair["own"]), (&"tcp".into(), &"tcp".into()), "{pair}");
+            assert_eq!(pair["address"], "192.0.2.1", "{pair}");
+            assert_eq!((&pair["port"], &pair["state"]), (&port.into(), &"succeeded".into()));
+        }
+        assert_eq!(stage.server.metric("monoport_tcp_connections"), 2.0);
+        assert!(stage.server.metric("monoport_tcp_frames_out_total") > 100.0);
+        assert_eq!(stage.server.metric("monoport_datagrams_in_total"), 0.0, "no UDP came through");
+        assert_no_complaints(&[&publisher, &viewer]);
+        // The wall is what does it: without it, the next to come gets UDP.
+        assert!(run("nft flush table inet t"));
+        let free = stage.tab("/");
+        free.eval(KEEP);
+        free.eval("monoport.watch({ stream: 'wall' })");
+        stage.assert_plays(&free);
+        assert_eq!(selected(&free)["protocol"], "udp", "UDP goes before TCP");
+    });
+}
+
+fn selected(tab: &Tab<'_>) -> Value {
+    let connected = "window.connections.some((pc) => pc.connectionState === 'connected')";
+    tab.wait_for("a connection", connected, PATIENCE);
+    std::thread::sleep(Duration::from_millis(200));
+    tab.eval(SELECTED)
+}
