@@ -45,7 +45,7 @@
 //!   └────┬────┘ └────┬────┘ └────┬────┘
 //!        └─ bounded mailboxes ───┘         media, strays, key frame requests: shard::Mail
 //!        ▲ shard::Command    │ shard::Ended
-//!   control threads: HTTP, SDP, the construction of sessions (signalling)
+//!   control threads: HTTP, SDP, the construction of sessions (signalling); what is told (api)
 //! ```
 //!
 //! Where UDP is blocked, a client connects to the one TCP port. A control thread hears its first
@@ -60,7 +60,7 @@
 //! Dependencies point one way (`tests/tidy.rs` checks it):
 //!
 //! ```text
-//! main → node → signalling, dashboard ─Command→ shard → { net demux session egress stream }
+//! main → node → api → signalling, dashboard ─Command→ shard → { net demux session egress stream }
 //!                                                       → media, srtp, wire → id, limits, drop
 //! ```
 //!

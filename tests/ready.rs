@@ -47,8 +47,9 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().is_ok_and(|s| s.success()));
+        // The shell has a `kill` of its own; the program is not everywhere.
+        let kill = format!("kill {name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().is_ok_and(|s| s.success()));
     }
 
     fn ready(&self) -> (u16, String) {

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::limits::STUCK_AFTER;
-use crate::shard::Wiring;
 
 /// What is known of the shards' turns.
 pub(super) struct Alive {
@@ -34,15 +33,20 @@ impl Alive {
         }
     }
 
-    /// Looks at every shard, and rings those that have not turned since the last look.
-    pub fn look(&self, now: Instant, wiring: &Wiring) {
+    /// Looks at every shard's count of `turns`, and rings those that have not turned since the last
+    /// look.
+    pub fn look(
+        &self,
+        now: Instant,
+        turns: impl Iterator<Item = u64>,
+        mut ring: impl FnMut(usize),
+    ) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for (index, seen) in seen.iter_mut().enumerate() {
-            let turns = wiring.counters[index].turns.get();
+        for ((index, seen), turns) in seen.iter_mut().enumerate().zip(turns) {
             if turns != seen.turns {
                 *seen = Seen { turns, at: now };
             } else {
-                wiring.mailboxes[index].ring();
+                ring(index);
             }
             let stuck = now.saturating_duration_since(seen.at) >= STUCK_AFTER;
             let before = self.stuck[index].swap(stuck, Ordering::Relaxed);
@@ -66,5 +70,29 @@ impl Alive {
     /// The shards that were.
     pub fn stuck(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.stuck.len()).filter(|shard| self.is_stuck(*shard))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_shard_that_was_rung_in_vain_is_stuck_until_it_turns() {
+        let start = Instant::now();
+        let alive = Alive::new(2, start);
+        let seconds = STUCK_AFTER.as_secs();
+        let mut rung = Vec::new();
+        for second in 0..=seconds {
+            assert_eq!(alive.stuck().count(), 0, "not before {seconds} s");
+            let now = start + Duration::from_secs(second);
+            alive.look(now, [second + 1, 0].into_iter(), |shard| rung.push(shard));
+        }
+        assert!(alive.stuck().eq([1]), "shard 0 turned all the time");
+        assert!(rung.iter().all(|shard| *shard == 1) && rung.len() as u64 == seconds + 1);
+        alive.look(start + 2 * STUCK_AFTER, [99, 1].into_iter(), |_| {});
+        assert_eq!(alive.stuck().count(), 0);
     }
 }

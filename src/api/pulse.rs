@@ -126,7 +126,9 @@ pub(super) async fn run(api: &Api) {
     loop {
         ticks.tick().await;
         let now = Instant::now();
-        api.alive.look(now, api.wiring());
+        let wiring = api.wiring();
+        let turns = wiring.counters.iter().map(|counters| counters.turns.get());
+        api.alive.look(now, turns, |shard| wiring.mailboxes[shard].ring());
         let listened = api.pulse.listeners.load(Ordering::Relaxed) > 0;
         let record = now.saturating_duration_since(recorded) >= SESSION_HISTORY_INTERVAL;
         if record {

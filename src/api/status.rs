@@ -140,7 +140,7 @@ pub(super) fn status(api: &Api, window: &Window) -> Status {
         quality: Quality { up: levels(&census.up), down: levels(&census.down) },
         setup_ms: setups(&window.setups()),
         failures: failures(api),
-        memory: memory(api, total),
+        memory: memory(api),
     }
 }
 

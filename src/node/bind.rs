@@ -1,5 +1,5 @@
-//! The UDP sockets of all shards, those of the start and those opened while the server runs; and the
-//! TCP listener beside them.
+//! The UDP sockets of all shards, those of the start and those opened while the server runs; and
+//! the TCP listener beside them.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener};

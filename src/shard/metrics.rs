@@ -5,7 +5,7 @@ use crate::limits::MAIL_QUEUE;
 use crate::telemetry::{self, Exposition, MemoryTerm, Meters, ShardCounters, Shown};
 
 impl Wiring {
-    /// Every metric of the shards and of the process at this moment.
+    /// Every metric of the shards at this moment.
     #[must_use]
     pub fn exposition(&self) -> Exposition {
         let shards = self.counters.iter().zip(&self.meters).zip(&self.mailboxes);
@@ -18,7 +18,6 @@ impl Wiring {
             .collect();
         let mut exposition = telemetry::exposition(&shown);
         telemetry::kernel_dropped(&mut exposition, self.kernel_dropped());
-        telemetry::memory(&mut exposition, &self.memory_terms());
         exposition
     }
 

@@ -249,7 +249,8 @@ impl Ports {
         self.sessions.as_ref().is_some_and(|sessions| sessions.ready.may_have_more())
     }
 
-    /// Addresses that the answers name for the port in a slot; str0m takes datagrams for these only.
+    /// Addresses that the answers name for the port in a slot; str0m takes datagrams for these
+    /// only.
     pub fn candidates(&self, slot: usize) -> Option<&[SocketAddr]> {
         self.table.get(slot)?.as_ref().map(|port| &*port.candidates)
     }

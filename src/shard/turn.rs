@@ -1,7 +1,7 @@
 //! The hot loop.
 //!
-//! 1. **receive** a batch per socket that has one, then from TCP connections; each datagram finds its
-//!    session or another shard
+//! 1. **receive** a batch per socket that has one, then from TCP connections; each datagram finds
+//!    its session or another shard
 //! 2. **mail** from other shards: strays, and media for viewers here
 //! 3. **commands** of control threads, a few a turn, and what they change about the ports
 //! 4. **timers** of sessions

@@ -134,8 +134,9 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRespons
     let format = telemetry::Format::wanted(accept);
     let wiring = &app.control.wiring;
     let mut exposition = wiring.exposition();
-    telemetry::failed_sessions(&mut exposition, app.control.failures());
     telemetry::tcp_refused(&mut exposition, &wiring.tcp_refusals);
+    telemetry::failed_sessions(&mut exposition, app.control.failures());
+    telemetry::memory(&mut exposition, &app.control.memory_terms());
     port_metrics::add(&mut exposition, &app.control);
     ([(CONTENT_TYPE, format.content_type())], exposition.render(format))
 }

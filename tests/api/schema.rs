@@ -1,4 +1,4 @@
-//! Whether a JSON value is what a schema of the OpenAPI document says, as far as that document goes:
+//! Whether a JSON value is what a schema of the OpenAPI document says, as far as that goes:
 //! types, enumerations, references, alternatives, and objects without a field more or less.
 
 use serde_json::Value;

@@ -1,8 +1,8 @@
 //! The same load on a server with one mux port, with ten, and with a port per session.
 //!
 //! The server is started anew for every run, and the modes take turns, so that what the machine
-//! does meanwhile befalls each of them alike; what counts is the median. A run is this program's own
-//! `run`, in a process of its own, so that no mode inherits the client's memory.
+//! does meanwhile befalls each of them alike; what counts is the median. A run is this program's
+//! own `run`, in a process of its own, so that no mode inherits the client's memory.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader};
@@ -252,8 +252,8 @@ fn table(compared: &[Compared]) -> String {
     for Compared { mode, options, median, .. } in compared {
         let megabytes = |bytes: f64| bytes / f64::from(1 << 20);
         text += &format!(
-            "| {mode} (`{options}`) | {:.2} µs | {:.1} ms | {:.0} ms | {:.1} ms | {:.0} MB ({:.0}) | \
-             {:.0} | {} |\n",
+            "| {mode} (`{options}`) | {:.2} µs | {:.1} ms | {:.0} ms | {:.1} ms | \
+             {:.0} MB ({:.0}) | {:.0} | {} |\n",
             median.cpu_ns_per_packet / 1e3,
             median.setup_ms_p50,
             median.setup_all_ms,

@@ -13,10 +13,11 @@ use super::history::Changes;
 use super::journal::{EndedSession, Refusal};
 use super::news::News;
 use super::roster::{Live, unix_now};
+use super::slots::Slots;
 use super::{Control, roster};
 use crate::id::SessionKey;
-use crate::limits::SESSIONS_PER_LOOK;
-use crate::telemetry::{Failures, SessionCard};
+use crate::limits::{ENDED_SESSIONS_KEPT, SESSION_HISTORY_BYTES, SESSIONS_PER_LOOK};
+use crate::telemetry::{Failures, MemoryTerm, SessionCard};
 
 /// A stream as the control side knows it.
 pub struct StreamView<'a> {
@@ -174,9 +175,20 @@ impl Control {
         counts
     }
 
-    /// Ended sessions that can still be asked about.
+    /// The parts of the memory that have a name: those the shards share, and what is kept of
+    /// sessions here. A history is counted in full from its session's start.
     #[must_use]
-    pub fn ended_kept(&self) -> usize {
-        self.lock().journal.ended.len()
+    pub fn memory_terms(&self) -> Vec<MemoryTerm> {
+        let mut terms = self.wiring.memory_terms();
+        let registry = self.lock();
+        let (live, ended) = (registry.live.len(), registry.journal.ended.len());
+        let room: usize = registry.slots.iter().map(Slots::capacity).sum();
+        for (name, now, most) in
+            [("session_histories", live, room), ("ended_sessions", ended, ENDED_SESSIONS_KEPT)]
+        {
+            let bytes = |sessions: usize| sessions * (SESSION_HISTORY_BYTES + size_of::<Live>());
+            terms.push(MemoryTerm { name, bytes: bytes(now), budget_bytes: bytes(most) });
+        }
+        terms
     }
 }

@@ -15,6 +15,10 @@ impl Slots {
         Slots { capacity, generations: Vec::new(), free: Vec::new() }
     }
 
+    pub fn capacity(&self) -> usize {
+        self.capacity as usize
+    }
+
     pub fn used(&self) -> usize {
         self.generations.len() - self.free.len()
     }
