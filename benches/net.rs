@@ -1,8 +1,10 @@
 //! What a datagram costs at the kernel boundary, over loopback and on one core.
 //!
-//! `cargo bench --bench net` prints two tables: receiving (back end × GRO × what was sent × batch ×
-//! size) and sending (singles and trains × size × destinations × MTU discovery). With
-//! `-- FILTER` only lines that contain the word are run.
+//! `cargo bench --bench net` prints two tables: receiving (back end × GRO, without and with the
+//! kernel's timestamps × what was sent × batch × size) and sending (singles and trains × size ×
+//! destinations × MTU discovery). With `-- FILTER` only lines that contain the word are run. While
+//! any socket asks for timestamps, the kernel stamps every packet of the machine: to see the whole
+//! price, run `-- gro` by itself.
 //!
 //! The measure is CPU time, because the question is how many datagrams a core can carry, and
 //! because it is the least disturbed by neighbours; wall time stands beside it, and where the two
@@ -135,17 +137,26 @@ fn receive_cases(filter: &str) -> Vec<ReceiveCase> {
         Err(reason) => println!("io_uring is left out: {reason}"),
     }
     for size in [160, 1_200] {
-        for (sent_in_runs_of, gro) in [(1, false), (1, true), (16, true)] {
+        let ways = [(1, false, false), (1, true, false), (16, true, false)];
+        for (sent_in_runs_of, gro, stamped) in
+            [&ways[..], &[(1, true, true), (16, true, true)]].concat()
+        {
             for batch in [16, 64, 256] {
                 for backend in &backends {
                     let sent = if sent_in_runs_of == 1 { "singles" } else { "trains" };
-                    let gro_name = if gro { "gro" } else { "no gro" };
+                    let gro_name = match (gro, stamped) {
+                        (_, true) => "stamped",
+                        (true, false) => "gro",
+                        (false, false) => "no gro",
+                    };
                     let label = format!("{backend:?}").to_lowercase();
-                    let name = format!("{size:5} B {sent:8}{gro_name:7} batch {batch:3} {label:5}");
+                    let name = format!("{size:5} B {sent:8}{gro_name:8} batch {batch:3} {label:5}");
                     if !name.contains(filter) {
                         continue;
                     }
-                    let socket = bind(&SocketOptions { gro, ..SocketOptions::default() });
+                    let timestamps = stamped;
+                    let options = SocketOptions { gro, timestamps, ..SocketOptions::default() };
+                    let socket = bind(&options);
                     let receiver = Receiver::new(*backend, batch, &[&socket]).expect("receiver");
                     let costs = [Vec::new(), Vec::new()];
                     cases.push(ReceiveCase {

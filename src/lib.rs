@@ -49,8 +49,8 @@
 //! ```
 //!
 //! Where UDP is blocked, a client connects to the one TCP port. A control thread hears its first
-//! frame, whose ufrag names the shard, and hands the connection over ([`shard::NewConnection`]). There it
-//! is one more path to the session, and each frame in it a datagram.
+//! frame, whose ufrag names the shard, and hands the connection over ([`shard::NewConnection`]).
+//! There it is one more path to the session, and each frame in it a datagram.
 //!
 //! The loop: **receive** a batch → **mail** of other shards → **commands** → **timers** →
 //! **deliver** → **flush** and ring → **wait**.
@@ -69,7 +69,8 @@
 //!
 //! Those in braces never name one another; only [`shard`] composes them. All system calls are
 //! in [`net`]. Every bound is in [`limits`]. A packet that is not forwarded has one
-//! [`drop::DropReason`].
+//! [`drop::DropReason`], and a datagram that came in has one outcome in [`telemetry`]: what came in
+//! is what became of it, to the last one (`tests/conservation.rs`).
 //!
 //! ## Decisions that shape the rest
 //!
@@ -80,6 +81,8 @@
 //!   the keys are tapped from DTLS.
 //! - **Repair costs the stream, not the viewer**: one history per track and shard; a viewer's
 //!   numbers differ from the stream's by a constant, so it remembers nothing per packet.
+//! - **Viewers gather on their publisher's shard** until it is busy or ahead of the others, since
+//!   each further shard with viewers costs a copy per packet and a wake-up (`registry/placement.rs`).
 //! - **A port is a slot**: mux ports are opened on all shards or on none, and drained, while the
 //!   server runs (`shard::ports`, `signalling::registry`), and a slot is used again only once
 //!   nothing refers to it. With a port per session the slot is the session's.

@@ -123,6 +123,46 @@ pub const DEPARTING_PACKETS: usize = MAIL_QUEUE;
 /// come every 2.5 s (RFC 7675 lets consent live for 30 s).
 pub const UNHEARD_AFTER: Duration = Duration::from_secs(10);
 
+/// How long TURN credentials are good for, unless configured otherwise: TURN servers look at them
+/// when a relay is set up and each time it is refreshed, so this bounds how long a relayed session
+/// lasts.
+pub const TURN_TTL: Duration = Duration::from_secs(4 * 3_600);
+
+/// The most that can be configured to: 30 days.
+pub const MAX_TURN_TTL: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// How long the start may wait for STUN servers to say what the outside address is, looking their
+/// names up included.
+pub const EXTERNAL_ADDRESS_WAIT: Duration = Duration::from_millis(2_500);
+
+/// How often they are asked anew meanwhile: RFC 8489 §6.2.1 has an initial timeout of 500 ms, too
+/// long for the two requests that fit before someone who starts a server grows impatient.
+pub const EXTERNAL_ADDRESS_RETRY: Duration = Duration::from_millis(300);
+
+/// How long `monoport check --peer` waits for an announced address to answer.
+pub const PEER_ANSWER_WAIT: Duration = Duration::from_secs(3);
+
+/// Announced addresses that `monoport check --peer` tries; a server that names more is no server
+/// of ours.
+pub const MAX_PEER_ADDRESSES: usize = 256;
+
+/// How often the shards' load is measured, for the placement of sessions.
+pub const LOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A shard that ran for this much of the time it could have is busy, in thousandths: half is left
+/// for frames that come together, and for what its sessions may still grow to.
+pub const BUSY_PERMILLE: u32 = 500;
+
+/// A busy shard that ran for less is busy no longer.
+pub const CALM_PERMILLE: u32 = 350;
+
+/// Sessions a shard may have more than the emptiest one, unless configured otherwise, so that
+/// viewers are on their publisher's shard. With so many viewers, what one more shard with viewers
+/// costs (a copy per packet, about what a viewer costs) is below a percent.
+pub const GATHERED_SESSIONS: usize = 128;
+
+const _: () = assert!(CALM_PERMILLE < BUSY_PERMILLE, "or a shard would change sides every second");
+
 /// Mail a shard may have waiting: 10 ms of the most one core forwards.
 pub const MAIL_QUEUE: usize = 8_192;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use monoport::check::{self, Host, Verdict};
-use monoport::config::{Args, Cli, Command, Config, PortsArgs};
+use monoport::config::{Args, CheckArgs, Cli, Command, Config, PortsArgs};
 use monoport::cpu;
 use monoport::node::{Node, PortPlan};
 use tracing_subscriber::EnvFilter;
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let done = match command {
         None => run(args).map(|()| ExitCode::SUCCESS),
         Some(Command::Ports(ports)) => print_ports(*ports).map(|()| ExitCode::SUCCESS),
-        Some(Command::Check(args)) => print_check(*args),
+        Some(Command::Check(check)) => print_check(*check),
     };
     done.unwrap_or_else(|error| {
         eprintln!("monoport: {error}");
@@ -27,9 +27,13 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(args: Args) -> Result<(), Box<dyn Error>> {
+fn log(args: &Args) {
     let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|_error| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    log(&args);
     if let Err(error) = cpu::disable_huge_pages() {
         tracing::debug!("huge pages stay: {error}");
     }
@@ -44,6 +48,7 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
 }
 
 fn print_ports(PortsArgs { json, nft, args }: PortsArgs) -> Result<(), Box<dyn Error>> {
+    log(&args);
     let plan = PortPlan::new(&Config::new(args, &cpu::available_cores())?)?;
     let text = match (json, nft) {
         (true, _) => plan.json(),
@@ -54,9 +59,12 @@ fn print_ports(PortsArgs { json, nft, args }: PortsArgs) -> Result<(), Box<dyn E
     Ok(())
 }
 
-fn print_check(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+fn print_check(CheckArgs { peer, args }: CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
     let config = Config::new(args, &cpu::available_cores())?;
-    let findings = check::check(&config, &Host::at("/"));
+    let findings = match peer {
+        Some(url) => check::check_peer(&url, config.token.as_deref()),
+        None => check::check(&config, &Host::at("/")),
+    };
     print!("{}", check::describe(&findings));
     Ok(match check::worst(&findings) {
         Verdict::Fail => ExitCode::FAILURE,

@@ -150,11 +150,16 @@ fn media_and_its_repair_add_up() {
     everywhere(|server| {
         let mut traffic = start(server, &["a", "b"]);
         traffic.play(40);
-        traffic.lose(3);
-        traffic.play(60);
-        run_until("repair", &mut traffic.clients(), |_| {
-            server.sum(|c| c.repaired_packets.get()) > 0
-        });
+        // What is lost may be something else than media, on a machine where much waits to be read.
+        let repaired = || server.sum(|c| c.repaired_packets.get());
+        for _ in 0..50 {
+            traffic.lose(3);
+            traffic.play(20);
+            if repaired() > 0 {
+                break;
+            }
+        }
+        assert!(repaired() > 0, "viewers that miss packets ask for them and get them");
         // Media that comes while its viewers leave, and afterwards.
         for viewer in traffic.viewers.iter().skip(1) {
             assert_eq!(viewer.delete().status, 200);
@@ -228,6 +233,43 @@ fn forged_replayed_and_corrupted_packets_add_up() {
         assert_eq!(server.drops(DropReason::SrtpReplay), replays + reports);
         assert_eq!(server.drops(DropReason::ViewerRtp), 1);
     });
+}
+
+/// Datagrams the kernel says it dropped at the sockets of `port`, by `/proc/net/udp` (proc_net(5)):
+/// local address in hexadecimal in the second column, drops in the last.
+fn dropped_by_the_kernel(port: u16) -> u64 {
+    let end = format!(":{port:04X}");
+    // A socket for both families stands in the second file, which a kernel without IPv6 lacks.
+    let files = ["/proc/net/udp", "/proc/net/udp6"].map(std::fs::read_to_string);
+    let text = files.into_iter().flatten().collect::<String>();
+    let sockets = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours = sockets.filter(|columns| columns.get(1).is_some_and(|local| local.ends_with(&end)));
+    ours.filter_map(|columns| columns.last()?.parse::<u64>().ok()).sum()
+}
+
+#[test]
+fn what_the_kernel_drops_is_counted_where_it_happened() {
+    let server = Server::start(&["--shards", "1", "--receive-buffer", "4096"]);
+    let mut stranger = Stranger::new();
+    let port = server.media().port();
+    let dropped = || {
+        let ports = server.node().meters().flat_map(|meters| meters.ports.open());
+        ports.map(|(_, port)| port.receive_drops.get()).sum::<u64>()
+    };
+    // Faster than a shard reads, into a queue that is next to nothing.
+    eventually("the queue overflows", || {
+        (0..2_000).for_each(|_| stranger.send(&server, &[0x5a; 1_000]));
+        dropped_by_the_kernel(port) > 0
+    });
+    // The kernel tells of a drop with the next datagram it delivers.
+    eventually("received and dropped are all that was sent", || {
+        std::thread::sleep(Duration::from_millis(5));
+        stranger.send(&server, &[0x5a; 10]);
+        std::thread::sleep(Duration::from_millis(5));
+        let received = server.sum(|c| c.datagrams_in.get());
+        dropped() == dropped_by_the_kernel(port) && received + dropped() == stranger.sent
+    });
+    assert!(server.node().counters().all(|c| c.conservation().0 == c.conservation().1));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use monoport::limits::MAX_TCP_FRAME_IN;
 use monoport::wire::framing::{self, Front};
 use monoport::wire::kind::{self, Kind};
 use monoport::wire::ufrag::UfragKey;
-use monoport::wire::{dtls, rtcp, rtp, stun};
+use monoport::wire::{dtls, mapped, rtcp, rtp, stun};
 
 /// Each file of a target's corpus with its name, and at least `least` of them.
 fn corpus(target: &str, least: usize) -> Vec<(String, Vec<u8>)> {
@@ -65,6 +65,13 @@ fn dtls_corpus() {
 #[test]
 fn stun_corpus() {
     replay("stun", 24, |bytes| stun::peek(bytes).is_ok());
+}
+
+/// The transaction of the standard's sample (RFC 5769 section 2.2).
+#[test]
+fn mapped_corpus() {
+    let id = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae];
+    replay("mapped", 13, |bytes| mapped::mapped_address(bytes, id).is_some());
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! `monoport check`: whether this host is fit for the server, and the command that makes it so.
 //!
 //! What can be tried is tried (a train, a ring, a steering program, a buffer); the rest is read
-//! from `/proc` and `/sys`.
+//! from `/proc` and `/sys`. With `--peer` it is a running server that is looked at, from outside.
 
 mod attempts;
 mod files;
 mod network;
+mod peer;
 
 use std::fmt::{self, Write};
 
 pub use files::Host;
+pub use peer::check_peer;
 
 use crate::config::Config;
 

@@ -7,8 +7,11 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use super::addresses::{Announced, Cidr, InterfaceName, PortList};
 use super::cores::CoreList;
+use super::ice_servers::{IceServer, StunServer};
 use super::ports::{PortCount, PortRange};
-use crate::limits::{MAX_DRAIN_TIMEOUT, MAX_SETUP_TIMEOUT, SETUP_TIMEOUT};
+use crate::limits::{
+    GATHERED_SESSIONS, MAX_DRAIN_TIMEOUT, MAX_SETUP_TIMEOUT, MAX_TURN_TTL, SETUP_TIMEOUT, TURN_TTL,
+};
 
 /// A WebRTC media server: WHIP in, WHEP out, one UDP port, every core.
 #[derive(Clone, Debug, Parser)]
@@ -29,7 +32,7 @@ pub enum Command {
     /// Print every port and address the server would use with the same flags
     Ports(Box<PortsArgs>),
     /// Look at this host: what is fit for the server, what is not, and the command that fixes it
-    Check(Box<Args>),
+    Check(Box<CheckArgs>),
 }
 
 /// The flags of `monoport ports`.
@@ -42,6 +45,18 @@ pub struct PortsArgs {
     /// Print rules for `nft -f -`, for the chain `input` of the table `inet filter`
     #[arg(long)]
     pub nft: bool,
+
+    /// How the server would be started.
+    #[command(flatten)]
+    pub args: Args,
+}
+
+/// The flags of `monoport check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Look at a running server from here instead: whether each address it announces answers
+    #[arg(long, value_name = "URL")]
+    pub peer: Option<String>,
 
     /// How the server would be started.
     #[command(flatten)]
@@ -86,6 +101,28 @@ pub struct Args {
     /// looked up at the start
     #[arg(long, value_name = "HOST[:PORT],…", value_delimiter = ',', env = "MONOPORT_ANNOUNCE")]
     pub announce: Vec<Announced>,
+
+    /// STUN servers that are asked at the start under which address the UDP port is seen outside
+    #[arg(long, value_name = "stun:HOST[:PORT],…", value_delimiter = ',')]
+    #[arg(conflicts_with = "announce", env = "MONOPORT_EXTERNAL_IP")]
+    pub external_ip: Vec<StunServer>,
+
+    /// TURN and STUN servers for clients, as in turn:HOST:PORT?transport=udp
+    #[arg(long, value_name = "URI,…", value_delimiter = ',', env = "MONOPORT_TURN_SERVER")]
+    pub turn_server: Vec<IceServer>,
+
+    /// The secret shared with the TURN servers (coturn: use-auth-secret)
+    #[arg(long, value_name = "SECRET", env = "MONOPORT_TURN_SECRET", hide_env_values = true)]
+    pub turn_secret: Option<String>,
+
+    /// A file whose first line is that secret
+    #[arg(long, value_name = "FILE", conflicts_with = "turn_secret")]
+    pub turn_secret_file: Option<PathBuf>,
+
+    /// How long TURN credentials are good for, in seconds
+    #[arg(long, value_name = "S", default_value_t = TURN_TTL.as_secs())]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_TURN_TTL.as_secs()))]
+    pub turn_ttl: u64,
 
     /// Interfaces whose addresses are put into answers, as in eth0,wlan*; all when not given
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "announce")]
@@ -138,6 +175,11 @@ pub struct Args {
     /// Sessions at a time; more are answered 503
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     pub max_sessions: usize,
+
+    /// Sessions a shard may have more than the emptiest one, so that viewers are on the shard of
+    /// their publisher; 0 spreads them evenly
+    #[arg(long, value_name = "N", default_value_t = GATHERED_SESSIONS)]
+    pub gather: usize,
 
     /// How datagrams are received
     #[arg(long, value_enum, default_value_t = Io::Auto)]

@@ -22,6 +22,26 @@ pub enum ConfigError {
     /// A token that nobody could send or anybody could guess.
     #[error("the token is empty or has characters a header can't carry; use visible ASCII")]
     UnusableToken,
+    /// A relay lets in nobody without credentials.
+    #[error(
+        "--turn-server {0} relays for those with credentials: pass --turn-secret (or \
+         MONOPORT_TURN_SECRET, or --turn-secret-file), the secret that the TURN server has"
+    )]
+    TurnWithoutSecret(String),
+    /// A secret and nothing to use it for.
+    #[error("--turn-secret is for TURN servers: pass --turn-server turn:HOST, or go without it")]
+    SecretWithoutTurn,
+    /// Anybody could guess it.
+    #[error("the secret of --turn-secret or --turn-secret-file is empty")]
+    EmptyTurnSecret,
+    /// The file with the secret can't be read.
+    #[error("the file of --turn-secret-file, {path}: {problem}")]
+    TurnSecretFile {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// Only the steering program knows which flows are known.
     #[error("--kernel-drop needs the kernel to steer: drop --steering hash or --kernel-drop")]
     DropWithoutSteering,

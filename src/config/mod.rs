@@ -4,6 +4,7 @@ mod addresses;
 mod args;
 mod cores;
 mod error;
+mod ice_servers;
 mod ports;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,9 +12,10 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
-pub use args::{Args, Cli, Command, Io, PortsArgs, SteerBy};
+pub use args::{Args, CheckArgs, Cli, Command, Io, PortsArgs, SteerBy};
 pub use cores::CoreList;
 pub use error::ConfigError;
+pub use ice_servers::{IceServer, IceServers, StunServer};
 pub use ports::{PortCount, PortRange, UdpPorts};
 
 use crate::limits::MAX_SESSIONS_PER_SHARD;
@@ -30,6 +32,10 @@ pub struct Config {
     pub bind: Option<IpAddr>,
     /// Addresses for answers; empty for those of the interfaces.
     pub announce: Vec<Announced>,
+    /// STUN servers that say what to announce, when nothing is announced.
+    pub external_ip: Vec<StunServer>,
+    /// STUN and TURN servers for clients.
+    pub ice_servers: IceServers,
     /// Which of the interfaces' addresses answers may name.
     pub filter: AddressFilter,
     /// Where HTTP listens.
@@ -42,6 +48,9 @@ pub struct Config {
     pub shard_cores: Vec<usize>,
     /// Sessions at a time.
     pub max_sessions: usize,
+    /// Sessions a shard may have more than the emptiest one, so that viewers are with their
+    /// publisher.
+    pub gather: usize,
     /// Receive back end.
     pub io: Io,
     /// Steering.
@@ -88,6 +97,7 @@ impl Config {
         }
         let udp = UdpPorts::new(&args)?;
         let filter = address_filter(&args, &udp)?;
+        let ice_servers = IceServers::new(&args)?;
         let shard_cores = shard_cores(&args, allowed_cores)?;
         let most = (shard_cores.len() * MAX_SESSIONS_PER_SHARD).min(1 << 22);
         if !(1..=most).contains(&args.max_sessions) {
@@ -102,12 +112,15 @@ impl Config {
             tcp_port: (!args.no_tcp).then_some(args.tcp_port),
             bind: args.bind,
             announce: args.announce,
+            external_ip: args.external_ip,
+            ice_servers,
             filter,
             http: args.http,
             token,
             admin_token,
             shard_cores,
             max_sessions: args.max_sessions,
+            gather: args.gather,
             io: args.io,
             steering: args.steering,
             kernel_drop: args.kernel_drop,

@@ -110,10 +110,13 @@ export class Session extends EventTarget {
     this.pc = pc;
     if (this.#role === "publish") this.#offerMedia(pc);
     else this.#askForMedia(pc);
-    await pc.setLocalDescription();
-    // The offer goes out at once: the server learns our address from our first check.
-    const { answer, location } = await this.#post(pc.localDescription.sdp);
+    const offer = await pc.createOffer();
+    // The offer goes out before candidates are gathered: the server learns our address from our
+    // first check, and its response may name relays to gather from.
+    const { answer, location, iceServers } = await this.#post(offer.sdp);
     this.#resource = location;
+    if (iceServers.length) pc.setConfiguration({ ...pc.getConfiguration(), iceServers });
+    await pc.setLocalDescription(offer);
     await pc.setRemoteDescription({ type: "answer", sdp: answer });
     await this.#untilConnected(pc, answer);
     this.connectedMs = this.#sincePost();
@@ -162,7 +165,11 @@ export class Session extends EventTarget {
     if (response.status !== 201) throw await this.#refusal(response);
     this.answeredMs = this.#sincePost();
     const location = response.headers.get("Location");
-    return { answer: await response.text(), location: location && new URL(location, response.url) };
+    return {
+      answer: await response.text(),
+      location: location && new URL(location, response.url),
+      iceServers: iceServersOf(response.headers.get("Link") ?? ""),
+    };
   }
 
   async #refusal(response) {
@@ -337,6 +344,18 @@ function unreachable(answer) {
   return new Problem(
     `The server answered, but nothing comes back from ${where}. A firewall may be closing it.`,
   );
+}
+
+// STUN and TURN servers in Link headers (RFC 9725 §4.6), which fetch joins with commas.
+function iceServersOf(links) {
+  const servers = [];
+  for (const [, urls, rest] of links.matchAll(/<((?:stun|turn)s?:[^>]*)>([^<]*)/g)) {
+    const said = Object.fromEntries([...rest.matchAll(/([\w-]+)="([^"]*)"/g)].map((m) => m.slice(1)));
+    if (said.rel !== "ice-server") continue;
+    const { username, credential } = said;
+    servers.push(username ? { urls, username, credential } : { urls });
+  }
+  return servers;
 }
 
 // The server's own words, from problem+json (RFC 9457).

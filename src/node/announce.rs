@@ -4,20 +4,29 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use super::StartError;
+use super::outside::{Outside, discover};
 use crate::config::{AddressFilter, Announced, Config, Host};
-use crate::net::{Interface, interfaces};
+use crate::net::{Interface, SocketOptions, UdpSocket, interfaces};
 
 /// An address clients reach, and the port where it is not the bound one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reachable {
     pub ip: IpAddr,
+    /// The port of all mux ports' candidates.
     port: Option<u16>,
+    /// Mux ports that a NAT shows as another: the bound one, then the other.
+    mapped: Vec<(u16, u16)>,
 }
 
 impl Reachable {
+    fn new(ip: IpAddr, port: Option<u16>) -> Reachable {
+        Reachable { ip, port, mapped: Vec::new() }
+    }
+
     /// The address a client is given for the mux port `port`.
     pub fn at(&self, port: u16) -> SocketAddr {
-        SocketAddr::new(self.ip, self.port.unwrap_or(port))
+        let mapped = self.mapped.iter().find(|(bound, _)| *bound == port).map(|(_, seen)| *seen);
+        SocketAddr::new(self.ip, mapped.or(self.port).unwrap_or(port))
     }
 }
 
@@ -28,13 +37,58 @@ pub(super) fn at_tcp(reachable: &[Reachable], port: u16) -> Vec<SocketAddr> {
 }
 
 /// Addresses for answers, in order: those announced, else the bound one, else those of the
-/// interfaces that the filter admits. Nothing else ever gets into an answer.
-pub(super) fn reachable(config: &Config) -> Result<Vec<Reachable>, StartError> {
+/// interfaces that the filter admits. Of each family in which STUN servers see the `sockets` under
+/// an address, that one stands in their place. Nothing else ever gets into an answer.
+pub(super) fn reachable(
+    config: &Config,
+    sockets: &[Vec<UdpSocket>],
+) -> Result<Vec<Reachable>, StartError> {
+    let inside = inside(config)?;
+    if config.external_ip.is_empty() {
+        return Ok(inside);
+    }
+    let serves = |v6: bool| inside.iter().any(|one| one.ip.is_ipv6() == v6);
+    let discovery = discover(&config.external_ip, serves, sockets)?;
+    for warning in &discovery.warnings {
+        tracing::warn!("--external-ip: {warning}");
+    }
+    Ok(seen_from_outside(inside, discovery.found))
+}
+
+/// What [`reachable`] will be once the UDP ports are bound: asked through another socket, so that
+/// the outside port is not known.
+pub(super) fn planned(config: &Config) -> Result<Vec<Reachable>, StartError> {
+    if config.external_ip.is_empty() {
+        return inside(config);
+    }
+    let options = SocketOptions::default();
+    let bind = |ip: IpAddr| UdpSocket::bind(SocketAddr::new(ip, 0), &options).ok();
+    let socket = config.bind_candidates().into_iter().find_map(bind);
+    let socket = socket.ok_or(StartError::NothingToAnnounce)?;
+    let mut found = reachable(config, &[vec![socket]])?;
+    found.iter_mut().for_each(|one| one.mapped.clear());
+    Ok(found)
+}
+
+/// Puts what was found outside in the place of the addresses inside, family by family.
+fn seen_from_outside(inside: Vec<Reachable>, found: Vec<Outside>) -> Vec<Reachable> {
+    let mut seen: Vec<Reachable> = found
+        .into_iter()
+        .map(|Outside { ip, ports }| Reachable { ip, port: None, mapped: ports })
+        .collect();
+    let families: Vec<bool> = seen.iter().map(|one| one.ip.is_ipv6()).collect();
+    seen.extend(inside.into_iter().filter(|one| !families.contains(&one.ip.is_ipv6())));
+    seen.sort_by_key(|one| one.ip.is_ipv6());
+    seen
+}
+
+/// What the options and the host itself say.
+fn inside(config: &Config) -> Result<Vec<Reachable>, StartError> {
     if !config.announce.is_empty() {
         return resolve(&config.announce, config.ipv4_only());
     }
     if let Some(ip) = config.bind.filter(|ip| !ip.is_unspecified()) {
-        return Ok(vec![Reachable { ip, port: None }]);
+        return Ok(vec![Reachable::new(ip, None)]);
     }
     let there: Vec<Interface> = interfaces()?
         .into_iter()
@@ -50,7 +104,7 @@ pub(super) fn reachable(config: &Config) -> Result<Vec<Reachable>, StartError> {
             false => StartError::NothingAdmitted { filter, there: there.join(", ") },
         });
     }
-    Ok(chosen.into_iter().map(|ip| Reachable { ip, port: None }).collect())
+    Ok(chosen.into_iter().map(|ip| Reachable::new(ip, None)).collect())
 }
 
 /// What the filter admits of the addresses that are there; loopback only where there is nothing
@@ -81,7 +135,7 @@ fn resolve(announced: &[Announced], ipv4_only: bool) -> Result<Vec<Reachable>, S
             Host::Name(name) => look_up(name, ipv4_only)
                 .map_err(|error| StartError::HostName { name: name.clone(), error })?,
         };
-        reachable.extend(addresses.into_iter().map(|ip| Reachable { ip, port: *port }));
+        reachable.extend(addresses.into_iter().map(|ip| Reachable::new(ip, *port)));
     }
     Ok(distinct(reachable))
 }
@@ -160,6 +214,19 @@ mod tests {
         let found: Vec<SocketAddr> = found.iter().map(|one| one.at(7882)).collect();
         let expected = ["198.51.100.7:7882", "127.0.0.1:99", "192.0.2.1:7882"];
         assert_eq!(found, expected.map(|address| address.parse().unwrap()));
+    }
+
+    #[test]
+    fn an_outside_address_stands_for_its_family() {
+        let inside = ["10.0.0.1", "10.0.0.2", "2001:db8::1"];
+        let inside = inside.map(|ip| Reachable::new(ip.parse().unwrap(), None)).to_vec();
+        let ip = "198.51.100.7".parse().unwrap();
+        let found = vec![Outside { ip, ports: vec![(7883, 99)] }];
+        let seen = seen_from_outside(inside.clone(), found);
+        let at = |port| seen.iter().map(|one| one.at(port).to_string()).collect::<Vec<_>>();
+        assert_eq!(at(7882), ["198.51.100.7:7882", "[2001:db8::1]:7882"]);
+        assert_eq!(at(7883), ["198.51.100.7:99", "[2001:db8::1]:7883"]);
+        assert_eq!(seen_from_outside(inside.clone(), Vec::new()), inside);
     }
 
     #[test]

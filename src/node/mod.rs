@@ -6,7 +6,9 @@ mod bind;
 mod choose;
 mod drain;
 mod error;
+mod load;
 mod newcomers;
+mod outside;
 mod plan;
 
 use std::io;
@@ -21,13 +23,13 @@ pub use error::StartError;
 pub use plan::PortPlan;
 
 use crate::api::{Api, Facts};
-use crate::config::{Config, PortCount};
+use crate::config::{self, Config, PortCount};
 use crate::cpu;
 use crate::demux::Directory;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
-use crate::signalling::{AutoPorts, Control, PortRule, StartingPorts, Token, router};
+use crate::signalling::{AutoPorts, Control, IceServers, PortRule, StartingPorts, Token, router};
 use crate::srtp;
 use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
 use crate::wire::ufrag::UfragKey;
@@ -77,7 +79,11 @@ impl Node {
         let listener = std::net::TcpListener::bind(config.http)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|error| StartError::HttpBind { address: config.http, error })?;
-        let reachable = announce::reachable(config)?;
+        let reachable = match config.udp.range {
+            None => announce::reachable(config, &bound.sockets)?,
+            // Its ports are bound as sessions come; each is the same outside.
+            Some(_) => announce::planned(config)?,
+        };
         let candidates: Vec<Vec<SocketAddr>> =
             ports.iter().map(|port| reachable.iter().map(|a| a.at(*port)).collect()).collect();
         let tcp_port = tcp.as_ref().map(|tcp| tcp.local_addr()).transpose()?.map(|at| at.port());
@@ -102,8 +108,10 @@ impl Node {
             tcp_candidates.clone(),
             Arc::new(opener),
             config.sessions_per_shard(),
+            config.gather,
         );
-        let shards = start_shards(config, bound, (&candidates, &tcp_candidates), backend, &wiring)?;
+        let named = (&*candidates, &*tcp_candidates);
+        let mut shards = start_shards(config, bound, named, backend, &wiring)?;
         let runtime = control_runtime(config.control_threads)?;
         let http_address = listener.local_addr()?;
         let facts = facts(config, backend, &wiring, http_address);
@@ -116,6 +124,10 @@ impl Node {
         }
         runtime.spawn(api.run());
         let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
+        // A shard that spins before it sleeps runs all the time, whatever it has to do.
+        if config.busy_poll.is_zero() {
+            runtime.spawn(load::watch(load::measures(&mut shards), control.clone()));
+        }
         Ok(Node {
             shards,
             wiring,
@@ -314,6 +326,14 @@ fn accept_tcp(
     Ok(AcceptingTcp { port, task })
 }
 
+fn ice_servers(config: &Config) -> IceServers {
+    let config::IceServers { servers, secret, ttl } = &config.ice_servers;
+    let secret = secret.as_deref();
+    let servers =
+        servers.iter().map(|server| (server.uri.as_str(), secret.filter(|_| server.relays)));
+    IceServers::new(servers, *ttl)
+}
+
 fn serve_http(
     config: &Config,
     runtime: &tokio::runtime::Runtime,
@@ -321,7 +341,8 @@ fn serve_http(
     control: &Arc<Control>,
     api: &Arc<Api>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
-    let app = router(control.clone(), Token::new(config.token.as_deref()), api.router());
+    let token = Token::new(config.token.as_deref());
+    let app = router(control.clone(), token, ice_servers(config), api.router());
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();

@@ -57,7 +57,7 @@ impl PortPlan {
         if config.tcp_port == Some(0) {
             return Err(StartError::ChosenAtStart("--tcp-port"));
         }
-        let reachable = announce::reachable(config)?;
+        let reachable = announce::planned(config)?;
         let candidates = config.bind_candidates();
         let bindable = |ip: &&IpAddr| std::net::UdpSocket::bind((**ip, 0)).is_ok();
         // What can't be bound is reported when it is tried; the plan stays what was asked for.

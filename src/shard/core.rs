@@ -234,7 +234,7 @@ impl Core {
         let mut at = entry.rtc_deadline.min(limit);
         if let Some(viewer) = &entry.viewer {
             at = at.min(viewer.control.next_report);
-        } else if entry.connected {
+        } else if entry.connected && entry.is_publisher {
             at = at.min(entry.watch.next);
         }
         self.timers.schedule(slot, at);

@@ -13,13 +13,15 @@ use super::core::Core;
 use super::ports::Ports;
 use super::turn::{Next, Shard};
 use super::{BoundPort, ShardConfig, Wiring};
-use crate::cpu;
+use crate::cpu::{self, ThreadLoad};
 use crate::net::{Backend, Bell, Receiver, uring_available};
 
 /// A running shard.
 pub struct Spawned {
     /// Its thread; it ends after [`super::Command::Stop`].
     pub thread: JoinHandle<()>,
+    /// How busy it is, where the kernel tells.
+    pub load: Option<ThreadLoad>,
 }
 
 /// The ports a shard serves.
@@ -62,7 +64,8 @@ pub fn spawn(
             }
         };
         let shard = Shard { core, receiver, bell: None };
-        let serve = serve(shard, config.busy_poll, ready.clone());
+        let load = ThreadLoad::of_current_thread().ok();
+        let serve = serve(shard, config.busy_poll, load, ready.clone());
         let result = if uring_available().is_ok() {
             tokio_uring::start(serve)
         } else {
@@ -75,8 +78,9 @@ pub fn spawn(
             let _ = ready.send(Err(error));
         }
     })?;
-    is_ready.recv().map_err(|_gone| io::Error::other("the shard's thread died at start"))??;
-    Ok(Spawned { thread })
+    let started = is_ready.recv();
+    let load = started.map_err(|_gone| io::Error::other("the shard's thread died at start"))??;
+    Ok(Spawned { thread, load })
 }
 
 /// A shard that panics has met the impossible, and its sessions are lost with it. A server that
@@ -96,7 +100,8 @@ impl Drop for EndsAll {
 async fn serve(
     mut shard: Shard,
     busy_poll: Duration,
-    ready: mpsc::Sender<io::Result<()>>,
+    load: Option<ThreadLoad>,
+    ready: mpsc::Sender<io::Result<Option<ThreadLoad>>>,
 ) -> io::Result<()> {
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
@@ -111,7 +116,7 @@ async fn serve(
         mailbox.hang_up(bell.rope()?);
         shard.bell = Some(bell);
     }
-    let _ = ready.send(Ok(()));
+    let _ = ready.send(Ok(load));
     let mut busy_since = Instant::now();
     loop {
         let now = Instant::now();

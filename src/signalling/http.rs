@@ -1,6 +1,7 @@
 //! The routes, and what every response has in common.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -8,7 +9,8 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LOCATION,
+    ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    LINK, LOCATION,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use axum::middleware::{Next, from_fn};
@@ -16,7 +18,7 @@ use axum::response::IntoResponse;
 use axum::routing::any;
 
 use super::resource::{has_type, patch};
-use super::{Control, Placement, Problem, Token, port_metrics};
+use super::{Control, IceServers, Placement, Problem, Token, port_metrics};
 use crate::dashboard;
 use crate::limits::{MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
 use crate::telemetry;
@@ -25,6 +27,7 @@ use crate::telemetry;
 struct App {
     control: Arc<Control>,
     token: Token,
+    ice_servers: Arc<IceServers>,
 }
 
 type Answer = Result<Response<Body>, Problem>;
@@ -32,7 +35,12 @@ type Answer = Result<Response<Body>, Problem>;
 const SDP: &str = "application/sdp";
 
 /// Everything the server serves over HTTP: WHIP, WHEP, the metrics, the pages, and `more`.
-pub fn router(control: Arc<Control>, token: Token, more: Router) -> Router {
+pub fn router(
+    control: Arc<Control>,
+    token: Token,
+    ice_servers: IceServers,
+    more: Router,
+) -> Router {
     let mut router = Router::new()
         .route("/whip/{stream}", any(whip))
         .route("/whep/{stream}", any(whep))
@@ -42,7 +50,7 @@ pub fn router(control: Arc<Control>, token: Token, more: Router) -> Router {
         router = router.route(file.path, any(move || async move { page(file) }));
     }
     router
-        .with_state(App { control, token })
+        .with_state(App { control, token, ice_servers: Arc::new(ice_servers) })
         .merge(more)
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
         .layer(from_fn(cross_origin))
@@ -85,7 +93,7 @@ async fn endpoint(
 ) -> Answer {
     match *request.method() {
         Method::POST => {}
-        Method::OPTIONS => return Ok(accept_post(StatusCode::OK)),
+        Method::OPTIONS => return Ok(options(&app, request.headers())),
         Method::GET => return Ok(accept_post(StatusCode::NO_CONTENT)),
         Method::HEAD => return Ok(([(CONTENT_TYPE, SDP)], ()).into_response()),
         _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, POST")),
@@ -105,7 +113,26 @@ async fn endpoint(
     set(headers, ETAG, &format!("\"{etag}\""));
     let fragment = HeaderValue::from_static("application/trickle-ice-sdpfrag");
     headers.insert(HeaderName::from_static("accept-patch"), fragment);
+    add_ice_servers(&app, headers);
     Ok(response)
+}
+
+/// The methods' answer, with STUN and TURN servers for a client that wants them before it offers
+/// (RFC 9725 §4.6). A browser's own question whether it may ask gets none, nor does a stranger:
+/// credentials are worth a relay.
+fn options(app: &App, headers: &HeaderMap) -> Response<Body> {
+    let mut response = accept_post(StatusCode::OK);
+    let preflight = headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    if !preflight && app.token.admit(headers).is_ok() {
+        add_ice_servers(app, response.headers_mut());
+    }
+    response
+}
+
+fn add_ice_servers(app: &App, headers: &mut HeaderMap) {
+    for link in app.ice_servers.links(SystemTime::now()) {
+        headers.append(LINK, link);
+    }
 }
 
 async fn session(State(app): State<App>, Path(id): Path<String>, request: Request) -> Answer {

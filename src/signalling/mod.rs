@@ -12,6 +12,7 @@ mod port_metrics;
 mod problem;
 mod registry;
 mod resource;
+mod turn;
 
 pub use auth::Token;
 pub use auto::{AutoPorts, Decisions, PortDecision, PortRule};
@@ -22,3 +23,4 @@ pub use registry::{
     Control, EndedSession, Live, News, Placement, Point, PortNow, PortState, PortsNow, RangeNow,
     Refusal, StreamView, unix_now,
 };
+pub use turn::IceServers;

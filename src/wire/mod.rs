@@ -7,6 +7,7 @@
 pub mod dtls;
 pub mod framing;
 pub mod kind;
+pub mod mapped;
 pub mod rtcp;
 pub mod rtp;
 pub mod stun;

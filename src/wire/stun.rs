@@ -35,8 +35,8 @@ pub struct Peek<'a> {
     pub use_candidate: bool,
 }
 
-const HEADER_LEN: usize = 20;
-const MAGIC_COOKIE: u32 = 0x2112_A442;
+pub(super) const HEADER_LEN: usize = 20;
+pub(super) const MAGIC_COOKIE: u32 = 0x2112_A442;
 /// The method bits of the message type, which interleave with the class bits (RFC 8489 §5).
 const METHOD_MASK: u16 = 0x3EEF;
 const BINDING: u16 = 0x0001;

@@ -179,6 +179,25 @@ impl Tab<'_> {
         self.call("Page.bringToFront", json!({}));
     }
 
+    /// Presses and lets go a key: `Tab`, `Enter` or `Escape`.
+    pub fn press(&self, key: &str) {
+        let code = match key {
+            "Tab" => 9,
+            "Enter" => 13,
+            "Escape" => 27,
+            other => panic!("no key code is known for {other}"),
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let mut event =
+                json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+            // Without the character, links and buttons do not heed Enter.
+            if key == "Enter" && kind == "keyDown" {
+                event["text"] = json!("\r");
+            }
+            self.call("Input.dispatchKeyEvent", event);
+        }
+    }
+
     /// Gives the page the width of a phone or of a desk, in CSS pixels.
     pub fn set_width(&self, width: u32) {
         let screen =

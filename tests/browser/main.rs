@@ -5,11 +5,15 @@
 //! browser that encodes and decodes video, and two of them on a small machine only measure each
 //! other.
 
+#[path = "../support/coturn.rs"]
+mod coturn;
+mod dashboard;
 mod devtools;
 mod loss;
 mod relay;
 mod stage;
 mod tcp;
+mod turn;
 
 #[path = "../support/namespace.rs"]
 mod namespace;

@@ -22,18 +22,29 @@ pub struct Stage {
 impl Stage {
     /// A stage; none on a machine without a browser.
     pub fn set(shards: usize) -> Option<Stage> {
-        Stage::set_with(|| Server::start(shards, Announced::As("127.0.0.1"), "--no-tcp"))
+        Stage::set_with(|| Server::start(shards, Announced::As("127.0.0.1"), &[]))
     }
 
     /// A stage on which datagrams get lost between the browser and the server.
     pub fn set_with_loss(shards: usize) -> Option<Stage> {
-        Stage::set_with(|| Server::start(shards, Announced::AsRelay, "--no-tcp"))
+        Stage::set_with(|| Server::start(shards, Announced::AsRelay, &[]))
     }
 
     /// A stage whose server is reached at `announced`, over TCP as well.
     pub fn set_with_tcp(shards: usize, announced: &str, tcp_port: u16) -> Option<Stage> {
         let tcp_port = format!("--tcp-port={tcp_port}");
-        Stage::set_with(|| Server::start(shards, Announced::As(announced), &tcp_port))
+        Stage::set_with(|| Server::start(shards, Announced::As(announced), &[tcp_port]))
+    }
+
+    /// A stage whose server takes these options too.
+    pub fn set_with_options(options: &[String]) -> Option<Stage> {
+        Stage::set_with(|| Server::start(1, Announced::As("127.0.0.1"), options))
+    }
+
+    /// A stage whose server asks for this token before it says anything of itself.
+    pub fn set_guarded(admin_token: &str) -> Option<Stage> {
+        let options = [format!("--admin-token={admin_token}")];
+        Stage::set_with(|| Server::start(1, Announced::As("127.0.0.1"), &options))
     }
 
     fn set_with(server: impl FnOnce() -> Server) -> Option<Stage> {
@@ -99,11 +110,12 @@ pub struct Server {
     udp_port: u16,
     /// What stands between the browser and the UDP port, where something does.
     pub relay: Option<Relay>,
+    admin_token: Option<String>,
     log: PathBuf,
 }
 
 impl Server {
-    fn start(shards: usize, announced: Announced<'_>, tcp: &str) -> Server {
+    fn start(shards: usize, announced: Announced<'_>, options: &[String]) -> Server {
         let (http_port, udp_port) = free_ports();
         let log = format!("monoport-browser-{}-{udp_port}.log", std::process::id());
         let log = std::env::temp_dir().join(log);
@@ -114,13 +126,18 @@ impl Server {
                 (relay.address().to_string(), Some(relay))
             }
         };
-        let arguments = vec![
+        let mut arguments = vec![
             format!("--http=127.0.0.1:{http_port}"),
             format!("--udp-port={udp_port}"),
             format!("--shards={shards}"),
             format!("--announce={announced}"),
-            tcp.to_owned(),
+            // One viewer, and yet on another shard than its publisher.
+            "--gather=0".to_owned(),
         ];
+        if !options.iter().any(|option| option.starts_with("--tcp-port")) {
+            arguments.push("--no-tcp".to_owned());
+        }
+        arguments.extend_from_slice(options);
         let child = RefCell::new(Server::spawn(&arguments, &log));
         let server = Server { child, arguments, http_port, udp_port, relay, log };
         server.wait_until_ready();
@@ -133,6 +150,7 @@ impl Server {
             // Settings of the shell that runs the tests are not the server's.
             .env_remove("MONOPORT_TOKEN")
             .env_remove("MONOPORT_BIND")
+            .env_remove("MONOPORT_ADMIN_TOKEN")
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(said.try_clone().expect("the log, twice"))
@@ -174,7 +192,8 @@ impl Server {
         self.wait_until_ready();
     }
 
-    fn end(&self) {
+    /// Ends the server without a goodbye.
+    pub fn end(&self) {
         // Errors mean that it has ended already.
         let mut child = self.child.borrow_mut();
         let _ = child.kill();

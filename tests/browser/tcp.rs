@@ -53,7 +53,10 @@ fn a_network_without_udp_is_served_over_tcp() {
         let Some(stage) = Stage::set_with_tcp(2, "192.0.2.1", port) else { return };
         let publisher = stage.tab("/");
         publisher.eval(KEEP);
-        publisher.eval("monoport.publish({ stream: 'wall', source: 'pattern' })");
+        // Small, so that two encoders' and decoders' worth of it fits a small machine.
+        publisher.eval(
+            "monoport.publish({ stream: 'wall', source: 'pattern', width: 640, height: 360 })",
+        );
         let viewer = stage.tab("/");
         viewer.eval(KEEP);
         viewer.eval("monoport.watch({ stream: 'wall' })");
@@ -72,6 +75,7 @@ fn a_network_without_udp_is_served_over_tcp() {
         assert_eq!(stage.server.metric("monoport_datagrams_in_total"), 0.0, "no UDP came through");
         assert_no_complaints(&[&publisher, &viewer]);
         // The wall is what does it: without it, the next to come gets UDP.
+        drop(viewer);
         assert!(run("nft flush table inet t"));
         let free = stage.tab("/");
         free.eval(KEEP);

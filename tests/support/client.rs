@@ -150,21 +150,31 @@ impl Client {
         direction: Direction,
         socket: UdpSocket,
     ) -> Result<Client, Response> {
-        let offer = Client::offer(offered, direction, socket);
-        Client::try_post_offer(server, path, offer)
+        Client::try_post_at(&server.url(""), path, offered, direction, socket)
+    }
+
+    /// The same with a server whose HTTP is at `base`, wherever it runs.
+    pub fn try_post_at(
+        base: &str,
+        path: &str,
+        offered: Offered,
+        direction: Direction,
+        socket: UdpSocket,
+    ) -> Result<Client, Response> {
+        Client::try_post_offer(base, path, Client::offer(offered, direction, socket))
     }
 
     fn try_post_offer(
-        server: &Server,
+        base: &str,
         path: &str,
         (mut client, offer, pending): (Client, SdpOffer, SdpPendingOffer),
     ) -> Result<Client, Response> {
-        let response = post_sdp(&server.url(path), &offer.to_sdp_string());
+        let response = post_sdp(&format!("{base}{path}"), &offer.to_sdp_string());
         if response.status != 201 {
             return Err(response);
         }
         let location = response.header("Location").expect("a 201 names the session");
-        client.session_url = server.url(location);
+        client.session_url = format!("{base}{location}");
         let answer = SdpAnswer::from_sdp_string(&response.body).expect("the answer parses");
         client.rtc.sdp_api().accept_answer(pending, answer).expect("the answer fits the offer");
         client.answer = response.body;
@@ -195,14 +205,14 @@ impl Client {
     /// As [`Client::publish`], over a TCP connection and nothing else.
     pub fn publish_by(server: &Server, stream: &str, offered: Offered, link: Link) -> Client {
         let offer = Client::offer_by(offered, Direction::SendOnly, socket(), Some(link));
-        Client::try_post_offer(server, &format!("/whip/{stream}"), offer)
+        Client::try_post_offer(&server.url(""), &format!("/whip/{stream}"), offer)
             .unwrap_or_else(|refusal| panic!("WHIP: {} {}", refusal.status, refusal.body))
     }
 
     /// As [`Client::watch`], over a TCP connection and nothing else.
     pub fn watch_by(server: &Server, stream: &str, offered: Offered, link: Link) -> Client {
         let offer = Client::offer_by(offered, Direction::RecvOnly, socket(), Some(link));
-        Client::try_post_offer(server, &format!("/whep/{stream}"), offer)
+        Client::try_post_offer(&server.url(""), &format!("/whep/{stream}"), offer)
             .unwrap_or_else(|refusal| panic!("WHEP: {} {}", refusal.status, refusal.body))
     }
 

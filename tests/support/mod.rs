@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod client;
+pub mod coturn;
 pub mod descriptors;
 pub mod media;
 pub mod namespace;
+pub mod router;
 pub mod stun;
 pub mod tcp;
 
@@ -51,9 +53,12 @@ impl Server {
         // Of the servers of many tests each has its own UDP port; few need one for TCP.
         let tcp: &[&str] = if options.contains(&"--tcp-port") { &[] } else { &["--no-tcp"] };
         let announce = ["--announce", "127.0.0.1"];
-        let announces = options.contains(&"--announce") || options.contains(&"--bind");
+        let announces =
+            ["--announce", "--bind", "--external-ip"].iter().any(|o| options.contains(o));
         let announce: &[&str] = if announces { &[] } else { &announce };
-        let args = own.iter().chain(port).chain(tcp).chain(announce).chain(options);
+        // A few clients, and yet on all shards: what crosses shards is what is to be tested.
+        let spread: &[&str] = if options.contains(&"--gather") { &[] } else { &["--gather", "0"] };
+        let args = own.iter().chain(port).chain(tcp).chain(announce).chain(spread).chain(options);
         let args = Args::try_parse_from(args).expect("the options parse");
         let cores = cpu::available_cores();
         let config = Config::new(args, &cores).expect("the options are valid");
@@ -157,6 +162,12 @@ impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         headers.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a header that may come more than once, in order.
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        let named = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str()).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Connectivity checks made by hand, to send them from where no client would.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
@@ -89,13 +89,30 @@ pub fn flood(server: &Server, datagrams: impl Iterator<Item = Vec<u8>>) -> UdpSo
     stranger
 }
 
+/// What a STUN server answers `request`, when it says that its sender is at `mapped` (RFC 8489
+/// section 14.2).
+pub fn mapped(request: &[u8], mapped: SocketAddr) -> Vec<u8> {
+    let mask = &request[4..20];
+    let (family, octets) = match mapped.ip() {
+        IpAddr::V4(ip) => (1, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (2, ip.octets().to_vec()),
+    };
+    let mut response = vec![1, 1, 0, 8 + octets.len() as u8];
+    response.extend(mask);
+    response.extend([0, 0x20, 0, 4 + octets.len() as u8, 0, family]);
+    let plain = mapped.port().to_be_bytes().into_iter();
+    response.extend(plain.zip(mask).map(|(byte, mask)| byte ^ mask));
+    response.extend(octets.iter().zip(mask).map(|(byte, mask)| byte ^ mask));
+    response
+}
+
 fn bytes(message: StunMessage<'_>, password: Option<&[u8]>) -> Vec<u8> {
     let mut buffer = [0; 512];
     let length = message.to_bytes(password, &mut buffer, hmac_sha1).expect("it fits");
     buffer[..length].to_vec()
 }
 
-fn hmac_sha1(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
+pub fn hmac_sha1(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
     let mut context = hmac::Context::with_key(&key);
     for part in parts {

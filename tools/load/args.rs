@@ -59,6 +59,12 @@ pub struct RunArgs {
     /// Lose this part of the media packets on purpose, on the way in and on the way out
     #[arg(long, default_value_t = 0.0, value_parser = parse_ratio)]
     pub drop: f64,
+    /// Viewers that change their address while they watch, as behind a NAT that forgets them
+    #[arg(long, default_value_t = 0)]
+    pub rebind: usize,
+    /// When the first of them does, after all sessions are up; the last does within a second
+    #[arg(long, default_value = "2s", value_parser = parse_duration)]
+    pub rebind_at: Duration,
     /// Ask for missing packets again; without it loss is seen as it is
     #[arg(long)]
     pub nack: bool,

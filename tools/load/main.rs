@@ -23,6 +23,7 @@ mod modes;
 mod outbox;
 mod peer;
 mod publisher;
+mod rebind;
 mod report;
 mod run;
 mod sdp;

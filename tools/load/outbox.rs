@@ -16,8 +16,10 @@ const MESSAGES: usize = 256;
 const ARENA_BYTES: usize = 512 << 10;
 /// The address of slot 0 of a worker on loopback.
 const FIRST_LOOPBACK: u32 = u32::from_be_bytes([127, 1, 0, 0]);
+/// The address of slot 0 of a worker on loopback, once it has changed.
+const FIRST_REBOUND: u32 = u32::from_be_bytes([127, 129, 0, 0]);
 /// Slots that fit between that address and the end of 127/8, less its broadcast address.
-pub const MAX_LOOPBACK_SLOTS: usize = u32::from_be_bytes([0, 254, 255, 254]) as usize;
+pub const MAX_LOOPBACK_SLOTS: usize = u32::from_be_bytes([0, 126, 255, 254]) as usize;
 
 /// Sends for the peers of one worker.
 pub struct Outbox {
@@ -56,6 +58,21 @@ impl Outbox {
         if remote.ip().is_loopback() && remote.is_ipv4() && slot <= MAX_LOOPBACK_SLOTS {
             return Ok((0, loopback_address(slot)));
         }
+        self.own_socket(remote)
+    }
+
+    /// Gives the peer in `slot` another way to `remote`, as a NAT does that forgot the first.
+    ///
+    /// # Errors
+    /// Those of binding a UDP socket.
+    pub fn rebind(&mut self, slot: usize, remote: SocketAddr) -> io::Result<(usize, IpAddr)> {
+        if remote.ip().is_loopback() && remote.is_ipv4() && slot <= MAX_LOOPBACK_SLOTS {
+            return Ok((0, rebound_address(slot)));
+        }
+        self.own_socket(remote)
+    }
+
+    fn own_socket(&mut self, remote: SocketAddr) -> io::Result<(usize, IpAddr)> {
         let any: IpAddr = match remote {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -126,11 +143,17 @@ fn loopback_address(slot: usize) -> IpAddr {
     Ipv4Addr::from(FIRST_LOOPBACK + slot as u32).into()
 }
 
-/// The slot whose source address `local` is; `None` for any other address.
+/// The source address of the peer in `slot` after it has changed.
+fn rebound_address(slot: usize) -> IpAddr {
+    Ipv4Addr::from(FIRST_REBOUND + slot as u32).into()
+}
+
+/// The slot whose source address `local` is or was; `None` for any other address.
 #[must_use]
 pub fn loopback_slot(local: IpAddr) -> Option<usize> {
     let IpAddr::V4(v4) = local else { return None };
-    u32::from(v4).checked_sub(FIRST_LOOPBACK).map(|slot| slot as usize)
+    let from = |first| u32::from(v4).checked_sub(first).map(|slot| slot as usize);
+    from(FIRST_REBOUND).or_else(|| from(FIRST_LOOPBACK))
 }
 
 #[cfg(test)]
@@ -153,8 +176,9 @@ mod tests {
             let address = loopback_address(slot);
             assert!(address.is_loopback(), "{address}");
             assert_eq!(loopback_slot(address), Some(slot));
+            assert_eq!(loopback_slot(rebound_address(slot)), Some(slot));
         }
         assert_eq!(loopback_slot("127.0.0.1".parse().unwrap()), None);
-        assert_eq!(loopback_address(MAX_LOOPBACK_SLOTS).to_string(), "127.255.255.254");
+        assert_eq!(rebound_address(MAX_LOOPBACK_SLOTS).to_string(), "127.255.255.254");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::outbox::Outbox;
 use crate::publisher::{Publisher, Shape};
+use crate::rebind::{Gap, Moved};
 use crate::report::Sums;
 use crate::sdp::{Answer, Ssrcs};
 use crate::stream::Stream;
@@ -11,7 +12,7 @@ use crate::viewer::{Lens, Viewer};
 use crate::worker::Setup;
 use monoport::net::Destination;
 use monoport::wire::kind::{self, Kind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ pub struct Plan {
     pub remote: SocketAddr,
     /// When the offer was posted.
     pub posted: Instant,
+    /// When it changes its address, after the measurement began.
+    pub rebind_after: Option<Duration>,
 }
 
 /// What happens to a peer.
@@ -53,6 +56,7 @@ pub struct Peer {
     connected: Option<Instant>,
     failure: Option<&'static str>,
     next_report: Instant,
+    gap: Gap,
     /// The deadline that is queued for this peer.
     pub scheduled: Option<Instant>,
 }
@@ -102,8 +106,29 @@ impl Peer {
             connected: None,
             failure: None,
             next_report: now + REPORT_INTERVAL,
+            gap: Gap::default(),
             scheduled: None,
         }
+    }
+
+    /// Where it sends.
+    #[must_use]
+    pub fn remote(&self) -> SocketAddr {
+        self.to.remote
+    }
+
+    /// From here on it is at another address, without knowing.
+    pub fn rebind(&mut self, socket: usize, local: IpAddr) {
+        self.socket = socket;
+        self.to.local = local;
+        self.gap.begin();
+    }
+
+    /// Whether what comes to `local` at `socket` reaches it: what a NAT has forgotten does not.
+    #[must_use]
+    pub fn is_at(&self, socket: usize, local: IpAddr) -> bool {
+        let known = self.to.local;
+        self.socket == socket && (known.is_unspecified() || known == local)
     }
 
     /// When the next [`Input::Timer`] is due.
@@ -144,6 +169,7 @@ impl Peer {
         let progress = match input {
             Input::Datagram { bytes, from, now_ns } => match (kind::of(bytes), &mut self.media) {
                 (Some(Kind::Rtp), Media::Viewing(viewer)) => {
+                    self.gap.arrived(now_ns);
                     let lost = viewer.on_rtp(bytes, now_ns, lens);
                     if !lost.is_empty() {
                         route.datagram(&mut |slot| viewer.write_nack(&lost, slot));
@@ -215,9 +241,13 @@ impl Peer {
         };
     }
 
-    /// Adds what this peer counted.
-    pub fn add_to(&self, sums: &mut Sums) {
+    /// Adds what this peer counted: to `moved` if its address has changed.
+    pub fn add_to(&self, sums: &mut Sums, moved: &mut Moved) {
         match &self.media {
+            Media::Viewing(viewer) if self.gap.has_moved() => {
+                let (video, audio) = viewer.accounts();
+                moved.add(self.gap, [video, audio]);
+            }
             Media::Publishing(publisher) => sums.add_publisher(publisher),
             Media::Viewing(viewer) => sums.add_viewer(viewer),
             Media::Waiting { .. } | Media::Gone => {}

@@ -2,6 +2,7 @@
 //! enough.
 
 use crate::publisher::Publisher;
+use crate::rebind::{Moved, RebindReport};
 use crate::viewer::{Odd, Viewer};
 use crate::worker::latency_histogram;
 use hdrhistogram::Histogram;
@@ -28,6 +29,8 @@ pub struct Sums {
 /// What one worker hands in.
 pub struct Harvest {
     pub sums: Sums,
+    /// Viewers that changed their address, who are not in the sums.
+    pub moved: Moved,
     pub odd: Odd,
     pub latency_us: Histogram<u64>,
     pub setup_ms: Vec<f64>,
@@ -108,6 +111,10 @@ pub struct Report {
     pub client_receive_overflows: u64,
     pub client_send_drops: u64,
     pub failures: BTreeMap<String, u64>,
+    /// Viewers that `--rebind` gave another address; `null` without.
+    pub rebind: Option<RebindReport>,
+    /// Datagrams to addresses that viewers had no more.
+    pub late_for_a_move: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -221,6 +228,8 @@ impl Report {
             client_receive_overflows: total(|h| h.receive_overflows),
             client_send_drops: total(|h| h.send_drops),
             failures,
+            rebind: RebindReport::new(harvests.iter().map(|harvest| &harvest.moved)),
+            late_for_a_move: total(|h| h.odd.late_for_a_move),
         }
     }
 
@@ -238,6 +247,7 @@ impl Report {
         if self.loss_ratio > thresholds.max_loss {
             missed.push(format!("loss {} is above {}", self.loss_ratio, thresholds.max_loss));
         }
+        missed.extend(self.rebind.as_ref().and_then(RebindReport::missed));
         let p99_ms = self.latency_us.p99 as f64 / 1_000.0;
         if p99_ms > thresholds.max_p99_ms {
             missed.push(format!("p99 latency {p99_ms} ms is above {}", thresholds.max_p99_ms));
@@ -257,7 +267,7 @@ fn of_histogram(histogram: &Histogram<u64>) -> Percentiles<u64> {
 }
 
 /// The nearest-rank percentiles of a few thousand values.
-fn of_values(mut values: Vec<f64>) -> Percentiles<f64> {
+pub fn of_values(mut values: Vec<f64>) -> Percentiles<f64> {
     values.sort_by(f64::total_cmp);
     let Some(last) = values.len().checked_sub(1) else { return Percentiles::default() };
     let at = |quantile: f64| {
@@ -277,6 +287,7 @@ mod tests {
         }
         let harvest = Harvest {
             sums: Sums { expected: 1_000, received: 999, ..Sums::default() },
+            moved: Moved::default(),
             odd: Odd::default(),
             latency_us,
             setup_ms: vec![3.0, 1.0, 2.0],

@@ -3,6 +3,7 @@
 use crate::args::RunArgs;
 use crate::cpu::{cpu_seconds, resident_bytes};
 use crate::publisher::Shape;
+use crate::rebind;
 use crate::report::{Harvest, Measured, Report, Thresholds};
 use crate::sdp::{Offer, Ssrcs};
 use crate::signalling::{Client, Refused};
@@ -217,6 +218,7 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
         remote: reachable(&accepted.answer.candidates),
         answer: accepted.answer,
         posted,
+        rebind_after: rebind::planned(job, if publish { 0 } else { args.rebind }, args.rebind_at),
     };
     // A worker that is gone has returned an error, which the end of the run reports.
     let _ = ramp.inboxes[job % ramp.inboxes.len()].send(Box::new(plan));

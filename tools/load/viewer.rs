@@ -49,6 +49,8 @@ pub struct Odd {
     pub unknown: u64,
     /// Lost on purpose.
     pub dropped: u64,
+    /// Sent to an address that its viewer has no more.
+    pub late_for_a_move: u64,
     /// Retransmissions.
     pub repairs: u64,
     /// Sender reports opened.

@@ -4,6 +4,7 @@ use crate::clock;
 use crate::dice::Dice;
 use crate::outbox::{Outbox, loopback_slot};
 use crate::peer::{Input, Peer, Plan};
+use crate::rebind::Moved;
 use crate::report::{Harvest, Sums};
 use crate::tally::{Phase, PhaseCell, Tally, bump};
 use crate::transport::Identity;
@@ -50,6 +51,9 @@ struct Worker {
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Sockets that may hold datagrams.
     ready: Vec<usize>,
+    /// Peers that will change their address, and when after the measurement began.
+    rebinds: Vec<(Duration, usize)>,
+    measuring_since: Option<Instant>,
     lens: Lens,
 }
 
@@ -72,7 +76,20 @@ pub fn run(setup: Setup) -> io::Result<Harvest> {
     let receiver = Receiver::new(Backend::Mmsg, RECEIVE_BATCH, &[])?;
     let (peers, timers, ready) = (Vec::new(), BinaryHeap::new(), Vec::new());
     let owner = vec![None];
-    let mut worker = Worker { setup, outbox, receiver, poll, peers, owner, timers, ready, lens };
+    let (rebinds, measuring_since) = (Vec::new(), None);
+    let mut worker = Worker {
+        setup,
+        outbox,
+        receiver,
+        poll,
+        peers,
+        owner,
+        timers,
+        ready,
+        rebinds,
+        measuring_since,
+        lens,
+    };
     worker.register(0)?;
     worker.turns()?;
     Ok(worker.harvest())
@@ -94,6 +111,9 @@ impl Worker {
             }
             self.lens.measuring = phase == Phase::Measure;
             self.take_peers()?;
+            if phase == Phase::Measure {
+                self.rebind_due(Instant::now())?;
+            }
             self.fire_timers(phase);
             self.receive_ready()?;
             self.outbox.flush();
@@ -128,8 +148,25 @@ impl Worker {
             }
             let to = Destination { remote: plan.remote, local, trains: false };
             let now = Instant::now();
+            self.rebinds.extend(plan.rebind_after.map(|after| (after, slot)));
             self.peers.push(Peer::new(*plan, socket, to, now));
             self.timers.push(Reverse((now, slot)));
+        }
+        Ok(())
+    }
+
+    /// Changes the address of those whose time has come.
+    fn rebind_due(&mut self, now: Instant) -> io::Result<()> {
+        let since = *self.measuring_since.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(since);
+        while let Some(at) = self.rebinds.iter().position(|(after, _)| *after <= elapsed) {
+            let (_, slot) = self.rebinds.swap_remove(at);
+            let (socket, local) = self.outbox.rebind(slot, self.peers[slot].remote())?;
+            if socket > 0 {
+                self.owner.push(Some(slot));
+                self.register(socket)?;
+            }
+            self.peers[slot].rebind(socket, local);
         }
         Ok(())
     }
@@ -190,6 +227,10 @@ impl Worker {
                     continue;
                 };
                 let slot = slot.unwrap_or_default();
+                if !peer.is_at(socket, datagram.local) {
+                    self.lens.odd.late_for_a_move += 1;
+                    continue;
+                }
                 let input =
                     Input::Datagram { bytes: datagram.bytes, from: datagram.remote, now_ns };
                 let media = peer.handle(input, &self.setup, now, &mut self.outbox, &mut self.lens);
@@ -215,9 +256,10 @@ impl Worker {
 
     fn harvest(self) -> Harvest {
         let mut sums = Sums::default();
+        let mut moved = Moved::default();
         let mut reasons = std::collections::BTreeMap::new();
         for peer in &self.peers {
-            peer.add_to(&mut sums);
+            peer.add_to(&mut sums, &mut moved);
             if let Some(reason) = peer.failure() {
                 *reasons.entry(reason).or_insert(0) += 1;
             }
@@ -225,6 +267,7 @@ impl Worker {
         let setup_ms = self.peers.iter().filter_map(Peer::setup_ms).collect();
         Harvest {
             sums,
+            moved,
             odd: self.lens.odd,
             latency_us: self.lens.latency_us,
             setup_ms,

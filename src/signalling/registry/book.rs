@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::journal::{EndedSession, Journal};
 use super::news::{self, News};
+use super::placement::Balance;
 use super::ports::{GivenPort, PortBook};
 use super::roster::{Live, unix_now};
 use super::slots::Slots;
@@ -27,6 +28,8 @@ pub(super) struct Registry {
     /// What happens to them.
     pub news: broadcast::Sender<News>,
     pub slots: Vec<Slots>,
+    /// Where the next session goes.
+    pub balance: Balance,
     pub stream_keys: Slots,
     pub ports: PortBook,
     pub stopping: bool,
@@ -62,7 +65,12 @@ pub(super) struct Reservation {
 
 impl Registry {
     /// Nobody there, and room for `sessions_per_shard` on each of `shards`.
-    pub fn new(shards: usize, sessions_per_shard: usize, ports: PortBook) -> Registry {
+    pub fn new(
+        shards: usize,
+        sessions_per_shard: usize,
+        ports: PortBook,
+        gather: usize,
+    ) -> Registry {
         Registry {
             streams: BTreeMap::new(),
             sessions: HashMap::new(),
@@ -70,6 +78,7 @@ impl Registry {
             journal: Journal::new(),
             news: news::channel(),
             slots: (0..shards).map(|_| Slots::new(sessions_per_shard)).collect(),
+            balance: Balance::new(shards, gather),
             stream_keys: Slots::new(sessions_per_shard * shards),
             ports,
             stopping: false,
@@ -83,7 +92,7 @@ impl Registry {
             None => StreamCodecs::default(),
         };
         let codecs = offer.choose_codecs(current)?;
-        let (key, port) = self.take_slot()?;
+        let (key, port) = self.take_slot(self.balance.for_publisher(&self.slots))?;
         let name: Arc<str> = match self.streams.get_key_value(name) {
             Some((name, _)) => name.clone(),
             None => name.into(),
@@ -116,8 +125,11 @@ impl Registry {
         self.still_open()?;
         let known = self.streams.get_key_value(name);
         let known = known.filter(|(_, stream)| stream.publisher.is_some());
-        let name = known.ok_or_else(|| Problem::no_publisher(name))?.0.clone();
-        let (key, port) = self.take_slot()?;
+        let (name, stream) = known.ok_or_else(|| Problem::no_publisher(name))?;
+        let name = name.clone();
+        let home = stream.publisher.map(|publisher| publisher.shard);
+        let having = stream.shared.interested();
+        let (key, port) = self.take_slot(self.balance.for_viewer(&self.slots, home, having))?;
         let stream = self.streams.get_mut(&name).expect("it was there a moment ago");
         stream.reserved += 1;
         let (shared, codecs) = (stream.shared.clone(), stream.codecs);
@@ -131,11 +143,9 @@ impl Registry {
         }
     }
 
-    /// A slot on the shard with the fewest sessions, and a port.
-    pub fn take_slot(&mut self) -> Result<(SessionKey, GivenPort), Problem> {
-        let shards = self.slots.iter_mut().enumerate();
-        let least = shards.min_by_key(|(_, slots)| slots.used());
-        let taken = least.and_then(|(shard, slots)| slots.take().map(|taken| (shard, taken)));
+    /// A slot on `shard`, which is `None` when all are full, and a port.
+    pub fn take_slot(&mut self, shard: Option<usize>) -> Result<(SessionKey, GivenPort), Problem> {
+        let taken = shard.and_then(|shard| self.slots[shard].take().map(|taken| (shard, taken)));
         let (shard, (slot, generation)) =
             taken.ok_or_else(|| Problem::no_room("the server has as many sessions as it takes"))?;
         let port = self.ports.take().inspect_err(|_| self.slots[shard].give_back(slot))?;

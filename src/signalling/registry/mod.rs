@@ -9,6 +9,7 @@ mod history;
 mod journal;
 mod live;
 mod news;
+mod placement;
 mod ports;
 mod read;
 mod roster;
@@ -70,7 +71,9 @@ struct Asked {
 }
 
 impl Control {
-    /// A server with nobody on it. `sessions_per_shard` is the room each shard has.
+    /// A server with nobody on it. `sessions_per_shard` is the room each shard has, `gather` how
+    /// many more sessions than the emptiest shard one may have, so that viewers are where their
+    /// publisher is.
     #[must_use]
     pub fn new(
         negotiator: Negotiator,
@@ -79,9 +82,11 @@ impl Control {
         tcp_candidates: Vec<SocketAddr>,
         opener: Arc<dyn PortOpener>,
         sessions_per_shard: usize,
+        gather: usize,
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
-        let registry = Registry::new(shards, sessions_per_shard, PortBook::new(starting));
+        let ports = PortBook::new(starting);
+        let registry = Registry::new(shards, sessions_per_shard, ports, gather);
         let failures = registry.journal.failures.clone();
         Arc::new(Control {
             negotiator,
@@ -179,6 +184,12 @@ impl Control {
     #[must_use]
     pub fn decisions(&self) -> Option<&Decisions> {
         self.decisions.get()
+    }
+
+    /// Takes in how much of the last second each shard ran, in thousandths, for the placement of
+    /// the sessions to come; `None` where that is not known.
+    pub fn observe_load(&self, permille: &[Option<u32>]) {
+        self.lock().balance.observe(permille);
     }
 
     /// Takes no more sessions.

@@ -23,6 +23,10 @@ impl Slots {
         self.generations.len() - self.free.len()
     }
 
+    pub fn is_full(&self) -> bool {
+        self.used() >= self.capacity as usize
+    }
+
     pub fn take(&mut self) -> Option<(u32, u32)> {
         let slot = self.free.pop().or_else(|| {
             let next = self.generations.len() as u32;

@@ -1,0 +1,186 @@
+// One session: its numbers, how they went, and what happened when. Its address is
+// `/dashboard#session=ID`, so it can be sent to somebody.
+
+import { Chart } from "/dashboard/chart.js";
+import { $, Rows, element, mark, put } from "/dashboard/dom.js";
+import {
+  bits, bytes, clock, codecs, count, decimal, isKnown, lasting, millis, percent, rate, sentence,
+  spoken,
+} from "/dashboard/format.js";
+import { ENDS } from "/dashboard/words.js";
+
+// The server keeps a point each 5 s, 60 of them.
+const HISTORY = { spanMs: 60 * 5000, stepMs: 5000 };
+const WHAT = {
+  created: "Offer answered",
+  first_stun: "First STUN check",
+  dtls: "Handshake done",
+  first_media: "First media",
+  connected: "Connected",
+  moved: "Moved to another address",
+  ended: "Ended",
+};
+
+export class Detail {
+  #dialog = $("#detail");
+  #numbers = new Rows($("#detail-numbers"), numberRow, fillNumber);
+  #timeline = new Rows($("#detail-timeline"), momentItem, fillMoment);
+  #charts;
+  #feed;
+  #id = null;
+
+  constructor(feed) {
+    this.#feed = feed;
+    const root = $("#detail-charts");
+    const one = (key) => [{ key, label: "", look: "first filled" }];
+    const twice = [
+      { key: "rtt_ms", label: "round trip", look: "first" },
+      { key: "jitter_ms", label: "jitter", look: "second" },
+    ];
+    const chart = (title, series, format, options) =>
+      new Chart(root, title, series, format, { ...HISTORY, ...options });
+    this.#charts = [
+      chart("Quality", one("score"), (n) => decimal(n, 0), { fixed: 100 }),
+      chart("Loss", one("loss_ratio"), percent, { top: 0.01 }),
+      chart("Delay", twice, millis, { top: 1 }),
+      chart("Bitrate", one("bits_per_s"), bits, { top: 10_000 }),
+    ];
+    $("#detail-close").addEventListener("click", () => this.#dialog.close());
+    // A click beside the sheet is one on the dialog itself.
+    this.#dialog.addEventListener("click", ({ target }) => {
+      if (target === this.#dialog) this.#dialog.close();
+    });
+    this.#dialog.addEventListener("close", () => this.#forget());
+    addEventListener("hashchange", () => this.#follow());
+  }
+
+  // Opens what the address names.
+  start() {
+    this.#follow();
+  }
+
+  open(id) {
+    location.hash = `session=${encodeURIComponent(id)}`;
+  }
+
+  get isOpen() {
+    return this.#id !== null;
+  }
+
+  async refresh() {
+    const id = this.#id;
+    if (id === null) return;
+    try {
+      const session = await this.#feed.get(`/api/v1/sessions/${encodeURIComponent(id)}`);
+      if (id === this.#id) this.#show(session);
+    } catch (problem) {
+      if (id === this.#id && problem.status === 404) this.#say(sentence(problem.message));
+    }
+  }
+
+  #follow() {
+    const id = new URLSearchParams(location.hash.slice(1)).get("session");
+    if (!id) return this.#dialog.close();
+    this.#id = id;
+    put($("#detail-title"), `Session ${id}`);
+    put($("#detail-remark"), "");
+    this.#say("");
+    for (const rows of [this.#numbers, this.#timeline]) rows.show([], String);
+    for (const chart of this.#charts) chart.draw([], 0);
+    if (!this.#dialog.open) this.#dialog.showModal();
+    this.refresh();
+  }
+
+  #forget() {
+    this.#id = null;
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+
+  #show(session) {
+    const role = session.role === "publisher" ? "publishes" : "watches";
+    const since = `since ${clock(session.created_at)}`;
+    put($("#detail-remark"), `${spoken(session.state ?? "")}, ${role} ${session.stream}, ${since}`);
+    const { ended } = session;
+    this.#say(ended ? endWords(ended) : "");
+    this.#numbers.show(numbers(session), ([label]) => label);
+    const moments = (session.timeline ?? []).map((moment, i) => {
+      return { ...moment, i, after: moment.at - session.created_at };
+    });
+    this.#timeline.show(moments, ({ i }) => i);
+    const samples = (session.history ?? []).map((point) => ({ ...point, at: point.at * 1000 }));
+    const now = samples.at(-1)?.at ?? 0;
+    for (const chart of this.#charts) chart.draw(samples, now);
+  }
+
+  #say(words) {
+    const notice = $("#detail-notice");
+    put(notice, words);
+    notice.hidden = !words;
+  }
+}
+
+function endWords({ at, reason, words }) {
+  const title = ENDS[reason]?.title ?? spoken(reason ?? "ended");
+  return `${title} at ${clock(at)}. ${sentence(words ?? ENDS[reason]?.means)}`;
+}
+
+// Rows of label and value, in the order of the sheet.
+function numbers(session) {
+  const phases = session.phases_ms ?? {};
+  const level = session.level ? `, ${session.level}` : "";
+  const expected = isKnown(session.expected_bits_per_s)
+    ? ` of ${bits(session.expected_bits_per_s)}`
+    : "";
+  return [
+    ["Quality", isKnown(session.score) ? `${decimal(session.score, 0)}${level}` : "–"],
+    ["MOS", decimal(session.mos, 2)],
+    ["Loss", percent(session.loss_ratio)],
+    ["Round trip", millis(session.rtt_ms)],
+    ["Jitter", millis(session.jitter_ms)],
+    ["Bitrate", `${bits(session.bits_per_s)}${expected}`],
+    ["Packets", count(session.packets)],
+    ["Bytes", bytes(session.bytes)],
+    ["Lost", count(session.lost)],
+    ["Asked again", count(session.nacked)],
+    ["Repaired", count(session.repaired)],
+    ["Key frames asked", count(session.keyframe_requests)],
+    ["Layers below best", rate(session.layer_distance)],
+    ["First STUN", millis(phases.first_stun)],
+    ["Handshake", millis(phases.dtls)],
+    ["First media", millis(phases.first_media)],
+    ["Moves", count(session.moves)],
+    ["Codecs", codecs(session.codecs?.video, session.codecs?.audio)],
+    ["Shard, port", `${session.shard ?? "–"}, ${session.port ?? "–"}`],
+    ["Security", session.dtls ?? "–"],
+    ["Path", pathWords(session)],
+  ];
+}
+
+// Addresses are for those with the admin token.
+function pathWords({ local, remote }) {
+  return remote ? `${local ?? "–"} → ${remote}` : "shown with the admin token";
+}
+
+function numberRow() {
+  const row = element("div");
+  row.append(element("dt"), element("dd"));
+  return row;
+}
+
+function fillNumber(row, [label, value]) {
+  put(row.firstChild, label);
+  put(row.lastChild, value);
+  mark(row, "row", label.toLowerCase().replaceAll(/[^a-z]+/g, "-"));
+}
+
+function momentItem() {
+  const item = element("li");
+  item.append(element("time"), element("span"));
+  return item;
+}
+
+function fillMoment(item, { at, after, what }) {
+  put(item.firstChild, after < 60 ? millis(Math.max(0, after) * 1000) : lasting(after));
+  item.firstChild.title = clock(at);
+  put(item.lastChild, WHAT[what] ?? spoken(what));
+}

@@ -1,0 +1,53 @@
+// The streams: who publishes how well, and how many watch.
+
+import { $, Rows, element, mark, put, tableRow } from "/dashboard/dom.js";
+import { bits, codecs, count, decimal, rate } from "/dashboard/format.js";
+import { Pages } from "/dashboard/pages.js";
+
+const PAGE_ROWS = 12;
+
+export class Streams {
+  #rows = new Rows($("#streams tbody"), streamRow, fillStream);
+  #pages;
+  #feed;
+
+  // `showSessions(name)` is called when somebody wants to see a stream's sessions.
+  constructor(feed, showSessions) {
+    this.#feed = feed;
+    this.#pages = new Pages($("#streams-back"), $("#streams-next"), () => this.refresh());
+    $("#streams tbody").addEventListener("click", ({ target }) => {
+      showSessions(target.closest("tr").dataset.key);
+    });
+  }
+
+  async refresh() {
+    const asked = new URLSearchParams({ limit: PAGE_ROWS });
+    const { cursor } = this.#pages;
+    if (cursor) asked.set("after", cursor);
+    const answer = await this.#feed.get(`/api/v1/streams?${asked}`);
+    if (cursor !== this.#pages.cursor) return;
+    this.#rows.show(answer.streams ?? [], ({ name }) => name);
+    this.#pages.answered(answer.next);
+  }
+}
+
+function streamRow() {
+  const row = tableRow(["stream", "more", "n more", "n more", "n", "n", "n"]);
+  const name = element("button", "link");
+  name.type = "button";
+  row.firstChild.append(name);
+  return row;
+}
+
+function fillStream(row, stream) {
+  const [name, media, quality, asked, viewers, incoming, outgoing] = row.children;
+  put(name.firstChild, stream.name);
+  const spelt = codecs(stream.video, stream.audio);
+  put(media, stream.publisher ? spelt : "nobody publishes");
+  put(viewers, count(stream.viewers));
+  mark(viewers, "value", stream.viewers ?? "");
+  put(quality, decimal(stream.publisher_quality, 0));
+  put(incoming, bits(stream.in_bits_per_s));
+  put(outgoing, bits(stream.out_bits_per_s));
+  put(asked, rate(stream.keyframe_requests_per_s));
+}
