@@ -64,8 +64,8 @@
 //!                                                       → media, srtp, wire → id, limits, drop
 //! ```
 //!
-//! `monoport ports` ([`node::PortPlan`]) and `monoport check` ([`check`]) stand beside the node and
-//! start nothing.
+//! `monoport ports` ([`node::PortPlan`]), `monoport check` ([`check`]) and `monoport top` ([`top`])
+//! stand beside the node and start nothing.
 //!
 //! Those in braces never name one another; only [`shard`] composes them. All system calls are
 //! in [`net`]. Every bound is in [`limits`]. A packet that is not forwarded has one
@@ -82,7 +82,8 @@
 //! - **Repair costs the stream, not the viewer**: one history per track and shard; a viewer's
 //!   numbers differ from the stream's by a constant, so it remembers nothing per packet.
 //! - **Viewers gather on their publisher's shard** until it is busy or ahead of the others, since
-//!   each further shard with viewers costs a copy per packet and a wake-up (`registry/placement.rs`).
+//!   each further shard with viewers costs a copy per packet and a wake-up
+//!   (`registry/placement.rs`).
 //! - **A port is a slot**: mux ports are opened on all shards or on none, and drained, while the
 //!   server runs (`shard::ports`, `signalling::registry`), and a slot is used again only once
 //!   nothing refers to it. With a port per session the slot is the session's.
@@ -108,4 +109,5 @@ pub mod signalling;
 pub mod srtp;
 pub mod stream;
 pub mod telemetry;
+pub mod top;
 pub mod wire;

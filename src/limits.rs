@@ -106,9 +106,6 @@ pub const PAGE: usize = 50;
 /// The most elements of one page.
 pub const MAX_PAGE: usize = 500;
 
-/// Lines of the log about failures a stranger can bring about.
-pub const FAILURE_LINES_PER_SECOND: u32 = 10;
-
 /// What happened to sessions, waiting for a listener of the API; a slower one loses the oldest.
 pub const NEWS_KEPT: usize = 64;
 
@@ -263,6 +260,14 @@ pub const TIMER_WHEEL_TICKS: usize = 64 * 64;
 /// Bytes the shared directory takes per flow it is made for: a word of eight bytes at a load of
 /// half, where running out of both buckets of eight is a matter of less than one in a billion.
 pub const DIRECTORY_BYTES_PER_FLOW: usize = 16;
+
+/// Lines a second that one place in the code logs of what strangers can cause: enough to see what
+/// goes on, and 2 KB a second of disk.
+pub const LOG_LINES_PER_SECOND: u32 = 10;
+
+/// Places in the code that log what strangers can cause; there are about twenty.
+pub const MAX_LIMITED_LOG_PLACES: usize = 64;
+
 // The kernel boundary (`net`).
 
 /// Bytes of payload one receive slot takes. A message coalesced by GRO is at most an IP packet, so

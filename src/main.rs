@@ -1,14 +1,16 @@
 //! `monoport`: parse the options; run the node until a signal, or say what it would need.
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use monoport::check::{self, Host, Verdict};
-use monoport::config::{Args, CheckArgs, Cli, Command, Config, PortsArgs};
+use monoport::config::{Args, CheckArgs, Cli, Command, Config, PortsArgs, TopArgs};
 use monoport::cpu;
 use monoport::node::{Node, PortPlan};
-use tracing_subscriber::EnvFilter;
+use monoport::telemetry::start_logging;
+use monoport::top::{self, Options};
 
 /// Per-thread heaps, and a free on another thread costs little: media crosses shards.
 #[global_allocator]
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
         None => run(args).map(|()| ExitCode::SUCCESS),
         Some(Command::Ports(ports)) => print_ports(*ports).map(|()| ExitCode::SUCCESS),
         Some(Command::Check(check)) => print_check(*check),
+        Some(Command::Top(args)) => watch(args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("monoport: {error}");
@@ -27,28 +30,33 @@ fn main() -> ExitCode {
     })
 }
 
-fn log(args: &Args) {
-    let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|_error| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+fn log(args: &Args) -> Result<(), Box<dyn Error>> {
+    start_logging(&args.log, args.log_format)
+        .map_err(|error| format!("--log {:?} is no filter of log lines: {error}", args.log).into())
 }
 
 fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    log(&args);
+    log(&args)?;
     if let Err(error) = cpu::disable_huge_pages() {
         tracing::debug!("huge pages stay: {error}");
     }
     let config = Config::new(args, &cpu::available_cores())?;
     let node = Node::start(&config)?;
-    print!("{}", node.banner());
-    println!("ready; Ctrl-C ends it");
+    say(&format!("{}ready; Ctrl-C ends it\n", node.banner()));
     node.serve_until_drained(config.drain_timeout)?;
-    println!("stopping");
+    say("stopping\n");
     node.stop();
     Ok(())
 }
 
+/// Writes to standard output. Whoever reads it may have gone, as a pager has that was quit: no
+/// reason for the server to stop, or to stop without telling its peers.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 fn print_ports(PortsArgs { json, nft, args }: PortsArgs) -> Result<(), Box<dyn Error>> {
-    log(&args);
+    log(&args)?;
     let plan = PortPlan::new(&Config::new(args, &cpu::available_cores())?)?;
     let text = match (json, nft) {
         (true, _) => plan.json(),
@@ -57,6 +65,19 @@ fn print_ports(PortsArgs { json, nft, args }: PortsArgs) -> Result<(), Box<dyn E
     };
     print!("{text}");
     Ok(())
+}
+
+fn watch(args: TopArgs) -> Result<(), Box<dyn Error>> {
+    let TopArgs { url, admin_token, admin_token_file, once } = args;
+    let token = match admin_token_file {
+        None => admin_token,
+        Some(path) => {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| format!("--admin-token-file {}: {error}", path.display()))?;
+            Some(text.lines().next().unwrap_or_default().trim().to_owned())
+        }
+    };
+    Ok(top::run(&Options { url, token, once })?)
 }
 
 fn print_check(CheckArgs { peer, args }: CheckArgs) -> Result<ExitCode, Box<dyn Error>> {

@@ -120,3 +120,61 @@ fn loss_is_seen_and_mended() {
     assert!((0.01..0.04).contains(&lost(&seen)), "{seen:#}");
     assert!(lost(&mended) < lost(&seen) / 2.0, "{status}: {mended:#}");
 }
+
+/// The page holds what the JSON says, needs nothing from elsewhere, and is well-formed.
+#[test]
+fn the_page_says_what_the_json_says_and_stands_alone() {
+    let server = Server::start("1");
+    let page = std::env::temp_dir().join(format!("monoport-load-page-{}", std::process::id()));
+    let html = page.to_str().expect("a temporary folder's name is text");
+    let run = ["--viewers", "2", "--duration", "3s", "--max-loss", "0.5", "--html", html];
+    let (status, report) = load(&server, "page", &[&run[..], &PATIENT[..]].concat());
+    let text = std::fs::read_to_string(&page).expect("it wrote its page");
+    let _ = std::fs::remove_file(&page);
+    assert!(status.success(), "{report:#}");
+
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let parsed = roxmltree::Document::parse_with_options(&text, options).expect("well-formed");
+    let all = |name: &'static str| parsed.descendants().filter(move |n| n.has_tag_name(name));
+    let json = all("pre").find(|node| node.attribute("id") == Some("json"));
+    let json = json.and_then(|node| node.text()).expect("the page has the figures");
+    let shown: serde_json::Value = serde_json::from_str(json).expect("they are JSON");
+    assert_eq!(shown, report);
+
+    assert!(text.contains("passed: every threshold was kept"), "{text}");
+    let cells: Vec<&str> = all("td").filter_map(|node| node.text()).collect();
+    for key in ["sessions_connected", "packets_received", "loss_ratio"] {
+        assert!(cells.contains(&report[key].to_string().as_str()), "{key}: {cells:?}");
+    }
+    // Every chart was drawn, from more than one point.
+    let lines: Vec<_> = all("polyline").filter_map(|line| line.attribute("points")).collect();
+    assert_eq!((all("svg").count(), all("figure").count()), (8, 8), "{text}");
+    // Without --server-pid the server's line would be missing; `load` passes it.
+    assert_eq!(lines.len(), 10, "{text}");
+    assert!(lines.iter().all(|points| points.split(' ').count() > 1), "{lines:?}");
+
+    for outside in ["<script", "<link", "<img", "<iframe", "src=", "href=", "url(", "@import"] {
+        assert!(!text.contains(outside), "{outside}");
+    }
+    // Addresses stand there as text, never to be fetched: once in the title, once in the heading.
+    assert_eq!(text.matches("http").count(), 2, "{text}");
+    assert!(text.contains("prefers-color-scheme: dark") && text.contains("@media print"));
+}
+
+#[test]
+fn the_run_is_drawn_or_told_in_lines() {
+    let server = Server::start("1");
+    let progress = |option: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_monoport-load"))
+            .args(["run", "--url", &server.url, "--duration", "2500ms", option])
+            .args(["--threads", "1", "--max-p99-ms", "60000"])
+            .output()
+            .expect("the load generator starts");
+        String::from_utf8(output.stderr).expect("it is text")
+    };
+    let drawn = progress("--live");
+    // Each picture but the first goes up over the one before.
+    assert!(drawn.contains("\x1b[12A") && drawn.contains("1 publishers, 1 viewers"), "{drawn}");
+    let told = progress("--live=auto");
+    assert!(!told.contains('\x1b') && told.contains("measure: 1 publishers, 1 viewers"), "{told}");
+}

@@ -15,9 +15,11 @@ mod source;
 /// session egress stream} → media, srtp, wire`. The five in braces never name one another: `shard`
 /// composes them.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("main", &["check", "config", "cpu", "node"]),
+    ("main", &["check", "config", "cpu", "node", "top"]),
     // `monoport check` tries what the node would use.
     ("check", &["config", "net"]),
+    // `monoport top` is a client: it knows the server by its API alone.
+    ("top", &[]),
     ("lib", &[]),
     // The composition root: opens sockets, starts shards and HTTP, drains in order.
     (

@@ -12,6 +12,7 @@ use super::ports::{PortCount, PortRange};
 use crate::limits::{
     GATHERED_SESSIONS, MAX_DRAIN_TIMEOUT, MAX_SETUP_TIMEOUT, MAX_TURN_TTL, SETUP_TIMEOUT, TURN_TTL,
 };
+use crate::telemetry::LogFormat;
 
 /// A WebRTC media server: WHIP in, WHEP out, one UDP port, every core.
 #[derive(Clone, Debug, Parser)]
@@ -33,6 +34,28 @@ pub enum Command {
     Ports(Box<PortsArgs>),
     /// Look at this host: what is fit for the server, what is not, and the command that fixes it
     Check(Box<CheckArgs>),
+    /// Watch a running server: rates, latency, ports, shards, sessions, drops and failures
+    Top(TopArgs),
+}
+
+/// The flags of `monoport top`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TopArgs {
+    /// Where the server's HTTP is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7880")]
+    pub url: String,
+
+    /// The server's admin token
+    #[arg(long, value_name = "TOKEN", env = "MONOPORT_ADMIN_TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
+
+    /// A file whose first line is the admin token
+    #[arg(long, value_name = "FILE", conflicts_with = "admin_token")]
+    pub admin_token_file: Option<PathBuf>,
+
+    /// Print one snapshot as text and exit, as is done where no terminal is
+    #[arg(long)]
+    pub once: bool,
 }
 
 /// The flags of `monoport ports`.
@@ -247,6 +270,10 @@ pub struct Args {
     /// Log filter, as in info or monoport=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "MONOPORT_LOG")]
     pub log: String,
+
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "MONOPORT_LOG_FORMAT")]
+    pub log_format: LogFormat,
 }
 
 /// The receive back end asked for.

@@ -14,6 +14,7 @@ mod plan;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use tokio::net::TcpListener;
@@ -31,7 +32,7 @@ use crate::session::Negotiator;
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
 use crate::signalling::{AutoPorts, Control, IceServers, PortRule, StartingPorts, Token, router};
 use crate::srtp;
-use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
+use crate::telemetry::{Meters, ShardCounters, TcpRefusals, tell_left_out};
 use crate::wire::ufrag::UfragKey;
 use announce::at_tcp;
 use banner::{Chosen, banner};
@@ -122,6 +123,7 @@ impl Node {
             let auto = AutoPorts { least, most, numbers: config.udp.possible_mux(), rule };
             runtime.spawn(control.clone().follow_load(auto));
         }
+        runtime.spawn(tell_left_out_lines());
         runtime.spawn(api.run());
         let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
         // A shard that spins before it sleeps runs all the time, whatever it has to do.
@@ -198,6 +200,7 @@ impl Node {
             let _aborted = self.runtime.block_on(tcp.task);
         }
         stop_shards(&self.wiring, self.shards);
+        tell_left_out();
         // Requests under way were answered, or are not worth waiting for.
         self.http.abort();
         self.runtime.shutdown_background();
@@ -311,6 +314,14 @@ fn control_runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
         })
         .enable_all()
         .build()
+}
+
+/// Says once a second how many log lines were left out, if any were. Runs until the server stops.
+async fn tell_left_out_lines() {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        tell_left_out();
+    }
 }
 
 /// Takes connections in from `listener`.

@@ -40,6 +40,8 @@ pub struct Session {
     rtc: Box<Rtc>,
     /// What the peer is here for.
     pub role: Role,
+    /// What str0m said when it gave up.
+    failure: Option<Box<str>>,
     /// When its answer was ready.
     pub answered: Instant,
     /// How media is encrypted, once DTLS has said.
@@ -50,7 +52,7 @@ pub struct Session {
 #[derive(Debug)]
 pub enum Role {
     /// Sends a stream; all of its media passes through its `Rtc`.
-    Publisher(Publisher),
+    Publisher(Box<Publisher>),
     /// Receives a stream; its `Rtc` keeps ICE and DTLS, media goes by the egress lane.
     Viewer(ViewerTerms),
 }
@@ -94,7 +96,7 @@ pub struct Refused;
 
 impl Session {
     pub(crate) fn new(rtc: Rtc, role: Role) -> Session {
-        Session { rtc: Box::new(rtc), role, answered: Instant::now(), profile: None }
+        Session { rtc: Box::new(rtc), role, answered: Instant::now(), profile: None, failure: None }
     }
 
     /// Takes in one STUN, DTLS or (publishers only) RTP or RTCP datagram. `local` must be one of
@@ -162,6 +164,12 @@ impl Session {
         }
     }
 
+    /// Why str0m gave up on the session, in its words, when it did ([`Gone::Failed`]).
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
     /// Starts an orderly end: DTLS close_notify comes out of the next drain.
     pub fn close(&mut self) {
         // A session that cannot say goodbye any more is dropped all the same.
@@ -179,7 +187,7 @@ impl Session {
                 }),
                 Ok(RtcOutput::Event(event)) => self.on_event(now, event, outputs),
                 Err(error) => {
-                    tracing::debug!("session failed: {error}");
+                    self.failure = Some(error.to_string().into());
                     outputs.push(Output::Gone(Gone::Failed));
                     break now + crate::limits::SESSION_IDLE;
                 }

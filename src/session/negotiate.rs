@@ -93,7 +93,7 @@ impl Negotiator {
         let (rtc, answer, mids) =
             self.accept(&self.publisher_crypto, offer, place, params.clone(), extensions)?;
         let publisher = Publisher::new(stream, epoch, &params, &rtc, &mids);
-        Ok(self.finish(rtc, Role::Publisher(publisher), &answer))
+        Ok(self.finish(rtc, Role::Publisher(Box::new(publisher)), &answer))
     }
 
     /// Answers a viewer of a stream that carries `codecs`.

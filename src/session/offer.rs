@@ -299,6 +299,7 @@ mod tests {
                 matches!(error, OfferError::Malformed(_) | OfferError::NoMedia),
                 "{text:?}: {error}"
             );
+            assert!(!error.to_string().contains("0x"), "{text:?}: {error}");
         }
         let long = "a".repeat(MAX_OFFER_BYTES + 1);
         assert!(matches!(Offer::to_watch(&long), Err(OfferError::TooLong(_))));

@@ -21,7 +21,7 @@ use crate::limits::SESSION_IDLE;
 use crate::media::{MediaPacket, ViewerTerms};
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
-use crate::telemetry::{DtlsStop, Meters, ShardCounters};
+use crate::telemetry::{DtlsStop, Meters, ShardCounters, limited};
 use crate::wire::dtls::Flight;
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
@@ -164,7 +164,7 @@ impl Core {
             SessionPort::Own(bound) => {
                 let opened = self.ports.open_for_session(key.slot, bound);
                 let failed =
-                    |error| tracing::warn!("session {key}: its port can't be read: {error}");
+                    |error| limited!(WARN, session = %key, "its port can't be read: {error}");
                 opened.map_err(failed).ok().map(|()| key.slot as usize)
             }
         };
@@ -268,7 +268,7 @@ impl Core {
             stream.publisher = None;
         }
         self.streams.leave(entry.stream);
-        tracing::debug!("session {} ended: {}", entry.key, reason.describe());
+        limited!(DEBUG, session = %entry.key, "ended: {}", reason.describe());
         // Before the end is reported: the port may be given out again from then on.
         let counters = &self.wiring.counters[usize::from(self.index)];
         self.ports.close_for_session(slot, counters);

@@ -14,6 +14,7 @@ use crate::media::{ClockReport, MediaPacket};
 use crate::session::{Gone, KeyingMaterial, Output};
 use crate::srtp::split_keying_material;
 use crate::stream::Admission;
+use crate::telemetry::limited;
 
 /// A STUN request that waits for its answer: the request, and its transaction id.
 type Asked<'a> = (&'a Inbound<'a>, [u8; 12]);
@@ -66,7 +67,13 @@ impl Core {
         }
         match gone {
             Some(Gone::Closed) => self.close(now, slot, EndReason::ClosedByPeer),
-            Some(Gone::Failed) => self.end(slot, EndReason::Failed),
+            Some(Gone::Failed) => {
+                if let Some(entry) = self.sessions.at(slot) {
+                    let why = entry.session.failure();
+                    limited!(DEBUG, session = %entry.key, why, "the session's protocols failed");
+                }
+                self.end(slot, EndReason::Failed);
+            }
             // str0m hears checks only. A peer that sends media or reports is there, whatever its
             // checks do; the idle timer judges.
             Some(Gone::ConsentLost) | None => {}
@@ -86,7 +93,7 @@ impl Core {
         entry.heard = now;
         let role = if entry.is_publisher { "publisher" } else { "viewer" };
         let millis = now.saturating_duration_since(entry.created).as_millis();
-        tracing::debug!("session {} connected as {role} after {millis} ms", entry.key);
+        limited!(DEBUG, session = %entry.key, role, "connected after {millis} ms");
         let (stream, is_publisher) = (entry.stream, entry.is_publisher);
         self.connected(now, slot);
         if is_publisher {
@@ -112,7 +119,7 @@ impl Core {
         let (local, remote) =
             if keys.local_is_client { (client, server) } else { (server, client) };
         let Some(address) = entry.address else {
-            tracing::warn!("session {} has keys and no address", entry.key);
+            limited!(WARN, session = %entry.key, "it has keys and no address");
             return;
         };
         let egress = Egress::new(terms, keys.profile, &local, random);

@@ -4,13 +4,14 @@
 use super::Wiring;
 use crate::demux::FlowKey;
 use crate::net::Steering;
+use crate::telemetry::limited;
 
 impl Wiring {
     /// `flow` belongs to `shard` from now on, whoever had it before. One system call where the
     /// kernel steers, so this is for flows that are new or change hands.
     pub(super) fn claim(&self, flow: &FlowKey, shard: u16) {
         if self.mailboxes.len() > 1 && !self.directory.claim(flow, shard) {
-            tracing::warn!("the flow directory is full: strays of one session are dropped");
+            limited!(WARN, "the flow directory is full: strays of one session are dropped");
         }
         self.steer(flow, shard);
     }
@@ -43,7 +44,7 @@ impl Wiring {
         if let Some(steering) = &self.steering
             && let Err(error) = steering.claim(flow.local(), flow.remote(), shard)
         {
-            tracing::warn!("the kernel does not steer {flow:?}: {error}");
+            limited!(WARN, "the kernel does not steer {flow:?}: {error}");
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES, SESSION_SOCKETS_PER_T
 use crate::net::{
     Destination, Readiness, ReadySet, Receiver, SendBatch, SendFailure, Sender, UdpSocket,
 };
-use crate::telemetry::{Histogram, PortCounters, PortName, ShardCounters};
+use crate::telemetry::{Histogram, PortCounters, PortName, ShardCounters, limited};
 
 /// Every way out of a shard.
 pub(super) struct Ways<'a> {
@@ -234,7 +234,7 @@ impl Ports {
     pub fn look_at_sessions(&mut self) -> usize {
         let Some(sessions) = &mut self.sessions else { return 0 };
         sessions.ready.look().unwrap_or_else(|error| {
-            tracing::warn!("the kernel does not say which sockets have something: {error}");
+            limited!(WARN, "the kernel does not say which sockets have something: {error}");
             0
         })
     }
@@ -417,11 +417,11 @@ impl Outbox {
         }
         let mut on_failure = |to: Destination, failure: SendFailure| match failure {
             SendFailure::Refused(errno) => {
-                tracing::debug!("send to {} refused: errno {errno}", to.remote);
+                limited!(DEBUG, remote = %to.remote, "send refused: errno {errno}");
                 counters.dropped(DropReason::SendRefused);
             }
             SendFailure::TrainRefused(errno) => {
-                tracing::debug!("train to {} refused: errno {errno}", to.remote);
+                limited!(DEBUG, remote = %to.remote, "train refused: errno {errno}");
                 refused_train(to);
             }
         };

@@ -28,7 +28,7 @@ use crate::limits::{
     TIMERS_PER_TURN,
 };
 use crate::net::{Bell, Datagram, Receiver, Steering};
-use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
+use crate::telemetry::{Meters, ShardCounters, TcpRefusals, limited};
 use crate::wire::ufrag::UfragKey;
 
 /// What all shards and the control threads share.
@@ -166,7 +166,7 @@ fn receive_batch(core: &mut Core, receiver: &mut Receiver, now: Instant, port: u
         Ok(count) => count,
         Err(error) => {
             // ICMP errors of earlier sends surface here; the next call goes on.
-            tracing::debug!("receive: {error}");
+            limited!(DEBUG, "receive: {error}");
             return 0;
         }
     };

@@ -21,7 +21,7 @@ use super::resource::{has_type, patch};
 use super::{Control, IceServers, Placement, Problem, Token, port_metrics};
 use crate::dashboard;
 use crate::limits::{MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
-use crate::telemetry;
+use crate::telemetry::{self, limited};
 
 #[derive(Clone)]
 struct App {
@@ -98,13 +98,15 @@ async fn endpoint(
         Method::HEAD => return Ok(([(CONTENT_TYPE, SDP)], ()).into_response()),
         _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, POST")),
     }
-    app.token.admit(request.headers())?;
-    check_stream_name(&stream)?;
-    if !has_type(request.headers(), SDP) {
-        return Err(Problem::unsupported_media_type(SDP));
-    }
-    let offer = text(request).await?;
-    let Placement { id, answer, etag } = set_up(&app.control, &stream, &offer)?;
+    let placement = place(&app, &stream, request, set_up).await;
+    let Placement { id, answer, etag } = placement.inspect_err(|refused| {
+        if refused.failure().is_some() {
+            return; // The registry's journal has said it.
+        }
+        // As fields, both are escaped: neither was written by anybody who is trusted.
+        let known = check_stream_name(&stream).map_or("(none that can be)", |()| &stream);
+        limited!(INFO, stream = known, why = refused.detail(), "offer refused");
+    })?;
     let mut response = answer.into_response();
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
@@ -115,6 +117,21 @@ async fn endpoint(
     headers.insert(HeaderName::from_static("accept-patch"), fragment);
     add_ice_servers(&app, headers);
     Ok(response)
+}
+
+/// Takes the offer of a POST.
+async fn place(
+    app: &App,
+    stream: &str,
+    request: Request,
+    set_up: fn(&Control, &str, &str) -> Result<Placement, Problem>,
+) -> Result<Placement, Problem> {
+    app.token.admit(request.headers())?;
+    check_stream_name(stream)?;
+    if !has_type(request.headers(), SDP) {
+        return Err(Problem::unsupported_media_type(SDP));
+    }
+    set_up(&app.control, stream, &text(request).await?)
 }
 
 /// The methods' answer, with STUN and TURN servers for a client that wants them before it offers
@@ -163,6 +180,7 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRespons
     let mut exposition = wiring.exposition();
     telemetry::tcp_refused(&mut exposition, &wiring.tcp_refusals);
     telemetry::failed_sessions(&mut exposition, app.control.failures());
+    telemetry::room(&mut exposition, app.control.room());
     telemetry::memory(&mut exposition, &app.control.memory_terms());
     port_metrics::add(&mut exposition, &app.control);
     ([(CONTENT_TYPE, format.content_type())], exposition.render(format))

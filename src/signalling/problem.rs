@@ -29,6 +29,12 @@ impl Problem {
         self
     }
 
+    /// What went wrong, for the log.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     fn counted(mut self, failure: FailureReason) -> Problem {
         self.failure = Some(failure);
         self

@@ -140,6 +140,9 @@ pub struct SessionCard {
 /// Words of eight bytes a card is kept in.
 pub(super) const WORDS: usize = 15;
 
+/// Milliseconds of Unix time fit 48 bits until the year 10889; the loss stands above them.
+const CREATED_MASK: u64 = (1 << 48) - 1;
+
 /// No value, where all others are possible but this one.
 const NONE: u32 = u32::MAX;
 
@@ -176,7 +179,7 @@ impl SessionCard {
         let flags = flags.iter().rev().fold(0, |word, flag| word << 1 | u32::from(*flag));
         [
             small,
-            (self.created_ms & (1 << 48) - 1) | loss << 48,
+            (self.created_ms & CREATED_MASK) | loss << 48,
             pair(option(self.first_stun_ms), option(self.dtls_ms)),
             pair(option(self.first_media_ms), self.moves),
             (remote.0 >> 64) as u64,
@@ -211,7 +214,7 @@ impl SessionCard {
             profile: byte(2),
             dtls_flight: byte(3),
             score: (score > 0).then(|| f32::from(score - 1) / 100.0),
-            created_ms: words[1] & (1 << 48) - 1,
+            created_ms: words[1] & CREATED_MASK,
             first_stun_ms: option(high(2)),
             dtls_ms: option(low(2)),
             first_media_ms: option(high(3)),

@@ -132,9 +132,9 @@ impl ShardCounters {
         self.drops.0[reason as usize].add(n);
     }
 
-    /// How many datagrams came in, from the kernel (over TCP, too) and from other shards, and how many have had
-    /// their outcome: handled, handed over, or dropped for a reason of [`Stage::Arrival`]. Both are
-    /// equal whenever the shard is between two datagrams.
+    /// How many datagrams came in, from the kernel (over TCP, too) and from other shards, and how
+    /// many have had their outcome: handled, handed over, or dropped for a reason of
+    /// [`Stage::Arrival`]. Both are equal whenever the shard is between two datagrams.
     #[must_use]
     pub fn conservation(&self) -> (u64, u64) {
         let come = self.datagrams_in.get() + self.tcp_frames_in.get() + self.taken_over.get();

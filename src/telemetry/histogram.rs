@@ -68,7 +68,7 @@ fn grow(word: &AtomicU64, by: u64) {
 fn bucket_of(value: u64) -> usize {
     // Ends are inclusive, so that "at most 1,024" is a bucket's end and not inside one.
     let value = value.saturating_sub(1);
-    let octave = (value | RESOLUTION as u64 - 1).ilog2() - (RESOLUTION_BITS - 1);
+    let octave = (value | (RESOLUTION as u64 - 1)).ilog2() - (RESOLUTION_BITS - 1);
     let within = (value >> octave.saturating_sub(1)) as usize;
     // In the octaves above the first, `within` already has its leading bit: sixteen too many.
     let index = octave as usize * RESOLUTION + within - RESOLUTION * usize::from(octave > 0);

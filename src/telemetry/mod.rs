@@ -10,6 +10,7 @@
 //! failures.rs    why sessions failed          cards.rs       of every slot, to read at any time
 //! meters.rs      the rest of a shard          quality.rs     one connection in one number
 //! prometheus.rs  which metrics there are      exposition.rs  how they are written
+//! limited.rs     lines of strangers           logging.rs     where log lines go, how they look
 //! ```
 
 mod card;
@@ -18,6 +19,8 @@ mod counters;
 mod exposition;
 mod failures;
 mod histogram;
+mod limited;
+mod logging;
 mod meters;
 mod port;
 mod prometheus;
@@ -30,10 +33,13 @@ pub use counters::{Counter, ShardCounters};
 pub use exposition::{Exposition, Format};
 pub use failures::{FailureReason, Failures};
 pub use histogram::{Histogram, Snapshot};
+pub(crate) use limited::limited;
+pub use limited::{LogPlace, tell_left_out};
+pub use logging::{LogFormat, start_logging};
 pub use meters::{Described, DtlsStop, Meters, ShardHistograms, ThreadClock, Unit};
 pub use port::{PortCounters, PortName, PortTable};
 pub use prometheus::{
-    MemoryTerm, Shown, exposition, failed_sessions, kernel_dropped, memory, resident_bytes,
+    MemoryTerm, Shown, exposition, failed_sessions, kernel_dropped, memory, resident_bytes, room,
 };
 pub use quality::{Level, Quality};
 pub use tcp::{TcpRefusal, TcpRefusals, tcp_refused};

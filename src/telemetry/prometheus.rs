@@ -60,6 +60,12 @@ pub fn failed_sessions(exposition: &mut Exposition, failures: &Failures) {
     }
 }
 
+/// Adds how many sessions there may be, to be compared with how many there are.
+pub fn room(exposition: &mut Exposition, sessions: usize) {
+    let help = "Sessions there is room for (--max-sessions); more are refused";
+    exposition.gauge("sessions_limit", help).count(Labels::new(), sessions as u64);
+}
+
 /// Adds the memory of the process, and of those parts of it that have a name and a budget.
 pub fn memory(exposition: &mut Exposition, terms: &[MemoryTerm]) {
     if let Some(bytes) = resident_bytes() {

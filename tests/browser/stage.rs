@@ -110,7 +110,6 @@ pub struct Server {
     udp_port: u16,
     /// What stands between the browser and the UDP port, where something does.
     pub relay: Option<Relay>,
-    admin_token: Option<String>,
     log: PathBuf,
 }
 

@@ -7,6 +7,7 @@ pub mod coturn;
 pub mod descriptors;
 pub mod media;
 pub mod namespace;
+pub mod process;
 pub mod router;
 pub mod stun;
 pub mod tcp;

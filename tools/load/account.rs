@@ -82,6 +82,16 @@ impl Account {
         self.first_number.map_or(0, |first| sent.saturating_sub(u64::from(first)))
     }
 
+    /// Packets from the first that was counted to the newest, whether they came or not.
+    #[must_use]
+    pub fn spanned(&self) -> u64 {
+        let newest = self.highest_index.zip(self.offset);
+        let newest = newest.map(|(index, offset)| (index as i64).wrapping_sub(offset) as u64);
+        newest
+            .zip(self.first_number)
+            .map_or(0, |(newest, first)| (newest + 1).saturating_sub(u64::from(first)))
+    }
+
     /// The sequence numbers that are missing just below `index`, at most `limit` of them, if
     /// `index` is the newest: what a receiver would ask for again.
     pub fn gap_before(&self, index: u64, limit: usize) -> std::ops::Range<u64> {
@@ -128,6 +138,7 @@ mod tests {
             assert_eq!(account.arrived(index), Arrival::Fresh(Some(index as u32 - 400)));
         }
         assert_eq!(account.received, 91);
+        assert_eq!(account.spanned(), 100, "numbers 100 to 199, the last of which came");
         assert_eq!(account.expected(200), 100, "numbers 100 to 199");
     }
 

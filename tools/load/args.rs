@@ -1,6 +1,6 @@
 //! The options of a run.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +32,13 @@ pub struct RunArgs {
     /// How long to measure once all sessions are up
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub duration: Duration,
+    /// Draw the run on the terminal while it goes on
+    #[arg(long, value_enum, default_value_t = Show::Auto)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    pub live: Show,
+    /// Write the report here, as one HTML page with its charts
+    #[arg(long)]
+    pub html: Option<PathBuf>,
     /// Write the report here, as JSON
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -74,6 +81,25 @@ pub struct RunArgs {
     /// Time between key frames that nobody asked for
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub key_frame_interval: Duration,
+}
+
+/// Whether the run is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Show {
+    /// Where standard error is a terminal; else a line a second
+    Auto,
+    /// In any case
+    Always,
+    /// A line a second
+    Never,
+}
+
+impl RunArgs {
+    /// Sessions that are asked for.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        (self.streams * (1 + self.viewers)) as u64
+    }
 }
 
 /// `10s`, `500ms`, `2m`, or seconds.

@@ -14,10 +14,14 @@
 
 mod account;
 mod args;
+mod chart;
 mod clock;
 mod cpu;
 mod dice;
 mod floor;
+mod html;
+mod latencies;
+mod live;
 mod media;
 mod modes;
 mod outbox;
@@ -27,12 +31,14 @@ mod rebind;
 mod report;
 mod run;
 mod sdp;
+mod series;
 mod signalling;
 mod stream;
 mod tally;
 mod timeline;
 mod transport;
 mod viewer;
+mod watch;
 mod worker;
 
 use clap::{Parser, Subcommand};

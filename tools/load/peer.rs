@@ -155,6 +155,14 @@ impl Peer {
         Some(connected.saturating_duration_since(self.posted).as_secs_f64() * 1_000.0)
     }
 
+    /// Of a viewer: packets from its first to its newest, and how many of them it got.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64) {
+        let Media::Viewing(viewer) = &self.media else { return (0, 0) };
+        let ((video, _), (audio, _)) = viewer.accounts();
+        (video.spanned() + audio.spanned(), video.received + audio.received)
+    }
+
     /// Takes an input; returns whether it was a packet of media for a viewer.
     #[inline]
     pub fn handle(

@@ -2,7 +2,7 @@
 //! does not notice, and the server learns of it from the next connectivity check.
 
 use crate::account::Account;
-use crate::report::{Percentiles, of_values};
+use crate::report::{Check, Percentiles, of_values};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -96,12 +96,16 @@ impl RebindReport {
         })
     }
 
-    /// What was missed, in words.
+    /// What has to be kept: everyone plays on.
     #[must_use]
-    pub fn missed(&self) -> Option<String> {
+    pub fn check(&self) -> Check {
         let Self { playing_on, viewers, .. } = self;
-        (playing_on < viewers)
-            .then(|| format!("{playing_on} of {viewers} viewers play on at their new address"))
+        Check {
+            what: "viewers that play on at their new address",
+            found: playing_on.to_string(),
+            wanted: format!("all {viewers}"),
+            kept: playing_on >= viewers,
+        }
     }
 }
 
@@ -142,7 +146,8 @@ mod tests {
         }
         let report = RebindReport::new([&moved].into_iter()).expect("two have moved");
         assert_eq!((report.viewers, report.playing_on, report.gap_ms.max), (2, 1, 2.0));
-        assert!(report.missed().is_some_and(|missed| missed.starts_with("1 of 2")));
+        let check = report.check();
+        assert!(!check.kept && check.found == "1" && check.wanted == "all 2");
         assert!(RebindReport::new([&Moved::default()].into_iter()).is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! The results of a run: what the workers hand in, its sum, its JSON, and whether it was good
 //! enough.
 
+use crate::args::RunArgs;
 use crate::publisher::Publisher;
 use crate::rebind::{Moved, RebindReport};
 use crate::viewer::{Odd, Viewer};
@@ -133,6 +134,22 @@ pub struct Thresholds {
     pub max_p99_ms: f64,
 }
 
+/// One threshold and what was found.
+#[derive(Clone, Debug)]
+pub struct Check {
+    pub what: &'static str,
+    pub found: String,
+    pub wanted: String,
+    pub kept: bool,
+}
+
+impl Thresholds {
+    #[must_use]
+    pub fn of(args: &RunArgs) -> Self {
+        Self { max_loss: args.max_loss, max_p99_ms: args.max_p99_ms }
+    }
+}
+
 impl Sums {
     pub fn add_publisher(&mut self, publisher: &Publisher) {
         self.packets_sent += publisher.packets_sent();
@@ -233,26 +250,49 @@ impl Report {
         }
     }
 
+    /// What the run had to keep to, and whether it did.
+    #[must_use]
+    pub fn checks(&self, thresholds: &Thresholds) -> Vec<Check> {
+        let Thresholds { max_loss, max_p99_ms } = thresholds;
+        let p99_ms = self.latency_us.p99 as f64 / 1_000.0;
+        let (connected, requested) = (self.sessions_connected, self.sessions_requested);
+        let mut checks = vec![
+            Check {
+                what: "sessions connected",
+                found: connected.to_string(),
+                wanted: format!("all {requested}"),
+                kept: connected >= requested,
+            },
+            Check {
+                what: "packets received",
+                found: self.packets_received.to_string(),
+                wanted: "any".to_owned(),
+                kept: self.packets_received > 0,
+            },
+            Check {
+                what: "part of the packets lost",
+                found: self.loss_ratio.to_string(),
+                wanted: format!("at most {max_loss}"),
+                kept: self.loss_ratio <= *max_loss,
+            },
+            Check {
+                what: "p99 latency in ms",
+                found: p99_ms.to_string(),
+                wanted: format!("at most {max_p99_ms}"),
+                kept: p99_ms <= *max_p99_ms,
+            },
+        ];
+        checks.extend(self.rebind.as_ref().map(RebindReport::check));
+        checks
+    }
+
     /// What was missed, in words; empty when the run was good.
     #[must_use]
     pub fn missed(&self, thresholds: &Thresholds) -> Vec<String> {
-        let mut missed = Vec::new();
-        let Self { sessions_connected, sessions_requested, .. } = self;
-        if sessions_connected < sessions_requested {
-            missed.push(format!("{sessions_connected} of {sessions_requested} sessions connected"));
-        }
-        if self.packets_received == 0 {
-            missed.push("no packet was received".to_owned());
-        }
-        if self.loss_ratio > thresholds.max_loss {
-            missed.push(format!("loss {} is above {}", self.loss_ratio, thresholds.max_loss));
-        }
-        missed.extend(self.rebind.as_ref().and_then(RebindReport::missed));
-        let p99_ms = self.latency_us.p99 as f64 / 1_000.0;
-        if p99_ms > thresholds.max_p99_ms {
-            missed.push(format!("p99 latency {p99_ms} ms is above {}", thresholds.max_p99_ms));
-        }
+        let missed = self.checks(thresholds).into_iter().filter(|check| !check.kept);
         missed
+            .map(|Check { what, found, wanted, .. }| format!("{what}: {found}, wanted {wanted}"))
+            .collect()
     }
 }
 

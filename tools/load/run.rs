@@ -2,6 +2,7 @@
 
 use crate::args::RunArgs;
 use crate::cpu::{cpu_seconds, resident_bytes};
+use crate::html::{self, Curves};
 use crate::publisher::Shape;
 use crate::rebind;
 use crate::report::{Harvest, Measured, Report, Thresholds};
@@ -10,6 +11,7 @@ use crate::signalling::{Client, Refused};
 use crate::stream::Stream;
 use crate::tally::{Phase, PhaseCell, Snapshot, Tally};
 use crate::transport::{Credentials, Identity};
+use crate::watch::Watch;
 use crate::worker::{self, Setup};
 use crate::{peer::Plan, transport::IdentityError};
 use crossbeam::channel;
@@ -81,22 +83,20 @@ pub fn run(args: &RunArgs) -> Result<bool, RunError> {
         sessions: Mutex::default(),
         refused: Mutex::default(),
     };
-    let mut measured = Measured {
-        sessions_requested: (args.streams * (1 + args.viewers)) as u64,
-        ..Measured::default()
-    };
+    let mut measured = Measured { sessions_requested: args.sessions(), ..Measured::default() };
+    let mut watch = Watch::new(args, workers.tallies.clone());
     let started = Instant::now();
-    offer_all(&ramp, &workers, true, args.streams);
-    await_connected(&ramp, &workers, args.streams as u64);
+    offer_all(&ramp, &mut watch, true, args.streams);
+    await_connected(&ramp, &workers, &mut watch, args.streams as u64);
     let server_cpu = || args.server_pid.and_then(|pid| cpu_seconds(pid).ok());
     let cpu_before = server_cpu();
-    offer_all(&ramp, &workers, false, args.streams * args.viewers);
-    await_connected(&ramp, &workers, measured.sessions_requested);
+    offer_all(&ramp, &mut watch, false, args.streams * args.viewers);
+    await_connected(&ramp, &workers, &mut watch, measured.sessions_requested);
     measured.server_setup_cpu_s = server_cpu().zip(cpu_before).map(|(now, then)| now - then);
     measured.viewers_set_up = workers.snapshot().viewers_connected;
     measured.setup_ms = started.elapsed().as_secs_f64() * 1_000.0;
 
-    measure(args, &workers, &mut measured)?;
+    measure(args, &workers, &mut watch, &mut measured)?;
     measured.sessions_connected = workers.snapshot().connected();
     workers.phase.set(Phase::Drain);
     workers.drain();
@@ -107,7 +107,12 @@ pub fn run(args: &RunArgs) -> Result<bool, RunError> {
     }
     delete_all(&ramp);
     measured.refused = std::mem::take(&mut *lock(&ramp.refused));
-    conclude(args, &Report::new(&measured, &harvests))
+    let report = Report::new(&measured, &harvests);
+    if let Some(path) = &args.html {
+        let curve = Curves::new(&harvests, watch.into_series());
+        std::fs::write(path, html::page(args, &report, &curve))?;
+    }
+    conclude(args, &report)
 }
 
 fn spawn_workers(
@@ -140,7 +145,7 @@ fn spawn_workers(
 }
 
 /// Makes `count` offers at the rate of the ramp, from a few threads.
-fn offer_all(ramp: &Ramp, workers: &Workers, publish: bool, count: usize) {
+fn offer_all(ramp: &Ramp, watch: &mut Watch, publish: bool, count: usize) {
     let next = AtomicUsize::new(0);
     let interval = Duration::from_secs_f64(1.0 / ramp.args.ramp.max(0.1));
     let started = Instant::now();
@@ -161,10 +166,9 @@ fn offer_all(ramp: &Ramp, workers: &Workers, publish: bool, count: usize) {
                 }
             });
         }
-        let mut progress = Progress::default();
         while next.load(Ordering::Relaxed) < count {
             thread::sleep(Duration::from_millis(100));
-            progress.print(workers, if publish { "publish" } else { "view" });
+            watch.look(if publish { "publish" } else { "view" }, false);
         }
     });
 }
@@ -238,9 +242,8 @@ fn reachable(candidates: &[SocketAddr]) -> SocketAddr {
 }
 
 /// Waits until `count` sessions are up, or every one that can be.
-fn await_connected(ramp: &Ramp, workers: &Workers, count: u64) {
+fn await_connected(ramp: &Ramp, workers: &Workers, watch: &mut Watch, count: u64) {
     let deadline = Instant::now() + CONNECT_TIMEOUT;
-    let mut progress = Progress::default();
     while Instant::now() < deadline {
         let snapshot = workers.snapshot();
         let refused: u64 = lock(&ramp.refused).values().sum();
@@ -248,23 +251,29 @@ fn await_connected(ramp: &Ramp, workers: &Workers, count: u64) {
             return;
         }
         thread::sleep(Duration::from_millis(5));
-        progress.print(workers, "connect");
+        watch.look("connect", false);
     }
 }
 
 /// Lets the run's duration pass, between two readings of every counter.
-fn measure(args: &RunArgs, workers: &Workers, measured: &mut Measured) -> io::Result<()> {
+fn measure(
+    args: &RunArgs,
+    workers: &Workers,
+    watch: &mut Watch,
+    measured: &mut Measured,
+) -> io::Result<()> {
+    watch.finish("connect", false);
     let own_pid = std::process::id();
     let server_cpu = || args.server_pid.map(cpu_seconds).transpose();
     let before = (Instant::now(), workers.snapshot(), server_cpu()?, cpu_seconds(own_pid)?);
     workers.phase.set(Phase::Measure);
     let end = before.0 + args.duration;
-    let mut progress = Progress::default();
     while Instant::now() < end {
         let left = end.saturating_duration_since(Instant::now());
         thread::sleep(left.min(Duration::from_millis(100)));
-        progress.print(workers, "measure");
+        watch.look("measure", true);
     }
+    watch.finish("measure", true);
     let after = workers.snapshot();
     measured.seconds = before.0.elapsed().as_secs_f64();
     measured.packets = after.packets - before.1.packets;
@@ -299,8 +308,7 @@ fn conclude(args: &RunArgs, report: &Report) -> Result<bool, RunError> {
     }
     let Percentages { server, client } = percentages(report);
     eprintln!("server {server}, client {client:.0} % of a core");
-    let thresholds = Thresholds { max_loss: args.max_loss, max_p99_ms: args.max_p99_ms };
-    let missed = report.missed(&thresholds);
+    let missed = report.missed(&Thresholds::of(args));
     missed.iter().for_each(|miss| eprintln!("missed: {miss}"));
     Ok(missed.is_empty())
 }
@@ -332,36 +340,6 @@ impl Workers {
             before = Some(self.snapshot().packets);
             thread::sleep(DRAIN);
         }
-    }
-}
-
-/// The line on standard error, once a second.
-#[derive(Default)]
-struct Progress {
-    last: Option<(Instant, Snapshot)>,
-}
-
-impl Progress {
-    fn print(&mut self, workers: &Workers, phase: &str) {
-        let now = Instant::now();
-        let Some((at, before)) = self.last else {
-            self.last = Some((now, workers.snapshot()));
-            return;
-        };
-        let seconds = now.duration_since(at).as_secs_f64();
-        if seconds < 1.0 {
-            return;
-        }
-        let snapshot = workers.snapshot();
-        eprintln!(
-            "{phase}: {} publishers, {} viewers, {} failed, {:.0} packets/s, {:.0} Mb/s",
-            snapshot.publishers_connected,
-            snapshot.viewers_connected,
-            snapshot.failed,
-            (snapshot.packets - before.packets) as f64 / seconds,
-            (snapshot.bytes - before.bytes) as f64 * 8.0 / 1e6 / seconds,
-        );
-        self.last = Some((now, snapshot));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Counters that a worker bumps and the progress line reads, and the phases of a run.
 
+use crate::latencies::Latencies;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Counts of one worker. Each is written by one thread, so that a bump is a plain load and store.
@@ -12,6 +13,12 @@ pub struct Tally {
     pub packets: AtomicU64,
     pub bytes: AtomicU64,
     pub lost_consent: AtomicU64,
+    /// Packets between the first and the newest of each viewer, and how many of them came; both as
+    /// of the last second.
+    pub spanned: AtomicU64,
+    pub unique: AtomicU64,
+    /// Latencies of the packets whose way was measured.
+    pub latency: Latencies,
 }
 
 /// Adds to a counter that this thread alone writes.
@@ -27,6 +34,8 @@ pub struct Snapshot {
     pub failed: u64,
     pub packets: u64,
     pub bytes: u64,
+    pub spanned: u64,
+    pub unique: u64,
 }
 
 impl Snapshot {
@@ -40,6 +49,8 @@ impl Snapshot {
                 failed: sum.failed + read(&tally.failed),
                 packets: sum.packets + read(&tally.packets),
                 bytes: sum.bytes + read(&tally.bytes),
+                spanned: sum.spanned + read(&tally.spanned),
+                unique: sum.unique + read(&tally.unique),
             }
         })
     }

@@ -6,6 +6,7 @@ use crate::dice::Dice;
 use crate::media;
 use crate::sdp::Answer;
 use crate::stream::Stream;
+use crate::tally::Tally;
 use crate::transport::Keys;
 use hdrhistogram::Histogram;
 use monoport::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
@@ -27,6 +28,8 @@ pub struct Lens {
     pub scratch: Box<[u8; SCRATCH_BYTES]>,
     /// Microseconds from the publisher's stamp to our receive call's return.
     pub latency_us: Histogram<u64>,
+    /// Where the same are counted for those who watch the run.
+    pub tally: Arc<Tally>,
     /// Of how many packets one is opened.
     pub open_one_in: u32,
     /// Whether missing packets are asked for.
@@ -300,8 +303,9 @@ impl Media {
 impl Lens {
     /// Records one packet's way, while the run measures.
     fn record(&mut self, sent_ns: u64, now_ns: u64) {
+        let latency_us = now_ns.saturating_sub(sent_ns) / 1_000;
+        self.tally.latency.count(latency_us);
         if self.measuring {
-            let latency_us = now_ns.saturating_sub(sent_ns) / 1_000;
             self.latency_us.saturating_record(latency_us);
         }
     }

@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 const RECEIVE_BATCH: usize = 64;
 /// How long a worker sleeps at most, so that it sees new peers and phases.
 const MAX_SLEEP: Duration = Duration::from_millis(5);
+/// How often a worker adds up what its viewers got: 10,000 of them take 2 ms.
+const SUM_INTERVAL: Duration = Duration::from_millis(500);
 /// Receive calls on one socket before timers are looked at again: a publisher must not starve.
 const RECEIVES_PER_TURN: usize = 8;
 
@@ -67,6 +69,7 @@ pub fn run(setup: Setup) -> io::Result<Harvest> {
     let lens = Lens {
         scratch: Box::new([0; SCRATCH_BYTES]),
         latency_us: latency_histogram(),
+        tally: setup.tally.clone(),
         open_one_in: setup.open_one_in,
         nack: setup.nack,
         dice: Dice::new(setup.drop, 1),
@@ -104,6 +107,7 @@ pub fn latency_histogram() -> Histogram<u64> {
 impl Worker {
     fn turns(&mut self) -> io::Result<()> {
         let mut events = mio::Events::with_capacity(256);
+        let mut next_sum = Instant::now();
         loop {
             let phase = self.setup.phase.get();
             if phase == Phase::Stop {
@@ -117,6 +121,10 @@ impl Worker {
             self.fire_timers(phase);
             self.receive_ready()?;
             self.outbox.flush();
+            if Instant::now() >= next_sum {
+                self.sum_up();
+                next_sum = Instant::now() + SUM_INTERVAL;
+            }
             let sleep = self.sleep();
             match self.poll.poll(&mut events, Some(sleep)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
@@ -128,6 +136,14 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Tells those who watch the run how much came of what should have.
+    fn sum_up(&self) {
+        let sums = self.peers.iter().map(Peer::progress);
+        let (spanned, unique) = sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        self.setup.tally.spanned.store(spanned, Ordering::Relaxed);
+        self.setup.tally.unique.store(unique, Ordering::Relaxed);
     }
 
     fn sleep(&self) -> Duration {

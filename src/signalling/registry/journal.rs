@@ -3,13 +3,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::roster::Live;
 use crate::id::SessionKey;
-use crate::limits::{ENDED_SESSIONS_KEPT, FAILURE_LINES_PER_SECOND, REFUSALS_KEPT};
+use crate::limits::{ENDED_SESSIONS_KEPT, REFUSALS_KEPT};
 use crate::shard::EndReason;
-use crate::telemetry::{FailureReason, Failures, SessionCard};
+use crate::telemetry::{FailureReason, Failures, SessionCard, limited};
 
 /// A session that has ended.
 pub struct EndedSession {
@@ -46,33 +45,29 @@ pub(super) struct Journal {
     pub ended: VecDeque<EndedSession>,
     pub refused: VecDeque<Refusal>,
     pub failures: Arc<Failures>,
-    lines: Lines,
 }
 
 impl Journal {
     pub fn new() -> Journal {
-        Journal {
-            ended: VecDeque::new(),
-            refused: VecDeque::new(),
-            failures: Arc::default(),
-            lines: Lines::new(Instant::now()),
-        }
+        Journal { ended: VecDeque::new(), refused: VecDeque::new(), failures: Arc::default() }
     }
 
-    /// Takes in a session's end and says it once. A publisher's end is always said; that of a
-    /// viewer only when it failed, since viewers come and go by the thousand, and a few a second.
+    /// Takes in a session's end and says it once; that of a viewer only when it failed, since
+    /// viewers come and go by the thousand.
     pub fn end(&mut self, session: EndedSession) {
         let EndedSession { key, live, reason, words, .. } = &session;
         let (stream, label) = (&live.stream, reason.label());
         if let Some(reason) = reason.failure() {
             self.failures.count(reason);
         }
+        // As a field it is escaped: a stranger's offer may stand in it.
+        let why = words.as_str();
         if live.publisher {
-            tracing::info!(session = %key, "publisher of `{stream}` ended ({label}): {words}");
-        } else if reason.failure().is_some() && self.lines.take(Instant::now()) {
-            tracing::info!(session = %key, "viewer of `{stream}` failed ({label}): {words}");
+            limited!(INFO, session = %key, why, "publisher of `{stream}` ended ({label})");
+        } else if reason.failure().is_some() {
+            limited!(INFO, session = %key, why, "viewer of `{stream}` failed ({label})");
         } else {
-            tracing::debug!(session = %key, "viewer of `{stream}` ended ({label}): {words}");
+            limited!(DEBUG, session = %key, why, "viewer of `{stream}` ended ({label})");
         }
         if self.ended.len() == ENDED_SESSIONS_KEPT {
             self.ended.pop_front();
@@ -80,14 +75,13 @@ impl Journal {
         self.ended.push_back(session);
     }
 
-    /// Takes in a refused POST and says it, a few times a second.
+    /// Takes in a refused POST and says it.
     pub fn refuse(&mut self, refusal: Refusal) {
         let Refusal { stream, reason, words, publisher, .. } = &refusal;
         self.failures.count(*reason);
-        if self.lines.take(Instant::now()) {
-            let verb = if *publisher { "publish" } else { "watch" };
-            tracing::info!("refused to {verb} `{stream}` ({}): {words}", reason.label());
-        }
+        let verb = if *publisher { "publish" } else { "watch" };
+        let why: &str = words;
+        limited!(INFO, why, "refused to {verb} `{stream}` ({})", reason.label());
         if self.refused.len() == REFUSALS_KEPT {
             self.refused.pop_front();
         }
@@ -101,49 +95,9 @@ impl Journal {
     }
 }
 
-/// How many more lines about strangers' failures the log takes in this second.
-struct Lines {
-    since: Instant,
-    said: u32,
-    left_out: u64,
-}
-
-impl Lines {
-    fn new(now: Instant) -> Lines {
-        Lines { since: now, said: 0, left_out: 0 }
-    }
-
-    /// Whether one more may be said. What was left out is said with the next that may.
-    fn take(&mut self, now: Instant) -> bool {
-        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
-            if self.left_out > 0 {
-                tracing::info!("{} more sessions failed than were told of here", self.left_out);
-            }
-            *self = Lines::new(now);
-        }
-        if self.said == FAILURE_LINES_PER_SECOND {
-            self.left_out += 1;
-            return false;
-        }
-        self.said += 1;
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_second_has_so_many_lines_and_the_next_has_as_many_again() {
-        let start = Instant::now();
-        let mut lines = Lines::new(start);
-        let said = (0..100).filter(|_| lines.take(start)).count();
-        assert_eq!(said, FAILURE_LINES_PER_SECOND as usize);
-        assert_eq!(lines.left_out, 100 - u64::from(FAILURE_LINES_PER_SECOND));
-        assert!(lines.take(start + Duration::from_secs(1)));
-        assert_eq!(lines.left_out, 0);
-    }
 
     #[test]
     fn refusals_are_counted_and_the_oldest_are_forgotten() {

@@ -24,7 +24,7 @@ use crate::id::SessionKey;
 use crate::session::{Negotiated, Negotiator, Offer, OfferError, Place};
 use crate::shard::{Command, EndReason, SessionPort, Wiring};
 use crate::signalling::{Decisions, PortOpener, Problem, StartingPorts};
-use crate::telemetry::Failures;
+use crate::telemetry::{Failures, limited};
 use book::{Registry, Reservation, Session};
 use history::History;
 pub use history::Point;
@@ -273,6 +273,11 @@ impl Control {
                 return Err(problem);
             }
         };
+        if publisher {
+            limited!(INFO, session = %key, stream = &*stream, "publisher set up");
+        } else {
+            limited!(DEBUG, session = %key, stream = &*stream, "viewer set up");
+        }
         let id = random_hex(16);
         let (url, created_at) = (id.clone(), unix_now());
         let history = History::default();

@@ -175,6 +175,12 @@ impl Control {
         counts
     }
 
+    /// Sessions there is room for.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.lock().slots.iter().map(Slots::capacity).sum()
+    }
+
     /// The parts of the memory that have a name: those the shards share, and what is kept of
     /// sessions here. A history is counted in full from its session's start.
     #[must_use]

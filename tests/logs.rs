@@ -1,0 +1,137 @@
+//! The log: a flood of strangers writes few lines, and one search finds all lines of a session.
+
+mod support;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use monoport::id::SessionKey;
+use monoport::limits::LOG_LINES_PER_SECOND;
+use monoport::wire::ufrag::UfragKey;
+use serde_json::Value;
+use support::post_sdp;
+use support::process::Process;
+
+const AS_JSON: [&str; 6] = ["--shards", "1", "--log", "monoport=debug", "--log-format", "json"];
+
+/// The lines of a log in JSON.
+fn lines(log: &str) -> Vec<Value> {
+    let parse = |line: &str| {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in the line {line:?}"))
+    };
+    log.lines().map(parse).collect()
+}
+
+fn message(line: &Value) -> &str {
+    line["message"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn a_flood_of_bad_offers_writes_few_lines_and_a_sum() {
+    const OFFERS: u64 = 300;
+    let server = Process::start(&AS_JSON);
+    let started = Instant::now();
+    for _ in 0..OFFERS {
+        let answer = post_sdp(&format!("{}/whip/s", server.url), "this is no SDP\x1b[31m\nat all");
+        assert_eq!(answer.status, 400, "{}", answer.body);
+    }
+    let seconds = started.elapsed().as_secs() + 2;
+    let metrics = support::request("GET", &format!("{}/metrics", server.url), &[], "").body;
+    let counted = format!("monoport_session_failures_total{{reason=\"bad_offer\"}} {OFFERS}\n");
+    assert!(metrics.contains(&counted), "{metrics}");
+    let log = server.stop();
+    assert!(!log.contains('\x1b'), "what a stranger wrote is escaped: {log}");
+    let lines = lines(&log);
+    let is_refusal = |line: &&Value| message(line).starts_with("refused to publish `s`");
+    let refused: Vec<_> = lines.iter().filter(is_refusal).collect();
+    let written = refused.len() as u64;
+    assert!(written <= seconds * u64::from(LOG_LINES_PER_SECOND), "{written} in {seconds} s");
+    let left_out: u64 = lines.iter().filter_map(|line| line["left_out"].as_u64()).sum();
+    assert_eq!(written + left_out, OFFERS, "each is written or counted: {log}");
+    assert!(left_out > 0, "{log}");
+    assert!(refused[0]["why"].is_string(), "{log}");
+}
+
+#[test]
+fn forged_packets_write_next_to_nothing() {
+    let server = Process::start(&AS_JSON);
+    let media = media_address(&server);
+    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let forged = UfragKey::random().encode(SessionKey { shard: 0, slot: 0, generation: 0 });
+    let username = forged.as_str().as_bytes();
+    for number in 0..3_000_u32 {
+        let mut datagram = vec![(number % 256) as u8; 60];
+        if number % 3 == 0 {
+            // A STUN request whose user name this server did not give out.
+            datagram = vec![0, 1, 0, 24, 0x21, 0x12, 0xa4, 0x42];
+            datagram.extend([7; 12]);
+            datagram.extend([0, 6, 0, username.len() as u8]);
+            datagram.extend(username);
+        }
+        stranger.send_to(&datagram, media).expect("loopback takes it");
+        if number % 100 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+    let log = server.stop();
+    assert!(lines(&log).len() < 50, "{log}");
+}
+
+/// Where the server's media goes: its one UDP socket.
+fn media_address(server: &Process) -> SocketAddr {
+    let sockets = std::fs::read_to_string(format!("/proc/{}/net/udp", server.id()));
+    let sockets = sockets.expect("/proc has the sockets of the namespace");
+    let own = own_sockets(server.id());
+    let mut ports = sockets.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let port = u16::from_str_radix(fields.get(1)?.split_once(':')?.1, 16).ok()?;
+        own.iter().any(|inode| Some(&inode.as_str()) == fields.get(9)).then_some(port)
+    });
+    SocketAddr::from(([127, 0, 0, 1], ports.next().expect("the server has a UDP socket")))
+}
+
+fn own_sockets(pid: u32) -> Vec<String> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the server runs");
+    let targets = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let inode = |target: std::path::PathBuf| {
+        Some(target.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned())
+    };
+    targets.filter_map(inode).collect()
+}
+
+#[test]
+fn every_line_about_a_session_names_it() {
+    let server = Process::start(&AS_JSON);
+    let status = Command::new(env!("CARGO_BIN_EXE_monoport-load"))
+        .args(["run", "--url", &server.url, "--viewers", "1", "--duration", "1s"])
+        .args(["--max-p99-ms", "60000", "--threads", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(status.expect("the load generator runs").success());
+    let log = server.stop();
+    let lines = lines(&log);
+    for role in ["publisher", "viewer"] {
+        let begins = format!("{role} set up");
+        let is_first = |line: &&Value| message(line) == begins && line["stream"] == "load-0";
+        let first = lines.iter().find(is_first);
+        let session = first.unwrap_or_else(|| panic!("no {begins:?}: {log}"))["session"].clone();
+        let name = session.as_str().expect("a session's name is text");
+        assert_eq!(name.split('-').filter(|part| part.parse::<u32>().is_ok()).count(), 3, "{name}");
+        let of_session: Vec<_> = lines.iter().filter(|line| line["session"] == session).collect();
+        for what in ["connected after", "ended"] {
+            assert!(of_session.iter().any(|line| message(line).contains(what)), "{what}: {log}");
+        }
+    }
+}
+
+#[test]
+fn a_filter_that_is_none_is_said() {
+    let output = Command::new(env!("CARGO_BIN_EXE_monoport"))
+        .args(["--log", "monoport=loud"])
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("--log") && said.contains("loud"), "{said}");
+}

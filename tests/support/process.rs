@@ -1,0 +1,71 @@
+//! The server as a process of its own, with what it logs.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread::JoinHandle;
+
+use super::{PATIENCE, eventually};
+
+/// A server on ports the kernel chose; killed when dropped.
+pub struct Process {
+    child: Child,
+    log: Option<JoinHandle<String>>,
+    /// Where its HTTP is, as in `http://127.0.0.1:7880`.
+    pub url: String,
+}
+
+impl Process {
+    /// Starts one with `options` besides its addresses, and waits until it is ready.
+    pub fn start(options: &[&str]) -> Process {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_monoport"))
+            .args(["--bind", "127.0.0.1", "--udp-port", "0", "--http", "127.0.0.1:0"])
+            .args(options)
+            .env_remove("MONOPORT_TOKEN")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let log = child.stderr.take().expect("its log is piped");
+        let log = std::thread::spawn(move || read_all(log));
+        let mut url = None;
+        for line in BufReader::new(child.stdout.take().expect("its output is piped")).lines() {
+            let line = line.expect("its banner is text");
+            if let Some(page) = line.trim().strip_prefix("page") {
+                url = Some(page.trim().trim_end_matches('/').to_owned());
+            }
+            if line.starts_with("ready") {
+                break;
+            }
+        }
+        Process { child, log: Some(log), url: url.expect("the banner names the page") }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a service manager would, and returns all it has logged.
+    pub fn stop(mut self) -> String {
+        let id = self.child.id().to_string();
+        let kill = Command::new("kill").args(["-TERM", &id]).status().expect("kill(1) runs");
+        assert!(kill.success());
+        eventually(&format!("the server ends within {PATIENCE:?}"), || {
+            self.child.try_wait().expect("it is our child").is_some()
+        });
+        self.log.take().expect("stopped once").join().expect("the log is text")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that is gone already was stopped, or has failed the test in another way.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_all(mut log: ChildStderr) -> String {
+    let mut text = String::new();
+    log.read_to_string(&mut text).expect("the log is text");
+    text
+}
