@@ -268,6 +268,15 @@ pub const LOG_LINES_PER_SECOND: u32 = 10;
 /// Places in the code that log what strangers can cause; there are about twenty.
 pub const MAX_LIMITED_LOG_PLACES: usize = 64;
 
+// The terminal (`top`).
+
+/// Seconds of traffic the sparklines of `monoport top` remember: a wide terminal has 300 columns.
+pub const TOP_HISTORY_SECONDS: usize = 300;
+
+/// Answers that wait to be drawn, and questions that wait to be asked, in `monoport top`: either
+/// side is a moment behind at most. A question without a place is asked with the next look.
+pub const TOP_QUEUE: usize = 4;
+
 // The kernel boundary (`net`).
 
 /// Bytes of payload one receive slot takes. A message coalesced by GRO is at most an IP packet, so

@@ -318,7 +318,7 @@ fn who_may_ask_depends_on_the_token_and_the_way() {
 
 #[test]
 fn an_api_that_others_reach_is_closed_without_a_token() {
-    let args = ["monoport", "--http", "0.0.0.0:0", "--no-auth", "--udp-port", "0", "--shards", "1"];
+    let args = ["monoport", "--http", "0.0.0.0:0", "--no-auth", "--udp-port", "0", "--no-tcp"];
     let args = Args::try_parse_from(args).expect("the options parse");
     let config = Config::new(args, &monoport::cpu::available_cores()).expect("they are valid");
     let node = Node::start(&config).expect("it starts");

@@ -125,7 +125,7 @@ fn loss_is_seen_and_mended() {
 #[test]
 fn the_page_says_what_the_json_says_and_stands_alone() {
     let server = Server::start("1");
-    let page = std::env::temp_dir().join(format!("monoport-load-page-{}", std::process::id()));
+    let page = std::env::temp_dir().join(format!("monoport-load-{}.html", std::process::id()));
     let html = page.to_str().expect("a temporary folder's name is text");
     let run = ["--viewers", "2", "--duration", "3s", "--max-loss", "0.5", "--html", html];
     let (status, report) = load(&server, "page", &[&run[..], &PATIENT[..]].concat());

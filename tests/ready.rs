@@ -29,7 +29,7 @@ impl Process {
         let http = free.local_addr().expect("it is bound").to_string();
         drop(free);
         let mut child = Command::new(env!("CARGO_BIN_EXE_monoport"))
-            .args(["--http", &http, "--udp-port", "0", "--announce", "127.0.0.1"])
+            .args(["--http", &http, "--udp-port", "0", "--announce", "127.0.0.1", "--no-tcp"])
             .args(options)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -100,8 +100,9 @@ async fn endpoint(
     }
     let placement = place(&app, &stream, request, set_up).await;
     let Placement { id, answer, etag } = placement.inspect_err(|refused| {
-        if refused.failure().is_some() {
-            return; // The registry's journal has said it.
+        // The registry's journal has said the one; of the other, players ask again and again.
+        if refused.failure().is_some() || refused.is_no_publisher() {
+            return;
         }
         // As fields, both are escaped: neither was written by anybody who is trusted.
         let known = check_stream_name(&stream).map_or("(none that can be)", |()| &stream);

@@ -89,6 +89,12 @@ impl Problem {
         Problem::new(StatusCode::CONFLICT, detail)
     }
 
+    /// Whether this is [`Problem::no_publisher`].
+    #[must_use]
+    pub fn is_no_publisher(&self) -> bool {
+        self.status == StatusCode::CONFLICT
+    }
+
     /// 412: the client speaks of an earlier state of the session.
     #[must_use]
     pub fn precondition_failed() -> Problem {

@@ -30,14 +30,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub use fetch::{Api, Trouble};
 
+use crate::limits::TOP_QUEUE;
 use model::{Flow, Model, News, Wants};
 
 /// How long a key or an answer waits to be seen.
 const GLANCE: Duration = Duration::from_millis(50);
-
-/// Answers that wait to be drawn, and questions that wait to be asked: the other side is a moment
-/// behind at most. A question that finds no place is asked with the next key or the next second.
-const QUEUE: usize = 4;
 
 /// What to look at, and how.
 #[derive(Clone, Debug)]
@@ -73,8 +70,8 @@ pub fn run(options: &Options) -> Result<(), TopError> {
         return Ok(());
     }
     let ended = end_on_signal()?;
-    let (wants, wanted) = sync_channel(QUEUE);
-    let (told, news) = sync_channel(QUEUE);
+    let (wants, wanted) = sync_channel(TOP_QUEUE);
+    let (told, news) = sync_channel(TOP_QUEUE);
     let mut model = Model::new(api.base());
     std::thread::spawn(move || poll::poll(&api, &wanted, &told));
     // From here on a panic gives the terminal back before it speaks.

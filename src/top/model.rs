@@ -5,12 +5,7 @@ use std::collections::VecDeque;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::answers::{Failures, Number, Ports, Session, SessionPage, Shards, Status};
-
-/// Seconds of traffic the sparklines remember.
-const HISTORY: usize = 300;
-
-/// Sessions of a page.
-pub const PAGE: usize = 50;
+use crate::limits::TOP_HISTORY_SECONDS;
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,7 +115,7 @@ pub struct Series(VecDeque<f64>);
 
 impl Series {
     fn push(&mut self, value: Number) {
-        if self.0.len() == HISTORY {
+        if self.0.len() == TOP_HISTORY_SECONDS {
             self.0.pop_front();
         }
         self.0.push_back(value.unwrap_or(0.0).max(0.0));
@@ -140,11 +135,11 @@ pub struct Model {
     pub url: String,
     /// What is looked at.
     pub view: View,
-    /// The last answers.
+    /// The last answer about the server.
     pub status: Option<Status>,
-    /// …
+    /// The last answer about its ports.
     pub ports: Option<Ports>,
-    /// …
+    /// The last answer about its shards.
     pub shards: Option<Shards>,
     /// The page that is looked at, once it is there.
     pub page: Option<SessionPage>,
@@ -375,7 +370,7 @@ mod tests {
     fn the_past_is_bounded() {
         let mut series = Series::default();
         (0..1_000).for_each(|n| series.push(Some(f64::from(n))));
-        assert_eq!(series.last(usize::MAX).len(), HISTORY);
+        assert_eq!(series.last(usize::MAX).len(), TOP_HISTORY_SECONDS);
         assert_eq!(series.last(2), [998, 999]);
     }
 }

@@ -4,7 +4,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::fetch::{Api, Trouble};
-use super::model::{News, PAGE, PageOf, Wants};
+use super::model::{News, PageOf, Wants};
+use crate::limits::PAGE;
 
 /// How often the server is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ fn fill(api: &Api, wanted: &Wants, news: &mut News) -> Result<(), Trouble> {
         news.session = Some(api.get(&format!("sessions/{}", escaped(id)))?);
     }
     if wanted.failures {
-        news.failures = Some(api.get("failures?limit=50")?);
+        news.failures = Some(api.get(&format!("failures?limit={PAGE}"))?);
     }
     Ok(())
 }

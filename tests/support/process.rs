@@ -19,6 +19,7 @@ impl Process {
     pub fn start(options: &[&str]) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_monoport"))
             .args(["--bind", "127.0.0.1", "--udp-port", "0", "--http", "127.0.0.1:0"])
+            .args(["--no-tcp"])
             .args(options)
             .env_remove("MONOPORT_TOKEN")
             .stdout(Stdio::piped())

@@ -58,7 +58,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Publish streams, watch them, and report loss, latency and cost
-    Run(args::RunArgs),
+    Run(Box<args::RunArgs>),
     /// Compare one mux port, ten, and a port per session on the same load
     Modes(modes::ModesArgs),
     /// Measure the least CPU that a packet can cost on this machine
