@@ -36,6 +36,10 @@ drop_reasons! {
     EndedSession = "ended_session",
     /// The session exists, but MESSAGE-INTEGRITY does not hold (wrong password) or ICE refused.
     StunRejected = "stun_rejected",
+    /// STUN for another session than the one the port was given to (`--port-range`).
+    WrongPort = "wrong_port",
+    /// The mux port it came in at was closed in the meantime.
+    PortClosed = "port_closed",
     /// A STUN response or indication: this server sends no requests that would earn one.
     UnsolicitedStun = "unsolicited_stun",
     /// DTLS, RTP or RTCP from a 4-tuple that no session has proved to be its own.

@@ -84,6 +84,9 @@
 //! - **Viewers gather on their publisher's shard** until it is busy or ahead of the others, since
 //!   each further shard with viewers costs a copy per packet and a wake-up
 //!   (`registry/placement.rs`).
+//! - **A port is a slot**: mux ports are opened on all shards or on none, and drained, while the
+//!   server runs (`shard::ports`, `signalling::registry`), and a slot is used again only once
+//!   nothing refers to it. With a port per session the slot is the session's.
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
 

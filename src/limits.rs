@@ -174,6 +174,37 @@ pub const SEND_BATCH_MESSAGES: usize = 128;
 /// they should still be in the core's L2 cache, of which current servers have 512 KiB or more.
 pub const SEND_ARENA_BYTES: usize = 256 * 1024;
 
+/// Sockets of sessions (`--port-range`) that are read in one turn of those that have something; the
+/// others come first in the next.
+pub const SESSION_SOCKETS_PER_TURN: usize = 256;
+
+/// Socket buffer asked for each way where a socket serves one session (`--port-range`): a tenth of
+/// a second of 20 Mb/s with the kernel's bookkeeping counted in. More would let one client hold
+/// more of the kernel's memory for UDP than its share.
+pub const SESSION_SOCKET_BUFFER_BYTES: usize = 512 * 1024;
+
+/// Ports of a range that one set-up tries before it is refused: those that others have are skipped,
+/// at some 10 µs each.
+pub const RANGE_PORT_TRIES: usize = 256;
+
+/// How often a mux port that is to close is looked at: whether its sessions have gone.
+pub const PORT_DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// The longest deadline for the sessions of a mux port that is to close.
+pub const MAX_PORT_DRAIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The deadline when none is asked for.
+pub const PORT_DRAIN: Duration = Duration::from_secs(60 * 60);
+
+/// How often the load of mux ports is looked at (`--ports-auto`).
+pub const PORT_LOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Decisions about ports that are kept for the API; older ones are in the log.
+pub const MAX_PORT_DECISIONS: usize = 100;
+
+/// How long a shard may take to open or close a socket: it does so within a turn.
+pub const PORT_CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Receive batches of one socket handled in one turn; what is left waits for the next, so that
 /// timers and sends get their turn under any load.
 pub const RECEIVE_BATCHES_PER_TURN: usize = 4;

@@ -27,7 +27,7 @@ const VIEWERS: usize = 3;
 
 /// The base that one option at a time is changed in.
 const BASE: Options =
-    Options { io: "mmsg", gso: "true", gro: "true", train_us: "5000", shards: "1" };
+    Options { io: "mmsg", gso: "true", gro: "true", train_us: "5000", shards: "1", range: "" };
 
 #[derive(Clone, Copy)]
 struct Options {
@@ -36,6 +36,8 @@ struct Options {
     gro: &'static str,
     train_us: &'static str,
     shards: &'static str,
+    /// A port per session out of this; mux ports when empty.
+    range: &'static str,
 }
 
 /// One packet as a viewer sees it. Numbers and times are relative to the track's first, because
@@ -58,19 +60,11 @@ struct Counted {
 
 /// Plays the script to a server with these options, and asserts that it arrives.
 fn delivers_the_script(options: Options) -> Counted {
-    let Options { io, gso, gro, train_us, shards } = options;
-    let server = Server::start(&[
-        "--io",
-        io,
-        "--gso",
-        gso,
-        "--gro",
-        gro,
-        "--train-us",
-        train_us,
-        "--shards",
-        shards,
-    ]);
+    let Options { io, gso, gro, train_us, shards, range } = options;
+    let ports: &[&str] = if range.is_empty() { &[] } else { &["--port-range", range] };
+    let server =
+        &["--io", io, "--gso", gso, "--gro", gro, "--train-us", train_us, "--shards", shards];
+    let server = Server::start(&[&server[..], ports].concat());
     let script = Script::new(SEED);
     let expected = script.packets();
     let offered = Offered::both(Codec::Vp8);
@@ -169,6 +163,14 @@ fn single_datagrams_carry_what_trains_carry() {
 fn four_shards_deliver_what_one_delivers() {
     let counted = delivers_the_script(Options { shards: "4", ..BASE });
     assert!(counted.handed_over > 0, "three viewers are on more than one shard");
+}
+
+#[test]
+fn a_port_per_session_delivers_what_one_port_delivers() {
+    for shards in ["1", "3"] {
+        let counted = delivers_the_script(Options { shards, range: "23100-23199", ..BASE });
+        assert!(counted.messages < counted.datagrams, "frames leave as trains");
+    }
 }
 
 #[test]

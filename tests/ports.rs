@@ -11,7 +11,7 @@ use monoport::drop::DropReason;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
 use support::client::{Client, Offered, connect, run_for, run_until};
-use support::{Server, eventually, steerings};
+use support::{Server, eventually, request, steerings};
 
 const BOTH: Offered = Offered { codec: Codec::Vp8, audio: true, video: true };
 
@@ -130,25 +130,33 @@ fn udp_sockets(pid: u32) -> Vec<u16> {
     ports
 }
 
+/// Starts the server's program and returns it with what it says until it is ready. `before` are
+/// commands of a shell that come first.
+fn start(before: &str, options: &[&str]) -> (Process, Vec<String>) {
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("{before} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_monoport")])
+        .args(["--http", "127.0.0.1:0", "--announce", "127.0.0.1", "--no-tcp"])
+        .args(options)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let process = Process(child);
+    let lines = stdout.lines().map_while(Result::ok).take_while(|line| !line.starts_with("ready"));
+    (process, lines.collect())
+}
+
+/// What stands behind a name in the banner.
+fn banner<'a>(lines: &'a [String], name: &str) -> &'a str {
+    let found = lines.iter().find_map(|line| line.trim().strip_prefix(name));
+    found.unwrap_or_else(|| panic!("no {name} in {lines:?}")).trim()
+}
+
 #[test]
 fn a_server_has_a_socket_per_port_and_shard_and_no_other() {
     for (ports, shards) in [("0", 1), ("0", 3), ("0,0,0,0", 2)] {
-        let child = Command::new(env!("CARGO_BIN_EXE_monoport"))
-            .args(["--http", "127.0.0.1:0", "--announce", "127.0.0.1", "--udp-port", ports])
-            .arg("--no-tcp")
-            .args(["--shards", &shards.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let mut process = Process(child);
-        let stdout = BufReader::new(process.0.stdout.take().expect("it is piped"));
-        let lines: Vec<String> = stdout
-            .lines()
-            .map_while(Result::ok)
-            .take_while(|line| !line.starts_with("ready"))
-            .collect();
-        let media =
-            lines.iter().find_map(|line| line.trim().strip_prefix("media")).expect("a line");
+        let (process, lines) = start("", &["--udp-port", ports, "--shards", &shards.to_string()]);
+        let media = banner(&lines, "media");
         let media = media.split("port ").nth(1).and_then(|rest| rest.split(',').next());
         let named = media.expect("the ports").split(' ').map(|port| port.parse::<u16>().unwrap());
         let mut expected: Vec<u16> =
@@ -156,5 +164,34 @@ fn a_server_has_a_socket_per_port_and_shard_and_no_other() {
         expected.sort_unstable();
         assert_eq!(expected.len(), ports.split(',').count() * shards);
         assert_eq!(udp_sockets(process.0.id()), expected);
+    }
+}
+
+/// A port that can't be opened on every shard is opened on none: here the descriptors run out,
+/// sooner or later in the middle of it.
+#[test]
+fn a_port_that_fails_on_one_shard_is_open_on_none() {
+    const SHARDS: usize = 4;
+    for limit in [100, 101, 102, 103] {
+        let before = format!("ulimit -n {limit};");
+        let (process, lines) =
+            start(&before, &["--udp-port", "0", "--shards", "4", "--steering", "hash"]);
+        let url = banner(&lines, "page").replace("localhost", "127.0.0.1") + "api/v1/ports";
+        let mut opened = 0;
+        let refused = loop {
+            let response = request("POST", &url, &[], "{\"port\":0}");
+            if response.status != 201 {
+                break response;
+            }
+            opened += 1;
+        };
+        assert_eq!(refused.status, 503, "{}", refused.body);
+        assert!(opened > 0, "there were {limit} descriptors: {}", refused.body);
+        eventually("what was begun is undone", || {
+            udp_sockets(process.0.id()).len() == (1 + opened) * SHARDS
+        });
+        let listed = request("GET", &url, &[], "").body;
+        let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+        assert_eq!(listed["ports"].as_array().map(Vec::len), Some(1 + opened), "{listed}");
     }
 }

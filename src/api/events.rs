@@ -85,8 +85,11 @@ pub(super) async fn get(State(api): State<Arc<Api>>) -> Result<Response, Problem
 pub(super) fn beat(api: &Api) -> Option<String> {
     let window = api.pulse.window();
     window.spans()?;
-    let beat =
-        Beat { status: status(api, &window), ports: ports(&window), shards: shards(api, &window) };
+    let beat = Beat {
+        status: status(api, &window),
+        ports: ports(api, &window),
+        shards: shards(api, &window),
+    };
     serde_json::to_string(&beat).ok()
 }
 

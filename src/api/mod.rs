@@ -8,7 +8,7 @@
 //! admin.rs    who may ask                      pulse.rs     what is done every second
 //! status.rs   GET /status                      sample.rs    the counters at one moment
 //! shards.rs   GET /shards                      census.rs    sessions by kind and quality
-//! ports.rs    GET /ports                       alive.rs     whether shards turn
+//! ports.rs    /ports, read and changed         alive.rs     whether shards turn
 //! streams.rs  GET /streams                     ready.rs     /healthz, /readyz
 //! sessions.rs GET /sessions, best or worst     events.rs    GET /events, as they come
 //! session.rs  GET /sessions/{id}               openapi.json GET /openapi.json: all of this
@@ -40,7 +40,7 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 
 use crate::shard::Wiring;
 use crate::signalling::{Control, Problem, unix_now};
@@ -103,7 +103,8 @@ impl Api {
     pub fn router(self: &Arc<Api>) -> Router {
         let api = Router::new()
             .route("/api/v1/status", get(status::get))
-            .route("/api/v1/ports", get(ports::get))
+            .route("/api/v1/ports", get(ports::get).post(ports::open))
+            .route("/api/v1/ports/{port}", delete(ports::drain))
             .route("/api/v1/shards", get(shards::get))
             .route("/api/v1/streams", get(streams::get))
             .route("/api/v1/sessions", get(sessions::get))

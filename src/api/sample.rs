@@ -123,19 +123,6 @@ impl Sample {
         sample
     }
 
-    /// Every port once, with what all shards say of it.
-    pub fn ports(&self) -> Vec<(PortName, PortSample)> {
-        let mut ports: Vec<(PortName, PortSample)> = Vec::new();
-        for (name, sample) in self.shards.iter().flat_map(|shard| &shard.ports) {
-            match ports.iter_mut().find(|(known, _)| known == name) {
-                Some((_, sum)) => sum.add(sample),
-                None => ports.push((*name, *sample)),
-            }
-        }
-        ports.sort_unstable_by_key(|(name, _)| *name);
-        ports
-    }
-
     pub fn traffic(&self) -> Traffic {
         let mut sum = Traffic::default();
         self.shards.iter().for_each(|shard| sum.add(&shard.traffic));

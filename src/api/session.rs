@@ -11,7 +11,7 @@ use super::answer::{Answer, json};
 use super::sample::{tenths, thousandths};
 use crate::id::SessionKey;
 use crate::signalling::{EndedSession, Live, Problem};
-use crate::telemetry::{PROFILES, PortName, SessionCard};
+use crate::telemetry::{PROFILES, SessionCard};
 
 /// What a list says of a session.
 #[derive(Serialize)]
@@ -100,12 +100,11 @@ pub(super) async fn get(
     let key: SessionKey =
         id.parse().map_err(|error| Problem::bad_request(format!("`{id}`: {error}")))?;
     let card = api.control.card(key);
-    let living = api
-        .control
-        .with_session(key, |live| detail(&api, key, live, card.as_ref(), None, admitted));
+    let living =
+        api.control.with_session(key, |live| detail(key, live, card.as_ref(), None, admitted));
     let ended = || {
         api.control.with_ended(key, |ended| {
-            detail(&api, key, &ended.live, ended.card.as_deref(), Some(ended), admitted)
+            detail(key, &ended.live, ended.card.as_deref(), Some(ended), admitted)
         })
     };
     let gone = || {
@@ -115,13 +114,7 @@ pub(super) async fn get(
 }
 
 impl Brief {
-    pub fn new(
-        api: &Api,
-        key: SessionKey,
-        live: &Live,
-        card: Option<&SessionCard>,
-        ended: bool,
-    ) -> Brief {
+    pub fn new(key: SessionKey, live: &Live, card: Option<&SessionCard>, ended: bool) -> Brief {
         let connected = card.filter(|card| card.stage.is_connected());
         Brief {
             id: key.to_string(),
@@ -134,7 +127,7 @@ impl Brief {
             },
             created_at: thousandths(live.created_at),
             shard: key.shard,
-            port: port_of(api, key, live),
+            port: Some(live.port),
             score: card.and_then(|card| card.score).map(|score| tenths(score.into())),
             level: card.and_then(SessionCard::level).map(|level| level.label()),
             mos: card.and_then(SessionCard::mos).map(|mos| thousandths(mos.into())),
@@ -146,23 +139,14 @@ impl Brief {
     }
 }
 
-fn port_of(api: &Api, key: SessionKey, live: &Live) -> Option<u16> {
-    let meters = api.wiring().meters.get(usize::from(key.shard))?;
-    match meters.ports.at(live.port).name()? {
-        PortName::Port(port) => Some(port),
-        PortName::All => None,
-    }
-}
-
 fn detail(
-    api: &Api,
     key: SessionKey,
     live: &Live,
     card: Option<&SessionCard>,
     ended: Option<&EndedSession>,
     admitted: Admitted,
 ) -> Detail {
-    let brief = Brief::new(api, key, live, card, ended.is_some());
+    let brief = Brief::new(key, live, card, ended.is_some());
     let card = card.copied().unwrap_or_default();
     let shown = |address: Option<std::net::SocketAddr>| {
         address.filter(|_| admitted.addresses).map(|address| address.to_string())

@@ -116,11 +116,11 @@ fn ended(api: &Api, asked: &Asked, after: Option<Place>, limit: usize) -> Vec<Pl
 fn brief(api: &Api, asked: &Asked, key: SessionKey) -> Option<Brief> {
     let card = api.control.card(key);
     match asked.state {
-        Some(SessionState::Ended) => api.control.with_ended(key, |ended| {
-            Brief::new(api, key, &ended.live, ended.card.as_deref(), true)
-        }),
+        Some(SessionState::Ended) => api
+            .control
+            .with_ended(key, |ended| Brief::new(key, &ended.live, ended.card.as_deref(), true)),
         // One that has ended since it was found is left out.
-        _ => api.control.with_session(key, |live| Brief::new(api, key, live, card.as_ref(), false)),
+        _ => api.control.with_session(key, |live| Brief::new(key, live, card.as_ref(), false)),
     }
 }
 

@@ -4,11 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 
 use super::{Finding, Host};
-use crate::config::{Config, Io, SteerBy};
+use crate::config::{Config, Io, PortRange, SteerBy};
 use crate::limits::{MAX_DATAGRAM_OUT, STEERING_FLOWS_PER_SESSION};
 use crate::net::{
     Destination, SendBatch, Sender, SocketOptions, Steering, UdpSocket, ring_available,
-    tcp_port_holder, udp_port_holder, uring_available,
+    tcp_port_holder, udp_port_holder, udp_ports_in_use, uring_available,
 };
 
 fn loopback(options: &SocketOptions) -> std::io::Result<UdpSocket> {
@@ -127,8 +127,10 @@ pub(super) fn buffers(config: &Config, host: &Host) -> Finding {
 
 pub(super) fn free_ports(config: &Config) -> Finding {
     let what = "UDP ports";
-    let ports = config.udp_ports.iter().filter(|port| **port != 0);
-    for port in ports {
+    if let Some(range) = config.udp.range {
+        return free_of(range, config.max_sessions);
+    }
+    for port in config.udp.possible_mux().iter().filter(|port| **port != 0) {
         if let Ok(Some(holder)) = udp_port_holder(*port) {
             let fix = match (holder.pid, holder.command) {
                 (Some(pid), Some(command)) => format!("kill {pid}  # {command}"),
@@ -137,8 +139,33 @@ pub(super) fn free_ports(config: &Config) -> Finding {
             return Finding::warn(what, format!("{port} is in use"), fix);
         }
     }
-    let ports: Vec<String> = config.udp_ports.iter().map(ToString::to_string).collect();
-    Finding::ok(what, format!("{} free", ports.join(" ")))
+    Finding::ok(what, format!("{} free", config.udp.describe()))
+}
+
+/// Ports of a range that others have are skipped by the server; too few are a failure to come.
+fn free_of(range: PortRange, sessions: usize) -> Finding {
+    let what = "UDP ports";
+    let taken = match udp_ports_in_use() {
+        Ok(taken) => taken,
+        Err(error) => return Finding::warn(what, error.to_string(), "mount -t proc proc /proc"),
+    };
+    let taken = taken.range(range.first..=range.last).count();
+    let free = range.count() - taken;
+    let found = format!("{free} of {range} free, {taken} in use by others");
+    let fix = format!(
+        "pass a --port-range of {sessions} ports or more, or --max-sessions {}; ss -ulpn \
+         'sport >= :{} and sport <= :{}' says who has some",
+        free.max(1),
+        range.first,
+        range.last
+    );
+    match free {
+        0 => Finding::fail(what, found, fix),
+        free if free < sessions => {
+            Finding::warn(what, format!("{found}: fewer than {sessions} sessions"), fix)
+        }
+        _ => Finding::ok(what, found),
+    }
 }
 
 /// The port of ICE-TCP. Somebody who has it keeps the server from starting.

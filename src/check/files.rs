@@ -61,8 +61,10 @@ pub(super) fn kernel(host: &Host) -> Finding {
 
 /// Descriptors: sockets, rings and wake-ups of each shard, and what HTTP has open.
 pub(super) fn open_files(config: &Config, host: &Host) -> Finding {
-    // A socket and a ring per port; runtime, mailbox and the like take fewer than eight.
-    let shards = config.shards() * (2 * config.udp_ports.len() + 8);
+    // A socket and a ring per mux port, a socket per session with a range; runtime, mailbox and the
+    // like take fewer than eight.
+    let own = config.udp.range.map_or(0, |range| range.count().min(config.max_sessions));
+    let shards = config.shards() * (2 * config.udp.possible_mux().len() + 8) + own;
     // Requests under way at once, and the files of the process itself.
     const HTTP: usize = 1_024;
     let needed = shards + HTTP;
@@ -114,14 +116,18 @@ pub(super) fn conntrack(config: &Config, host: &Host) -> Finding {
         return Finding::ok(what, "nothing is tracked");
     };
     let table = host.text("proc/net/nf_conntrack").unwrap_or_default();
-    let ports: Vec<String> = config.udp_ports.iter().map(ToString::to_string).collect();
+    let mux = config.udp.possible_mux();
+    let is_ours = |port: u16| match config.udp.range {
+        Some(range) => (range.first..=range.last).contains(&port),
+        None => mux.contains(&port),
+    };
     let ours = |line: &&str| {
-        let of = |port: &String| line.split(' ').any(|word| word == format!("dport={port}"));
-        line.contains(" udp ") && ports.iter().any(of)
+        let mut ports = line.split(' ').filter_map(|word| word.strip_prefix("dport="));
+        line.contains(" udp ") && ports.any(|port| port.parse().is_ok_and(is_ours))
     };
     let entries = table.lines().filter(ours).count();
     let most = host.number("proc/sys/net/netfilter/nf_conntrack_max").unwrap_or(u64::MAX);
-    let ports = ports.join(", ");
+    let ports = config.udp.describe();
     let fix = untracked(&ports);
     let found = format!("{tracked} of {most} entries, {entries} of them on UDP {ports}");
     match usize::try_from(most.saturating_sub(tracked)) {

@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use super::addresses::{Announced, Cidr, InterfaceName, PortList};
 use super::cores::CoreList;
 use super::ice_servers::{IceServer, StunServer};
+use super::ports::{PortCount, PortRange};
 use crate::limits::{
     GATHERED_SESSIONS, MAX_DRAIN_TIMEOUT, MAX_SETUP_TIMEOUT, MAX_TURN_TTL, SETUP_TIMEOUT, TURN_TTL,
 };
@@ -89,9 +90,22 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Parser)]
 #[command(name = "monoport", version, about)]
 pub struct Args {
-    /// The UDP port of all media, or several as in 7882-7891 or 7882,3478
-    #[arg(long, value_name = "PORT,…", default_value = "7882", env = "MONOPORT_UDP_PORT")]
-    pub udp_port: PortList,
+    /// The UDP port of all media, or several as in 7882-7891 or 7882,3478 [default: 7882]
+    #[arg(long, value_name = "PORT,…", env = "MONOPORT_UDP_PORT")]
+    pub udp_port: Option<PortList>,
+
+    /// Give each session a UDP port of its own, out of these, as in 50000-60000
+    #[arg(
+        long,
+        value_name = "FIRST-LAST",
+        conflicts_with = "udp_port",
+        env = "MONOPORT_PORT_RANGE"
+    )]
+    pub port_range: Option<PortRange>,
+
+    /// Let the number of mux ports follow the load, as in 1-8; they count up from --udp-port
+    #[arg(long, value_name = "MIN-MAX", conflicts_with = "port_range")]
+    pub ports_auto: Option<PortCount>,
 
     /// The TCP port of media, for clients whose network lets no UDP through (ICE-TCP)
     #[arg(long, value_name = "PORT", default_value_t = 7881, env = "MONOPORT_TCP_PORT")]

@@ -51,6 +51,15 @@ pub enum ConfigError {
          use one UDP port"
     )]
     AnnouncedPort(String, usize),
+    /// Options that make no sense with a port per session.
+    #[error("--port-range and {0} exclude one another: {1}; drop the one or the other")]
+    RangeExcludes(&'static str, &'static str),
+    /// Ports that come with load count up from one.
+    #[error("--ports-auto counts up from one UDP port, and --udp-port names {0}: name one")]
+    AutoFrom(usize),
+    /// There are not as many ports.
+    #[error("--ports-auto: there are no {1} ports from {0} on; pass a lower --udp-port")]
+    AutoBeyond(u16, usize),
     /// A bound address is the only one there is to choose from.
     #[error("--bind {0} names the address already: go without {1}")]
     FilterWithBind(IpAddr, String),

@@ -5,6 +5,7 @@ mod args;
 mod cores;
 mod error;
 mod ice_servers;
+mod ports;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -15,6 +16,7 @@ pub use args::{Args, CheckArgs, Cli, Command, Io, PortsArgs, SteerBy, TopArgs};
 pub use cores::CoreList;
 pub use error::ConfigError;
 pub use ice_servers::{IceServer, IceServers, StunServer};
+pub use ports::{PortCount, PortRange, UdpPorts};
 
 use crate::limits::MAX_SESSIONS_PER_SHARD;
 use cores::shard_cores;
@@ -23,7 +25,7 @@ use cores::shard_cores;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The UDP ports.
-    pub udp_ports: Vec<u16>,
+    pub udp: UdpPorts,
     /// The TCP port of media, if there is one.
     pub tcp_port: Option<u16>,
     /// Where they are bound; `None` for every address.
@@ -93,7 +95,8 @@ impl Config {
         if args.kernel_drop && args.steering == SteerBy::Hash {
             return Err(ConfigError::DropWithoutSteering);
         }
-        let filter = address_filter(&args)?;
+        let udp = UdpPorts::new(&args)?;
+        let filter = address_filter(&args, &udp)?;
         let ice_servers = IceServers::new(&args)?;
         let shard_cores = shard_cores(&args, allowed_cores)?;
         let most = (shard_cores.len() * MAX_SESSIONS_PER_SHARD).min(1 << 22);
@@ -105,7 +108,7 @@ impl Config {
             });
         }
         Ok(Config {
-            udp_ports: args.udp_port.0,
+            udp,
             tcp_port: (!args.no_tcp).then_some(args.tcp_port),
             bind: args.bind,
             announce: args.announce,
@@ -167,8 +170,8 @@ impl Config {
 }
 
 /// What of the interfaces is announced, with the options that contradict one another refused.
-fn address_filter(args: &Args) -> Result<AddressFilter, ConfigError> {
-    let ports = args.udp_port.0.len();
+fn address_filter(args: &Args, udp: &UdpPorts) -> Result<AddressFilter, ConfigError> {
+    let ports = udp.range.map_or(udp.possible_mux().len(), |range| range.count());
     if let Some(announced) = args.announce.iter().find(|announced| announced.port.is_some())
         && ports > 1
     {
@@ -288,12 +291,12 @@ mod tests {
             Cli::try_parse_from(std::iter::once(&"monoport").chain(words)).expect("it parses")
         };
         let cli = parse(&["--udp-port", "7000"]);
-        assert!(cli.command.is_none() && cli.args.udp_port == PortList(vec![7000]));
+        assert!(cli.command.is_none() && cli.args.udp_port == Some(PortList(vec![7000])));
         let Some(Command::Ports(ports)) = parse(&["ports", "--udp-port", "7000", "--nft"]).command
         else {
             panic!("it is the command")
         };
-        assert!(ports.nft && ports.args.udp_port == PortList(vec![7000]));
+        assert!(ports.nft && ports.args.udp_port == Some(PortList(vec![7000])));
         assert!(matches!(parse(&["check", "--shards", "2"]).command, Some(Command::Check(_))));
         assert!(Cli::try_parse_from(["monoport", "--shards", "2", "check"]).is_err());
     }

@@ -2,8 +2,12 @@
 //! same user, and half of the packets would go missing; this finds out before we bind. Of a TCP
 //! port it says who is in the way.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+
+/// The column of a socket's own address in `/proc/net/udp`.
+const LOCAL_ADDRESS: usize = 1;
 
 /// The process behind a socket, as far as `/proc` tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,11 +44,7 @@ fn holder_of(
     port: u16,
     holds: impl Fn(&str) -> bool + Copy,
 ) -> io::Result<Option<PortHolder>> {
-    let v4 = fs::read_to_string(format!("/proc/net/{protocol}"));
-    // Absent where IPv6 is switched off.
-    let v6 = fs::read_to_string(format!("/proc/net/{protocol}6")).unwrap_or_default();
-    let v4 = if v6.is_empty() { v4? } else { v4.unwrap_or_default() };
-    let tables = [v4, v6];
+    let tables = tables(protocol)?;
     let inodes: Vec<u64> = tables.iter().flat_map(|table| inodes_on(table, port, holds)).collect();
     if inodes.is_empty() {
         return Ok(None);
@@ -58,10 +58,31 @@ fn holder_of(
     Ok(Some(PortHolder { pid, command }))
 }
 
+/// The UDP ports of this network namespace that any socket is bound to.
+///
+/// # Errors
+///
+/// When neither `/proc/net/udp` nor `/proc/net/udp6` can be read.
+pub fn udp_ports_in_use() -> io::Result<BTreeSet<u16>> {
+    let tables = tables("udp")?;
+    let port = |line: &str| {
+        let (_, port) = line.split_whitespace().nth(LOCAL_ADDRESS)?.rsplit_once(':')?;
+        u16::from_str_radix(port, 16).ok()
+    };
+    Ok(tables.iter().flat_map(|table| table.lines().skip(1).filter_map(port)).collect())
+}
+
+/// What the kernel says about the sockets of a protocol, in either family (columns: proc_net(5)).
+fn tables(protocol: &str) -> io::Result<[String; 2]> {
+    let v4 = fs::read_to_string(format!("/proc/net/{protocol}"));
+    // Absent where IPv6 is switched off.
+    let v6 = fs::read_to_string(format!("/proc/net/{protocol}6")).unwrap_or_default();
+    Ok([if v6.is_empty() { v4? } else { v4.unwrap_or_default() }, v6])
+}
+
 /// Inodes of the sockets on `port` in a state that holds it, in the text of `/proc/net/udp` or
 /// `/proc/net/tcp` (their columns: proc_net(5)).
 fn inodes_on(table: &str, port: u16, holds: impl Fn(&str) -> bool) -> impl Iterator<Item = u64> {
-    const LOCAL_ADDRESS: usize = 1;
     const STATE_AFTER_IT: usize = 1;
     const INODE_AFTER_THAT: usize = 5;
     table.lines().skip(1).filter_map(move |line| {
@@ -98,6 +119,7 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
             let socket = std::net::UdpSocket::bind(address).unwrap();
             let port = socket.local_addr().unwrap().port();
+            assert!(udp_ports_in_use().unwrap().contains(&port), "{address}");
             let holder = udp_port_holder(port).unwrap().expect("the socket above");
             assert_eq!(holder.pid, Some(std::process::id()), "{address}");
             let own = fs::read_to_string("/proc/self/comm").unwrap();

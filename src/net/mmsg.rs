@@ -51,6 +51,10 @@ impl MmsgReceiver {
         Ok(MmsgReceiver { memory, headers, _vectors: vectors, used: batch, messages, overflow: 0 })
     }
 
+    pub(super) fn batch(&self) -> usize {
+        self.headers.len()
+    }
+
     /// See [`super::Receiver::receive`].
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.messages.clear();

@@ -20,6 +20,7 @@ mod holder;
 mod inbound;
 mod mmsg;
 mod readiness;
+mod ready_set;
 mod send;
 mod socket;
 mod steer;
@@ -35,14 +36,30 @@ use std::os::fd::AsFd;
 
 pub use addr::{Interface, interfaces, udp_hash_has_ports};
 pub use batch::{Destination, FlushReport, SendBatch, SendFailure};
-pub use holder::{PortHolder, tcp_port_holder, udp_port_holder};
+pub use holder::{PortHolder, tcp_port_holder, udp_port_holder, udp_ports_in_use};
 pub use inbound::{Datagram, Datagrams};
 pub use readiness::Readiness;
+pub use ready_set::ReadySet;
 pub use send::Sender;
 pub use socket::{SocketOptions, UdpSocket};
 pub use steer::Steering;
 pub use tcp::{Moved, TcpChange, TcpConnection, TcpWatch, tcp_listener};
 pub use uring::{Bell, BellRope, ring_available, uring_available};
+
+/// Raises the limit of open files to `wanted`, as far as this process may, and returns what it is
+/// now.
+///
+/// # Errors
+///
+/// Those of `setrlimit(2)`.
+pub fn raise_open_files(wanted: u64) -> io::Result<u64> {
+    let (soft, hard) = sys::open_files(None)?;
+    let reachable = wanted.min(hard);
+    if reachable > soft {
+        sys::open_files(Some(reachable))?;
+    }
+    Ok(reachable.max(soft))
+}
 
 /// How datagrams are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +100,41 @@ impl Receiver {
         }))
     }
 
+    /// Receives from `socket` too, from here on. With io_uring only on the thread that receives.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Receiver::new`].
+    pub fn add(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        match &mut self.0 {
+            Inner::Mmsg(_) => Ok(()),
+            Inner::Uring(uring) => uring.add(socket),
+        }
+    }
+
+    /// Lets go of `socket`, which is about to be dropped. With io_uring only on the thread that
+    /// receives. The datagrams of the last receive are gone.
+    pub fn remove(&mut self, socket: &UdpSocket) {
+        if let Inner::Uring(uring) = &mut self.0 {
+            uring.remove(socket);
+        }
+    }
+
     /// Which back end this is.
     #[must_use]
     pub fn backend(&self) -> Backend {
         match &self.0 {
             Inner::Mmsg(_) => Backend::Mmsg,
             Inner::Uring(_) => Backend::Uring,
+        }
+    }
+
+    /// Messages read at once, at most.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        match &self.0 {
+            Inner::Mmsg(mmsg) => mmsg.batch(),
+            Inner::Uring(uring) => uring.batch(),
         }
     }
 

@@ -22,10 +22,10 @@ impl Readiness {
     /// nothing, and when the runtime is shutting down.
     ///
     /// Dropping the future loses no edge.
-    pub async fn any_readable(all: &[Readiness]) {
+    pub async fn any_readable<'a>(all: impl IntoIterator<Item = &'a Readiness> + Clone) {
         std::future::poll_fn(|context| {
             let mut ready = false;
-            for Readiness(fd) in all {
+            for Readiness(fd) in all.clone() {
                 if let Poll::Ready(guard) = fd.poll_read_ready(context) {
                     ready = true;
                     if let Ok(mut guard) = guard {

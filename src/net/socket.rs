@@ -63,6 +63,19 @@ impl UdpSocket {
     /// Those of `socket(2)`, `bind(2)` and `setsockopt(2)`. Buffer sizes and busy polling are
     /// wishes: what is not granted is no error.
     pub fn bind(address: SocketAddr, options: &SocketOptions) -> io::Result<UdpSocket> {
+        UdpSocket::bound(address, options, true)
+    }
+
+    /// Binds a socket that shares its port with nobody: a port that somebody has is `EADDRINUSE`.
+    ///
+    /// # Errors
+    ///
+    /// As [`UdpSocket::bind`].
+    pub fn bind_alone(address: SocketAddr, options: &SocketOptions) -> io::Result<UdpSocket> {
+        UdpSocket::bound(address, options, false)
+    }
+
+    fn bound(address: SocketAddr, options: &SocketOptions, shared: bool) -> io::Result<UdpSocket> {
         let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
         // socket2 creates with SOCK_CLOEXEC.
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -70,7 +83,9 @@ impl UdpSocket {
         if family == Family::V6 {
             socket.set_only_v6(false)?;
         }
-        socket.set_reuse_port(true)?;
+        if shared {
+            socket.set_reuse_port(true)?;
+        }
         set_packet_options(socket.as_fd(), family, options)?;
         socket.bind(&address.into())?;
         let local = socket.local_addr()?.as_socket();

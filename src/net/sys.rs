@@ -102,6 +102,56 @@ pub(super) fn event() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// `epoll_create1(2)`.
+pub(super) fn epoll() -> io::Result<OwnedFd> {
+    // SAFETY: no memory changes hands.
+    let fd = checked(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    // SAFETY: "returns a file descriptor referring to the new epoll instance": nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `epoll_ctl(2)`: adds `fd` for reading, level-triggered; events for it carry `number`.
+pub(super) fn watch_for_input(
+    epoll: BorrowedFd<'_>,
+    fd: BorrowedFd<'_>,
+    number: u64,
+) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: number };
+    let (epoll, fd) = (epoll.as_raw_fd(), fd.as_raw_fd());
+    // SAFETY: "The event argument describes the object linked to the file descriptor fd": a live
+    // local that the kernel copies.
+    checked(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &mut event) })?;
+    Ok(())
+}
+
+/// `epoll_wait(2)` without waiting. Returns how many of `events` were filled.
+pub(super) fn ready_now(
+    epoll: BorrowedFd<'_>,
+    events: &mut [libc::epoll_event],
+) -> io::Result<usize> {
+    let most = c_int::try_from(events.len()).unwrap_or(c_int::MAX);
+    // SAFETY: "Up to maxevents are returned by epoll_wait(). The maxevents argument must be greater
+    // than zero": the pointer is to at least as many, and for none the kernel says EINVAL.
+    let found =
+        checked(unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), most, 0) })?;
+    Ok(found as usize)
+}
+
+/// `getrlimit(2)` and `setrlimit(2)` of this process for open files: makes `soft` the soft limit,
+/// where given, and returns the soft and hard limits from before.
+pub(super) fn open_files(soft: Option<u64>) -> io::Result<(u64, u64)> {
+    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: "If the old_limit argument is not NULL, then a successful call places the previous
+    // limits in the rlimit structure pointed to by old_limit": a live local.
+    checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut before) })?;
+    if let Some(soft) = soft {
+        let after = libc::rlimit { rlim_cur: soft, rlim_max: before.rlim_max };
+        // SAFETY: the structure is a live local that the kernel copies.
+        checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &after) })?;
+    }
+    Ok((before.rlim_cur, before.rlim_max))
+}
+
 /// `unshare(2)`: gives the calling thread an empty network namespace. For tests.
 #[cfg(test)]
 pub(super) fn leave_network() -> io::Result<()> {

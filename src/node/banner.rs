@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use crate::config::Config;
+use super::announce::Reachable;
+use super::bind::Bound;
+use crate::config::{Config, PortCount};
 use crate::net::{Backend, UdpSocket};
 use crate::srtp;
 
@@ -16,9 +18,10 @@ pub(super) struct Chosen {
 
 pub(super) fn banner(
     config: &Config,
-    sockets: &[Vec<UdpSocket>],
+    bound: &Bound,
     listener: &std::net::TcpListener,
     candidates: &[Vec<SocketAddr>],
+    reachable: &[Reachable],
     tcp_candidates: &[SocketAddr],
     chosen: &Chosen,
 ) -> String {
@@ -27,11 +30,17 @@ pub(super) fn banner(
         let _ = writeln!(text, "  {name:<10} {value}");
     };
     let http = listener.local_addr().unwrap_or(config.http);
-    let ports: Vec<String> = sockets[0].iter().map(|s| s.port().to_string()).collect();
-    if let Some(socket) = sockets[0].first() {
-        let (ip, count) = (socket.local_addr().ip(), sockets.len());
-        let ports = ports.join(" ");
+    if let Some(range) = config.udp.range {
+        let (ip, count) = (bound.ip, range.count());
+        line("media", format!("UDP {ip} ports {range}, one for each of {count} sessions at most"));
+    }
+    if let Some(socket) = bound.sockets.first().and_then(|sockets| sockets.first()) {
+        let (ip, count) = (bound.ip, bound.sockets.len());
+        let ports = ports_of(&bound.sockets[0]);
         line("media", format!("UDP {ip} port {ports}, a socket for each of {count} shards"));
+        if let Some(PortCount { min, max }) = config.udp.auto {
+            line("ports", format!("{min} to {max} by load, counted up from the first"));
+        }
         let (receive, send) = socket.effective_buffers();
         let hint = if receive < config.receive_buffer.min(4 << 20) {
             format!("; too small for load: sysctl -w net.core.rmem_max={}", config.receive_buffer)
@@ -40,8 +49,14 @@ pub(super) fn banner(
         };
         line("buffers", format!("{receive} B to receive, {send} B to send, per socket{hint}"));
     }
-    let addresses: Vec<String> = candidates[0].iter().map(ToString::to_string).collect();
-    let more = if candidates.len() > 1 { "; the port is the least loaded one" } else { "" };
+    let (addresses, more) = match candidates {
+        [] => (reachable.iter().map(|one| one.ip.to_string()).collect(), "; the port is its own"),
+        [one] => (one.iter().map(ToString::to_string).collect::<Vec<_>>(), ""),
+        [one, ..] => (
+            one.iter().map(ToString::to_string).collect(),
+            "; the port is the one with the fewest sessions",
+        ),
+    };
     line("answers", format!("{}{more}", addresses.join(" ")));
     let tcp: Vec<String> = tcp_candidates.iter().map(ToString::to_string).collect();
     let tcp = if tcp.is_empty() { "no (--no-tcp)".into() } else { tcp.join(" ") };
@@ -59,6 +74,11 @@ pub(super) fn banner(
     line("auth", auth.into());
     line("page", format!("http://{}/", page_host(http)));
     text
+}
+
+fn ports_of(sockets: &[UdpSocket]) -> String {
+    let ports: Vec<String> = sockets.iter().map(|socket| socket.port().to_string()).collect();
+    ports.join(" ")
 }
 
 /// How a browser on this machine reaches HTTP. `localhost` is a secure context, which the camera

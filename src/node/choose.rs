@@ -26,12 +26,15 @@ pub(super) fn steering(
 ) -> Result<(Option<Steering>, String), StartError> {
     let by_hash = "kernel hash; strays are handed over by ring";
     let useless = config.shards() == 1 && !config.kernel_drop;
+    if config.udp.range.is_some() {
+        return Ok((None, "none: each port is one session's, on its shard".into()));
+    }
     match config.steering {
         SteerBy::Hash => return Ok((None, format!("{by_hash}; asked for"))),
         SteerBy::Auto if useless => return Ok((None, "none: there is one shard".into())),
         SteerBy::Auto | SteerBy::Ebpf => {}
     }
-    let ports = 0..config.udp_ports.len();
+    let ports = 0..config.udp.mux.len();
     let by_port: Vec<Vec<_>> =
         ports.map(|port| sockets.iter().map(|shard| shard[port].as_fd()).collect()).collect();
     let flows = config.max_sessions * STEERING_FLOWS_PER_SESSION;

@@ -24,6 +24,9 @@ pub enum StartError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// Every port of the range is somebody else's.
+    #[error("--port-range {0}: every port of it is in use by others; pass another range")]
+    RangeInUse(crate::config::PortRange),
     /// The TCP port of media can't be bound.
     #[error("TCP port {port} on {address}{by}: {error}; pass another --tcp-port, or --no-tcp")]
     TcpBind {

@@ -36,7 +36,21 @@ mod tests {
     use crate::config::{Args, Config};
     use crate::limits::{BUSY_PERMILLE, CALM_PERMILLE};
     use crate::session::Negotiator;
-    use crate::signalling::Placement;
+    use crate::shard::BoundPort;
+    use crate::signalling::{Placement, PortOpener, PortRefused, StartingPorts};
+
+    /// Opens no port, which placing sessions does not ask for.
+    struct NoMore;
+
+    impl PortOpener for NoMore {
+        fn open_mux(&self, _port: u16) -> Result<Vec<BoundPort>, PortRefused> {
+            Err(PortRefused::Failed("there is no shard to serve it".into()))
+        }
+
+        fn open_own(&self, _port: u16) -> Result<BoundPort, PortRefused> {
+            Err(PortRefused::Failed("there is no shard to serve it".into()))
+        }
+    }
 
     fn offer(direction: Direction) -> String {
         let mut rtc = Rtc::builder().build(Instant::now());
@@ -51,10 +65,11 @@ mod tests {
         let args = Args::try_parse_from(["monoport", "--shards", "4"]).expect("they parse");
         let config = Config::new(args, &[0]).expect("they are valid");
         let wiring = Arc::new(crate::node::wiring(&config, None));
-        let candidates = vec![vec!["127.0.0.1:7882".parse().expect("an address")]];
+        let candidates = vec!["127.0.0.1:7882".parse().expect("an address")];
+        let (ports, opener) = (StartingPorts::Mux(vec![(7882, candidates)]), Arc::new(NoMore));
         let negotiator = Negotiator::new(false);
         let control =
-            Control::new(negotiator, wiring.clone(), candidates, Vec::new(), 100, config.gather);
+            Control::new(negotiator, wiring.clone(), ports, Vec::new(), opener, 100, config.gather);
         let shard = |placed: Placement| {
             let key = wiring.ufrag_key.decode(placed.etag.as_bytes());
             usize::from(key.expect("an ETag is a ufrag of ours").shard)

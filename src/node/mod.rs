@@ -24,19 +24,19 @@ pub use error::StartError;
 pub use plan::PortPlan;
 
 use crate::api::{Api, Facts};
-use crate::config::{self, Config};
+use crate::config::{self, Config, PortCount};
 use crate::cpu;
 use crate::demux::Directory;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
-use crate::shard::{Command, Mailbox, ShardConfig, Spawned, Wiring, spawn};
-use crate::signalling::{Control, IceServers, Token, router};
+use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
+use crate::signalling::{AutoPorts, Control, IceServers, PortRule, StartingPorts, Token, router};
 use crate::srtp;
 use crate::telemetry::{Meters, ShardCounters, TcpRefusals, tell_left_out};
 use crate::wire::ufrag::UfragKey;
 use announce::at_tcp;
 use banner::{Chosen, banner};
-use bind::{bind_tcp, bind_udp};
+use bind::{Bound, Opener, bind_tcp, bind_udp};
 use choose::{backend, steering};
 
 /// A running server.
@@ -65,52 +65,64 @@ impl Node {
     /// # Errors
     /// [`StartError`] says what to change; nothing is left running.
     pub fn start(config: &Config) -> Result<Node, StartError> {
-        let sockets = bind_udp(config)?;
-        let ports: Vec<u16> = sockets[0].iter().map(UdpSocket::port).collect();
-        let media_ip = sockets[0][0].local_addr().ip();
-        let tcp = config.tcp_port.map(|port| bind_tcp(port, media_ip)).transpose()?;
+        Node::start_with(config, PortRule::default())
+    }
+
+    /// As [`Node::start`], with another rule for when ports come and go (`--ports-auto`).
+    ///
+    /// # Errors
+    /// Those of [`Node::start`].
+    pub fn start_with(config: &Config, rule: PortRule) -> Result<Node, StartError> {
+        let bound = bind_udp(config)?;
+        let first = bound.sockets.first();
+        let ports: Vec<u16> = first.into_iter().flatten().map(UdpSocket::port).collect();
+        let tcp = config.tcp_port.map(|port| bind_tcp(port, bound.ip)).transpose()?;
         let listener = std::net::TcpListener::bind(config.http)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|error| StartError::HttpBind { address: config.http, error })?;
-        let reachable = announce::reachable(config, &sockets)?;
+        let reachable = match config.udp.range {
+            None => announce::reachable(config, &bound.sockets)?,
+            // Its ports are bound as sessions come; each is the same outside.
+            Some(_) => announce::planned(config)?,
+        };
         let candidates: Vec<Vec<SocketAddr>> =
             ports.iter().map(|port| reachable.iter().map(|a| a.at(*port)).collect()).collect();
         let tcp_port = tcp.as_ref().map(|tcp| tcp.local_addr()).transpose()?.map(|at| at.port());
         let tcp_candidates = tcp_port.map_or_else(Vec::new, |port| at_tcp(&reachable, port));
         let (backend, backend_reason) = backend(config.io)?;
-        let (steering, steering_reason) = steering(config, &sockets)?;
+        let (steering, steering_reason) = steering(config, &bound.sockets)?;
         let wiring = Arc::new(wiring(config, steering));
         let chosen = Chosen { backend, backend_reason, steering: steering_reason };
-        let banner = banner(config, &sockets, &listener, &candidates, &tcp_candidates, &chosen);
+        let (udp, over_tcp) = (&candidates, &tcp_candidates);
+        let banner = banner(config, &bound, &listener, udp, &reachable, over_tcp, &chosen);
 
         let negotiator = Negotiator::new(config.say_ice_lite);
+        let starting = match config.udp.range {
+            Some(range) => StartingPorts::Range { first: range.first, last: range.last },
+            None => StartingPorts::Mux(ports.iter().copied().zip(candidates.clone()).collect()),
+        };
+        let opener = Opener::new(config, bound.ip, reachable, wiring.clone());
         let control = Control::new(
             negotiator,
             wiring.clone(),
-            candidates.clone(),
+            starting,
             tcp_candidates.clone(),
+            Arc::new(opener),
             config.sessions_per_shard(),
             config.gather,
         );
-        let mut shards = Vec::new();
-        for (index, sockets) in sockets.into_iter().enumerate() {
-            let every: Vec<&UdpSocket> = sockets.iter().collect();
-            let receiver = Receiver::new(backend, config.batch, &every)?;
-            let shard = shard_config(config, index, &candidates, &tcp_candidates);
-            match spawn(shard, sockets, receiver, wiring.clone()) {
-                Ok(spawned) => shards.push(spawned),
-                Err(error) => {
-                    stop_shards(&wiring, shards);
-                    return Err(error.into());
-                }
-            }
-        }
+        let named = (&*candidates, &*tcp_candidates);
+        let mut shards = start_shards(config, bound, named, backend, &wiring)?;
         let runtime = control_runtime(config.control_threads)?;
         let http_address = listener.local_addr()?;
         let facts = facts(config, backend, &wiring, http_address);
         let api = Api::new(control.clone(), facts, config.admin_token.as_deref());
         let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api)?;
         runtime.spawn(control.clone().watch_ended());
+        if let Some(PortCount { min: least, max: most }) = config.udp.auto {
+            let auto = AutoPorts { least, most, numbers: config.udp.possible_mux(), rule };
+            runtime.spawn(control.clone().follow_load(auto));
+        }
         runtime.spawn(tell_left_out_lines());
         runtime.spawn(api.run());
         let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
@@ -195,6 +207,38 @@ impl Node {
     }
 }
 
+/// Starts a shard for each list of sockets; with a range, for none.
+fn start_shards(
+    config: &Config,
+    bound: Bound,
+    (candidates, tcp_candidates): (&[Vec<SocketAddr>], &[SocketAddr]),
+    backend: Backend,
+    wiring: &Arc<Wiring>,
+) -> Result<Vec<Spawned>, StartError> {
+    let mut sockets = bound.sockets.into_iter();
+    let mut shards = Vec::new();
+    for index in 0..config.shards() {
+        let sockets = sockets.next().unwrap_or_default();
+        let every: Vec<&UdpSocket> = sockets.iter().collect();
+        let receiver = Receiver::new(backend, config.batch, &every)?;
+        let ports = sockets.into_iter().zip(candidates.iter().cloned());
+        let ports = ports.map(|(socket, candidates)| BoundPort { socket, candidates });
+        let serving = match config.udp.range {
+            Some(_) => Serving::PortPerSession,
+            None => Serving::Mux(ports.collect()),
+        };
+        match spawn(shard_config(config, index, tcp_candidates), serving, receiver, wiring.clone())
+        {
+            Ok(spawned) => shards.push(spawned),
+            Err(error) => {
+                stop_shards(wiring, shards);
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(shards)
+}
+
 fn stop_shards(wiring: &Wiring, shards: Vec<Spawned>) {
     for (mailbox, shard) in wiring.mailboxes.iter().zip(shards) {
         let mut stop = Command::Stop;
@@ -224,18 +268,12 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
     }
 }
 
-fn shard_config(
-    config: &Config,
-    index: usize,
-    candidates: &[Vec<SocketAddr>],
-    tcp_candidates: &[SocketAddr],
-) -> ShardConfig {
+fn shard_config(config: &Config, index: usize, tcp_candidates: &[SocketAddr]) -> ShardConfig {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).expect("the operating system gives random bytes");
     ShardConfig {
         index: index as u16,
         core: config.shard_cores.get(index).copied(),
-        candidates: candidates.to_vec(),
         tcp_candidates: tcp_candidates.to_vec(),
         hold: config.hold,
         trains: config.gso,

@@ -10,7 +10,7 @@ use crate::config::Config;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortPlan(Vec<Listener>);
 
-/// One port.
+/// One port, or a range of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Listener {
     /// `udp` or `tcp`.
@@ -18,10 +18,28 @@ struct Listener {
     /// `media` or `http`.
     purpose: &'static str,
     bound: SocketAddr,
+    /// The last port, where it stands for a range of which each session has one; else its own.
+    last: u16,
     /// Sockets on it.
     sockets: usize,
+    /// Whether it is opened only when it is needed.
+    under_load: bool,
     /// What clients are told.
     announced: Vec<SocketAddr>,
+}
+
+impl Listener {
+    fn is_range(&self) -> bool {
+        self.last != self.bound.port()
+    }
+
+    /// `7882` or `50000-60000`, as people and nft write it.
+    fn ports(&self) -> String {
+        match self.is_range() {
+            true => format!("{}-{}", self.bound.port(), self.last),
+            false => self.last.to_string(),
+        }
+    }
 }
 
 impl PortPlan {
@@ -33,7 +51,7 @@ impl PortPlan {
         if config.http.port() == 0 {
             return Err(StartError::ChosenAtStart("--http"));
         }
-        if config.udp_ports.contains(&0) {
+        if config.udp.mux.contains(&0) {
             return Err(StartError::ChosenAtStart("--udp-port"));
         }
         if config.tcp_port == Some(0) {
@@ -44,28 +62,45 @@ impl PortPlan {
         let bindable = |ip: &&IpAddr| std::net::UdpSocket::bind((**ip, 0)).is_ok();
         // What can't be bound is reported when it is tried; the plan stays what was asked for.
         let ip = *candidates.iter().find(bindable).unwrap_or(&candidates[0]);
-        let media = config.udp_ports.iter().map(|port| Listener {
+        let open = config.udp.mux.len();
+        let possible = config.udp.possible_mux();
+        let media = possible.iter().enumerate().map(|(index, port)| Listener {
             protocol: "udp",
             purpose: "media",
             bound: SocketAddr::new(ip, *port),
+            last: *port,
             sockets: config.shards(),
+            under_load: index >= open,
             announced: reachable.iter().map(|one| one.at(*port)).collect(),
+        });
+        let own = config.udp.range.map(|range| Listener {
+            protocol: "udp",
+            purpose: "media",
+            bound: SocketAddr::new(ip, range.first),
+            last: range.last,
+            sockets: 1,
+            under_load: true,
+            announced: reachable.iter().map(|one| one.at(range.first)).collect(),
         });
         let tcp = config.tcp_port.map(|port| Listener {
             protocol: "tcp",
             purpose: "media",
             bound: SocketAddr::new(ip, port),
+            last: port,
             sockets: 1,
+            under_load: false,
             announced: announce::at_tcp(&reachable, port),
         });
         let http = Listener {
             protocol: "tcp",
             purpose: "http",
             bound: config.http,
+            last: config.http.port(),
             sockets: 1,
+            under_load: false,
             announced: Vec::new(),
         };
-        Ok(PortPlan(media.chain(tcp).chain([http]).collect()))
+        Ok(PortPlan(media.chain(own).chain(tcp).chain([http]).collect()))
     }
 
     /// A line per port, for people.
@@ -77,12 +112,23 @@ impl PortPlan {
                 true if one.bound.ip().is_loopback() => "reached from this machine alone".into(),
                 true => format!("reached at {}", one.bound),
                 false => {
-                    let announced = one.announced.iter().map(ToString::to_string);
+                    let announced = one.announced.iter().map(|address| match one.is_range() {
+                        true => format!("{address}-{}", one.last),
+                        false => address.to_string(),
+                    });
                     format!("reached at {}", announced.collect::<Vec<_>>().join(" "))
                 }
             };
-            let (protocol, port) = (one.protocol, one.bound.port());
-            let sockets = if one.sockets == 1 { "1 socket" } else { "a socket per shard" };
+            let (protocol, port) = (one.protocol, one.ports());
+            let sockets = match (one.is_range(), one.sockets) {
+                (true, _) => "1 socket each per session",
+                (false, 1) => "1 socket",
+                (false, _) => "a socket per shard",
+            };
+            let reached = match one.under_load && !one.is_range() {
+                true => format!("{reached}, opened under load"),
+                false => reached,
+            };
             let bound = one.bound.ip();
             let purpose = one.purpose;
             let _ = writeln!(text, "{protocol} {port} {purpose}, {sockets} on {bound}, {reached}");
@@ -97,9 +143,11 @@ impl PortPlan {
             serde_json::json!({
                 "protocol": one.protocol,
                 "port": one.bound.port(),
+                "last_port": one.last,
                 "address": one.bound.ip(),
                 "purpose": one.purpose,
                 "sockets": one.sockets,
+                "under_load": one.under_load,
                 "announced": one.announced,
             })
         };
@@ -120,7 +168,7 @@ impl PortPlan {
                 IpAddr::V6(ip) => format!("ip6 daddr {ip} "),
             };
             let matched = format!("{to}{} dport", one.protocol);
-            let port = one.bound.port().to_string();
+            let port = one.ports();
             match rules.iter_mut().find(|(known, ..)| *known == matched) {
                 Some((_, purposes, ports)) => {
                     if !purposes.contains(one.purpose) {
@@ -176,8 +224,8 @@ tcp 80 http, 1 socket on 192.0.2.1, reached at 192.0.2.1:80
         let plan = plan("--udp-port 9 --bind 127.0.0.1 --announce 198.51.100.7:99 --shards 2");
         let json: serde_json::Value = serde_json::from_str(&plan.unwrap().json()).unwrap();
         let media = serde_json::json!({
-            "protocol": "udp", "port": 9, "address": "127.0.0.1", "purpose": "media",
-            "sockets": 2, "announced": ["198.51.100.7:99"],
+            "protocol": "udp", "port": 9, "last_port": 9, "address": "127.0.0.1",
+            "purpose": "media", "sockets": 2, "under_load": false, "announced": ["198.51.100.7:99"],
         });
         assert_eq!(json[0], media);
         let tcp = serde_json::json!({
@@ -207,6 +255,25 @@ tcp 80 http, 1 socket on 192.0.2.1, reached at 192.0.2.1:80
              comment \"monoport http\"\n"
         );
         assert_eq!(rules("--bind 127.0.0.1"), "");
+    }
+
+    #[test]
+    fn a_range_is_one_line_and_one_rule_and_ports_to_come_are_named() {
+        let range = "--port-range 50000-60000 --bind 192.0.2.1 --announce 198.51.100.7";
+        let range = plan(range).unwrap();
+        let line = range.text().lines().next().map(str::to_owned).unwrap();
+        assert_eq!(
+            line,
+            "udp 50000-60000 media, 1 socket each per session on 192.0.2.1, \
+             reached at 198.51.100.7:50000-60000"
+        );
+        assert!(range.nft().contains("udp dport { 50000-60000 } accept"), "{}", range.nft());
+        let json: serde_json::Value = serde_json::from_str(&range.json()).unwrap();
+        assert_eq!((&json[0]["port"], &json[0]["last_port"]), (&50_000.into(), &60_000.into()));
+        let auto = plan("--ports-auto 1-3 --udp-port 9000 --bind 192.0.2.1 --shards 2").unwrap();
+        assert!(auto.nft().contains("{ 9000, 9001, 9002 }"), "{}", auto.nft());
+        let under_load = auto.text().lines().filter(|l| l.ends_with("opened under load")).count();
+        assert_eq!(under_load, 2, "{}", auto.text());
     }
 
     #[test]

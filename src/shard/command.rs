@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::id::SessionKey;
+use crate::net::UdpSocket;
 use crate::session::Session;
 use crate::stream::StreamShared;
 use crate::telemetry::{FailureReason, SessionCard};
@@ -16,8 +19,8 @@ pub enum Command {
     Add {
         /// Its name: the shard's own index, and a slot that is free.
         key: SessionKey,
-        /// The mux port its answer named, as an index.
-        port: usize,
+        /// The port its answer named.
+        port: SessionPort,
         /// The session.
         session: Box<Session>,
         /// The stream it publishes or watches.
@@ -27,8 +30,42 @@ pub enum Command {
     Connect(Box<NewConnection>),
     /// End a session; unknown keys are ignored, since sessions also end by themselves.
     End(SessionKey, EndReason),
+    /// Serve one more mux port, in a slot that is free.
+    OpenPort {
+        /// The slot: the same on every shard.
+        slot: usize,
+        /// This shard's socket.
+        port: BoundPort,
+        /// Told when it is served, or why it is not, in words.
+        done: oneshot::Sender<Result<(), String>>,
+    },
+    /// Serve a mux port no longer: its sessions are ended as [`EndReason::PortClosed`].
+    ClosePort {
+        /// Its slot; one that is empty is closed already.
+        slot: usize,
+        /// Told when the socket is closed.
+        done: oneshot::Sender<()>,
+    },
     /// End every session and leave the loop.
     Stop,
+}
+
+/// A bound socket, and what answers name for it.
+#[derive(Debug)]
+pub struct BoundPort {
+    /// The socket.
+    pub socket: UdpSocket,
+    /// Addresses clients are given, in their order; at least one.
+    pub candidates: Vec<SocketAddr>,
+}
+
+/// The port of one session.
+#[derive(Debug)]
+pub enum SessionPort {
+    /// A mux port, by its slot.
+    Mux(usize),
+    /// One of its own (`--port-range`), which the shard owns from here on.
+    Own(BoundPort),
 }
 
 /// A TCP connection on its way to the shard of the session it is for.
@@ -65,6 +102,8 @@ pub enum EndReason {
     DtlsTimeout(Option<Flight>),
     /// The protocol machine gave up.
     Failed,
+    /// Its port was closed while the server runs.
+    PortClosed,
     /// The server is stopping.
     Stopping,
 }
@@ -83,6 +122,7 @@ impl EndReason {
             EndReason::WrongPassword => "wrong_password",
             EndReason::DtlsTimeout(_) => "dtls_timeout",
             EndReason::Failed => "failed",
+            EndReason::PortClosed => "port_closed",
             EndReason::Stopping => "stopping",
         }
     }
@@ -100,6 +140,7 @@ impl EndReason {
             | EndReason::Replaced
             | EndReason::CodecChanged
             | EndReason::ClosedByPeer
+            | EndReason::PortClosed
             | EndReason::Stopping => None,
         }
     }
@@ -117,6 +158,7 @@ impl EndReason {
             EndReason::WrongPassword => "its STUN came with bad credentials only",
             EndReason::DtlsTimeout(flight) => return dtls_timeout(flight),
             EndReason::Failed => "its DTLS or SRTP failed for good",
+            EndReason::PortClosed => "its UDP port was closed",
             EndReason::Stopping => "the server stops",
         };
         Cow::Borrowed(words)

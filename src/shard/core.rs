@@ -6,22 +6,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::connections::Connections;
-use super::ports::{Port, Ways};
+use super::port_changes::PortChange;
+use super::ports::{Ports, Ways};
 use super::sessions::{Address, Entry, Sessions};
 use super::streams::Streams;
 use super::timers::Wheel;
 use super::watch::Watch;
-use super::{EndReason, Ended, Mail, QueueFull, ShardConfig, Wiring};
+use super::{EndReason, Ended, Mail, QueueFull, SessionPort, ShardConfig, Wiring};
 use crate::demux::Flows;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
 use crate::id::{SessionKey, StreamKey};
 use crate::limits::SESSION_IDLE;
 use crate::media::{MediaPacket, ViewerTerms};
-use crate::net::UdpSocket;
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
-use crate::telemetry::{DtlsStop, Meters, PortName, ShardCounters, limited};
+use crate::telemetry::{DtlsStop, Meters, ShardCounters, limited};
 use crate::wire::dtls::Flight;
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
@@ -29,16 +29,16 @@ use crate::wire::dtls::Flight;
 pub(super) struct Core {
     pub index: u16,
     pub wiring: Arc<Wiring>,
-    /// Addresses the answers name, by mux port; str0m takes datagrams for these only.
-    pub candidates: Vec<Vec<SocketAddr>>,
-    /// Those named for TCP.
+    /// Addresses the answers name for TCP; str0m takes frames for these only.
     pub tcp_candidates: Vec<SocketAddr>,
     /// How long a packet may wait for the rest of its frame.
     pub hold: Duration,
     pub trains: bool,
     /// How long a session may take to connect.
     pub setup_timeout: Duration,
-    pub ports: Vec<Port>,
+    pub ports: Ports,
+    /// Mux ports to open and close at the end of this turn's commands.
+    pub port_changes: Vec<PortChange>,
     pub tcp: Connections,
     pub flows: Flows,
     pub sessions: Sessions,
@@ -67,25 +67,17 @@ pub(super) struct Core {
 impl Core {
     /// # Errors
     /// Those of [`Connections::new`].
-    pub fn new(
-        config: &ShardConfig,
-        sockets: Vec<UdpSocket>,
-        wiring: Arc<Wiring>,
-    ) -> io::Result<Core> {
+    pub fn new(config: &ShardConfig, ports: Ports, wiring: Arc<Wiring>) -> io::Result<Core> {
         let shards = wiring.mailboxes.len();
-        let meters = &wiring.meters[usize::from(config.index)];
-        for (index, socket) in sockets.iter().enumerate() {
-            meters.ports.at(index).open(PortName::Port(socket.port()));
-        }
         Ok(Core {
             index: config.index,
             wiring,
-            candidates: config.candidates.clone(),
             tcp_candidates: config.tcp_candidates.clone(),
             hold: config.hold,
             trains: config.trains,
             setup_timeout: config.setup_timeout,
-            ports: sockets.into_iter().map(Port::new).collect(),
+            ports,
+            port_changes: Vec::new(),
             tcp: Connections::new(Instant::now())?,
             flows: Flows::new(),
             sessions: Sessions::default(),
@@ -157,8 +149,32 @@ impl Core {
         }
     }
 
-    /// Takes over a session from a control thread.
+    /// Takes over a session from a control thread, and its port where it has one of its own. One
+    /// whose port is closed by now, or can't be read, ends at once.
     pub fn add(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        port: SessionPort,
+        session: Box<Session>,
+        shared: &Arc<StreamShared>,
+    ) {
+        let port = match port {
+            SessionPort::Mux(slot) => self.ports.number(slot).map(|_number| slot),
+            SessionPort::Own(bound) => {
+                let opened = self.ports.open_for_session(key.slot, bound);
+                let failed =
+                    |error| limited!(WARN, session = %key, "its port can't be read: {error}");
+                opened.map_err(failed).ok().map(|()| key.slot as usize)
+            }
+        };
+        match port {
+            Some(port) => self.enter(now, key, port, session, shared),
+            None => self.report_end(Ended { key, reason: EndReason::PortClosed, card: None }),
+        }
+    }
+
+    fn enter(
         &mut self,
         now: Instant,
         key: SessionKey,
@@ -171,7 +187,7 @@ impl Core {
         if is_publisher {
             stream.publisher = Some(key.slot);
         }
-        self.meters().ports.at(port).sessions.add(1);
+        self.ports.counters(port).sessions.add(1);
         let watch = Watch::new(now, session.answered);
         let entry = Entry {
             key,
@@ -235,7 +251,7 @@ impl Core {
         if let EndReason::DtlsTimeout(flight) = reason {
             meters.dtls_stopped(dtls_stop(flight));
         }
-        let sessions = &meters.ports.at(entry.port).sessions;
+        let sessions = &self.ports.counters(entry.port).sessions;
         sessions.set(sessions.get().saturating_sub(1));
         for flow in entry.flows.drain(..) {
             if self.flows.remove(&flow, slot) {
@@ -253,7 +269,13 @@ impl Core {
         }
         self.streams.leave(entry.stream);
         limited!(DEBUG, session = %entry.key, "ended: {}", reason.describe());
-        let ended = Ended { key: entry.key, reason, card };
+        // Before the end is reported: the port may be given out again from then on.
+        let counters = &self.wiring.counters[usize::from(self.index)];
+        self.ports.close_for_session(slot, counters);
+        self.report_end(Ended { key: entry.key, reason, card });
+    }
+
+    fn report_end(&self, ended: Ended) {
         // The queue has a place for every slot, and a slot is reported once per tenant.
         let pushed = self.wiring.ended[usize::from(self.index)].push(ended);
         debug_assert!(pushed.is_ok(), "more sessions ended than there are slots");

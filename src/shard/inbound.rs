@@ -97,6 +97,13 @@ impl Core {
         }
         let ufrag = peek.local_ufrag.ok_or(DropReason::StunWithoutUsername)?;
         let key = self.wiring.ufrag_key.decode(ufrag).ok_or(DropReason::ForgedUfrag)?;
+        if let Via::Udp(port) = datagram.via
+            && self.ports.are_of_sessions()
+            && (key.shard, key.slot as usize) != (self.index, port)
+        {
+            // The port is given to one session and goes with it.
+            return Err(DropReason::WrongPort);
+        }
         if key.shard != self.index {
             return self.hand_over(key.shard, datagram);
         }
@@ -107,8 +114,8 @@ impl Core {
         }
         let entry = self.sessions.get(key).ok_or(DropReason::EndedSession)?;
         let transport = datagram.transport();
-        let named = named(&self.candidates[entry.port], &self.tcp_candidates, transport);
-        let candidate = candidate(named, datagram.local);
+        let udp = self.ports.candidates(entry.port).ok_or(DropReason::PortClosed)?;
+        let candidate = candidate(named(udp, &self.tcp_candidates, transport), datagram.local);
         entry
             .session
             .receive(now, transport, candidate, datagram.remote, datagram.bytes)
@@ -149,7 +156,7 @@ impl Core {
     }
 
     fn prove_flow(&mut self, now: Instant, slot: u32, port: usize, address: &Address) {
-        let flow = self.flow(port, address.local, address.remote);
+        let Some(flow) = self.flow(port, address.local, address.remote) else { return };
         let previous = self.flows.insert(flow, slot);
         if previous != Some(slot) {
             if let Some(previous) = previous {
@@ -180,15 +187,20 @@ impl Core {
         self.viewer_moved(slot);
     }
 
-    /// The flow between `remote` and our address `local` at the mux port of index `port`.
-    fn flow(&self, port: usize, local: IpAddr, remote: SocketAddr) -> FlowKey {
-        FlowKey::new(SocketAddr::new(local, self.ports[port].socket.port()), remote)
+    /// The flow between `remote` and our address `local` at the port in slot `port`,
+    /// if that is open.
+    fn flow(&self, port: usize, local: IpAddr, remote: SocketAddr) -> Option<FlowKey> {
+        Some(FlowKey::new(SocketAddr::new(local, self.ports.number(port)?), remote))
     }
 
     /// `flow` is this shard's from now on. The shard that had it is told: the kernel's hash goes on
     /// bringing its datagrams there, and they must not be taken for the former session's. Should
     /// its ring be full, they are until that session ends.
     fn claim(&mut self, flow: FlowKey) {
+        if self.ports.are_of_sessions() {
+            // No other shard reads the port.
+            return;
+        }
         let before = self.wiring.directory.find(&flow);
         self.wiring.claim(&flow, self.index);
         if let Some(shard) = before.filter(|shard| *shard != self.index) {
@@ -213,7 +225,7 @@ impl Core {
         entry.flows.retain(|other| other != flow);
         let here = match entry.address {
             Some(Address { via: Via::Udp(port), local, remote }) => {
-                self.flow(port, local, remote) == *flow
+                self.flow(port, local, remote).as_ref() == Some(flow)
             }
             _ => false,
         };
@@ -231,7 +243,8 @@ impl Core {
         let address = match entry.flows.last() {
             Some(flow) => {
                 let (local, remote) = (flow.local(), flow.remote());
-                let port = self.ports.iter().position(|port| port.socket.port() == local.port());
+                let own = self.ports.are_of_sessions().then_some(entry.port);
+                let port = own.or_else(|| self.ports.slot_of(local.port()));
                 port.map(|port| Address { via: Via::Udp(port), local: local.ip(), remote })
             }
             None => connection.and_then(|id| {
@@ -255,8 +268,10 @@ impl Core {
             }
         };
         let flow = self.flow(port, datagram.local, datagram.remote);
+        let flow = flow.ok_or(DropReason::PortClosed)?;
         match self.flows.get(&flow) {
             Some(slot) => Ok(Owner::Session(slot)),
+            None if self.ports.are_of_sessions() => Err(DropReason::UnknownFlow),
             None => match self.wiring.directory.find(&flow) {
                 Some(shard) if shard != self.index => Ok(Owner::Shard(shard)),
                 _ if datagram.handed_over => Err(DropReason::StaleFlow),
@@ -277,8 +292,8 @@ impl Core {
         };
         let entry = self.sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         let transport = datagram.transport();
-        let named = named(&self.candidates[entry.port], &self.tcp_candidates, transport);
-        let candidate = candidate(named, datagram.local);
+        let udp = self.ports.candidates(entry.port).ok_or(DropReason::PortClosed)?;
+        let candidate = candidate(named(udp, &self.tcp_candidates, transport), datagram.local);
         match kind {
             Kind::Rtp if !entry.is_publisher => return Err(DropReason::ViewerRtp),
             Kind::Rtcp if !entry.is_publisher => {

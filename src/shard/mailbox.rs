@@ -42,7 +42,7 @@ pub enum Mail {
 /// A datagram on its way to the shard that owns its session.
 #[derive(Debug)]
 pub struct HandedOver {
-    /// Index of the mux port it came in at.
+    /// Slot of the mux port it came in at, which is the same on every shard.
     pub port: usize,
     /// Our address that was hit.
     pub local: IpAddr,

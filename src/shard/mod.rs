@@ -10,6 +10,8 @@
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
 //! deliver.rs   a stream's packets go to its viewers
 //! ownership.rs whose a flow is, told to other shards and the kernel
+//! ports.rs     its sockets, and what waits to leave through them
+//! port_changes.rs  mux ports that come and go while it runs
 //! viewers.rs   what viewers report: repair, key frames
 //! metrics.rs   what all shards show to a scraper
 //! watch.rs     how a session fares: phases, quality, its card
@@ -27,6 +29,7 @@ mod metrics;
 mod outbox;
 mod outputs;
 mod ownership;
+mod port_changes;
 mod ports;
 mod runtime;
 mod sessions;
@@ -37,7 +40,7 @@ mod turn;
 mod viewers;
 mod watch;
 
-pub use command::{Command, EndReason, Ended, NewConnection};
+pub use command::{BoundPort, Command, EndReason, Ended, NewConnection, SessionPort};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
-pub use runtime::{Spawned, spawn};
+pub use runtime::{Serving, Spawned, spawn};
 pub use turn::{ShardConfig, Wiring};

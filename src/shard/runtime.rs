@@ -10,10 +10,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
+use super::ports::Ports;
 use super::turn::{Next, Shard};
-use super::{ShardConfig, Wiring};
+use super::{BoundPort, ShardConfig, Wiring};
 use crate::cpu::{self, ThreadLoad};
-use crate::net::{Backend, Bell, Readiness, Receiver, UdpSocket, uring_available};
+use crate::net::{Backend, Bell, Receiver, uring_available};
 
 /// A running shard.
 pub struct Spawned {
@@ -23,16 +24,28 @@ pub struct Spawned {
     pub load: Option<ThreadLoad>,
 }
 
+/// The ports a shard serves.
+pub enum Serving {
+    /// Mux ports, in the slots of their order; more may come.
+    Mux(Vec<BoundPort>),
+    /// One per session, which comes with it.
+    PortPerSession,
+}
+
 /// Starts the thread of a shard and waits until it is ready to serve.
 ///
 /// # Errors
 /// When the thread, its runtime or its registration of the sockets fails.
 pub fn spawn(
     config: ShardConfig,
-    sockets: Vec<UdpSocket>,
+    serving: Serving,
     receiver: Receiver,
     wiring: Arc<Wiring>,
 ) -> io::Result<Spawned> {
+    let ports = match serving {
+        Serving::Mux(ports) => Ports::muxed(ports, config.index, wiring.clone()),
+        Serving::PortPerSession => Ports::of_sessions(config.index, wiring.clone())?,
+    };
     let (ready, is_ready) = mpsc::channel();
     let name = format!("shard-{}", config.index);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
@@ -43,7 +56,7 @@ pub fn spawn(
             tracing::warn!("shard {} is not pinned to core {core}: {error}", config.index);
         }
         wiring.meters[usize::from(config.index)].thread.adopt_current_thread();
-        let core = match Core::new(&config, sockets, wiring) {
+        let core = match Core::new(&config, ports, wiring) {
             Ok(core) => core,
             Err(error) => {
                 let _ = ready.send(Err(error));
@@ -92,10 +105,9 @@ async fn serve(
 ) -> io::Result<()> {
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
-    let sockets = shard.core.ports.iter().map(|port| &port.socket);
-    let readiness = sockets.map(|socket| shard.receiver.readiness(socket));
-    let mut readiness: Vec<Readiness> =
-        readiness.chain([shard.core.tcp.watch().readiness()]).collect::<io::Result<_>>()?;
+    let Shard { core, receiver, .. } = &mut shard;
+    core.ports.watch(receiver)?;
+    let mut readiness = vec![core.tcp.watch().readiness()?];
     let wiring = shard.core.wiring.clone();
     let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
     if shard.receiver.backend() == Backend::Uring {
@@ -126,8 +138,8 @@ async fn serve(
             continue;
         }
         tokio::select! {
-            () = Readiness::any_readable(&readiness) => {}
-            () = writable(&shard, write) => {}
+            () = shard.core.ports.readable(&readiness) => {}
+            () = shard.core.ports.writable(), if write => {}
             () = mailbox.wait() => {}
             () = tokio::time::sleep_until(until.into()) => {}
         }
@@ -136,15 +148,5 @@ async fn serve(
             bell.hush();
         }
         busy_since = Instant::now();
-    }
-}
-
-/// Waits until the first socket that was full takes datagrams again; for ever unless `wanted`.
-async fn writable(shard: &Shard, wanted: bool) {
-    let full = shard.core.ports.iter().find(|port| wanted && !port.is_flushed());
-    match full {
-        // When the wait itself fails, the deadline brings the next try.
-        Some(port) if port.socket.writable().await.is_ok() => {}
-        _ => std::future::pending().await,
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Entry {
     pub key: SessionKey,
     pub session: Box<Session>,
     pub stream: StreamKey,
-    /// The mux port its answer named.
+    /// Slot of the port its answer named.
     pub port: usize,
     pub created: Instant,
     pub connected: bool,

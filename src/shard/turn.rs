@@ -1,9 +1,9 @@
 //! The hot loop.
 //!
-//! 1. **receive** a batch per socket, then from TCP connections; each datagram finds its session or
-//!    another shard
+//! 1. **receive** a batch per socket that has one, then from TCP connections; each datagram finds
+//!    its session or another shard
 //! 2. **mail** from other shards: strays, and media for viewers here
-//! 3. **commands** of control threads, a few a turn
+//! 3. **commands** of control threads, a few a turn, and what they change about the ports
 //! 4. **timers** of sessions
 //! 5. **deliver**: streams' packets to their viewers, key frame requests to publishers
 //! 6. **flush** to the kernel, **ring** the shards that got mail
@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use super::arrival::KernelClock;
 use super::core::Core;
 use super::inbound::Inbound;
+use super::port_changes::PortChange;
 use super::sessions::Via;
 use super::{Command, EndReason, Ended, Mail, Mailbox};
 use crate::demux::{Directory, FlowKey};
@@ -59,8 +60,6 @@ pub struct ShardConfig {
     pub index: u16,
     /// The core it is pinned to, if any.
     pub core: Option<usize>,
-    /// Addresses in the answers, one list per mux port.
-    pub candidates: Vec<Vec<SocketAddr>>,
     /// Addresses in the answers for TCP; none where it is not served.
     pub tcp_candidates: Vec<SocketAddr>,
     /// How long a packet may wait for the rest of its frame.
@@ -102,6 +101,7 @@ impl Shard {
         let more_received = self.receive(now) | self.core.receive_tcp(now);
         let more_mail = self.core.take_mail(now);
         let more_commands = self.core.take_commands(now);
+        self.change_ports(now);
         let more_timers = self.core.run_timers(now);
         let deliver_at = self.core.deliver(now);
         self.core.flush_tcp(now);
@@ -135,34 +135,53 @@ impl Shard {
     fn receive(&mut self, now: Instant) -> bool {
         let Shard { core, receiver, .. } = self;
         let mut more = false;
-        for port in 0..core.ports.len() {
+        for index in 0..core.ports.mux().len() {
+            let port = core.ports.mux()[index];
             for round in 1..=RECEIVE_BATCHES_PER_TURN {
-                let count = match receiver.receive(&core.ports[port].socket) {
-                    Ok(0) => break,
-                    Ok(count) => count,
-                    Err(error) => {
-                        // ICMP errors of earlier sends surface here; the next call goes on.
-                        limited!(DEBUG, "receive: {error}");
-                        break;
-                    }
-                };
-                let clock = KernelClock::read();
-                let mut bytes_in = 0;
-                for datagram in receiver.datagrams() {
-                    bytes_in += datagram.bytes.len() as u64;
-                    let Datagram { local, remote, bytes, arrived_ns } = datagram;
-                    let arrived = clock.instant(arrived_ns);
-                    let (via, handed_over) = (Via::Udp(port), false);
-                    let inbound = Inbound { via, local, remote, bytes, arrived, handed_over };
-                    core.on_datagram(now, inbound);
+                if receive_batch(core, receiver, now, port) == 0 {
+                    break;
                 }
-                core.count_received(port, count, bytes_in);
                 more |= round == RECEIVE_BATCHES_PER_TURN;
             }
         }
+        for index in 0..core.ports.look_at_sessions() {
+            let Some(port) = core.ports.ready_session(index) else { break };
+            // What is left is named again by the next look.
+            more |= receive_batch(core, receiver, now, port) >= receiver.batch();
+        }
+        more |= core.ports.more_sessions_ready();
         core.counters().kernel_receive_drops.set(receiver.overflow_drops());
+        if core.ports.are_of_sessions() {
+            core.ports.counters(0).receive_drops.set(receiver.overflow_drops());
+        }
         more
     }
+}
+
+/// One batch of the socket in slot `port`; returns how many datagrams that were.
+fn receive_batch(core: &mut Core, receiver: &mut Receiver, now: Instant, port: usize) -> usize {
+    let Some(socket) = core.ports.socket(port) else { return 0 };
+    let count = match receiver.receive(socket) {
+        Ok(0) => return 0,
+        Ok(count) => count,
+        Err(error) => {
+            // ICMP errors of earlier sends surface here; the next call goes on.
+            limited!(DEBUG, "receive: {error}");
+            return 0;
+        }
+    };
+    let clock = KernelClock::read();
+    let mut bytes_in = 0;
+    for datagram in receiver.datagrams() {
+        bytes_in += datagram.bytes.len() as u64;
+        let Datagram { local, remote, bytes, arrived_ns } = datagram;
+        let arrived = clock.instant(arrived_ns);
+        let (via, handed_over) = (Via::Udp(port), false);
+        let inbound = Inbound { via, local, remote, bytes, arrived, handed_over };
+        core.on_datagram(now, inbound);
+    }
+    core.count_received(port, count, bytes_in);
+    count
 }
 
 impl Core {
@@ -171,12 +190,8 @@ impl Core {
         counters.receive_batches.add(1);
         counters.datagrams_in.add(datagrams);
         counters.bytes_in.add(bytes);
-        let meters = self.meters();
-        meters.histograms.receive_batch.record(datagrams);
-        let at_port = meters.ports.at(port);
-        at_port.datagrams_in.add(datagrams);
-        at_port.bytes_in.add(bytes);
-        at_port.receive_drops.set(self.ports[port].socket.receive_drops());
+        self.meters().histograms.receive_batch.record(datagrams);
+        self.ports.received(port, datagrams, bytes);
     }
 
     /// The turn that began at `began` is over, and with it the way of the packets that left.
@@ -248,6 +263,12 @@ impl Core {
                         self.close(now, key.slot, reason);
                     }
                 }
+                Some(Command::OpenPort { slot, port, done }) => {
+                    self.port_changes.push(PortChange::Open { slot, port, done });
+                }
+                Some(Command::ClosePort { slot, done }) => {
+                    self.port_changes.push(PortChange::Close { slot, done });
+                }
                 Some(Command::Stop) => {
                     self.stop(now);
                     return false;
@@ -314,16 +335,14 @@ impl Core {
 
     /// Viewers whose path refused a train get single datagrams from here on.
     fn single_file(&mut self) {
-        for index in 0..self.ports.len() {
-            let port = self.ports[index].socket.port();
-            while let Some(to) = self.ports[index].refused_trains.pop() {
-                let flow = FlowKey::new(SocketAddr::new(to.local, port), to.remote);
-                if let Some(slot) = self.flows.get(&flow)
-                    && let Some(entry) = self.sessions.at(slot)
-                {
-                    entry.trains = false;
-                    self.viewer_moved(slot);
-                }
+        while let Some((port, to)) = self.ports.refused_trains.pop() {
+            let Some(port) = self.ports.number(port) else { continue };
+            let flow = FlowKey::new(SocketAddr::new(to.local, port), to.remote);
+            if let Some(slot) = self.flows.get(&flow)
+                && let Some(entry) = self.sessions.at(slot)
+            {
+                entry.trains = false;
+                self.viewer_moved(slot);
             }
         }
     }
@@ -331,12 +350,9 @@ impl Core {
     /// Hands everything queued to the kernel. False when the kernel took not all of it.
     fn flush(&mut self) -> bool {
         let counters = &self.wiring.counters[usize::from(self.index)];
-        let mut all_sent = true;
+        let all_sent = self.ports.flush(counters);
         let meters = &self.wiring.meters[usize::from(self.index)];
-        for (index, port) in self.ports.iter_mut().enumerate() {
-            all_sent &= port.flush(counters);
-            port.publish(meters.ports.at(index), &meters.histograms.train_length);
-        }
+        self.ports.publish(&meters.histograms.train_length);
         self.single_file();
         let counters = self.counters();
         counters.sessions.set(self.sessions.len() as u64);

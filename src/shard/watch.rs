@@ -225,13 +225,13 @@ impl Core {
     pub fn show(&mut self, slot: u32) {
         let index = usize::from(self.index);
         let Some(entry) = self.sessions.at(slot) else { return };
-        let local = entry.address.map(|address| {
+        let local = entry.address.and_then(|address| {
             let port = match address.via {
-                Via::Udp(port) => self.ports[port].socket.port(),
+                Via::Udp(port) => self.ports.number(port)?,
                 // Whoever comes over TCP has come to the port that the answers name.
                 Via::Tcp(_) => self.tcp_candidates.first().map_or(0, SocketAddr::port),
             };
-            SocketAddr::new(address.local, port)
+            Some(SocketAddr::new(address.local, port))
         });
         let card = SessionCard { local, ..card(entry) };
         self.wiring.meters[index].cards.write(slot, entry.key.generation, &card);

@@ -18,7 +18,7 @@ use axum::response::IntoResponse;
 use axum::routing::any;
 
 use super::resource::{has_type, patch};
-use super::{Control, IceServers, Placement, Problem, Token};
+use super::{Control, IceServers, Placement, Problem, Token, port_metrics};
 use crate::dashboard;
 use crate::limits::{MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
 use crate::telemetry::{self, limited};
@@ -183,6 +183,7 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRespons
     telemetry::failed_sessions(&mut exposition, app.control.failures());
     telemetry::room(&mut exposition, app.control.room());
     telemetry::memory(&mut exposition, &app.control.memory_terms());
+    port_metrics::add(&mut exposition, &app.control);
     ([(CONTENT_TYPE, format.content_type())], exposition.render(format))
 }
 

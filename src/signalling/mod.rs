@@ -5,16 +5,22 @@
 //! shard, as one command.
 
 mod auth;
+mod auto;
 mod http;
+mod opener;
+mod port_metrics;
 mod problem;
 mod registry;
 mod resource;
 mod turn;
 
 pub use auth::Token;
+pub use auto::{AutoPorts, Decisions, PortDecision, PortRule};
 pub use http::router;
+pub use opener::{PortOpener, PortRefused, StartingPorts};
 pub use problem::Problem;
 pub use registry::{
-    Control, EndedSession, Live, News, Placement, Point, Refusal, StreamView, unix_now,
+    Control, EndedSession, Live, News, Placement, Point, PortNow, PortState, PortsNow, RangeNow,
+    Refusal, StreamView, unix_now,
 };
 pub use turn::IceServers;

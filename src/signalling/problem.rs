@@ -83,6 +83,12 @@ impl Problem {
         Problem::new(StatusCode::CONFLICT, detail).with(RETRY_AFTER, "2")
     }
 
+    /// 409: it contradicts how things stand.
+    #[must_use]
+    pub fn conflict(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::CONFLICT, detail)
+    }
+
     /// Whether this is [`Problem::no_publisher`].
     #[must_use]
     pub fn is_no_publisher(&self) -> bool {
@@ -138,6 +144,12 @@ impl Problem {
     #[must_use]
     pub fn no_room(detail: impl Into<String>) -> Problem {
         Problem::overloaded(detail).counted(FailureReason::NoRoom)
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)
     }
 }
 

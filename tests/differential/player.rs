@@ -46,9 +46,9 @@ impl Player {
         let client = client.unwrap_or_else(|refusal| panic!("WHIP: {}", refusal.body));
         let tracks = ["m=video", "m=audio"].map(|section| section_of(&client, section));
         Player {
-            client,
             socket,
-            server: server.media(),
+            server: client.server(),
+            client,
             batch: SendBatch::new(64, 1 << 18),
             sender: Sender::new(64),
             tracks,

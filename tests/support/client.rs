@@ -222,6 +222,13 @@ impl Client {
         found.unwrap_or_else(|| panic!("no {prefix} in {}", self.answer))
     }
 
+    /// Where the answer says the server is: its first candidate.
+    pub fn server(&self) -> SocketAddr {
+        let candidate: Vec<&str> = self.answered("a=candidate:").split(' ').collect();
+        let ip = candidate[4].parse().expect("an IP address");
+        SocketAddr::new(ip, candidate[5].parse().expect("a port"))
+    }
+
     /// Ends the session over HTTP.
     pub fn delete(&self) -> Response {
         request("DELETE", &self.session_url, &[], "")

@@ -20,6 +20,7 @@ use monoport::config::{Args, Config};
 use monoport::cpu;
 use monoport::drop::DropReason;
 use monoport::node::{Node, StartError};
+use monoport::signalling::PortRule;
 use monoport::telemetry::ShardCounters;
 
 /// Longest wait for anything that happens at once on a quiet machine.
@@ -34,10 +35,22 @@ impl Server {
         Server::try_start(options).expect("the server starts")
     }
 
-    fn try_start(options: &[&str]) -> Result<Server, StartError> {
+    /// As [`Server::start`], for options that may not do.
+    pub fn try_start(options: &[&str]) -> Result<Server, StartError> {
+        Server::try_start_with(options, PortRule::default())
+    }
+
+    /// As [`Server::start`], with a rule of its own for ports that come and go.
+    pub fn start_with(options: &[&str], rule: PortRule) -> Server {
+        Server::try_start_with(options, rule).expect("the server starts")
+    }
+
+    fn try_start_with(options: &[&str], rule: PortRule) -> Result<Server, StartError> {
         let own = ["monoport", "--http", "127.0.0.1:0"];
+        let own = if options.contains(&"--http") { &own[..1] } else { &own[..] };
         let port = ["--udp-port", "0"];
-        let port: &[&str] = if options.contains(&"--udp-port") { &[] } else { &port };
+        let names_ports = options.contains(&"--udp-port") || options.contains(&"--port-range");
+        let port: &[&str] = if names_ports { &[] } else { &port };
         // Of the servers of many tests each has its own UDP port; few need one for TCP.
         let tcp: &[&str] = if options.contains(&"--tcp-port") { &[] } else { &["--no-tcp"] };
         let announce = ["--announce", "127.0.0.1"];
@@ -50,7 +63,7 @@ impl Server {
         let args = Args::try_parse_from(args).expect("the options parse");
         let cores = cpu::available_cores();
         let config = Config::new(args, &cores).expect("the options are valid");
-        Ok(Server(Some(Node::start(&config)?)))
+        Ok(Server(Some(Node::start_with(&config, rule)?)))
     }
 
     pub fn with_shards(shards: usize) -> Server {

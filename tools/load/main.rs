@@ -23,6 +23,7 @@ mod html;
 mod latencies;
 mod live;
 mod media;
+mod modes;
 mod outbox;
 mod peer;
 mod publisher;
@@ -58,6 +59,8 @@ struct Cli {
 enum Command {
     /// Publish streams, watch them, and report loss, latency and cost
     Run(Box<args::RunArgs>),
+    /// Compare one mux port, ten, and a port per session on the same load
+    Modes(modes::ModesArgs),
     /// Measure the least CPU that a packet can cost on this machine
     Floor(floor::FloorArgs),
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
     let _ = clock::now_ns();
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args).map_err(|error| error.to_string()),
+        Command::Modes(args) => modes::run(&args).map(|()| true).map_err(|error| error.to_string()),
         Command::Floor(args) => floor::run(&args).map(|()| true).map_err(|error| error.to_string()),
     };
     match outcome {

@@ -98,8 +98,13 @@ impl Steering {
         self.drops.as_ref().map_or(0, |drops| drops.sum().unwrap_or(0))
     }
 
-    /// Puts a program on the port that `sockets` share.
-    fn attach(&self, sockets: &[BorrowedFd<'_>]) -> Result<(), String> {
+    /// Puts a program on one more port, whose bound sockets are `sockets`, the one of shard `i` at
+    /// index `i`. Closing the last of them ends it.
+    ///
+    /// # Errors
+    ///
+    /// Why not, in words. The kernel's hash spreads the port's datagrams then.
+    pub fn attach(&self, sockets: &[BorrowedFd<'_>]) -> Result<(), String> {
         let refused = |error| refusal(&error);
         let Some(first) = sockets.first() else { return Ok(()) };
         let count = u32::try_from(sockets.len()).unwrap_or(u32::MAX);

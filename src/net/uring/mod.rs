@@ -77,23 +77,28 @@ fn receive_one() -> io::Result<()> {
     Err(io::Error::other("a datagram sent over loopback did not arrive"))
 }
 
+fn ring_for(socket: &UdpSocket, batch: usize) -> io::Result<SocketRing> {
+    let buffers = (batch * URING_BUFFERS_PER_SLOT).next_power_of_two() as u16;
+    let ring = ring::deferred(buffers).or_else(|_| ring::cooperative(buffers))?;
+    SocketRing::new(ring, socket, batch, buffers)
+}
+
 /// Receives through one ring per socket.
 pub(super) struct UringReceiver {
     rings: Vec<SocketRing>,
+    batch: usize,
     /// The ring of the last receive.
     last: usize,
     messages: Vec<Message>,
     overflow: u64,
+    /// How often rings that are gone ran out of buffers.
+    exhausted: u64,
 }
 
 impl UringReceiver {
     pub(super) fn new(batch: usize, sockets: &[&UdpSocket]) -> io::Result<UringReceiver> {
         let batch = batch.clamp(1, MAX_MESSAGES_PER_CALL);
-        let buffers = (batch * URING_BUFFERS_PER_SLOT).next_power_of_two() as u16;
-        let ring = |socket: &&UdpSocket| {
-            let ring = ring::deferred(buffers).or_else(|_| ring::cooperative(buffers))?;
-            SocketRing::new(ring, socket, batch, buffers)
-        };
+        let ring = |socket: &&UdpSocket| ring_for(socket, batch);
         UringReceiver::of(batch, sockets.iter().map(ring).collect::<io::Result<_>>()?)
     }
 
@@ -109,7 +114,29 @@ impl UringReceiver {
         if rings.is_empty() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        Ok(UringReceiver { rings, last: 0, messages: Vec::with_capacity(batch), overflow: 0 })
+        let messages = Vec::with_capacity(batch);
+        Ok(UringReceiver { rings, batch, last: 0, messages, overflow: 0, exhausted: 0 })
+    }
+
+    pub(super) fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// See [`super::Receiver::add`].
+    pub(super) fn add(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        self.rings.push(ring_for(socket, self.batch)?);
+        Ok(())
+    }
+
+    /// See [`super::Receiver::remove`].
+    pub(super) fn remove(&mut self, socket: &UdpSocket) {
+        // What was received last lies in a ring's memory.
+        self.messages.clear();
+        self.last = 0;
+        if let Some(index) = self.index(socket) {
+            let ring = self.rings.remove(index);
+            self.exhausted += ring.exhausted;
+        }
     }
 
     /// See [`super::Receiver::receive`].
@@ -138,7 +165,7 @@ impl UringReceiver {
     }
 
     pub(super) fn buffers_exhausted(&self) -> u64 {
-        self.rings.iter().map(|ring| ring.exhausted).sum()
+        self.exhausted + self.rings.iter().map(|ring| ring.exhausted).sum::<u64>()
     }
 
     fn index(&self, socket: &UdpSocket) -> Option<usize> {

@@ -1,12 +1,12 @@
 //! The lists behind [`super::Control`]: streams, sessions, slots and ports in use.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::journal::{EndedSession, Journal};
 use super::news::{self, News};
 use super::placement::Balance;
+use super::ports::{GivenPort, PortBook};
 use super::roster::{Live, unix_now};
 use super::slots::Slots;
 use tokio::sync::broadcast;
@@ -31,8 +31,7 @@ pub(super) struct Registry {
     /// Where the next session goes.
     pub balance: Balance,
     pub stream_keys: Slots,
-    /// Sessions per mux port.
-    pub port_sessions: Vec<usize>,
+    pub ports: PortBook,
     pub stopping: bool,
 }
 
@@ -57,8 +56,7 @@ pub(super) struct Session {
 /// A place that is held while the session for it is negotiated.
 pub(super) struct Reservation {
     pub key: SessionKey,
-    /// Index of the mux port.
-    pub port: usize,
+    pub port: GivenPort,
     pub stream: Arc<str>,
     pub shared: Arc<StreamShared>,
     pub codecs: StreamCodecs,
@@ -67,7 +65,12 @@ pub(super) struct Reservation {
 
 impl Registry {
     /// Nobody there, and room for `sessions_per_shard` on each of `shards`.
-    pub fn new(shards: usize, sessions_per_shard: usize, ports: usize, gather: usize) -> Registry {
+    pub fn new(
+        shards: usize,
+        sessions_per_shard: usize,
+        ports: PortBook,
+        gather: usize,
+    ) -> Registry {
         Registry {
             streams: BTreeMap::new(),
             sessions: HashMap::new(),
@@ -77,7 +80,7 @@ impl Registry {
             slots: (0..shards).map(|_| Slots::new(sessions_per_shard)).collect(),
             balance: Balance::new(shards, gather),
             stream_keys: Slots::new(sessions_per_shard * shards),
-            port_sessions: vec![0; ports],
+            ports,
             stopping: false,
         }
     }
@@ -97,7 +100,7 @@ impl Registry {
         if !self.streams.contains_key(&name) {
             let Some((index, generation)) = self.stream_keys.take() else {
                 self.slots[usize::from(key.shard)].give_back(key.slot);
-                self.port_sessions[port] -= 1;
+                self.ports.give_back(&port);
                 return Err(Problem::no_room("the server has as many streams as it takes"));
             };
             let shared = Arc::new(StreamShared::new(StreamKey { index, generation }));
@@ -140,21 +143,18 @@ impl Registry {
         }
     }
 
-    /// A slot on `shard`, which is `None` when all are full, and the mux port with the fewest
-    /// sessions.
-    pub fn take_slot(&mut self, shard: Option<usize>) -> Result<(SessionKey, usize), Problem> {
+    /// A slot on `shard`, which is `None` when all are full, and a port.
+    pub fn take_slot(&mut self, shard: Option<usize>) -> Result<(SessionKey, GivenPort), Problem> {
         let taken = shard.and_then(|shard| self.slots[shard].take().map(|taken| (shard, taken)));
         let (shard, (slot, generation)) =
             taken.ok_or_else(|| Problem::no_room("the server has as many sessions as it takes"))?;
-        let ports = self.port_sessions.iter_mut().enumerate();
-        let (port, sessions) = ports.min_by_key(|(_, sessions)| **sessions).expect("one port");
-        *sessions += 1;
+        let port = self.ports.take().inspect_err(|_| self.slots[shard].give_back(slot))?;
         Ok((SessionKey { shard: shard as u16, slot, generation }, port))
     }
 
-    pub fn give_back(&mut self, key: SessionKey, port: usize, stream: &str) {
+    pub fn give_back(&mut self, key: SessionKey, port: &GivenPort, stream: &str) {
         self.slots[usize::from(key.shard)].give_back(key.slot);
-        self.port_sessions[port] -= 1;
+        self.ports.give_back(port);
         if let Some(stream) = self.streams.get_mut(stream) {
             stream.reserved -= 1;
         }
@@ -190,11 +190,11 @@ impl Registry {
         displaced
     }
 
-    pub fn ended(&mut self, ended: Ended, candidates: &[Vec<SocketAddr>]) {
+    pub fn ended(&mut self, ended: Ended) {
         let Ended { key, reason, card } = ended;
         self.slots[usize::from(key.shard)].give_back(key.slot);
         let Some(live) = self.live.remove(&key) else { return };
-        self.port_sessions[live.port] -= 1;
+        self.ports.give_back(&live.given);
         self.sessions.remove(&live.url);
         let name = live.stream.clone();
         if let Some(stream) = self.streams.get_mut(&name) {
@@ -206,7 +206,7 @@ impl Registry {
         self.tell(News::now(key, &live, "ended", Some(reason.label())));
         let mut words = reason.describe().into_owned();
         if reason == EndReason::Unheard {
-            let announced = candidates[live.port].iter().map(ToString::to_string);
+            let announced = live.given.candidates.iter().map(ToString::to_string);
             words += &format!(" at {}", announced.collect::<Vec<_>>().join(" or "));
         }
         self.journal.end(EndedSession { key, live, card, ended_at: unix_now(), reason, words });

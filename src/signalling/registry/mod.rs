@@ -7,27 +7,32 @@
 mod book;
 mod history;
 mod journal;
+mod live;
 mod news;
 mod placement;
+mod ports;
 mod read;
 mod roster;
 mod slots;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use str0m::IceCreds;
 
 use crate::id::SessionKey;
 use crate::session::{Negotiated, Negotiator, Offer, OfferError, Place};
-use crate::shard::{Command, EndReason, Wiring};
-use crate::signalling::Problem;
+use crate::shard::{Command, EndReason, SessionPort, Wiring};
+use crate::signalling::{Decisions, PortOpener, Problem, StartingPorts};
 use crate::telemetry::{Failures, limited};
 use book::{Registry, Reservation, Session};
 use history::History;
 pub use history::Point;
 pub use journal::{EndedSession, Refusal};
+pub use live::{PortNow, PortsNow, RangeNow};
 pub use news::News;
+use ports::PortBook;
+pub use ports::PortState;
 pub use read::StreamView;
 pub use roster::{Live, unix_now};
 
@@ -37,10 +42,11 @@ pub struct Control {
     pub negotiator: Negotiator,
     /// The way to the shards.
     pub wiring: Arc<Wiring>,
-    /// Addresses for answers, one list per mux port.
-    candidates: Vec<Vec<SocketAddr>>,
-    /// The same for TCP; none where it is not served.
+    /// Addresses for answers over TCP; none where it is not served.
     tcp_candidates: Vec<SocketAddr>,
+    opener: Arc<dyn PortOpener>,
+    /// What `--ports-auto` has decided; empty without it.
+    pub(in crate::signalling) decisions: OnceLock<Decisions>,
     registry: Mutex<Registry>,
     failures: Arc<Failures>,
 }
@@ -72,19 +78,22 @@ impl Control {
     pub fn new(
         negotiator: Negotiator,
         wiring: Arc<Wiring>,
-        candidates: Vec<Vec<SocketAddr>>,
+        starting: StartingPorts,
         tcp_candidates: Vec<SocketAddr>,
+        opener: Arc<dyn PortOpener>,
         sessions_per_shard: usize,
         gather: usize,
     ) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
-        let registry = Registry::new(shards, sessions_per_shard, candidates.len(), gather);
+        let ports = PortBook::new(starting);
+        let registry = Registry::new(shards, sessions_per_shard, ports, gather);
         let failures = registry.journal.failures.clone();
         Arc::new(Control {
             negotiator,
             wiring,
-            candidates,
             tcp_candidates,
+            opener,
+            decisions: OnceLock::new(),
             registry: Mutex::new(registry),
             failures,
         })
@@ -101,14 +110,15 @@ impl Control {
 
     fn set_up_publisher(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
         let offer = Offer::to_publish(sdp)?;
-        let reservation = self.lock().reserve_publisher(stream, &offer)?;
+        let mut reservation = self.lock().reserve_publisher(stream, &offer)?;
+        let port = self.port_for(&mut reservation)?;
         let Reservation { codecs, epoch, ref shared, .. } = reservation;
         let place = self.place(&reservation);
         let etag = place.credentials.ufrag.clone();
         let names = roster::names(&codecs, &offer);
         let negotiated = self.negotiator.publisher(offer, place, codecs, shared.key, epoch);
         let asked = Asked { etag, remote_ufrag: remote_ufrag(sdp), publisher: true, names };
-        self.settle(reservation, negotiated, asked)
+        self.settle(reservation, port, negotiated, asked)
     }
 
     /// Sets up a viewer of `stream`.
@@ -122,13 +132,14 @@ impl Control {
 
     fn set_up_viewer(&self, stream: &str, sdp: &str) -> Result<Placement, Problem> {
         let offer = Offer::to_watch(sdp)?;
-        let reservation = self.lock().reserve_viewer(stream)?;
+        let mut reservation = self.lock().reserve_viewer(stream)?;
+        let port = self.port_for(&mut reservation)?;
         let place = self.place(&reservation);
         let etag = place.credentials.ufrag.clone();
         let names = roster::names(&reservation.codecs, &offer);
         let negotiated = self.negotiator.viewer(offer, place, reservation.codecs);
         let asked = Asked { etag, remote_ufrag: remote_ufrag(sdp), publisher: false, names };
-        self.settle(reservation, negotiated, asked)
+        self.settle(reservation, port, negotiated, asked)
     }
 
     /// Ends the session with this id.
@@ -169,6 +180,12 @@ impl Control {
         (registry.live.len(), registry.streams.len())
     }
 
+    /// What `--ports-auto` has decided; `None` without it.
+    #[must_use]
+    pub fn decisions(&self) -> Option<&Decisions> {
+        self.decisions.get()
+    }
+
     /// Takes in how much of the last second each shard ran, in thousandths, for the placement of
     /// the sessions to come; `None` where that is not known.
     pub fn observe_load(&self, permille: &[Option<u32>]) {
@@ -196,7 +213,7 @@ impl Control {
         let mut registry = self.lock();
         for queue in &self.wiring.ended {
             while let Some(ended) = queue.pop() {
-                registry.ended(ended, &self.candidates);
+                registry.ended(ended);
             }
         }
     }
@@ -206,11 +223,21 @@ impl Control {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, reservation: &Reservation) -> Place<'_> {
+    fn place<'a>(&'a self, reservation: &'a Reservation) -> Place<'a> {
         let ufrag = self.wiring.ufrag_key.encode(reservation.key).as_str().to_owned();
         let credentials = IceCreds { ufrag, pass: random_hex(16) };
-        let candidates = &self.candidates[reservation.port];
+        let candidates = &reservation.port.candidates;
         Place { credentials, candidates, tcp_candidates: &self.tcp_candidates }
+    }
+
+    /// The port the reservation holds, bound; a reservation without one is given back.
+    fn port_for(&self, reservation: &mut Reservation) -> Result<SessionPort, Problem> {
+        let bound = self.bind_own(&mut reservation.port);
+        if bound.is_err() {
+            let Reservation { key, port, stream, .. } = &*reservation;
+            self.lock().give_back(*key, port, stream);
+        }
+        bound
     }
 
     fn end(&self, key: SessionKey, reason: EndReason) -> Result<(), Problem> {
@@ -224,6 +251,7 @@ impl Control {
     fn settle(
         &self,
         reservation: Reservation,
+        session_port: SessionPort,
         negotiated: Result<Negotiated, OfferError>,
         asked: Asked,
     ) -> Result<Placement, Problem> {
@@ -231,7 +259,8 @@ impl Control {
         let Reservation { key, port, stream, shared, codecs, .. } = reservation;
         let mut registry = self.lock();
         let sent = negotiated.map_err(Problem::from).and_then(|Negotiated { session, answer }| {
-            let command = Command::Add { key, port, session: Box::new(session), stream: shared };
+            let (port, session) = (session_port, Box::new(session));
+            let command = Command::Add { key, port, session, stream: shared };
             match self.wiring.mailboxes[usize::from(key.shard)].command(command) {
                 Ok(()) => Ok(answer),
                 Err(_full) => Err(Problem::no_room("the shard has too many set-ups waiting")),
@@ -240,7 +269,7 @@ impl Control {
         let answer = match sent {
             Ok(answer) => answer,
             Err(problem) => {
-                registry.give_back(key, port, &stream);
+                registry.give_back(key, &port, &stream);
                 return Err(problem);
             }
         };
@@ -252,7 +281,8 @@ impl Control {
         let id = random_hex(16);
         let (url, created_at) = (id.clone(), unix_now());
         let history = History::default();
-        let live = Live { url, stream, publisher, created_at, port, audio, video, history };
+        let (port, given) = (port.number, port);
+        let live = Live { url, stream, publisher, created_at, port, given, audio, video, history };
         let displaced = registry.register(key, live, codecs);
         for (key, reason) in displaced {
             // When its queue is full the old session lives until its peer leaves; its packets

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use str0m::format::{Codec, CodecSpec};
 
 use super::history::History;
+use super::ports::GivenPort;
 use crate::session::{Offer, StreamCodecs};
 
 /// A session that is on its shard or on its way there.
@@ -18,8 +19,10 @@ pub struct Live {
     pub publisher: bool,
     /// When it was set up, in Unix seconds.
     pub created_at: f64,
-    /// Index of the mux port its answer named.
-    pub port: usize,
+    /// The port its answer named.
+    pub port: u16,
+    /// The same, as it is to be given back.
+    pub(super) given: GivenPort,
     /// The codec of its audio, if it has any.
     pub audio: Option<&'static str>,
     /// The codec of its video, if it has any.
