@@ -124,7 +124,17 @@ fn a_start_without_an_answer_is_late_but_not_long_and_says_so() {
     let dead = Stun::at("127.0.0.1:0", |_, _| Vec::new());
     let before = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_monoport"))
-        .args(["--http", "127.0.0.1:0", "--udp-port", "0", "--bind", "127.0.0.1", "--shards", "1"])
+        .args([
+            "--http",
+            "127.0.0.1:0",
+            "--udp-port",
+            "0",
+            "--bind",
+            "127.0.0.1",
+            "--shards",
+            "1",
+            "--no-tcp",
+        ])
         .args(["--external-ip", &format!("{},stun:nobody.invalid", dead.uri())])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

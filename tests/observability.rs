@@ -31,6 +31,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("monoport_port_bytes_in_total", "the packets of each port say enough"),
     ("monoport_port_bytes_out_total", "the packets of each port say enough"),
     ("monoport_flows", "two or three a session"),
+    ("monoport_mux_ports", "the panels by port have a line for each"),
     ("monoport_streams", "shards with viewers of a stream each count it"),
 ];
 

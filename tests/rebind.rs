@@ -18,7 +18,7 @@ impl Drop for Server {
 fn start(steering: &str) -> Option<(Server, String)> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_monoport"))
         .args(["--no-auth", "--bind", "127.0.0.1", "--udp-port", "0", "--http", "127.0.0.1:0"])
-        .args(["--shards", "2", "--gather", "0", "--steering", steering])
+        .args(["--shards", "2", "--gather", "0", "--no-tcp", "--steering", steering])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -118,18 +118,9 @@ impl Node {
         let facts = facts(config, backend, &wiring, http_address);
         let api = Api::new(control.clone(), facts, config.admin_token.as_deref());
         let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api)?;
-        runtime.spawn(control.clone().watch_ended());
-        if let Some(PortCount { min: least, max: most }) = config.udp.auto {
-            let auto = AutoPorts { least, most, numbers: config.udp.possible_mux(), rule };
-            runtime.spawn(control.clone().follow_load(auto));
-        }
-        runtime.spawn(tell_left_out_lines());
         runtime.spawn(api.run());
+        keep_house(config, rule, &runtime, &control, &mut shards);
         let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
-        // A shard that spins before it sleeps runs all the time, whatever it has to do.
-        if config.busy_poll.is_zero() {
-            runtime.spawn(load::watch(load::measures(&mut shards), control.clone()));
-        }
         Ok(Node {
             shards,
             wiring,
@@ -321,6 +312,27 @@ async fn tell_left_out_lines() {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         tell_left_out();
+    }
+}
+
+/// Starts what goes on beside requests: sessions that have ended are taken in, ports and placement
+/// follow the load.
+fn keep_house(
+    config: &Config,
+    rule: PortRule,
+    runtime: &tokio::runtime::Runtime,
+    control: &Arc<Control>,
+    shards: &mut [Spawned],
+) {
+    runtime.spawn(control.clone().watch_ended());
+    if let Some(PortCount { min: least, max: most }) = config.udp.auto {
+        let auto = AutoPorts { least, most, numbers: config.udp.possible_mux(), rule };
+        runtime.spawn(control.clone().follow_load(auto));
+    }
+    runtime.spawn(tell_left_out_lines());
+    // A shard that spins before it sleeps runs all the time, whatever it has to do.
+    if config.busy_poll.is_zero() {
+        runtime.spawn(load::watch(load::measures(shards), control.clone()));
     }
 }
 

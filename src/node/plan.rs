@@ -229,8 +229,9 @@ tcp 80 http, 1 socket on 192.0.2.1, reached at 192.0.2.1:80
         });
         assert_eq!(json[0], media);
         let tcp = serde_json::json!({
-            "protocol": "tcp", "port": 7881, "address": "127.0.0.1", "purpose": "media",
-            "sockets": 1, "announced": ["198.51.100.7:7881"],
+            "protocol": "tcp", "port": 7881, "last_port": 7881, "address": "127.0.0.1",
+            "purpose": "media", "sockets": 1, "under_load": false,
+            "announced": ["198.51.100.7:7881"],
         });
         assert_eq!(json[1], tcp, "an announced port is that of UDP");
         assert_eq!((&json[2]["port"], &json[2]["protocol"]), (&7880.into(), &"tcp".into()));

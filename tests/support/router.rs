@@ -70,7 +70,7 @@ impl Network {
     pub fn serve(&self, options: &[&str]) -> Served {
         let mut command = self.server.enter(env!("CARGO_BIN_EXE_monoport"));
         command.args(["--no-auth", "--http", "10.0.0.2:7880", "--udp-port", "7882"]);
-        command.args(["--shards", "2", "--no-ipv6"]).args(options);
+        command.args(["--shards", "2", "--no-ipv6", "--no-tcp"]).args(options);
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let log = Arc::new(Mutex::new(String::new()));

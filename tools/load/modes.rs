@@ -176,7 +176,7 @@ struct Server {
 impl Server {
     fn start(program: &Path, shards: usize, mode: &Mode) -> io::Result<Server> {
         let mut child = Command::new(program)
-            .args(["--http", "127.0.0.1:0", "--bind", "127.0.0.1"])
+            .args(["--http", "127.0.0.1:0", "--bind", "127.0.0.1", "--no-tcp"])
             .args(["--shards", &shards.to_string()])
             .args(&mode.options)
             .stdout(Stdio::piped())
