@@ -81,6 +81,9 @@ pub(super) fn steering(config: &Config) -> Finding {
     if config.steering == SteerBy::Hash {
         return Finding::ok(what, "not asked for (--steering hash)");
     }
+    if config.udp.range.is_some() {
+        return Finding::ok(what, "not needed: each port is one session's");
+    }
     if config.shards() == 1 && !needed {
         return Finding::ok(what, "not needed: there is one shard");
     }

@@ -179,3 +179,25 @@ fn every_finding_has_a_line_and_every_fault_a_command() {
     assert_eq!(worst(&faults), Verdict::Fail);
     assert_eq!(describe(&faults[1..2]), "fail  a              b\n                     fix: c\n");
 }
+
+#[test]
+fn of_a_range_it_is_said_how_many_ports_are_to_be_had() {
+    let held = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    let port = held.local_addr().unwrap().port();
+    let of = |range: String, sessions: &str| {
+        attempts::free_ports(&config(&format!("--port-range {range} --max-sessions {sessions}")))
+    };
+    let taken = of(format!("{port}-{port}"), "1");
+    assert_eq!(taken.verdict, Verdict::Fail, "{taken:?}");
+    assert!(taken.found.contains("1 in use by others"), "{taken:?}");
+    let few = of("1-9".into(), "10");
+    let (verdict, fix) = judged(&few);
+    assert_eq!(verdict, Verdict::Warn, "{few:?}");
+    assert!(fix.contains("--port-range") && fix.contains("--max-sessions"), "{fix}");
+    assert_eq!(attempts::steering(&config("--port-range 1-9")).verdict, Verdict::Ok);
+    let files =
+        [("proc/self/limits", "Max open files            4096                 4096   files")];
+    let (_made, host) = Made::host("range", &files);
+    let many = config("--port-range 10000-20000");
+    assert_eq!(files::open_files(&many, &host).verdict, Verdict::Fail, "a socket each");
+}
