@@ -127,8 +127,8 @@ fn viewer_survives_a_republish() {
 #[test]
 fn frames_with_dependency_descriptors_play_across_a_republish() {
     const OFFER_DESCRIPTORS: &str = "
-        const describe = RTCPeerConnection.prototype.setLocalDescription;
-        RTCPeerConnection.prototype.setLocalDescription = function (...given) {
+        const create = RTCPeerConnection.prototype.createOffer;
+        RTCPeerConnection.prototype.createOffer = function (...options) {
             globalThis.connection = this;
             for (const transceiver of this.getTransceivers()) {
                 const extensions = transceiver.getHeaderExtensionsToNegotiate();
@@ -138,7 +138,7 @@ fn frames_with_dependency_descriptors_play_across_a_republish() {
                 }
                 transceiver.setHeaderExtensionsToNegotiate(extensions);
             }
-            return describe.apply(this, given);
+            return create.apply(this, options);
         };";
     const NEGOTIATED: &str = "connection.getTransceivers().some((t) =>
         t.getNegotiatedHeaderExtensions().some((e) =>
