@@ -98,9 +98,7 @@ fn turn(from: &ShardSample, to: &ShardSample) -> Turn {
         return Turn::default();
     }
     let hdr = seen.hdr();
-    Turn {
-        p50: Some(hdr.value_at_quantile(0.5)),
-        p99: Some(hdr.value_at_quantile(0.99)),
-        max: Some(seen.max()),
-    }
+    // hdrhistogram answers with the end of a bucket of its own, which may lie beyond the greatest.
+    let at = |quantile| Some(hdr.value_at_quantile(quantile).min(seen.max()));
+    Turn { p50: at(0.5), p99: at(0.99), max: Some(seen.max()) }
 }

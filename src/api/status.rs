@@ -180,7 +180,8 @@ fn latency(span: Option<Span<'_>>) -> Latency {
     let seen = span.map(|span| span.to.latency.since(&span.from.latency)).unwrap_or_default();
     let count = seen.count();
     let hdr = (count > 0).then(|| seen.hdr());
-    let at = |quantile: f64| hdr.as_ref().map(|hdr| hdr.value_at_quantile(quantile));
+    // hdrhistogram answers with the end of a bucket of its own, which may lie beyond the greatest.
+    let at = |quantile| hdr.as_ref().map(|hdr| hdr.value_at_quantile(quantile).min(seen.max()));
     Latency {
         p50: at(0.5),
         p90: at(0.9),
