@@ -238,6 +238,47 @@ fn a_viewer_that_loses_packets_gets_them_again() {
     assert!(server.sum(|c| c.repaired_packets.get()) >= 5);
 }
 
+/// Elsewhere, closing one session broke off the writes of others that shared its socket.
+#[test]
+fn viewers_that_come_and_go_disturb_nobody_though_the_send_buffer_is_tiny() {
+    let server = Server::start(&["--shards", "2", "--send-buffer", "4096"]);
+    let offered = Offered::both(Codec::Vp8);
+    let mut publisher = Client::publish(&server, "s", offered);
+    connect(&mut [&mut publisher]);
+    let mut steady = Client::watch(&server, "s", offered);
+    connect(&mut [&mut publisher, &mut steady]);
+    until_asked(&mut publisher, &mut [&mut steady]);
+    let mut sent = 0;
+    let mut media = |publisher: &mut Client, others: &mut [&mut Client]| {
+        send_frames(publisher, others, sent, 50);
+        sent += 50;
+        sent
+    };
+    for round in 0..4 {
+        let mut passing: Vec<Client> =
+            (0..6).map(|_| Client::watch(&server, "s", offered)).collect();
+        let mut all: Vec<&mut Client> = passing.iter_mut().collect();
+        all.push(&mut steady);
+        media(&mut publisher, &mut all);
+        // Half of them say that they leave, the others are simply gone.
+        for (index, client) in passing.iter().enumerate() {
+            if (index + round) % 2 == 0 {
+                assert_eq!(client.delete().status, 200);
+            }
+        }
+        drop(passing);
+        media(&mut publisher, &mut [&mut steady]);
+    }
+    let sent = media(&mut publisher, &mut [&mut steady]);
+    run_until("every packet", &mut [&mut publisher, &mut steady], |all| {
+        all[1].video_numbers().len() >= sent as usize
+    });
+    let mut numbers = steady.video_numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..sent).collect::<Vec<_>>());
+    assert_eq!(server.drops(DropReason::SendQueueFull), 0);
+}
+
 #[test]
 fn a_viewer_that_moves_is_followed_within_one_check() {
     for steering in steerings() {
