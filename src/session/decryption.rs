@@ -143,49 +143,35 @@ impl Aes128CmSha1_80Cipher for Cipher<dyn Aes128CmSha1_80Cipher> {
     }
 }
 
-impl AeadAes128GcmCipher for Cipher<dyn AeadAes128GcmCipher> {
-    fn encrypt(
-        &mut self,
-        iv: &[u8; 12],
-        aad: &[u8],
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<(), CryptoError> {
-        self.0.encrypt(iv, aad, input, output)
-    }
+/// The same for both lengths of key, which are two traits.
+macro_rules! watch_gcm {
+    ($cipher:ident) => {
+        impl $cipher for Cipher<dyn $cipher> {
+            fn encrypt(
+                &mut self,
+                iv: &[u8; 12],
+                aad: &[u8],
+                input: &[u8],
+                output: &mut [u8],
+            ) -> Result<(), CryptoError> {
+                self.0.encrypt(iv, aad, input, output)
+            }
 
-    fn decrypt(
-        &mut self,
-        iv: &[u8; 12],
-        aads: &[&[u8]],
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<usize, CryptoError> {
-        note(self.0.decrypt(iv, aads, input, output))
-    }
+            fn decrypt(
+                &mut self,
+                iv: &[u8; 12],
+                aads: &[&[u8]],
+                input: &[u8],
+                output: &mut [u8],
+            ) -> Result<usize, CryptoError> {
+                note(self.0.decrypt(iv, aads, input, output))
+            }
+        }
+    };
 }
 
-impl AeadAes256GcmCipher for Cipher<dyn AeadAes256GcmCipher> {
-    fn encrypt(
-        &mut self,
-        iv: &[u8; 12],
-        aad: &[u8],
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<(), CryptoError> {
-        self.0.encrypt(iv, aad, input, output)
-    }
-
-    fn decrypt(
-        &mut self,
-        iv: &[u8; 12],
-        aads: &[&[u8]],
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<usize, CryptoError> {
-        note(self.0.decrypt(iv, aads, input, output))
-    }
-}
+watch_gcm!(AeadAes128GcmCipher);
+watch_gcm!(AeadAes256GcmCipher);
 
 /// Media and RTX of each layer, and audio.
 const MAX_SOURCES: usize = 2 * MAX_LAYERS + 2;
