@@ -70,7 +70,7 @@
 //! Those in braces never name one another; only [`shard`] composes them. All system calls are
 //! in [`net`]. Every bound is in [`limits`]. A packet that is not forwarded has one
 //! [`drop::DropReason`], and a datagram that came in has one outcome in [`telemetry`]: what came in
-//! is what became of it, to the last one (`tests/conservation.rs`).
+//! is what became of it, to the last one (`tests/server/conservation.rs`).
 //!
 //! ## Decisions that shape the rest
 //!

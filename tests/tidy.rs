@@ -59,7 +59,7 @@ const UNSAFE_FILE_FOLDER: &str = "tools/load/";
 /// Single files beside these, each for a reason of its own.
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("tests/alloc.rs", "an allocator that counts: `GlobalAlloc` is an unsafe trait"),
-    ("tests/ready/thread.rs", "one thread is stopped and the others go on: ptrace(2)"),
+    ("tests/server/ready/thread.rs", "one thread is stopped and the others go on: ptrace(2)"),
 ];
 
 /// What stands at the top of the repository, besides dotfiles and the build folder.

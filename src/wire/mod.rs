@@ -2,8 +2,10 @@
 //! writes is laid out here.
 //!
 //! Nothing in this module keeps state, allocates or panics on what a stranger sends. Every parser
-//! has a fuzz target in `tools/fuzz`, whose corpus replays in `tests/wire_corpus.rs`.
+//! has a fuzz target in `tools/fuzz`, whose corpus replays in `src/wire/corpus.rs`.
 
+#[cfg(test)]
+mod corpus;
 pub mod dtls;
 pub mod framing;
 pub mod kind;

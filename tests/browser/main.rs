@@ -5,6 +5,9 @@
 //! browser that encodes and decodes video, and two of them on a small machine only measure each
 //! other.
 
+#[path = "../support/alone.rs"]
+#[expect(dead_code, reason = "here a test is alone in a namespace, or not at all")]
+mod alone;
 #[path = "../support/coturn.rs"]
 mod coturn;
 mod dashboard;

@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod alone;
 pub mod client;
 pub mod coturn;
 pub mod descriptors;
+pub mod log;
 pub mod media;
 pub mod namespace;
 pub mod process;

@@ -2,14 +2,13 @@
 
 use std::process::{Command, Stdio};
 
-/// Set, to the test's name, in the process that is inside.
-const INSIDE: &str = "MONOPORT_TEST_NAMESPACE";
+use super::alone::{is_alone, run_alone};
 
 /// Runs `body` in a new network namespace that `commands` have prepared, in a process of its own:
-/// the test program again, for the test `name` alone. Says so and passes over it where that is not
-/// allowed or a command is not there.
+/// that of [`run_alone`]. Says so and passes over it where that is not allowed or a command is not
+/// there.
 pub fn in_namespace(name: &str, commands: &[&str], body: impl FnOnce()) {
-    if is_inside(name) {
+    if is_alone(name) {
         match commands.iter().find(|command| !run(command)) {
             Some(command) => eprintln!("{name} is not tested: `{command}` fails here"),
             None => body(),
@@ -23,24 +22,9 @@ pub fn in_namespace(name: &str, commands: &[&str], body: impl FnOnce()) {
         eprintln!("{name} is not tested: network namespaces are not allowed here");
         return;
     };
-    let program = std::env::current_exe().expect("this program has a path");
-    let output = unshare(way)
-        .arg(program)
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, name)
-        .stderr(Stdio::piped())
-        .output()
-        .expect("unshare was there a moment ago");
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("running 1 test"), "is {name} its name?\n{said}");
-    eprint!("{said}");
-    assert!(output.status.success(), "{name} inside its namespace, see above");
-}
-
-/// Whether this process is the one that runs the test `name` inside its namespace.
-pub fn is_inside(name: &str) -> bool {
-    std::env::var(INSIDE).as_deref() == Ok(name)
+    let mut inside = unshare(way);
+    inside.arg(std::env::current_exe().expect("this program has a path"));
+    run_alone(name, inside);
 }
 
 /// Runs a command of words without spaces; whether it succeeded.

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A corpus file is named by meaning. In `corpus/<target>/`, `ok-*` is accepted by the parser and
-//! `bad-*` refused; `tests/wire_corpus.rs` replays all of them with the stable compiler.
+//! `bad-*` refused; `src/wire/corpus.rs` replays all of them with the stable compiler.
 
 #[path = "../../../src/id.rs"]
 pub mod id;

@@ -1,18 +1,16 @@
 //! What publishers send reaches viewers: every codec, every number of shards, across strays,
 //! republishing and address changes.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::client::{Client, Offered, connect, is_opus, run_for, run_until};
+use crate::support::descriptors::descriptor;
+use crate::support::{Server, eventually, steerings};
 use monoport::drop::DropReason;
 use monoport::limits::SESSION_IDLE;
 use monoport::media::DependencyDescriptor;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
-use support::client::{Client, Offered, connect, is_opus, run_for, run_until};
-use support::descriptors::descriptor;
-use support::{Server, eventually, steerings};
 
 /// Sends `count` frames of one packet with audio beside them, and runs everybody meanwhile.
 fn send_frames(publisher: &mut Client, viewers: &mut [&mut Client], first: u32, count: u32) {
@@ -291,7 +289,7 @@ fn a_viewer_that_moves_is_followed_within_one_check() {
         until_asked(&mut publisher, &mut [&mut viewer]);
         send_frames(&mut publisher, &mut [&mut viewer], 0, 50);
         // A NAT gives the client another port; it does not know, and goes on as before.
-        viewer.socket = support::client::socket();
+        viewer.socket = crate::support::client::socket();
         run_until("the move", &mut [&mut publisher, &mut viewer], |_| {
             server.sum(|c| c.flow_moves.get()) == 1
         });

@@ -1,17 +1,15 @@
 //! Several mux ports: sessions spread over them, every shard serves each, and no other is opened.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::client::{Client, Offered, connect, run_for, run_until};
+use crate::support::{Server, eventually, request, steerings};
 use monoport::drop::DropReason;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
-use support::client::{Client, Offered, connect, run_for, run_until};
-use support::{Server, eventually, request, steerings};
 
 const BOTH: Offered = Offered { codec: Codec::Vp8, audio: true, video: true };
 

@@ -1,17 +1,14 @@
 //! Ready or not: draining on a signal, and a shard that does not turn.
 
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use crate::support::client::{Client, Offered, socket};
+use crate::support::{PATIENCE, eventually, post_sdp, request};
 use str0m::format::Codec;
 use str0m::media::Direction;
-use support::client::{Client, Offered, socket};
-use support::{PATIENCE, eventually, post_sdp, request};
 
-#[path = "ready/thread.rs"]
 mod thread;
 
 use thread::Stopped;

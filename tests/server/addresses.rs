@@ -1,22 +1,20 @@
 //! Addresses that change hands, several of the server's own, both families, firewalls and floods:
 //! who a datagram belongs to, and where the answer comes from.
 
-mod support;
-
-use std::io::{self, Write};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::alone::alone;
+use crate::support::client::{Client, Offered, connect, run_for, run_until, socket};
+use crate::support::log::Log;
+use crate::support::namespace::{in_namespace, run};
+use crate::support::stun::{Checks, flood, response};
+use crate::support::{Server, eventually, steerings};
 use monoport::drop::DropReason;
 use monoport::id::SessionKey;
 use monoport::wire::ufrag::UfragKey;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
-use support::client::{Client, Offered, connect, run_for, run_until, socket};
-use support::namespace::{in_namespace, run};
-use support::stun::{Checks, flood, response};
-use support::{Server, eventually, steerings};
 
 const BOTH: Offered = Offered { codec: Codec::Vp8, audio: true, video: true };
 
@@ -238,34 +236,13 @@ fn named_request(ufrag: &str) -> Vec<u8> {
     request
 }
 
-/// What is logged in this process.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn line_with(&self, part: &str) -> Option<String> {
-        let bytes = self.0.lock().expect("nobody panics with it").clone();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        text.lines().find(|line| line.contains(part)).map(str::to_owned)
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("nobody panics with it").write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn a_session_nobody_comes_for_is_ended_and_the_log_says_why() {
-    let log = Log::default();
-    let writer = log.clone();
-    let logging = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
-    logging.try_init().expect("no other test here listens to the log");
+    alone("addresses::a_session_nobody_comes_for_is_ended_and_the_log_says_why", nobody_comes);
+}
+
+fn nobody_comes() {
+    let log = Log::listen();
     let server = Server::start(&["--shards", "1", "--setup-timeout", "2"]);
     let silent = Client::publish(&server, "silent", BOTH);
     let mut forger = Client::publish(&server, "forger", BOTH);
@@ -282,7 +259,7 @@ fn a_session_nobody_comes_for_is_ended_and_the_log_says_why() {
     let reason = |name: &str| {
         let mut line = None;
         eventually("a line in the log", || {
-            line = log.line_with(&format!("publisher of `{name}` ended"));
+            line = log.lines_with(&format!("publisher of `{name}` ended")).pop();
             line.is_some()
         });
         line.unwrap_or_default()
@@ -296,7 +273,7 @@ fn a_session_nobody_comes_for_is_ended_and_the_log_says_why() {
 
 #[test]
 fn a_firewall_in_front_of_one_viewer_costs_the_others_nothing() {
-    let name = "a_firewall_in_front_of_one_viewer_costs_the_others_nothing";
+    let name = "addresses::a_firewall_in_front_of_one_viewer_costs_the_others_nothing";
     let firewall = [
         "ip link set lo up",
         "nft add table inet t",

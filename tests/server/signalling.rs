@@ -1,13 +1,11 @@
 //! WHIP and WHEP over HTTP, and starting and ending.
 
-mod support;
-
 use std::process::{Command, Stdio};
 
+use crate::support::client::{Client, Offered, connect, run_until, socket};
+use crate::support::{Response, Server, eventually, post_sdp, request, steerings};
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
-use support::client::{Client, Offered, connect, run_until, socket};
-use support::{Response, Server, eventually, post_sdp, request, steerings};
 
 fn refused(server: &Server, path: &str, offered: Offered, direction: Direction) -> Response {
     match Client::try_post(server, path, offered, direction, socket()) {

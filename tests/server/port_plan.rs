@@ -1,11 +1,12 @@
 //! The port plan: ports that come and go while media flows, a port per session, and by load.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use crate::support::client::{Client, Offered, connect, run_for, run_until, socket};
+use crate::support::stun::Checks;
+use crate::support::{Response, Server, eventually, request, steerings};
 use monoport::drop::DropReason;
 use monoport::net::udp_ports_in_use;
 use monoport::node::StartError;
@@ -14,9 +15,6 @@ use monoport::telemetry::PortName;
 use serde_json::Value;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
-use support::client::{Client, Offered, connect, run_for, run_until, socket};
-use support::stun::Checks;
-use support::{Response, Server, eventually, request, steerings};
 
 const BOTH: Offered = Offered { codec: Codec::Vp8, audio: true, video: true };
 

@@ -1,11 +1,9 @@
 //! The commands beside the server: `monoport ports` and `monoport check`.
 
-mod support;
-
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use support::namespace::{in_namespace, run};
+use crate::support::namespace::{in_namespace, run};
 
 fn monoport(options: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_monoport"))
@@ -51,7 +49,7 @@ fn ports_are_printed_as_text_and_json() {
 
 #[test]
 fn the_rules_are_taken_by_nft() {
-    let name = "the_rules_are_taken_by_nft";
+    let name = "commands::the_rules_are_taken_by_nft";
     let table = [
         "ip link set lo up",
         "nft add table inet filter",
@@ -111,7 +109,7 @@ fn a_check_has_a_line_per_respect_and_fails_when_something_does() {
 
 #[test]
 fn the_command_against_tracking_is_one_that_works() {
-    let name = "the_command_against_tracking_is_one_that_works";
+    let name = "commands::the_command_against_tracking_is_one_that_works";
     let tracking = [
         "ip link set lo up",
         "nft add table inet t",

@@ -1,15 +1,13 @@
 //! What answers name: exactly the addresses that were asked for, in order, each with the mux port,
 //! and nothing else of the host.
 
-mod support;
-
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
+use crate::support::client::{Client, Offered, connect};
+use crate::support::namespace::in_namespace;
+use crate::support::{Server, request};
 use str0m::format::Codec;
-use support::client::{Client, Offered, connect};
-use support::namespace::in_namespace;
-use support::{Server, request};
 
 /// The candidates of the answer to one publisher, in order.
 ///
@@ -127,7 +125,7 @@ const HOST: &[&str] = &[
 
 #[test]
 fn interfaces_are_announced_as_far_as_the_filters_let_them() {
-    let name = "interfaces_are_announced_as_far_as_the_filters_let_them";
+    let name = "announce::interfaces_are_announced_as_far_as_the_filters_let_them";
     in_namespace(name, HOST, || {
         // Every one with a bind, or the support would announce loopback.
         let cases: [(&str, &[&str]); 6] = [
@@ -158,7 +156,7 @@ fn interfaces_are_announced_as_far_as_the_filters_let_them() {
 
 #[test]
 fn a_host_with_nothing_but_loopback_announces_that() {
-    let name = "a_host_with_nothing_but_loopback_announces_that";
+    let name = "announce::a_host_with_nothing_but_loopback_announces_that";
     in_namespace(name, &["ip link set lo up"], || {
         let server = Server::start(&["--shards", "1", "--bind", "::"]);
         assert_eq!(candidates(&server), at_mux_port(&server, &["127.0.0.1", "::1"]));

@@ -1,16 +1,14 @@
 //! The dashboard and the alert rules name only what `/metrics` has, and the dashboard leaves
 //! nothing out: a metric that is renamed or new fails here and not on the day it is needed.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::{Server, request};
 use serde::Deserialize;
 use serde_json::Value;
-use support::{Server, request};
 
-const DASHBOARD: &str = include_str!("../tools/grafana/monoport.json");
-const ALERTS: &str = include_str!("../tools/alerts/monoport.yml");
+const DASHBOARD: &str = include_str!("../../tools/grafana/monoport.json");
+const ALERTS: &str = include_str!("../../tools/alerts/monoport.yml");
 
 /// Labels that Prometheus itself gives to what it scrapes.
 const SCRAPED: [&str; 2] = ["instance", "job"];

@@ -1,55 +1,19 @@
 //! Each way a session can fail, provoked; the reason is read from the API, the metric and the log.
 
-mod support;
-
-use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::support::alone::alone;
+use crate::support::client::{Client, Offered, connect, socket};
+use crate::support::log::Log;
+use crate::support::stun::Checks;
+use crate::support::{Server, eventually, post_sdp, request};
 use monoport::drop::DropReason;
 use monoport::limits::SESSION_IDLE;
 use serde_json::Value;
 use str0m::format::Codec;
 use str0m::media::Direction;
-use support::client::{Client, Offered, connect, socket};
-use support::stun::Checks;
-use support::{Server, eventually, post_sdp, request};
 
 const VP8: Offered = Offered { codec: Codec::Vp8, audio: true, video: true };
-
-/// The log of everything in this program; both tests write to it.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("nobody panics with it").write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// The one log of this program.
-    fn listen() -> Log {
-        static LOG: std::sync::OnceLock<Log> = std::sync::OnceLock::new();
-        let log = LOG.get_or_init(|| {
-            let log = Log::default();
-            let writer = log.clone();
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
-            log
-        });
-        log.clone()
-    }
-
-    fn lines_with(&self, words: &str) -> Vec<String> {
-        let log = self.0.lock().expect("nobody panics with it");
-        let log = String::from_utf8_lossy(&log);
-        log.lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
-    }
-}
 
 fn get(server: &Server, path: &str) -> Value {
     let response = request("GET", &server.url(&format!("/api/v1/{path}")), &[], "");
@@ -120,6 +84,10 @@ fn id_of(server: &Server, stream: &str) -> String {
 
 #[test]
 fn sessions_that_do_not_connect_say_why() {
+    alone("failures::sessions_that_do_not_connect_say_why", sessions_that_do_not_connect);
+}
+
+fn sessions_that_do_not_connect() {
     let log = Log::listen();
     let server = Server::start(&["--shards", "1", "--setup-timeout", "4"]);
     let _silent = Client::publish(&server, "silent", VP8);
@@ -159,6 +127,13 @@ fn sessions_that_do_not_connect_say_why() {
 
 #[test]
 fn offers_that_are_refused_say_what_was_offered_and_what_is_spoken() {
+    alone(
+        "failures::offers_that_are_refused_say_what_was_offered_and_what_is_spoken",
+        offers_that_are_refused,
+    );
+}
+
+fn offers_that_are_refused() {
     let log = Log::listen();
     let server = Server::with_shards(1);
     let mut publisher = Client::publish(&server, "codec", VP8);
@@ -185,6 +160,10 @@ fn offers_that_are_refused_say_what_was_offered_and_what_is_spoken() {
 /// Half a minute of waiting, and nearly nothing to do in it.
 #[test]
 fn a_peer_that_vanishes_is_told_of() {
+    alone("failures::a_peer_that_vanishes_is_told_of", a_peer_that_vanishes);
+}
+
+fn a_peer_that_vanishes() {
     let log = Log::listen();
     let server = Server::with_shards(1);
     let mut publisher = Client::publish(&server, "vanishing", VP8);

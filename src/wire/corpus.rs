@@ -7,11 +7,11 @@
 use std::fs;
 use std::path::Path;
 
-use monoport::limits::MAX_TCP_FRAME_IN;
-use monoport::wire::framing::{self, Front};
-use monoport::wire::kind::{self, Kind};
-use monoport::wire::ufrag::UfragKey;
-use monoport::wire::{dtls, mapped, rtcp, rtp, stun};
+use crate::limits::MAX_TCP_FRAME_IN;
+use crate::wire::framing::{self, Front};
+use crate::wire::kind::{self, Kind};
+use crate::wire::ufrag::UfragKey;
+use crate::wire::{dtls, mapped, rtcp, rtp, stun};
 
 /// Each file of a target's corpus with its name, and at least `least` of them.
 fn corpus(target: &str, least: usize) -> Vec<(String, Vec<u8>)> {

@@ -1,14 +1,12 @@
 //! The API: what it answers, to whom, and whether that is true.
 
-mod support;
-
-#[path = "api/listener.rs"]
 mod listener;
-#[path = "api/schema.rs"]
 mod schema;
 
 use std::collections::HashSet;
 
+use crate::support::client::{Client, Offered, connect, run_until, socket};
+use crate::support::{Response, Server, eventually, post_sdp, request};
 use clap::Parser;
 use listener::Listener;
 use monoport::config::{Args, Config};
@@ -17,8 +15,6 @@ use schema::Document;
 use serde_json::Value;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
-use support::client::{Client, Offered, connect, run_until, socket};
-use support::{Response, Server, eventually, post_sdp, request};
 
 fn get(server: &Server, path: &str) -> Value {
     let response = request("GET", &server.url(&format!("/api/v1/{path}")), &[], "");
@@ -112,7 +108,7 @@ fn the_description_has_the_routes_there_are() {
     assert_eq!(document.0["openapi"], "3.1.0");
     let described: HashSet<&str> =
         document.0["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
-    let source = include_str!("../src/api/mod.rs");
+    let source = include_str!("../../src/api/mod.rs");
     let routes = source.split(".route(\"").skip(1);
     let routes: HashSet<&str> = routes.filter_map(|rest| rest.split('"').next()).collect();
     assert_eq!(described, routes);

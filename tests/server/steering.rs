@@ -1,16 +1,14 @@
 //! Steering in the kernel: the same packets as by hash, without a hand-over, and nobody's packets
 //! dropped where they fall.
 
-mod support;
-
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use crate::support::client::{Client, Offered, connect, run_for, run_until};
+use crate::support::{Server, eventually, steerings};
 use monoport::drop::DropReason;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
-use support::client::{Client, Offered, connect, run_for, run_until};
-use support::{Server, eventually, steerings};
 
 const STREAMS: usize = 4;
 const VIEWERS: usize = 4;
@@ -104,7 +102,7 @@ fn strangers_are_dropped_in_the_kernel_and_sessions_are_not() {
         assert_eq!(server.drops(DropReason::UnknownFlow), 0, "no shard has seen them");
 
         // A NAT gives the viewer another port: nothing but a check gets in, and a check opens it.
-        viewer.socket = support::client::socket();
+        viewer.socket = crate::support::client::socket();
         let moved = |_: &[&mut Client]| server.sum(|c| c.flow_moves.get()) == 1;
         run_until("the move", &mut [&mut publisher, &mut viewer], moved);
         for number in 0..50 {

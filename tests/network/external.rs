@@ -1,19 +1,17 @@
 //! `--external-ip`: answers name the address a STUN server sees, and the start depends on nobody.
 
-mod support;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::client::{Client, Offered};
+use crate::support::namespace::in_namespace;
+use crate::support::router::{Network, OUTSIDE, candidates, plays_at};
+use crate::support::stun::mapped;
+use crate::support::{PATIENCE, Server};
 use str0m::format::Codec;
-use support::client::{Client, Offered};
-use support::namespace::in_namespace;
-use support::router::{Network, OUTSIDE, candidates, plays_at};
-use support::stun::mapped;
-use support::{PATIENCE, Server};
 
 /// A STUN server of the test's own; gone when dropped.
 struct Stun {
@@ -196,7 +194,7 @@ fn behind(name: &str, rules: &[&str], expected: &str, said: Option<&str>) {
 #[test]
 fn behind_a_nat_the_mapped_address_is_announced() {
     behind(
-        "behind_a_nat_the_mapped_address_is_announced",
+        "external::behind_a_nat_the_mapped_address_is_announced",
         &["pre iifname out udp dport 7882 dnat to 10.0.0.2:7882", "post oifname out masquerade"],
         "203.0.113.1:7882",
         None,
@@ -206,7 +204,7 @@ fn behind_a_nat_the_mapped_address_is_announced() {
 #[test]
 fn a_nat_that_changes_the_port_is_followed_and_told() {
     behind(
-        "a_nat_that_changes_the_port_is_followed_and_told",
+        "external::a_nat_that_changes_the_port_is_followed_and_told",
         &[
             "pre iifname out udp dport 40000 dnat to 10.0.0.2:7882",
             "post oifname out udp sport 7882 snat to 203.0.113.1:40000",

@@ -1,16 +1,14 @@
 //! `monoport top` from outside: against a server that answers what a test tells it to, and against
 //! the real one.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use support::process::Process;
-use support::{eventually, post_sdp};
+use crate::support::process::Process;
+use crate::support::{eventually, post_sdp};
 
 /// Answers HTTP requests one by one, for as long as the test runs.
 fn fixture(answer: fn(path: &str, token: Option<&str>) -> (u16, &'static str)) -> SocketAddr {

@@ -1,17 +1,15 @@
 //! Bad input: whatever a stranger sends costs a counter and nothing else.
 
-mod support;
-
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use crate::support::client::{Client, Offered, connect, run_until};
+use crate::support::{Server, eventually, post_sdp, steerings};
 use monoport::drop::DropReason;
 use monoport::id::SessionKey;
 use monoport::wire::ufrag::UfragKey;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
-use support::client::{Client, Offered, connect, run_until};
-use support::{Server, eventually, post_sdp, steerings};
 
 /// A STUN binding request with this user name and no integrity.
 fn binding_request(username: &str) -> Vec<u8> {
@@ -130,7 +128,7 @@ fn forged_names_and_wrong_passwords_leave_no_trace() {
 fn offers_that_make_no_sense_are_refused_in_words() {
     let server = Server::with_shards(1);
     let offered = Offered::both(Codec::Vp8);
-    let socket = support::client::socket();
+    let socket = crate::support::client::socket();
     let (_client, offer, _) = Client::offer(offered, Direction::SendOnly, socket);
     let good = offer.to_sdp_string();
     let without = |prefix: &str| {
@@ -162,8 +160,11 @@ fn offers_that_make_no_sense_are_refused_in_words() {
 #[test]
 fn every_prefix_of_an_offer_gets_an_answer() {
     let server = Server::with_shards(1);
-    let (_client, offer, _) =
-        Client::offer(Offered::both(Codec::H264), Direction::SendOnly, support::client::socket());
+    let (_client, offer, _) = Client::offer(
+        Offered::both(Codec::H264),
+        Direction::SendOnly,
+        crate::support::client::socket(),
+    );
     let good = offer.to_sdp_string();
     for end in (0..good.len()).step_by(29) {
         let response = post_sdp(&server.url("/whip/s"), &good[..end]);

@@ -1,11 +1,13 @@
 //! Media over TCP, for networks that let no UDP through: what arrives is what arrives over UDP,
 //! whatever strangers and slow readers do.
 
-mod support;
-
 use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
+use crate::support::client::{Client, Offered, connect, run_until};
+use crate::support::stun::Checks;
+use crate::support::tcp::Link;
+use crate::support::{Server, eventually};
 use monoport::drop::DropReason;
 use monoport::limits::{
     MAX_FIRST_FRAME, MAX_TCP_FRAME_IN, MAX_TCP_FRAMES_UNPROVED, TCP_INTRODUCTION,
@@ -13,10 +15,6 @@ use monoport::limits::{
 use monoport::telemetry::TcpRefusal;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
-use support::client::{Client, Offered, connect, run_until};
-use support::stun::Checks;
-use support::tcp::Link;
-use support::{Server, eventually};
 
 const BOTH: Offered = Offered { codec: Codec::Vp8, audio: true, video: true };
 
@@ -126,7 +124,7 @@ fn who_does_not_begin_with_a_check_of_a_session_is_shown_the_door() {
     refused(TcpRefusal::NotACheck, &[0, 0]);
     refused(TcpRefusal::NotACheck, &[0, 4, 0x80, 96, 0, 1]);
     refused(TcpRefusal::NotACheck, &(MAX_FIRST_FRAME as u16 + 1).to_be_bytes());
-    let answer = support::stun::response("192.0.2.1:1".parse().expect("an address"));
+    let answer = crate::support::stun::response("192.0.2.1:1".parse().expect("an address"));
     refused(TcpRefusal::NotACheck, &[&[0, answer.len() as u8][..], &answer].concat());
     // A check of another server, or of this one's last run.
     let elsewhere = Server::with_shards(1);
@@ -208,8 +206,9 @@ fn who_reads_nothing_is_let_go_and_nobody_else_notices() {
         publisher.poll();
         run_until("the others keep up", &mut [&mut *tcp, &mut *udp], |others| {
             others.iter().all(|viewer| {
-                let last = viewer.received.iter().rev().find(|p| support::client::is_opus(p));
-                last.is_some_and(|p| support::media::number(&p.payload) == number - 1)
+                let last =
+                    viewer.received.iter().rev().find(|p| crate::support::client::is_opus(p));
+                last.is_some_and(|p| crate::support::media::number(&p.payload) == number - 1)
             })
         });
         assert!(number < 20_000, "the outbox has a bound");
@@ -244,7 +243,7 @@ fn a_session_whose_connection_ends_goes_on_over_udp_with_its_first_check() {
         eventually("what goes nowhere is counted", || {
             server.drops(DropReason::ConnectionLost) >= 20
         });
-        let socket = support::client::socket();
+        let socket = crate::support::client::socket();
         checks.exchange(&socket, server.media(), nominate);
         eventually("it has moved", || server.sum(|c| c.flow_moves.get()) == 1);
         assert!(media_arrives(&mut publisher, &socket), "by UDP, nominated: {nominate}");
@@ -260,7 +259,7 @@ fn a_session_with_both_ways_falls_back_to_the_one_that_is_left() {
     let mut viewer = Client::watch_by(&server, "s", BOTH, Link::connect(&server));
     connect(&mut [&mut publisher, &mut viewer]);
     until_ready(&server, &mut [&mut publisher, &mut viewer], 1);
-    let socket = support::client::socket();
+    let socket = crate::support::client::socket();
     let checks = Checks::of(&mut viewer);
     checks.exchange(&socket, server.media(), false);
     send(&mut publisher, &mut [&mut viewer], 0, 10);
@@ -413,7 +412,7 @@ fn two_sessions_of_one_client_have_a_connection_each() {
     until_ready(&server, &mut all, 2);
     assert_eq!(server.sum(|c| c.tcp_connections.get()), 4);
     let get = |path: &str| -> serde_json::Value {
-        let body = support::request("GET", &server.url(path), &[], "").body;
+        let body = crate::support::request("GET", &server.url(path), &[], "").body;
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
     };
     let sessions = get("/api/v1/sessions")["sessions"].take();

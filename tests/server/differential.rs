@@ -4,22 +4,18 @@
 //! out of order, some sent twice. What arrives at each of three viewers, sorted by its numbers,
 //! must be the script, whatever way the datagrams took.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use monoport::net::uring_available;
 use str0m::format::Codec;
 
+use crate::support::Server;
+use crate::support::client::{Client, Offered, connect, is_opus, run_for, run_until};
 use player::Player;
 use script::Script;
-use support::Server;
-use support::client::{Client, Offered, connect, is_opus, run_for, run_until};
 
-#[path = "differential/player.rs"]
 mod player;
-#[path = "differential/script.rs"]
 mod script;
 
 const SEED: u64 = 0x5eed;

@@ -1,14 +1,12 @@
 //! What the server says of itself is what happened: cards, counters by port, histograms, metrics.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::client::{Client, Offered, connect, run_for, run_until};
+use crate::support::{Server, eventually, request};
 use monoport::telemetry::{CardRole, PROFILES, PortName, SessionCard, Stage};
 use str0m::format::Codec;
 use str0m::media::MediaKind;
-use support::client::{Client, Offered, connect, run_for, run_until};
-use support::{Server, eventually, request};
 
 /// The card of the server's only session of `role`.
 fn card(server: &Server, role: CardRole) -> Option<SessionCard> {
@@ -92,12 +90,12 @@ fn a_session_nobody_comes_for_says_so() {
     eventually("it waits", || {
         card(&server, CardRole::Publisher).is_some_and(|card| card.stage == Stage::Waiting)
     });
-    let forged = support::stun::Checks::forged(&mut client).request(true).1;
+    let forged = crate::support::stun::Checks::forged(&mut client).request(true).1;
     client.socket.send_to(&forged, server.media()).expect("loopback takes it");
     eventually("it was refused", || {
         card(&server, CardRole::Publisher).is_some_and(|card| card.stage == Stage::Refused)
     });
-    let checks = support::stun::Checks::of(&mut client);
+    let checks = crate::support::stun::Checks::of(&mut client);
     checks.exchange(&client.socket, server.media(), true);
     eventually("it was heard", || {
         card(&server, CardRole::Publisher)

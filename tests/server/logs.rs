@@ -1,17 +1,15 @@
 //! The log: a flood of strangers writes few lines, and one search finds all lines of a session.
 
-mod support;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::support::post_sdp;
+use crate::support::process::Process;
 use monoport::id::SessionKey;
 use monoport::limits::LOG_LINES_PER_SECOND;
 use monoport::wire::ufrag::UfragKey;
 use serde_json::Value;
-use support::post_sdp;
-use support::process::Process;
 
 const AS_JSON: [&str; 6] = ["--shards", "1", "--log", "monoport=debug", "--log-format", "json"];
 
@@ -37,7 +35,7 @@ fn a_flood_of_bad_offers_writes_few_lines_and_a_sum() {
         assert_eq!(answer.status, 400, "{}", answer.body);
     }
     let seconds = started.elapsed().as_secs() + 2;
-    let metrics = support::request("GET", &format!("{}/metrics", server.url), &[], "").body;
+    let metrics = crate::support::request("GET", &format!("{}/metrics", server.url), &[], "").body;
     let counted = format!("monoport_session_failures_total{{reason=\"bad_offer\"}} {OFFERS}\n");
     assert!(metrics.contains(&counted), "{metrics}");
     let log = server.stop();

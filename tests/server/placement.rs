@@ -1,18 +1,16 @@
 //! Where sessions go: viewers to the shard of their publisher, until it is busy.
 
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::client::{Client, Offered, connect, run_for, run_until, socket};
+use crate::support::stun::Checks;
+use crate::support::{PATIENCE, Server, eventually, steerings};
 use monoport::net::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};
 use monoport::telemetry::ShardCounters;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
-use support::client::{Client, Offered, connect, run_for, run_until, socket};
-use support::stun::Checks;
-use support::{PATIENCE, Server, eventually, steerings};
 
 const VIEWERS: usize = 4;
 

@@ -1,13 +1,11 @@
 //! `monoport check --peer`: a running server, looked at from outside.
 
-mod support;
-
 use std::net::UdpSocket;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use support::{Server, eventually};
+use crate::support::{Server, eventually};
 
 fn check(url: &str, options: &[&str]) -> (Output, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_monoport"))

@@ -1,20 +1,18 @@
 //! TURN for clients: what is handed out, in which form, and that a TURN server takes it. The
 //! latter needs coturn (see `support/coturn.rs`).
 
-mod support;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::support::client::{Client, Offered};
+use crate::support::coturn::{Coturn, SECRET};
+use crate::support::stun::{Checks, hmac_sha1};
+use crate::support::{PATIENCE, Response, Server, eventually, post_sdp, request};
 use is::stun::{StunMessage, TransId};
 use md5::{Digest, Md5};
 use str0m::format::Codec;
 use str0m::media::Direction;
-use support::client::{Client, Offered};
-use support::coturn::{Coturn, SECRET};
-use support::stun::{Checks, hmac_sha1};
-use support::{PATIENCE, Response, Server, eventually, post_sdp, request};
 
 /// A server that hands out `servers`.
 fn server(servers: &str, more: &[&str]) -> Server {
@@ -23,8 +21,11 @@ fn server(servers: &str, more: &[&str]) -> Server {
 }
 
 fn publish(server: &Server) -> Response {
-    let (_client, offer, _) =
-        Client::offer(Offered::both(Codec::Vp8), Direction::SendOnly, support::client::socket());
+    let (_client, offer, _) = Client::offer(
+        Offered::both(Codec::Vp8),
+        Direction::SendOnly,
+        crate::support::client::socket(),
+    );
     let response = post_sdp(&server.url("/whip/s"), &offer.to_sdp_string());
     assert_eq!(response.status, 201, "{}", response.body);
     response
@@ -46,9 +47,12 @@ fn servers_are_handed_out_as_links() {
     let uris = ["turn:turn.example.org:3478?transport=udp", "turns:[2001:db8::1]:5349", "stun:s"];
     let server = server(&uris.join(","), &["--turn-ttl", "600"]);
     let mut publisher = Client::publish(&server, "w", Offered::both(Codec::Vp8));
-    support::client::connect(&mut [&mut publisher]);
-    let (_viewer, offer, _) =
-        Client::offer(Offered::both(Codec::Vp8), Direction::RecvOnly, support::client::socket());
+    crate::support::client::connect(&mut [&mut publisher]);
+    let (_viewer, offer, _) = Client::offer(
+        Offered::both(Codec::Vp8),
+        Direction::RecvOnly,
+        crate::support::client::socket(),
+    );
     let watched = post_sdp(&server.url("/whep/w"), &offer.to_sdp_string());
     let asked = request("OPTIONS", &server.url("/whip/s"), &[], "");
     assert_eq!((watched.status, asked.status), (201, 200));

@@ -1,19 +1,17 @@
 //! Conservation: every datagram the kernel delivered was handled, handed over or dropped for
 //! exactly one reason, and the counters add up to the last one.
 
-mod support;
-
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use crate::support::client::{Client, Offered, connect, run_for, run_until};
+use crate::support::stun::{Checks, response};
+use crate::support::{Server, eventually, steerings};
 use monoport::drop::DropReason;
 use monoport::id::SessionKey;
 use monoport::wire::ufrag::UfragKey;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
-use support::client::{Client, Offered, connect, run_for, run_until};
-use support::stun::{Checks, response};
-use support::{Server, eventually, steerings};
 
 /// A socket that counts what it sends to the server.
 struct Stranger {
@@ -23,7 +21,7 @@ struct Stranger {
 
 impl Stranger {
     fn new() -> Stranger {
-        Stranger { socket: support::client::socket(), sent: 0 }
+        Stranger { socket: crate::support::client::socket(), sent: 0 }
     }
 
     fn send(&mut self, server: &Server, datagram: &[u8]) {

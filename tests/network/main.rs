@@ -1,0 +1,13 @@
+//! A server on a host with interfaces, a firewall or a router of its own: network namespaces, for
+//! which these tests need root or a kernel that lets everybody make them.
+//!
+//! Where there are none the tests say so and pass. `cargo test --test network dnat::` runs those of
+//! one module.
+
+mod announce;
+mod commands;
+mod dnat;
+mod external;
+
+#[path = "../support/mod.rs"]
+mod support;

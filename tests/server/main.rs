@@ -1,0 +1,33 @@
+//! A server and its clients over loopback: everything that needs no network but this host's.
+//!
+//! One module for one subject; `cargo test --test server delivery::` runs those of one. The tests
+//! are threads of one process, so each takes a server of its own and asks that server, not the
+//! process, what has happened. What counts for the whole process, as the log does, is read in a
+//! process of its own ([`support::alone`]).
+
+mod addresses;
+mod api;
+mod conservation;
+mod delivery;
+mod differential;
+mod failures;
+mod load;
+mod logs;
+mod meters;
+mod modes;
+mod observability;
+mod peer;
+mod placement;
+mod port_plan;
+mod ports;
+mod ready;
+mod rebind;
+mod signalling;
+mod steering;
+mod strangers;
+mod tcp;
+mod top;
+mod turn;
+
+#[path = "../support/mod.rs"]
+mod support;
