@@ -79,7 +79,7 @@ fn viewer(profile: Profile, number: usize) -> Viewer {
     // As soon as a viewer has reported, the section's name rides along no more.
     egress.lane_mut(TrackKind::Video).expect("a track of the terms").acknowledged();
     let remote = SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + number as u32), 5_004));
-    let to = Destination { remote, local: IpAddr::V4(Ipv4Addr::LOCALHOST), trains: true };
+    let to = Destination::new(remote, IpAddr::V4(Ipv4Addr::LOCALHOST), true);
     Viewer { egress, to, session: (0, number as u32) }
 }
 

@@ -103,7 +103,7 @@ impl ReceiveCase {
     fn round(&mut self, sender: &mut Sender, from: &UdpSocket, batch: &mut SendBatch) {
         let remote = self.socket.local_addr();
         let trains = self.sent_in_runs_of > 1;
-        let to = Destination { remote, local: IpAddr::V4(Ipv4Addr::UNSPECIFIED), trains };
+        let to = Destination::new(remote, IpAddr::V4(Ipv4Addr::UNSPECIFIED), trains);
         let (mut drain, mut both) = Default::default();
         let mut received = 0;
         for _ in 0..DATAGRAMS / BURST {
@@ -218,11 +218,8 @@ fn send_cases(filter: &str, sinks: &[UdpSocket]) -> Vec<SendCase> {
                         socket.heed_path_mtu().expect("the kernel's default");
                     }
                     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-                    let to = |sink: &UdpSocket| Destination {
-                        remote: sink.local_addr(),
-                        local,
-                        trains: train > 1,
-                    };
+                    let to =
+                        |sink: &UdpSocket| Destination::new(sink.local_addr(), local, train > 1);
                     let destinations = sinks[..peers].iter().map(to).collect();
                     let costs = Vec::new();
                     cases.push(SendCase { name, socket, size, train, destinations, costs });

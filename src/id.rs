@@ -40,6 +40,36 @@ pub enum Transport {
     Tcp,
 }
 
+/// Names a TCP connection of a shard. A name that outlives its connection never means the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    /// Index into the shard's table of connections.
+    pub index: u32,
+    /// Counts the tenants of the index; wraps.
+    pub generation: u32,
+}
+
+/// What carries datagrams between a shard and a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// The UDP port in this slot: a mux port's is the same on every shard, and one that belongs to
+    /// a session has the slot of its session.
+    Udp(u32),
+    /// A TCP connection.
+    Tcp(ConnectionId),
+}
+
+impl Via {
+    /// Which kind of the two it is.
+    #[must_use]
+    pub const fn transport(self) -> Transport {
+        match self {
+            Via::Udp(_) => Transport::Udp,
+            Via::Tcp(_) => Transport::Tcp,
+        }
+    }
+}
+
 impl std::str::FromStr for SessionKey {
     type Err = NotASessionKey;
 

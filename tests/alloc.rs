@@ -154,7 +154,7 @@ impl Fan {
         let viewer = |number: usize| {
             let egress = Egress::new(&terms(), profile, &master(profile, number as u8), 77);
             let remote = sinks[number % sinks.len()].local_addr();
-            let to = Destination { remote, local: IpAddr::V4(Ipv4Addr::LOCALHOST), trains: true };
+            let to = Destination::new(remote, IpAddr::V4(Ipv4Addr::LOCALHOST), true);
             (egress, to)
         };
         Fan {

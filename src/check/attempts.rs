@@ -26,7 +26,7 @@ pub(super) fn gso() -> Finding {
         Err(error) => return Finding::fail(what, format!("no UDP socket: {error}"), upgrade),
     };
     let from_any = Ipv4Addr::UNSPECIFIED.into();
-    let to = Destination { remote: socket.local_addr(), local: from_any, trains: true };
+    let to = Destination::new(socket.local_addr(), from_any, true);
     let mut batch = SendBatch::new(2, 2 * MAX_DATAGRAM_OUT);
     for _ in 0..2 {
         if let Some(slot) = batch.slot() {

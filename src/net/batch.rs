@@ -8,17 +8,28 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::id::Via;
 use crate::limits::{MAX_DATAGRAM_OUT, MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
 
 /// Where a datagram goes, and from where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
+    /// What carries it: for UDP, the port it leaves through.
+    pub via: Via,
     /// The peer.
     pub remote: SocketAddr,
     /// Our address it is sent from; unspecified leaves the choice to the kernel.
     pub local: IpAddr,
     /// Whether datagrams may leave as trains.
     pub trains: bool,
+}
+
+impl Destination {
+    /// `remote`, from our address `local` at the first port.
+    #[must_use]
+    pub const fn new(remote: SocketAddr, local: IpAddr, trains: bool) -> Destination {
+        Destination { via: Via::Udp(0), remote, local, trains }
+    }
 }
 
 /// Why the kernel did not take a message. The number is an `errno`.
@@ -300,7 +311,7 @@ mod tests {
 
     fn to(port: u16) -> Destination {
         let remote = SocketAddr::from(([127, 0, 0, 1], port));
-        Destination { remote, local: [0, 0, 0, 0].into(), trains: true }
+        Destination::new(remote, [0, 0, 0, 0].into(), true)
     }
 
     fn filled(datagrams: &[(Destination, usize)]) -> SendBatch {
@@ -334,6 +345,8 @@ mod tests {
         assert_eq!(filled(&[(to(1), 0), (to(1), 0), (to(1), 5), (to(1), 0)]).messages(), 4);
         let other_source = Destination { local: [127, 0, 0, 2].into(), ..to(1) };
         assert_eq!(filled(&[(to(1), 9), (other_source, 9)]).messages(), 2);
+        let other_port = Destination { via: Via::Udp(1), ..to(1) };
+        assert_eq!(filled(&[(to(1), 9), (other_port, 9)]).messages(), 2);
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! The kernel boundary: sockets, batches of datagrams, and all of the project's unsafe code.
 //!
-//! A shard owns one [`Receiver`] and one [`Sender`] and shows them its sockets:
+//! A shard owns one [`Receiver`] and one [`Transmitter`], which owns the [`Sockets`]:
 //!
 //! ```text
-//! socket ── receive ──▶ Receiver ── datagrams() ──▶ the shard's turn
-//! socket ◀── flush ──── Sender ◀── SendBatch ◀── slot(), commit()
+//! Sockets ── receive ──▶ Receiver ── datagrams() ──▶ the shard's turn
+//! Sockets ◀── flush ──── Transmitter (Sender, a SendBatch per port) ◀── push(to, write)
 //! ```
 //!
 //! Neither call blocks, and neither allocates after construction. **Receiving has two back ends
-//! and one contract**, that of [`Receiver`]; the tests run over both and compare. Sending has one,
-//! where trains gain several times and io_uring has nothing to gain: the price is per message.
+//! and one contract**, that of [`Receiver`]; the tests run over both and compare. Sending has one
+//! that reaches the kernel, where trains gain several times and io_uring has nothing to gain: the
+//! price is per message. [`Transmitter::memory`] needs no kernel at all.
 //!
 //! [`Steering`] makes the kernel hand each datagram to the right shard's socket in the first place.
 
@@ -23,9 +24,11 @@ mod readiness;
 mod ready_set;
 mod send;
 mod socket;
+mod sockets;
 mod steer;
 pub(crate) mod sys;
 mod tcp;
+mod transmit;
 mod uring;
 
 #[cfg(test)]
@@ -42,8 +45,10 @@ pub use readiness::Readiness;
 pub use ready_set::ReadySet;
 pub use send::Sender;
 pub use socket::{SocketOptions, UdpSocket};
+pub use sockets::Sockets;
 pub use steer::Steering;
 pub use tcp::{Moved, TcpChange, TcpConnection, TcpWatch, tcp_listener};
+pub use transmit::{Sent, Transmitter};
 pub use uring::{Bell, BellRope, ring_available, uring_available};
 
 /// Raises the limit of open files to `wanted`, as far as this process may, and returns what it is

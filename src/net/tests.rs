@@ -67,7 +67,7 @@ fn push(batch: &mut SendBatch, to: Destination, bytes: &[u8]) {
 }
 
 fn to(remote: SocketAddr) -> Destination {
-    Destination { remote, local: [0, 0, 0, 0].into(), trains: true }
+    Destination::new(remote, [0, 0, 0, 0].into(), true)
 }
 
 /// Flushes everything, expecting no failure.
@@ -102,7 +102,7 @@ fn an_answer_comes_from_the_address_that_was_hit() {
             assert_eq!(found, [(remote, hit, b"hello".to_vec())], "{backend:?} {ours}");
 
             let mut batch = SendBatch::new(4, 16 << 10);
-            let back = Destination { remote, local: hit, trains: true };
+            let back = Destination::new(remote, hit, true);
             // A train and a single datagram use different control messages.
             for bytes in [&b"same"[..], b"size", b"then longer"] {
                 push(&mut batch, back, bytes);

@@ -156,7 +156,7 @@ impl Inquiry<'_> {
             let Some(slot) = batch.slot() else { return };
             slot[..REQUEST_BYTES].copy_from_slice(&binding_request(question.transaction_id));
             let local = Ipv4Addr::UNSPECIFIED.into();
-            batch.commit(Destination { remote: question.to, local, trains: false }, REQUEST_BYTES);
+            batch.commit(Destination::new(question.to, local, false), REQUEST_BYTES);
             // A family without a route, or a full queue: the next round or nobody answers.
             let _ = sender.flush(&self.sockets[0][question.port], &mut batch, &mut |_, _| {});
             batch.clear();

@@ -12,15 +12,9 @@ use std::time::Instant;
 use super::command::NewConnection;
 use super::outbox::Outbox;
 use crate::drop::DropReason;
+use crate::id::ConnectionId;
 use crate::limits::{MAX_TCP_CONNECTIONS_PER_SHARD, TCP_READ_BYTES, TCP_STALL, TCP_SWEEP};
 use crate::net::{Moved, TcpConnection, TcpWatch};
-
-/// Names a connection of a shard. A name that outlives its connection never means the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ConnectionId {
-    index: u32,
-    generation: u32,
-}
 
 /// One connection.
 pub(super) struct Connection {

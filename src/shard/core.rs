@@ -7,21 +7,23 @@ use std::time::{Duration, Instant};
 
 use super::connections::Connections;
 use super::port_changes::PortChange;
-use super::ports::{Ports, Ways};
+use super::ports::{Ports, Sharing};
 use super::sessions::{Address, Entry, Sessions};
 use super::streams::Streams;
 use super::timers::Wheel;
 use super::watch::Watch;
-use super::{EndReason, Ended, Mail, QueueFull, SessionPort, ShardConfig, Wiring};
+use super::ways::Ways;
+use super::{BoundPort, EndReason, Ended, Mail, QueueFull, SessionPort, ShardConfig, Wiring};
 use crate::demux::Flows;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
 use crate::id::{SessionKey, StreamKey};
 use crate::limits::SESSION_IDLE;
 use crate::media::{MediaPacket, ViewerTerms};
+use crate::net::Transmitter;
 use crate::session::{Output, Role, Session};
 use crate::stream::StreamShared;
-use crate::telemetry::{DtlsStop, Meters, ShardCounters, limited};
+use crate::telemetry::{DtlsStop, Meters, PortCounters, PortName, ShardCounters, limited};
 use crate::wire::dtls::Flight;
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
@@ -39,7 +41,7 @@ pub(super) struct Core {
     pub ports: Ports,
     /// Mux ports to open and close at the end of this turn's commands.
     pub port_changes: Vec<PortChange>,
-    pub tcp: Connections,
+    pub ways: Ways,
     pub flows: Flows,
     pub sessions: Sessions,
     pub streams: Streams,
@@ -65,20 +67,28 @@ pub(super) struct Core {
 }
 
 impl Core {
+    /// A shard that serves `ports`, each with its number and the addresses that answers name.
+    ///
     /// # Errors
     /// Those of [`Connections::new`].
-    pub fn new(config: &ShardConfig, ports: Ports, wiring: Arc<Wiring>) -> io::Result<Core> {
+    pub fn new(
+        config: &ShardConfig,
+        sharing: Sharing,
+        ports: Vec<(u16, Vec<SocketAddr>)>,
+        transmitter: Transmitter,
+        wiring: Arc<Wiring>,
+    ) -> io::Result<Core> {
         let shards = wiring.mailboxes.len();
-        Ok(Core {
+        let mut core = Core {
             index: config.index,
             wiring,
             tcp_candidates: config.tcp_candidates.clone(),
             hold: config.hold,
             trains: config.trains,
             setup_timeout: config.setup_timeout,
-            ports,
+            ports: Ports::new(sharing),
             port_changes: Vec::new(),
-            tcp: Connections::new(Instant::now())?,
+            ways: Ways { transmitter, tcp: Connections::new(Instant::now())? },
             flows: Flows::new(),
             sessions: Sessions::default(),
             streams: Streams::default(),
@@ -95,7 +105,15 @@ impl Core {
             opened: Vec::new(),
             departing: Vec::new(),
             started: Vec::new(),
-        })
+        };
+        if sharing == Sharing::Session {
+            // One place counts for all of them.
+            core.port_counters(0).open(PortName::All);
+        }
+        for (slot, (number, candidates)) in (0..).zip(ports) {
+            core.serve_port(slot, number, candidates);
+        }
+        Ok(core)
     }
 
     pub fn counters(&self) -> &ShardCounters {
@@ -104,6 +122,11 @@ impl Core {
 
     pub fn meters(&self) -> &Meters {
         &self.wiring.meters[usize::from(self.index)]
+    }
+
+    /// What is counted at the port in a slot; of ports of sessions, at all of them.
+    pub fn port_counters(&self, slot: u32) -> &PortCounters {
+        self.meters().ports.at(self.ports.place(slot))
     }
 
     pub fn dropped(&self, reason: DropReason) {
@@ -122,14 +145,12 @@ impl Core {
     /// Queues a datagram made by str0m.
     pub fn send(&mut self, address: &Address, bytes: &[u8]) {
         let to = address.destination(false);
-        let counters = &self.wiring.counters[usize::from(self.index)];
-        let mut ways = Ways { ports: &mut self.ports, tcp: &mut self.tcp };
-        let pushed = ways.push(address.via, to, counters, |slot| {
+        let pushed = self.ways.push(to, |slot| {
             slot.get_mut(..bytes.len()).ok_or(DropReason::TooLong)?.copy_from_slice(bytes);
             Ok(bytes.len())
         });
         if let Err(reason) = pushed {
-            counters.dropped(reason);
+            self.dropped(reason);
         }
     }
 
@@ -160,13 +181,11 @@ impl Core {
         shared: &Arc<StreamShared>,
     ) {
         let port = match port {
-            SessionPort::Mux(slot) => self.ports.number(slot).map(|_number| slot),
-            SessionPort::Own(bound) => {
-                let opened = self.ports.open_for_session(key.slot, bound);
-                let failed =
-                    |error| limited!(WARN, session = %key, "its port can't be read: {error}");
-                opened.map_err(failed).ok().map(|()| key.slot as usize)
+            SessionPort::Mux(slot) => {
+                let slot = slot as u32;
+                self.ports.number(slot).map(|_number| slot)
             }
+            SessionPort::Own(bound) => self.open_for_session(key, bound),
         };
         match port {
             Some(port) => self.enter(now, key, port, session, shared),
@@ -174,11 +193,27 @@ impl Core {
         }
     }
 
+    /// The slot of the port that the session owns from here on, unless it can't be read.
+    fn open_for_session(&mut self, key: SessionKey, bound: BoundPort) -> Option<u32> {
+        let BoundPort { socket, candidates } = bound;
+        let number = socket.port();
+        match self.ways.transmitter.open_for_session(key.slot, socket) {
+            Ok(()) => {
+                self.ports.insert(key.slot, number, candidates);
+                Some(key.slot)
+            }
+            Err(error) => {
+                limited!(WARN, session = %key, "its port can't be read: {error}");
+                None
+            }
+        }
+    }
+
     fn enter(
         &mut self,
         now: Instant,
         key: SessionKey,
-        port: usize,
+        port: u32,
         session: Box<Session>,
         shared: &Arc<StreamShared>,
     ) {
@@ -187,7 +222,7 @@ impl Core {
         if is_publisher {
             stream.publisher = Some(key.slot);
         }
-        self.ports.counters(port).sessions.add(1);
+        self.port_counters(port).sessions.add(1);
         let watch = Watch::new(now, session.answered);
         let entry = Entry {
             key,
@@ -251,7 +286,7 @@ impl Core {
         if let EndReason::DtlsTimeout(flight) = reason {
             meters.dtls_stopped(dtls_stop(flight));
         }
-        let sessions = &self.ports.counters(entry.port).sessions;
+        let sessions = &self.port_counters(entry.port).sessions;
         sessions.set(sessions.get().saturating_sub(1));
         for flow in entry.flows.drain(..) {
             if self.flows.remove(&flow, slot) {
@@ -270,8 +305,10 @@ impl Core {
         self.streams.leave(entry.stream);
         limited!(DEBUG, session = %entry.key, "ended: {}", reason.describe());
         // Before the end is reported: the port may be given out again from then on.
-        let counters = &self.wiring.counters[usize::from(self.index)];
-        self.ports.close_for_session(slot, counters);
+        if self.ports.are_of_sessions() {
+            self.ways.transmitter.close_for_session(slot);
+            self.ports.remove(slot);
+        }
         self.report_end(Ended { key: entry.key, reason, card });
     }
 

@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use super::core::Core;
-use super::ports::Ways;
 use super::streams::{LocalStream, Viewer};
+use super::ways::Ways;
 use crate::id::StreamKey;
 use crate::limits::KEYFRAME_INTERVAL;
 use crate::media::MediaPacket;
@@ -50,8 +50,7 @@ impl Core {
         stream.take_pending(now, &mut pending);
         if !pending.is_empty() {
             let counters = &self.wiring.counters[usize::from(self.index)];
-            let ways = Ways { ports: &mut self.ports, tcp: &mut self.tcp };
-            fan_out(stream, &pending, ways, counters, &mut self.started);
+            fan_out(stream, &pending, &mut self.ways, counters, &mut self.started);
             self.departing.extend(pending.iter().map(|packet| packet.received));
         }
         let deadlines = [stream.pending_deadline(), stream.keyframes.deadline(KEYFRAME_INTERVAL)];
@@ -86,17 +85,17 @@ impl Core {
 fn fan_out(
     stream: &mut LocalStream,
     packets: &[MediaPacket],
-    mut ways: Ways<'_>,
+    ways: &mut Ways,
     counters: &ShardCounters,
     started: &mut Vec<u32>,
 ) {
     let mut sent = 0;
-    for Viewer { egress, to, via, slot, started: has_started } in &mut stream.viewers {
+    for Viewer { egress, to, slot, started: has_started } in &mut stream.viewers {
         let before = sent;
         for packet in packets {
             let pushed = egress
                 .admit(packet)
-                .and_then(|()| ways.push(*via, *to, counters, |slot| egress.send(packet, slot)));
+                .and_then(|()| ways.push(*to, |slot| egress.send(packet, slot)));
             match pushed {
                 Ok(()) => sent += 1,
                 Err(reason) => counters.dropped(reason),

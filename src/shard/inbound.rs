@@ -8,11 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::core::Core;
-use super::sessions::{Address, Via};
+use super::sessions::Address;
 use super::{HandedOver, Mail};
 use crate::demux::FlowKey;
 use crate::drop::DropReason;
-use crate::id::Transport;
+use crate::id::{Transport, Via};
 use crate::limits::MAX_FLOWS_PER_SESSION;
 use crate::wire::dtls;
 use crate::wire::kind::{self, Kind};
@@ -48,10 +48,7 @@ impl Inbound<'_> {
     }
 
     fn transport(&self) -> Transport {
-        match self.via {
-            Via::Udp(_) => Transport::Udp,
-            Via::Tcp(_) => Transport::Tcp,
-        }
+        self.via.transport()
     }
 }
 
@@ -99,7 +96,7 @@ impl Core {
         let key = self.wiring.ufrag_key.decode(ufrag).ok_or(DropReason::ForgedUfrag)?;
         if let Via::Udp(port) = datagram.via
             && self.ports.are_of_sessions()
-            && (key.shard, key.slot as usize) != (self.index, port)
+            && (key.shard, key.slot) != (self.index, port)
         {
             // The port is given to one session and goes with it.
             return Err(DropReason::WrongPort);
@@ -143,7 +140,7 @@ impl Core {
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.heard = now;
         let lost = match entry.address.map(|address| address.via) {
-            Some(Via::Tcp(connection)) => self.tcp.get(connection).is_none(),
+            Some(Via::Tcp(connection)) => self.ways.tcp.get(connection).is_none(),
             Some(Via::Udp(_)) => false,
             None => true,
         };
@@ -155,7 +152,7 @@ impl Core {
         self.arm(slot);
     }
 
-    fn prove_flow(&mut self, now: Instant, slot: u32, port: usize, address: &Address) {
+    fn prove_flow(&mut self, now: Instant, slot: u32, port: u32, address: &Address) {
         let Some(flow) = self.flow(port, address.local, address.remote) else { return };
         let previous = self.flows.insert(flow, slot);
         if previous != Some(slot) {
@@ -189,7 +186,7 @@ impl Core {
 
     /// The flow between `remote` and our address `local` at the port in slot `port`,
     /// if that is open.
-    fn flow(&self, port: usize, local: IpAddr, remote: SocketAddr) -> Option<FlowKey> {
+    fn flow(&self, port: u32, local: IpAddr, remote: SocketAddr) -> Option<FlowKey> {
         Some(FlowKey::new(SocketAddr::new(local, self.ports.number(port)?), remote))
     }
 
@@ -248,7 +245,7 @@ impl Core {
                 port.map(|port| Address { via: Via::Udp(port), local: local.ip(), remote })
             }
             None => connection.and_then(|id| {
-                let connection = self.tcp.get(id)?;
+                let connection = self.ways.tcp.get(id)?;
                 let (local, remote) = (connection.local, connection.remote);
                 Some(Address { via: Via::Tcp(id), local, remote })
             }),
@@ -263,7 +260,8 @@ impl Core {
         let port = match datagram.via {
             Via::Udp(port) => port,
             Via::Tcp(connection) => {
-                let session = self.tcp.get(connection).and_then(|connection| connection.session);
+                let session =
+                    self.ways.tcp.get(connection).and_then(|connection| connection.session);
                 return session.map(Owner::Session).ok_or(DropReason::UnknownFlow);
             }
         };

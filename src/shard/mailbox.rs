@@ -43,7 +43,7 @@ pub enum Mail {
 #[derive(Debug)]
 pub struct HandedOver {
     /// Slot of the mux port it came in at, which is the same on every shard.
-    pub port: usize,
+    pub port: u32,
     /// Our address that was hit.
     pub local: IpAddr,
     /// The sender.

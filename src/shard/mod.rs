@@ -10,7 +10,8 @@
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
 //! deliver.rs   a stream's packets go to its viewers
 //! ownership.rs whose a flow is, told to other shards and the kernel
-//! ports.rs     its sockets, and what waits to leave through them
+//! ports.rs     which UDP ports it has, by slot
+//! ways.rs      what datagrams leave by: UDP ports, TCP connections
 //! port_changes.rs  mux ports that come and go while it runs
 //! viewers.rs   what viewers report: repair, key frames
 //! metrics.rs   what all shards show to a scraper
@@ -39,6 +40,7 @@ pub mod timers;
 mod turn;
 mod viewers;
 mod watch;
+mod ways;
 
 pub use command::{BoundPort, Command, EndReason, Ended, NewConnection, SessionPort};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};

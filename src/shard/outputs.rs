@@ -124,11 +124,11 @@ impl Core {
         };
         let egress = Egress::new(terms, keys.profile, &local, random);
         let control = Box::new(Control::new(keys.profile, &local, &remote, now));
-        let (via, stream_key) = (address.via, entry.stream);
+        let stream_key = entry.stream;
         let to = address.destination(entry.trains);
         let Some(stream) = self.streams.get(stream_key) else { return };
         let position = stream.viewers.len();
-        stream.viewers.push(Viewer { egress, to, via, slot, started: false });
+        stream.viewers.push(Viewer { egress, to, slot, started: false });
         stream.shared.set_interest(self.index, true);
         if let Some(entry) = self.sessions.at(slot) {
             entry.viewer = Some(ReadyViewer { control, position });

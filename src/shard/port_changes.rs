@@ -3,13 +3,17 @@
 //! Commands only note what is wanted; it is done between commands and timers, when nothing that was
 //! received is being read any more.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::sessions::Via;
+use super::core::Core;
 use super::turn::Shard;
 use super::{BoundPort, EndReason};
+use crate::id::Via;
+use crate::telemetry::PortName;
 
 /// What a command wants of the ports; see [`super::Command`].
 pub(super) enum PortChange {
@@ -24,20 +28,28 @@ impl Shard {
             // In the order of the commands.
             match self.core.port_changes.remove(0) {
                 PortChange::Open { slot, port, done } => {
-                    let opened = self.core.ports.open(slot, port, &mut self.receiver);
+                    let opened = self.open_port(slot as u32, port);
                     // Whoever asked may have given up waiting, and takes it back by a command.
                     let _ = done.send(opened.map_err(|error| error.to_string()));
                 }
                 PortChange::Close { slot, done } => {
-                    self.close_port(now, slot);
+                    self.close_port(now, slot as u32);
                     let _ = done.send(());
                 }
             }
         }
     }
 
+    fn open_port(&mut self, slot: u32, port: BoundPort) -> io::Result<()> {
+        let BoundPort { socket, candidates } = port;
+        let number = socket.port();
+        self.core.ways.transmitter.open(slot, socket, &mut self.receiver)?;
+        self.core.serve_port(slot, number, candidates);
+        Ok(())
+    }
+
     /// Ends the sessions of a mux port, forgets the flows of others through it, and closes it.
-    fn close_port(&mut self, now: Instant, slot: usize) {
+    fn close_port(&mut self, now: Instant, slot: u32) {
         let core = &mut self.core;
         let Some(number) = core.ports.number(slot) else { return };
         let occupied: Vec<u32> = core.sessions.occupied().collect();
@@ -58,7 +70,16 @@ impl Shard {
                 }
             }
         }
-        let counters = &core.wiring.counters[usize::from(core.index)];
-        core.ports.close(slot, &mut self.receiver, counters);
+        core.ways.transmitter.close(slot, &mut self.receiver);
+        core.ports.remove(slot);
+        core.port_counters(slot).close();
+    }
+}
+
+impl Core {
+    /// The mux port `number` is served in `slot` from here on.
+    pub fn serve_port(&mut self, slot: u32, number: u16, candidates: Vec<SocketAddr>) {
+        self.port_counters(slot).open(PortName::Port(number));
+        self.ports.insert(slot, number, candidates);
     }
 }

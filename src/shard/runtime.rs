@@ -10,11 +10,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use super::ports::Ports;
+use super::ports::Sharing;
 use super::turn::{Next, Shard};
 use super::{BoundPort, ShardConfig, Wiring};
 use crate::cpu::{self, ThreadLoad};
-use crate::net::{Backend, Bell, Receiver, uring_available};
+use crate::net::{Backend, Bell, Receiver, Transmitter, uring_available};
 
 /// A running shard.
 pub struct Spawned {
@@ -42,9 +42,14 @@ pub fn spawn(
     receiver: Receiver,
     wiring: Arc<Wiring>,
 ) -> io::Result<Spawned> {
-    let ports = match serving {
-        Serving::Mux(ports) => Ports::muxed(ports, config.index, wiring.clone()),
-        Serving::PortPerSession => Ports::of_sessions(config.index, wiring.clone())?,
+    let (sharing, ports, transmitter) = match serving {
+        Serving::Mux(ports) => {
+            let named = ports.iter().map(|port| (port.socket.port(), port.candidates.clone()));
+            let named: Vec<_> = named.collect();
+            let sockets = ports.into_iter().map(|port| port.socket).collect();
+            (Sharing::Mux, named, Transmitter::muxed(sockets))
+        }
+        Serving::PortPerSession => (Sharing::Session, Vec::new(), Transmitter::of_sessions()?),
     };
     let (ready, is_ready) = mpsc::channel();
     let name = format!("shard-{}", config.index);
@@ -56,7 +61,7 @@ pub fn spawn(
             tracing::warn!("shard {} is not pinned to core {core}: {error}", config.index);
         }
         wiring.meters[usize::from(config.index)].thread.adopt_current_thread();
-        let core = match Core::new(&config, ports, wiring) {
+        let core = match Core::new(&config, sharing, ports, transmitter, wiring) {
             Ok(core) => core,
             Err(error) => {
                 let _ = ready.send(Err(error));
@@ -106,8 +111,8 @@ async fn serve(
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
     let Shard { core, receiver, .. } = &mut shard;
-    core.ports.watch(receiver)?;
-    let mut readiness = vec![core.tcp.watch().readiness()?];
+    core.ways.transmitter.sockets_mut().watch(receiver)?;
+    let mut readiness = vec![core.ways.tcp.watch().readiness()?];
     let wiring = shard.core.wiring.clone();
     let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
     if shard.receiver.backend() == Backend::Uring {
@@ -138,8 +143,8 @@ async fn serve(
             continue;
         }
         tokio::select! {
-            () = shard.core.ports.readable(&readiness) => {}
-            () = shard.core.ports.writable(), if write => {}
+            () = shard.core.ways.transmitter.sockets().readable(&readiness) => {}
+            () = shard.core.ways.transmitter.writable(), if write => {}
             () = mailbox.wait() => {}
             () = tokio::time::sleep_until(until.into()) => {}
         }

@@ -3,23 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::connections::ConnectionId;
 use super::watch::Watch;
 use crate::demux::FlowKey;
 use crate::egress::Control;
-use crate::id::{SessionKey, StreamKey};
+use crate::id::{ConnectionId, SessionKey, StreamKey, Via};
 use crate::net::Destination;
 use crate::session::Session;
 use crate::wire::dtls::Flight;
-
-/// What carries datagrams between us and a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Via {
-    /// The mux port of this index.
-    Udp(usize),
-    /// A TCP connection.
-    Tcp(ConnectionId),
-}
 
 /// Where a session's datagrams go: the last address that proved itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +25,7 @@ pub(super) struct Address {
 impl Address {
     /// Where to send; `trains` says whether as trains.
     pub fn destination(&self, trains: bool) -> Destination {
-        Destination { remote: self.remote, local: self.local, trains }
+        Destination { via: self.via, remote: self.remote, local: self.local, trains }
     }
 }
 
@@ -45,7 +35,7 @@ pub(super) struct Entry {
     pub session: Box<Session>,
     pub stream: StreamKey,
     /// Slot of the port its answer named.
-    pub port: usize,
+    pub port: u32,
     pub created: Instant,
     pub connected: bool,
     /// Whether a check or report that authenticated has come, and when last.

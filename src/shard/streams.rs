@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::sessions::Via;
 use crate::egress::Egress;
 use crate::id::StreamKey;
 use crate::media::{MediaPacket, TrackKind};
@@ -14,8 +13,6 @@ use crate::stream::{KeyframeThrottle, StreamShared, Track};
 pub(super) struct Viewer {
     pub egress: Egress,
     pub to: Destination,
-    /// What carries its packets.
-    pub via: Via,
     /// Its session's slot.
     pub slot: u32,
     /// Whether it was sent anything yet.

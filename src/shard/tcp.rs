@@ -8,11 +8,12 @@
 use std::time::Instant;
 
 use super::command::NewConnection;
-use super::connections::{ConnectionId, Written};
+use super::connections::Written;
 use super::core::Core;
 use super::inbound::Inbound;
-use super::sessions::{Address, Via};
+use super::sessions::Address;
 use crate::drop::DropReason;
+use crate::id::{ConnectionId, Via};
 use crate::limits::{
     MAX_TCP_CONNECTIONS_PER_SESSION, MAX_TCP_FRAME_IN, MAX_TCP_FRAMES_UNPROVED, TCP_INTRODUCTION,
     TCP_READS_PER_TURN,
@@ -24,7 +25,7 @@ use crate::wire::framing::{self, Front};
 impl Core {
     /// Takes over a connection from a control thread; what it has said so far is heard next turn.
     pub fn connect(&mut self, now: Instant, connection: NewConnection) {
-        if self.tcp.add(now, connection).is_none() {
+        if self.ways.tcp.add(now, connection).is_none() {
             self.counters().tcp_connections_refused.add(1);
         }
         self.count_connections();
@@ -32,34 +33,34 @@ impl Core {
 
     /// Takes in what connections have, a bounded number of reads; true when there may be more.
     pub fn receive_tcp(&mut self, now: Instant) -> bool {
-        let more = self.tcp.look();
-        let mut scratch = std::mem::take(&mut self.tcp.scratch);
+        let more = self.ways.tcp.look();
+        let mut scratch = std::mem::take(&mut self.ways.tcp.scratch);
         for _ in 0..TCP_READS_PER_TURN {
-            let Some(id) = self.tcp.next_to_read() else { break };
+            let Some(id) = self.ways.tcp.next_to_read() else { break };
             self.read(now, id, &mut scratch);
         }
-        self.tcp.scratch = scratch;
-        more || self.tcp.has_more()
+        self.ways.tcp.scratch = scratch;
+        more || self.ways.tcp.has_more()
     }
 
     /// Hands the kernel what waits for connections, and closes those that have had their time.
     pub fn flush_tcp(&mut self, now: Instant) {
-        while let Some(id) = self.tcp.next_to_write() {
+        while let Some(id) = self.ways.tcp.next_to_write() {
             self.write(now, id);
         }
-        if self.tcp.sweep_is_due(now) {
+        if self.ways.tcp.sweep_is_due(now) {
             self.sweep(now);
         }
     }
 
     /// When connections want to be looked over, if there are any.
     pub fn next_tcp_sweep(&self) -> Option<Instant> {
-        (self.tcp.len() > 0).then_some(self.tcp.next_sweep)
+        (self.ways.tcp.len() > 0).then_some(self.ways.tcp.next_sweep)
     }
 
     /// The session in `slot` has proved that the connection is its own.
     pub fn prove_connection(&mut self, now: Instant, slot: u32, id: ConnectionId) {
-        let Some(connection) = self.tcp.get(id) else { return };
+        let Some(connection) = self.ways.tcp.get(id) else { return };
         let previous = connection.session.replace(slot);
         if previous == Some(slot) {
             return;
@@ -78,7 +79,7 @@ impl Core {
     /// Closes the connections of a session that has ended, after what it said last.
     pub fn finish_connections(&mut self, ids: Vec<ConnectionId>) {
         for id in ids {
-            let Some(mut connection) = self.tcp.remove(id) else { continue };
+            let Some(mut connection) = self.ways.tcp.remove(id) else { continue };
             let written = connection.write();
             count(self.counters(), &written);
             self.count_lost(connection.outbox.frames());
@@ -88,7 +89,7 @@ impl Core {
     }
 
     fn read(&mut self, now: Instant, id: ConnectionId, scratch: &mut [u8]) {
-        let Some(connection) = self.tcp.get(id) else { return };
+        let Some(connection) = self.ways.tcp.get(id) else { return };
         // The frame that has begun first; its rest follows it without a gap.
         let held = connection.inbox.len();
         scratch[..held].copy_from_slice(&connection.inbox);
@@ -101,7 +102,7 @@ impl Core {
                 filled += count;
                 // Less than there was room for is all there was, but for the end.
                 if count == room || connection.ended {
-                    self.tcp.read_later(id);
+                    self.ways.tcp.read_later(id);
                 }
             }
             Moved::Blocked => {}
@@ -117,7 +118,7 @@ impl Core {
     fn take_frames(&mut self, now: Instant, id: ConnectionId, mut stream: &[u8]) {
         loop {
             // A frame may have ended the session, and the connection with it.
-            let Some(connection) = self.tcp.get(id) else { return };
+            let Some(connection) = self.ways.tcp.get(id) else { return };
             match framing::front(stream, MAX_TCP_FRAME_IN) {
                 Front::Whole(bytes, rest) => {
                     stream = rest;
@@ -147,7 +148,7 @@ impl Core {
     }
 
     fn write(&mut self, now: Instant, id: ConnectionId) {
-        let Some(connection) = self.tcp.get(id) else { return };
+        let Some(connection) = self.ways.tcp.get(id) else { return };
         let written = connection.write();
         count(self.counters(), &written);
         if written.ended {
@@ -156,9 +157,9 @@ impl Core {
     }
 
     fn sweep(&mut self, now: Instant) {
-        let ids: Vec<ConnectionId> = self.tcp.ids().collect();
+        let ids: Vec<ConnectionId> = self.ways.tcp.ids().collect();
         for id in ids {
-            let Some(connection) = self.tcp.get(id) else { continue };
+            let Some(connection) = self.ways.tcp.get(id) else { continue };
             let unproved = connection.session.is_none();
             if connection.is_stalled(now) {
                 tracing::debug!("{} reads nothing: its connection is closed", connection.remote);
@@ -173,7 +174,7 @@ impl Core {
 
     /// The connection is over, or is to be: its session goes on without it.
     fn lose_connection(&mut self, now: Instant, id: ConnectionId) {
-        let Some(connection) = self.tcp.remove(id) else { return };
+        let Some(connection) = self.ways.tcp.remove(id) else { return };
         self.count_lost(connection.outbox.frames());
         self.count_connections();
         if let Some(slot) = connection.session {
@@ -196,7 +197,7 @@ impl Core {
     }
 
     fn count_connections(&self) {
-        self.counters().tcp_connections.set(self.tcp.len() as u64);
+        self.counters().tcp_connections.set(self.ways.tcp.len() as u64);
     }
 }
 

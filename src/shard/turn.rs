@@ -20,14 +20,14 @@ use super::arrival::KernelClock;
 use super::core::Core;
 use super::inbound::Inbound;
 use super::port_changes::PortChange;
-use super::sessions::Via;
 use super::{Command, EndReason, Ended, Mail, Mailbox};
 use crate::demux::{Directory, FlowKey};
+use crate::id::Via;
 use crate::limits::{
     COMMANDS_PER_TURN, DEPARTING_PACKETS, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE,
     TIMERS_PER_TURN,
 };
-use crate::net::{Bell, Datagram, Receiver, Steering};
+use crate::net::{Bell, Datagram, Receiver, Sockets, Steering};
 use crate::telemetry::{Meters, ShardCounters, TcpRefusals, limited};
 use crate::wire::ufrag::UfragKey;
 
@@ -113,7 +113,7 @@ impl Shard {
             return Next::Stop;
         }
         // A connection that came by a command has said something already.
-        let more_received = more_received || self.core.tcp.has_more();
+        let more_received = more_received || self.core.ways.tcp.has_more();
         if more_received || more_mail || more_commands || more_timers {
             return Next::Now;
         }
@@ -135,8 +135,8 @@ impl Shard {
     fn receive(&mut self, now: Instant) -> bool {
         let Shard { core, receiver, .. } = self;
         let mut more = false;
-        for index in 0..core.ports.mux().len() {
-            let port = core.ports.mux()[index];
+        for index in 0..core.sockets().mux().len() {
+            let port = core.sockets().mux()[index];
             for round in 1..=RECEIVE_BATCHES_PER_TURN {
                 if receive_batch(core, receiver, now, port) == 0 {
                     break;
@@ -144,23 +144,31 @@ impl Shard {
                 more |= round == RECEIVE_BATCHES_PER_TURN;
             }
         }
-        for index in 0..core.ports.look_at_sessions() {
-            let Some(port) = core.ports.ready_session(index) else { break };
+        for index in 0..look_at_sessions(core) {
+            let Some(port) = core.sockets().ready_session(index) else { break };
             // What is left is named again by the next look.
             more |= receive_batch(core, receiver, now, port) >= receiver.batch();
         }
-        more |= core.ports.more_sessions_ready();
+        more |= core.sockets().more_sessions_ready();
         core.counters().kernel_receive_drops.set(receiver.overflow_drops());
         if core.ports.are_of_sessions() {
-            core.ports.counters(0).receive_drops.set(receiver.overflow_drops());
+            core.port_counters(0).receive_drops.set(receiver.overflow_drops());
         }
         more
     }
 }
 
+/// How many sockets of sessions the kernel names.
+fn look_at_sessions(core: &mut Core) -> usize {
+    core.ways.transmitter.sockets_mut().look_at_sessions().unwrap_or_else(|error| {
+        limited!(WARN, "the kernel does not say which sockets have something: {error}");
+        0
+    })
+}
+
 /// One batch of the socket in slot `port`; returns how many datagrams that were.
-fn receive_batch(core: &mut Core, receiver: &mut Receiver, now: Instant, port: usize) -> usize {
-    let Some(socket) = core.ports.socket(port) else { return 0 };
+fn receive_batch(core: &mut Core, receiver: &mut Receiver, now: Instant, port: u32) -> usize {
+    let Some(socket) = core.sockets().get(port) else { return 0 };
     let count = match receiver.receive(socket) {
         Ok(0) => return 0,
         Ok(count) => count,
@@ -185,13 +193,23 @@ fn receive_batch(core: &mut Core, receiver: &mut Receiver, now: Instant, port: u
 }
 
 impl Core {
-    fn count_received(&self, port: usize, datagrams: usize, bytes: u64) {
+    fn sockets(&self) -> &Sockets {
+        self.ways.transmitter.sockets()
+    }
+
+    fn count_received(&self, port: u32, datagrams: usize, bytes: u64) {
         let (counters, datagrams) = (self.counters(), datagrams as u64);
         counters.receive_batches.add(1);
         counters.datagrams_in.add(datagrams);
         counters.bytes_in.add(bytes);
         self.meters().histograms.receive_batch.record(datagrams);
-        self.ports.received(port, datagrams, bytes);
+        let at_port = self.port_counters(port);
+        at_port.datagrams_in.add(datagrams);
+        at_port.bytes_in.add(bytes);
+        // Of the sockets of sessions, the receiver has the sum.
+        if let (false, Some(socket)) = (self.ports.are_of_sessions(), self.sockets().get(port)) {
+            at_port.receive_drops.set(socket.receive_drops());
+        }
     }
 
     /// The turn that began at `began` is over, and with it the way of the packets that left.
@@ -335,7 +353,8 @@ impl Core {
 
     /// Viewers whose path refused a train get single datagrams from here on.
     fn single_file(&mut self) {
-        while let Some((port, to)) = self.ports.refused_trains.pop() {
+        while let Some(to) = self.ways.transmitter.next_refused_train() {
+            let Via::Udp(port) = to.via else { continue };
             let Some(port) = self.ports.number(port) else { continue };
             let flow = FlowKey::new(SocketAddr::new(to.local, port), to.remote);
             if let Some(slot) = self.flows.get(&flow)
@@ -349,10 +368,11 @@ impl Core {
 
     /// Hands everything queued to the kernel. False when the kernel took not all of it.
     fn flush(&mut self) -> bool {
+        let all_sent = self.ways.transmitter.flush();
         let counters = &self.wiring.counters[usize::from(self.index)];
-        let all_sent = self.ports.flush(counters);
         let meters = &self.wiring.meters[usize::from(self.index)];
-        self.ports.publish(&meters.histograms.train_length);
+        let trains = &meters.histograms.train_length;
+        self.ways.transmitter.publish(counters, &meters.ports, trains);
         self.single_file();
         let counters = self.counters();
         counters.sessions.set(self.sessions.len() as u64);

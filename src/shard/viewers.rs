@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::Mail;
 use super::core::Core;
-use super::ports::Ways;
 use super::sessions::ReadyViewer;
 use super::streams::LocalStream;
+use super::ways::Ways;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
 use crate::id::StreamKey;
@@ -24,7 +24,7 @@ impl Core {
         slot: u32,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
-        let Core { sessions, streams, ports, tcp, feedback, opened, wiring, .. } = self;
+        let Core { sessions, streams, ways, feedback, opened, wiring, .. } = self;
         let counters = &wiring.counters[usize::from(self.index)];
         let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         let ready = entry.viewer.as_mut().ok_or(DropReason::BeforeKeys)?;
@@ -40,7 +40,6 @@ impl Core {
         let mut keyframe = feedback.keyframe;
         if !feedback.lost.is_empty() {
             entry.watch.nacked += feedback.lost.len() as u32;
-            let ways = Ways { ports, tcp };
             let (sent_again, gone) = repair(now, ready, stream, feedback, ways, counters);
             entry.watch.repaired += sent_again;
             keyframe |= gone;
@@ -76,13 +75,12 @@ impl Core {
         if let Some(stream) = self.streams.get(stream) {
             let viewer = &mut stream.viewers[position];
             viewer.to = to;
-            viewer.via = address.via;
         }
     }
 
     /// Sends the viewer in `slot` its sender reports, if it is time.
     pub fn report(&mut self, now: Instant, slot: u32) {
-        let Core { sessions, streams, ports, tcp, wiring, .. } = self;
+        let Core { sessions, streams, ways, wiring, .. } = self;
         let counters = &wiring.counters[usize::from(self.index)];
         let Some(entry) = sessions.at(slot) else { return };
         let Some(ready) = entry.viewer.as_mut().filter(|v| v.control.next_report <= now) else {
@@ -94,8 +92,7 @@ impl Core {
         let viewer = &mut viewers[ready.position];
         for kind in TrackKind::ALL {
             let Some(clock) = tracks[kind as usize].clock_at(now) else { continue };
-            let mut ways = Ways { ports: &mut *ports, tcp: &mut *tcp };
-            let written = ways.push(viewer.via, viewer.to, counters, |slot| {
+            let written = ways.push(viewer.to, |slot| {
                 let egress = &viewer.egress;
                 let length = ready.control.sender_report(now, egress, kind, clock, CNAME, slot);
                 length.ok_or(DropReason::NoReport)
@@ -119,7 +116,7 @@ fn repair(
     ready: &mut ReadyViewer,
     stream: &mut LocalStream,
     feedback: &Feedback,
-    mut ways: Ways<'_>,
+    ways: &mut Ways,
     counters: &ShardCounters,
 ) -> (u32, bool) {
     let LocalStream { tracks, viewers, .. } = stream;
@@ -150,7 +147,7 @@ fn repair(
         }
         let egress = &mut viewer.egress;
         let resend = |slot: &mut [u8]| egress.resend(packet, slot);
-        match ways.push(viewer.via, viewer.to, counters, resend) {
+        match ways.push(viewer.to, resend) {
             Ok(()) => sent_again += 1,
             Err(reason) => counters.dropped(reason),
         }

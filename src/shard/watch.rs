@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::core::Core;
-use super::sessions::{Entry, ReadyViewer, Via};
+use super::sessions::{Entry, ReadyViewer};
 use super::streams::{LocalStream, Viewer};
+use crate::id::Via;
 use crate::limits::{REPORT_INTERVAL, UNHEARD_AFTER};
 use crate::media::TrackKind;
 use crate::session::{Role, Uplink};

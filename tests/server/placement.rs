@@ -68,7 +68,7 @@ fn keep_busy(to: SocketAddr, check: &[u8], stop: &AtomicBool) {
     let socket = UdpSocket::bind(any, &SocketOptions::default()).expect("a free port");
     let mut batch = SendBatch::new(TRAIN, 64 << 10);
     let mut sender = Sender::new(TRAIN);
-    let to = Destination { remote: to, local: "127.0.0.1".parse().unwrap(), trains: true };
+    let to = Destination::new(to, "127.0.0.1".parse().unwrap(), true);
     while !stop.load(Ordering::Relaxed) {
         for _ in 0..TRAIN {
             let Some(slot) = batch.slot() else { break };

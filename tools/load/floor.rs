@@ -190,11 +190,8 @@ fn lanes(args: &FloorArgs, sinks: &[UdpSocket]) -> Vec<Lane> {
             let master = MasterKey::new(profile, &key, &[0x29; 12]).expect("the profile's lengths");
             let address = Ipv4Addr::from(u32::from_be_bytes([127, 1, 0, 0]) + number);
             let port = sinks[number as usize % sinks.len()].port();
-            let to = Destination {
-                remote: (address, port).into(),
-                local: Ipv4Addr::LOCALHOST.into(),
-                trains: args.train > 1,
-            };
+            let from = Ipv4Addr::LOCALHOST.into();
+            let to = Destination::new((address, port).into(), from, args.train > 1);
             Lane { sealer: RtpSealer::new(profile, &master), to, index: 0 }
         })
         .collect()

@@ -162,7 +162,7 @@ impl Worker {
                 self.owner.push(Some(slot));
                 self.register(socket)?;
             }
-            let to = Destination { remote: plan.remote, local, trains: false };
+            let to = Destination::new(plan.remote, local, false);
             let now = Instant::now();
             self.rebinds.extend(plan.rebind_after.map(|after| (after, slot)));
             self.peers.push(Peer::new(*plan, socket, to, now));

@@ -288,7 +288,7 @@ fn a_train_is_steered_like_a_single_datagram() {
             let mut batch = SendBatch::new(4, 1 << 16);
             for _ in 0..4 {
                 batch.slot().expect("room")[..bytes.len()].copy_from_slice(bytes);
-                let to = Destination { remote: local, local: any, trains: true };
+                let to = Destination::new(local, any, true);
                 batch.commit(to, bytes.len());
             }
             let report =

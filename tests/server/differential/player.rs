@@ -65,7 +65,7 @@ impl Player {
     pub fn play(&mut self, step: &Step) {
         self.seal(step);
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let to = Destination { remote: self.server, local, trains: true };
+        let to = Destination::new(self.server, local, true);
         for key in &step.wire {
             let datagram = self.sealed.get(key).expect("what is sent was sealed before");
             let slot = self.batch.slot().expect("a step is far smaller than the batch");
