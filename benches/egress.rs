@@ -21,18 +21,21 @@ use std::time::Instant;
 use monoport::cpu;
 use monoport::drop::DropReason;
 use monoport::egress::{Egress, Lane};
-use monoport::id::StreamKey;
+use monoport::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use monoport::limits::{SEND_ARENA_BYTES, SEND_BATCH_MESSAGES};
 use monoport::media::{
-    ExtensionIds, HeaderExtensions, MediaPacket, TrackKind, ViewerTerms, ViewerTrack,
+    ExtensionIds, HeaderExtensions, MediaPacket, Origin, ViewerTerms, ViewerTrack,
 };
 use monoport::net::{Destination, SendBatch};
 use monoport::srtp::{MasterKey, Profile, RtpSealer, cipher_library};
+use str0m::format::Codec;
 
 use write_rtp::Baseline;
 
 #[path = "egress/write_rtp.rs"]
 mod write_rtp;
+
+const STREAM: StreamKey = StreamKey { index: 0, generation: 0 };
 
 /// Rounds of each line; the median of them is printed.
 const ROUNDS: usize = 7;
@@ -61,7 +64,8 @@ fn master(profile: Profile, number: usize) -> MasterKey {
 
 fn viewer(profile: Profile, number: usize) -> Viewer {
     let track = |kind, ssrc, rtx| ViewerTrack {
-        kind,
+        id: TrackId::first(kind),
+        codec: if kind == TrackKind::Audio { Codec::Opus } else { Codec::Vp8 },
         mid: "0".into(),
         ssrc,
         rtx_ssrc: rtx,
@@ -77,7 +81,7 @@ fn viewer(profile: Profile, number: usize) -> Viewer {
     let terms = ViewerTerms { tracks };
     let mut egress = Egress::new(&terms, profile, &master(profile, number), number as u64);
     // As soon as a viewer has reported, the section's name rides along no more.
-    egress.lane_mut(TrackKind::Video).expect("a track of the terms").acknowledged();
+    egress.lanes_mut()[1].acknowledged();
     let remote = SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + number as u32), 5_004));
     let to = Destination::new(remote, IpAddr::V4(Ipv4Addr::LOCALHOST), true);
     Viewer { egress, to, session: (0, number as u32) }
@@ -91,9 +95,10 @@ struct Turn {
 impl Turn {
     fn new(size: usize, batch: usize) -> Turn {
         let packet = |index: usize| MediaPacket {
-            stream: StreamKey { index: 0, generation: 0 },
-            kind: TrackKind::Video,
-            epoch: 0,
+            track: TrackKey { stream: STREAM, id: TrackId::first(TrackKind::Video) },
+            codec: Codec::Vp8,
+            layer: 0,
+            origin: Origin::default(),
             sequence: index as u64,
             timestamp: 0,
             marker: index + 1 == batch,
@@ -128,7 +133,7 @@ fn fan_out(
         for packet in packets {
             let sent = egress
                 .admit(packet)
-                .and_then(|()| push(batch, *to, |slot| egress.send(packet, slot)));
+                .and_then(|admitted| push(batch, *to, |slot| egress.send(admitted, packet, slot)));
             sent.expect("a viewer that plays takes every packet");
         }
     }

@@ -66,6 +66,14 @@ drop_reasons! {
     UnknownEncoding = "unknown_encoding",
     /// RTP for a stream nobody watches.
     NoViewers = "no_viewers",
+    /// RTP of a publisher whose SSRC, MID and payload type name none of its tracks.
+    UnknownTrack = "unknown_track",
+    /// RTP of a publisher whose payload type is not the one that was negotiated for the track.
+    UnknownPayloadType = "unknown_payload_type",
+    /// RTP of a simulcast layer beyond those that are told apart.
+    TooManyLayers = "too_many_layers",
+    /// RTP of a simulcast layer that nobody watches: viewers get another one.
+    LayerNotCarried = "layer_not_carried",
     /// RTP that came too late to keep its place: a duplicate, older than the history, or of a
     /// publisher that another has replaced.
     StaleMedia = "stale_media",
@@ -130,7 +138,13 @@ impl DropReason {
     pub const fn stage(self) -> Stage {
         use DropReason as Reason;
         match self {
-            Reason::NoViewers | Reason::StaleMedia | Reason::MediaRingFull => Stage::Media,
+            Reason::NoViewers
+            | Reason::UnknownTrack
+            | Reason::UnknownPayloadType
+            | Reason::TooManyLayers
+            | Reason::LayerNotCarried
+            | Reason::StaleMedia
+            | Reason::MediaRingFull => Stage::Media,
             Reason::UnknownEncoding
             | Reason::WaitingForKeyframe
             | Reason::TooLong

@@ -104,6 +104,56 @@ pub struct StreamKey {
     pub generation: u32,
 }
 
+/// What a track carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TrackKind {
+    /// Opus, 48 kHz clock.
+    Audio,
+    /// Any video codec, 90 kHz clock.
+    Video,
+}
+
+impl TrackKind {
+    /// Both, audio first.
+    pub const ALL: [TrackKind; 2] = [TrackKind::Audio, TrackKind::Video];
+
+    /// Ticks a second of the RTP timestamp.
+    #[must_use]
+    pub const fn clock_rate(self) -> u32 {
+        match self {
+            TrackKind::Audio => 48_000,
+            TrackKind::Video => 90_000,
+        }
+    }
+}
+
+/// Names a track among those of its stream, whoever publishes it: a viewer of the first video track
+/// goes on with that of the next publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrackId {
+    /// What it carries.
+    pub kind: TrackKind,
+    /// Counts the tracks of that kind, in the order of the publisher's offer.
+    pub number: u8,
+}
+
+impl TrackId {
+    /// The first track of a kind: all there is where WHIP publishes.
+    #[must_use]
+    pub const fn first(kind: TrackKind) -> TrackId {
+        TrackId { kind, number: 0 }
+    }
+}
+
+/// Names a track to the shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TrackKey {
+    /// Its stream.
+    pub stream: StreamKey,
+    /// Which of the stream's.
+    pub id: TrackId,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

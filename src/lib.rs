@@ -107,7 +107,8 @@ pub mod session;
 pub mod shard;
 pub mod signalling;
 pub mod srtp;
-pub mod stream;
+
 pub mod telemetry;
 pub mod top;
+pub mod track;
 pub mod wire;

@@ -47,6 +47,17 @@ pub const MAX_STREAM_NAME_BYTES: usize = 128;
 /// Simulcast layers of one publisher that are told apart; browsers send three, OBS four.
 pub const MAX_LAYERS: usize = 8;
 
+/// Tracks of one kind that a stream can have; a publisher that sends a camera and its screen has
+/// two of video.
+pub const MAX_TRACKS_OF_A_KIND: usize = 4;
+
+/// SSRCs of one publisher that are remembered with the layer they carry: each layer of each track,
+/// and as many that were replaced.
+pub const MAX_SOURCES: usize = 2 * (MAX_LAYERS + MAX_TRACKS_OF_A_KIND);
+
+/// An SSRC whose layer another has taken over gets it back when that one has been silent this long.
+pub const SOURCE_SILENT: Duration = Duration::from_secs(1);
+
 /// A session that has not finished ICE and DTLS by then is ended, unless configured otherwise.
 pub const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -64,6 +75,10 @@ pub const SESSION_IDLE: Duration = Duration::from_secs(30);
 /// The least time between two key frame requests to one publisher. Encoders pay for a key frame
 /// with a second of quality; joiners within this time share one.
 pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The longest pause between two requests for a key frame that does not come: as long as the
+/// intervals at which encoders that hear no requests are told to make one.
+pub const KEYFRAME_RETRY: Duration = Duration::from_secs(2);
 
 /// How often a viewer is sent sender reports: twice in the 5 s in which a player settles the sync
 /// of audio and video.
@@ -219,21 +234,48 @@ pub const COMMANDS_PER_TURN: usize = 16;
 /// Expired sessions handled in one turn, at 5 to 10 µs each.
 pub const TIMERS_PER_TURN: usize = 256;
 
-/// Video packets kept per stream and shard for repair: 3.6 s at 2.5 Mb/s, whose packets come at
-/// 280 a second. Memory: a payload each, so at most 1.2 MB a stream.
-pub const HISTORY_VIDEO_PACKETS: usize = 1_024;
+/// How far back repair reaches: what was lost before that is no picture any more, and a player has
+/// asked for it nine times. The history of a layer grows with its rate until it reaches so far.
+pub const HISTORY_TIME: Duration = Duration::from_secs(2);
 
-/// Audio packets kept per stream and shard for repair: 2.5 s of 20 ms packets.
-pub const HISTORY_AUDIO_PACKETS: usize = 128;
+/// Packets the history of a layer has room for at first.
+pub const HISTORY_MIN_PACKETS: usize = 128;
+
+/// Packets of video kept for repair at most, per layer and shard: [`HISTORY_TIME`] at 18 Mb/s.
+/// Memory: a payload each, so at most 5 MB a layer.
+pub const HISTORY_VIDEO_PACKETS: usize = 4_096;
+
+/// Packets of audio kept for repair at most, per track and shard: [`HISTORY_TIME`] of 10 ms
+/// packets, and some.
+pub const HISTORY_AUDIO_PACKETS: usize = 256;
 
 /// Packets of one track that wait for the end of their frame; more are sent as they are.
 pub const MAX_PENDING_PACKETS: usize = 64;
 
-/// Packets a second that are sent again to one viewer: a stream of 2.5 Mb/s with every third lost.
+/// Packets a second that are sent again to one viewer at least, whatever its layer's rate.
 pub const REPAIR_PACKETS_PER_SECOND: u32 = 100;
 
-/// Packets that are sent again to one viewer at once: a key frame of a high-bitrate stream.
+/// The share of a layer's packets that are sent again to one viewer, as a divisor: every third.
+pub const REPAIR_SHARE: u32 = 3;
+
+/// Packets that are sent again to one viewer at once: a key frame of a high-bitrate stream. At
+/// least what it may have in this many seconds.
 pub const REPAIR_BURST_PACKETS: u32 = 256;
+
+/// Numbers that are looked up for the price of one packet sent again: a look-up that finds nothing
+/// costs a tenth of a seal and its copy.
+pub const LOOKUPS_PER_PACKET: u32 = 8;
+
+/// Numbers of one RTCP datagram of a viewer that are looked up: as many packets as a burst. A
+/// datagram has room for 6,000.
+pub const MAX_NACKED_PER_DATAGRAM: usize = REPAIR_BURST_PACKETS as usize;
+
+/// Spans of a lane that are remembered: where a viewer was before it changed layers. What it asks
+/// for of an older one is long out of its player's buffer.
+pub const MAX_SPANS: usize = 8;
+
+/// How long packets of a layer are counted before its rate is taken and layers are compared.
+pub const RATE_PERIOD: Duration = Duration::from_secs(1);
 
 /// How long a packet lost between publisher and server is awaited, from the first one behind it:
 /// a request and its answer over 200 ms, and the publisher's and the server's turns. A viewer that
@@ -245,7 +287,7 @@ pub const PUBLISHER_REPAIR: Duration = Duration::from_millis(250);
 pub const AWAITED_RUN_PACKETS: usize = 64;
 
 const _: () = assert!(
-    MAX_PENDING_PACKETS < HISTORY_AUDIO_PACKETS && MAX_PENDING_PACKETS < HISTORY_VIDEO_PACKETS,
+    MAX_PENDING_PACKETS < HISTORY_MIN_PACKETS,
     "what is sent must still be in the history when it is asked for again"
 );
 

@@ -10,15 +10,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use monoport::egress::{Control, Egress, Feedback};
-use monoport::id::StreamKey;
+use monoport::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use monoport::limits::{HISTORY_VIDEO_PACKETS, SEND_ARENA_BYTES, SEND_BATCH_MESSAGES};
 use monoport::media::{
-    ExtensionIds, HeaderExtensions, MediaPacket, TrackKind, ViewerTerms, ViewerTrack,
+    ExtensionIds, HeaderExtensions, MediaPacket, Origin, ViewerTerms, ViewerTrack,
 };
 use monoport::net::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};
 use monoport::srtp::{MasterKey, Profile, RtcpSealer};
-use monoport::stream::{Admission, Track};
+use monoport::track::{Admission, Carry, Recall, Track};
 use monoport::wire::rtcp;
+use str0m::format::Codec;
 
 #[path = "alloc/publisher.rs"]
 mod publisher;
@@ -83,7 +84,8 @@ fn allocations(work: impl FnOnce()) -> u64 {
 
 fn terms() -> ViewerTerms {
     let track = |kind, ssrc, rtx_ssrc: Option<u32>| ViewerTrack {
-        kind,
+        id: TrackId::first(kind),
+        codec: codec(kind),
         mid: "0".into(),
         ssrc,
         rtx_ssrc,
@@ -96,6 +98,15 @@ fn terms() -> ViewerTerms {
             track(TrackKind::Audio, AUDIO_SSRC, None),
             track(TrackKind::Video, VIDEO_SSRC, Some(VIDEO_SSRC + 1)),
         ],
+    }
+}
+
+const STREAM: StreamKey = StreamKey { index: 0, generation: 0 };
+
+fn codec(kind: TrackKind) -> Codec {
+    match kind {
+        TrackKind::Audio => Codec::Opus,
+        TrackKind::Video => Codec::Vp8,
     }
 }
 
@@ -113,9 +124,10 @@ fn packets(kind: TrackKind, first: u64, count: u64) -> Vec<MediaPacket> {
         let marker = sequence % FRAME == FRAME - 1;
         let size = if marker { 700 } else { 1_100 - (sequence % 2) as usize };
         MediaPacket {
-            stream: StreamKey { index: 0, generation: 0 },
-            kind,
-            epoch: 1,
+            track: TrackKey { stream: STREAM, id: TrackId::first(kind) },
+            codec: codec(kind),
+            layer: 0,
+            origin: Origin { publisher: 1, source: 0 },
             sequence,
             timestamp: (sequence / FRAME) as u32 * 3_000,
             marker,
@@ -158,7 +170,7 @@ impl Fan {
             (egress, to)
         };
         Fan {
-            tracks: TrackKind::ALL.map(Track::new),
+            tracks: TrackKind::ALL.map(|kind| Track::new(TrackId::first(kind))),
             viewers: (0..VIEWERS).map(viewer).collect(),
             pending: Vec::new(),
             socket: bind(&SocketOptions::default()),
@@ -172,8 +184,9 @@ impl Fan {
     /// Takes packets of a publisher in and sends what is due.
     fn forward(&mut self, packets: Vec<MediaPacket>) {
         for packet in packets {
-            let (kind, now) = (packet.kind, packet.received);
+            let (kind, now) = (packet.track.id.kind, packet.received);
             let track = &mut self.tracks[kind as usize];
+            assert_eq!(track.carry_published(&packet).0, Carry::Yes);
             assert_eq!(track.admit(packet, HOLD), Admission::Admitted);
             track.take_pending(now, &mut self.pending);
             let pending = std::mem::take(&mut self.pending);
@@ -193,9 +206,9 @@ impl Fan {
             self.flush();
         }
         let (egress, to) = &mut self.viewers[viewer];
-        egress.admit(packet).expect("it plays");
+        let admitted = egress.admit(packet).expect("it plays");
         let slot = self.batch.slot().expect("a flushed batch has room");
-        let length = egress.send(packet, slot).expect("it fits");
+        let length = egress.send(admitted, packet, slot).expect("it fits");
         self.batch.commit(*to, length);
     }
 
@@ -218,6 +231,7 @@ fn a_forwarded_packet_allocates_nothing() {
         for first in (FRAME..warm).step_by(FRAME as usize) {
             for packet in packets(TrackKind::Video, first, FRAME) {
                 let track = &mut fan.tracks[TrackKind::Video as usize];
+                assert_eq!(track.carry_published(&packet).0, Carry::Yes);
                 track.admit(packet, HOLD);
                 track.take_pending(Instant::now(), &mut fan.pending);
             }
@@ -251,12 +265,17 @@ fn feedback(sealer: &mut RtcpSealer, lost_from: u16) -> Vec<u8> {
     datagram
 }
 
-/// The viewer's number of the stream's packet `sequence`.
+/// The viewer's number of the layer's packet `sequence`.
 fn viewer_sequence(egress: &Egress, sequence: u64) -> u16 {
-    let lane = egress.lane(TrackKind::Video).expect("a track of the terms");
-    let found = (0..=u16::MAX).find(|s| lane.stream_sequence(*s, sequence) == Some(sequence));
-    found.expect("a packet that was sent has a number")
+    let is_it = |number: &u16| {
+        let sent = egress.lanes()[VIDEO_LANE].find(*number);
+        sent.is_some_and(|sent| sent.sequence == sequence)
+    };
+    (0..=u16::MAX).find(is_it).expect("a packet that was sent has a number")
 }
+
+/// The second track of the terms.
+const VIDEO_LANE: usize = 1;
 
 #[test]
 fn a_viewers_rtcp_and_the_repair_it_asks_for_allocate_nothing() {
@@ -265,7 +284,7 @@ fn a_viewers_rtcp_and_the_repair_it_asks_for_allocate_nothing() {
         fan.forward(packets(TrackKind::Video, 0, 8 * FRAME));
         let now = Instant::now();
         let (local, remote) = (master(profile, 0), master(profile, 200));
-        let mut control = Control::new(profile, &local, &remote, now);
+        let mut control = Control::new(profile, &local, &remote, 2, now);
         let mut viewers = RtcpSealer::new(profile, &remote);
         let lost = viewer_sequence(&fan.viewers[0].0, 20);
         let mut datagrams: Vec<_> = (0..40).map(|_| feedback(&mut viewers, lost)).collect();
@@ -276,22 +295,21 @@ fn a_viewers_rtcp_and_the_repair_it_asks_for_allocate_nothing() {
             wanted.clear();
             let (egress, to) = &mut fan.viewers[0];
             control.receive(now, egress, datagram, &mut wanted).expect("it is genuine");
-            assert!(wanted.keyframe && wanted.reports == 1, "{wanted:?}");
+            assert!(wanted.keyframes == [VIDEO_LANE] && wanted.reports == 1, "{wanted:?}");
             let track = &fan.tracks[TrackKind::Video as usize];
-            let newest = track.newest_sequence().expect("it plays");
-            for (kind, sequence) in &wanted.lost {
-                let lane = egress.lane(*kind).expect("a track of the terms");
-                let number = lane.stream_sequence(*sequence, newest).expect("it was sent");
-                let packet = track.history.get(number).expect("it is still there");
-                assert!(control.repair.take(now), "within the burst");
+            for (number, sequence) in &wanted.lost {
+                let sent = egress.lanes()[*number].find(*sequence).expect("it was sent");
+                let found = track.recall(sent.layer, sent.sequence, now);
+                let Recall::Kept(packet) = found else { panic!("it is still there") };
+                assert!(control.repair.look_up() && control.repair.send(), "within the burst");
                 let slot = fan.batch.slot().expect("room");
-                let length = egress.resend(packet, slot).expect("it fits");
+                let length = egress.resend(*number, sent.index, packet, slot).expect("it fits");
                 fan.batch.commit(*to, length);
                 repaired += 1;
             }
             let slot = fan.batch.slot().expect("room");
             let clock = (5 << 32, 9_000);
-            let length = control.sender_report(now, egress, TrackKind::Video, clock, "us", slot);
+            let length = control.sender_report(now, egress, VIDEO_LANE, clock, "us", slot);
             fan.batch.commit(*to, length.expect("it plays"));
             fan.batch.clear();
         };
@@ -313,7 +331,7 @@ fn a_packet_for_another_shard_is_one_allocation() {
 #[test]
 fn a_publishers_packet_stays_within_its_budget() {
     let mut publisher = publisher::Connected::new();
-    let mut tracks = TrackKind::ALL.map(Track::new);
+    let mut tracks = TrackKind::ALL.map(|kind| Track::new(TrackId::first(kind)));
     let mut pending = Vec::new();
     let (mut counted, mut taken) = (0, 0);
     for round in 0..2_500 {
@@ -322,8 +340,9 @@ fn a_publishers_packet_stays_within_its_budget() {
         for datagram in datagrams {
             let allocated = allocations(|| {
                 for packet in publisher.receive(&datagram) {
-                    let track = &mut tracks[packet.kind as usize];
+                    let track = &mut tracks[packet.track.id.kind as usize];
                     let now = packet.received;
+                    assert_eq!(track.carry_published(&packet).0, Carry::Yes);
                     assert_eq!(track.admit(packet, HOLD), Admission::Admitted);
                     track.take_pending(now, &mut pending);
                     taken += u64::from(warm);

@@ -12,7 +12,7 @@ mod source;
 
 /// What each module of `src/` may name besides itself and the [`LEAVES`]. Read downwards, every
 /// edge points down: `main → node → api → signalling, dashboard ─Command→ shard → {net demux
-/// session egress stream} → media, srtp, wire`. The five in braces never name one another: `shard`
+/// session egress track} → media, srtp, wire`. The five in braces never name one another: `shard`
 /// composes them.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["check", "config", "cpu", "node", "top"]),
@@ -29,14 +29,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Reads what the control side and the shards keep; nobody below knows of it.
     ("api", &["shard", "signalling"]),
     // SDP is answered and an `Rtc` built on the control threads, hence `session` and `media`.
-    ("signalling", &["dashboard", "media", "session", "shard", "stream", "wire"]),
+    ("signalling", &["dashboard", "media", "session", "shard", "track", "wire"]),
     ("dashboard", &[]),
-    ("shard", &["cpu", "demux", "egress", "media", "net", "session", "srtp", "stream", "wire"]),
+    ("shard", &["cpu", "demux", "egress", "media", "net", "session", "srtp", "track", "wire"]),
     ("net", &["wire"]),
     ("demux", &["wire"]),
     ("session", &["media", "srtp", "wire"]),
     ("egress", &["media", "srtp", "wire"]),
-    ("stream", &["media", "wire"]),
+    ("track", &["media", "wire"]),
     ("media", &["wire"]),
     ("srtp", &["wire"]),
     ("wire", &[]),

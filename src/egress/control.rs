@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{Egress, RepairBudget};
 use crate::drop::DropReason;
-use crate::limits::MAX_DATAGRAM_OUT;
-use crate::media::TrackKind;
+use crate::id::TrackKind;
+use crate::limits::{MAX_DATAGRAM_OUT, MAX_NACKED_PER_DATAGRAM};
 use crate::srtp::{MasterKey, Profile, Rejected, RtcpOpener, RtcpSealer};
 use crate::wire::rtcp::{self, Packet, ReportBlock};
 
@@ -17,8 +17,8 @@ pub struct Control {
     pub repair: RepairBudget,
     /// When the viewer is told again what time it is in the stream.
     pub next_report: Instant,
-    /// What the viewer says of each track, by `TrackKind as usize`.
-    pub heard: [Heard; 2],
+    /// What the viewer says of each track, by lane.
+    pub heard: Vec<Heard>,
 }
 
 /// What a viewer's receiver reports say of one track (RFC 3550 §6.4.1).
@@ -44,11 +44,11 @@ impl Heard {
         self.sent = [Some(((ntp >> 16) as u32, now)), self.sent[0]];
     }
 
-    fn take_in(&mut self, report: &ReportBlock, kind: TrackKind, now: Instant) {
+    fn take_in(&mut self, report: &ReportBlock, clock_rate: u32, now: Instant) {
         self.reports += 1;
         self.highest_sequence = report.highest_sequence;
         self.lost = report.cumulative_lost;
-        let ticks = u64::from(report.jitter) * 1_000_000 / u64::from(kind.clock_rate());
+        let ticks = u64::from(report.jitter) * 1_000_000 / u64::from(clock_rate);
         self.jitter = Duration::from_micros(ticks);
         // RFC 3550 §6.4.1: the round trip is what has passed since the report, less what the
         // receiver let pass. Only our own memory says when that was: what the report calls time is
@@ -65,10 +65,14 @@ impl Heard {
 /// What one RTCP datagram of a viewer asks for.
 #[derive(Debug, Default)]
 pub struct Feedback {
-    /// Packets to send again, by the viewer's sequence numbers.
-    pub lost: Vec<(TrackKind, u16)>,
-    /// Somebody must ask the publisher for a key frame.
-    pub keyframe: bool,
+    /// Packets to send again: the lane, and the viewer's sequence number.
+    pub lost: Vec<(usize, u16)>,
+    /// How many more it asks for than are looked up.
+    pub refused: u64,
+    /// Lanes that need a key frame.
+    pub keyframes: Vec<usize>,
+    /// Whether the viewer has asked for one in so many words (PLI or FIR).
+    pub asks_for_keyframe: bool,
     /// Reports there were in it.
     pub reports: u32,
 }
@@ -77,21 +81,52 @@ impl Feedback {
     /// Empties it for the next datagram, and keeps its memory.
     pub fn clear(&mut self) {
         self.lost.clear();
-        self.keyframe = false;
-        self.reports = 0;
+        self.keyframes.clear();
+        (self.refused, self.reports, self.asks_for_keyframe) = (0, 0, false);
+    }
+
+    fn ask_again(&mut self, lane: usize, lost: impl Iterator<Item = u16>) {
+        for sequence in lost {
+            if self.lost.len() < MAX_NACKED_PER_DATAGRAM {
+                self.lost.push((lane, sequence));
+            } else {
+                self.refused += 1;
+            }
+        }
+    }
+
+    /// Only a key frame can help a lane.
+    pub fn need_keyframe(&mut self, lane: usize) {
+        if !self.keyframes.contains(&lane) {
+            self.keyframes.push(lane);
+        }
+    }
+
+    fn ask_for_keyframe(&mut self, lane: Option<usize>) {
+        if let Some(lane) = lane {
+            self.asks_for_keyframe = true;
+            self.need_keyframe(lane);
+        }
     }
 }
 
 impl Control {
-    /// `local` is the master key this end writes with, `remote` the viewer's.
+    /// `local` is the master key this end writes with, `remote` the viewer's, who has so many
+    /// lanes.
     #[must_use]
-    pub fn new(profile: Profile, local: &MasterKey, remote: &MasterKey, now: Instant) -> Control {
+    pub fn new(
+        profile: Profile,
+        local: &MasterKey,
+        remote: &MasterKey,
+        lanes: usize,
+        now: Instant,
+    ) -> Control {
         Control {
             sealer: RtcpSealer::new(profile, local),
             opener: RtcpOpener::new(profile, remote),
             repair: RepairBudget::new(now),
             next_report: now,
-            heard: [Heard::default(); 2],
+            heard: vec![Heard::default(); lanes],
         }
     }
 
@@ -101,7 +136,7 @@ impl Control {
     /// reports and requests are looked at: those are ours.
     ///
     /// # Errors
-    /// Why it was not taken; a compound that is malformed further in has its head taken.
+    /// Why nothing of it was taken; of a compound that is malformed further in the head is.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -114,25 +149,26 @@ impl Control {
             Rejected::Auth => DropReason::SrtpAuth,
             Rejected::Replay => DropReason::SrtpReplay,
         })?;
-        for packet in rtcp::compound(&datagram[..length]) {
-            let packet = packet.map_err(|_malformed| DropReason::MalformedRtcp)?;
-            self.take_in(now, egress, packet, feedback);
-        }
+        let mut packets = rtcp::compound(&datagram[..length]);
+        let first = packets.next().ok_or(DropReason::MalformedRtcp)?;
+        let first = first.map_err(|_malformed| DropReason::MalformedRtcp)?;
+        self.take_in(now, egress, first, feedback);
+        packets.map_while(Result::ok).for_each(|p| self.take_in(now, egress, p, feedback));
         Ok(())
     }
 
-    /// Writes and seals a sender report with SDES for one track (RFC 3550 §6.4.1) into `slot` and
-    /// returns its length. `clock` is the stream's wall clock with the RTP time that belongs to it.
+    /// Writes and seals a sender report with SDES for one lane (RFC 3550 §6.4.1) into `slot` and
+    /// returns its length. `clock` is the track's wall clock with the RTP time that belongs to it.
     pub fn sender_report(
         &mut self,
         now: Instant,
         egress: &Egress,
-        kind: TrackKind,
+        number: usize,
         clock: (u64, u32),
         cname: &str,
         slot: &mut [u8],
     ) -> Option<usize> {
-        let lane = egress.lane(kind).filter(|lane| lane.is_playing())?;
+        let lane = egress.lanes().get(number).filter(|lane| lane.is_playing())?;
         let (packets, octets) = lane.sent();
         let info = rtcp::SenderInfo {
             ssrc: lane.ssrc(),
@@ -144,7 +180,7 @@ impl Control {
         let room = slot.len().min(MAX_DATAGRAM_OUT) - self.sealer.overhead();
         let mut length = rtcp::sender_report(&info, &[], &mut slot[..room])?;
         length += rtcp::sdes_cname(lane.ssrc(), cname, &mut slot[length..room])?;
-        self.heard[kind as usize].sending(clock.0, now);
+        self.heard[number].sending(clock.0, now);
         Some(self.sealer.seal(slot, length))
     }
 
@@ -159,24 +195,23 @@ impl Control {
             Packet::ReceiverReport { reports, .. } | Packet::SenderReport { reports, .. } => {
                 feedback.reports += 1;
                 for report in reports {
-                    let Some(kind) = lane_of(egress, report.ssrc) else { continue };
-                    self.heard[kind as usize].take_in(&report, kind, now);
-                    if let Some(lane) = egress.lane_mut(kind) {
-                        lane.acknowledged();
-                    }
+                    let Some(number) = lane_of(egress, report.ssrc) else { continue };
+                    let lane = &mut egress.lanes_mut()[number];
+                    lane.acknowledged();
+                    self.heard[number].take_in(&report, lane.id().kind.clock_rate(), now);
                 }
             }
             Packet::Nack { media_ssrc, lost, .. } => {
-                if let Some(kind) = lane_of(egress, media_ssrc) {
-                    feedback.lost.extend(lost.map(|sequence| (kind, sequence)));
+                if let Some(lane) = lane_of(egress, media_ssrc) {
+                    feedback.ask_again(lane, lost);
                 }
             }
             Packet::Pli { media_ssrc, .. } => {
-                feedback.keyframe |= lane_of(egress, media_ssrc) == Some(TrackKind::Video);
+                feedback.ask_for_keyframe(video_lane_of(egress, media_ssrc));
             }
             Packet::Fir { entries, .. } => {
                 for (ssrc, _sequence) in entries {
-                    feedback.keyframe |= lane_of(egress, ssrc) == Some(TrackKind::Video);
+                    feedback.ask_for_keyframe(video_lane_of(egress, ssrc));
                 }
             }
             _ => {}
@@ -184,8 +219,13 @@ impl Control {
     }
 }
 
-fn lane_of(egress: &Egress, ssrc: u32) -> Option<TrackKind> {
-    TrackKind::ALL.into_iter().find(|k| egress.lane(*k).is_some_and(|lane| lane.ssrc() == ssrc))
+fn lane_of(egress: &Egress, ssrc: u32) -> Option<usize> {
+    egress.lanes().iter().position(|lane| lane.ssrc() == ssrc)
+}
+
+fn video_lane_of(egress: &Egress, ssrc: u32) -> Option<usize> {
+    let is_video = |lane: &usize| egress.lanes()[*lane].id().kind == TrackKind::Video;
+    lane_of(egress, ssrc).filter(is_video)
 }
 
 #[cfg(test)]
@@ -206,14 +246,14 @@ mod tests {
             jitter: 900,
             ..ReportBlock::default()
         };
-        heard.take_in(&report, TrackKind::Video, start + ms(2_080));
+        heard.take_in(&report, 90_000, start + ms(2_080));
         assert_eq!(heard.rtt, Some(ms(80)), "the report before the last is remembered too");
         assert_eq!(heard.jitter, ms(10));
         let foreign = ReportBlock { last_sr: 0xdead_beef, ..report };
-        heard.take_in(&foreign, TrackKind::Video, start + ms(9_000));
+        heard.take_in(&foreign, 90_000, start + ms(9_000));
         assert_eq!(heard.rtt, Some(ms(80)), "an unknown report says nothing");
         let none = ReportBlock { last_sr: 0, delay_since_last_sr: 0, ..report };
-        heard.take_in(&none, TrackKind::Video, start + ms(9_000));
+        heard.take_in(&none, 90_000, start + ms(9_000));
         assert_eq!((heard.rtt, heard.reports), (Some(ms(80)), 3));
     }
 }

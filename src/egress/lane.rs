@@ -1,7 +1,10 @@
 //! One track's packets to one viewer: numbering, header, payload, seal.
 
+use str0m::format::Codec;
+
 use crate::drop::DropReason;
-use crate::limits::MAX_DATAGRAM_OUT;
+use crate::id::TrackId;
+use crate::limits::{MAX_DATAGRAM_OUT, MAX_SPANS};
 use crate::media::{ExtensionIds, MediaPacket, ViewerTrack};
 use crate::srtp::RtpSealer;
 use crate::wire::rtp::HeaderWriter;
@@ -12,13 +15,36 @@ const OSN_BYTES: usize = 2;
 /// Longest section id the one-byte header extension carries (RFC 8285 §4.2).
 const MAX_MID_BYTES: usize = 16;
 
-/// One track to one viewer. The viewer's numbers differ from the stream's by a constant.
+/// A stretch of a viewer's packets from one layer: the viewer's number is the layer's and a
+/// constant.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    /// The layer's number of the first packet; nothing before it was sent.
+    first: u64,
+    /// Added to the layer's number: the viewer's SRTP packet index (RFC 3711 §3.3.1).
+    offset: u64,
+    layer: u8,
+}
+
+impl Span {
+    /// The viewer's number of its first packet.
+    fn start(&self) -> u64 {
+        self.first.wrapping_add(self.offset)
+    }
+}
+
+/// One track to one viewer. The viewer's numbers are a short list of spans over those of layers: it
+/// changes layers at a key frame, its own numbers go on, and what it asks for from before the
+/// change is found.
 #[derive(Debug)]
 pub struct Lane {
-    /// Added to the stream's sequence number: the viewer's SRTP packet index (RFC 3711 §3.3.1).
-    sequence_offset: u64,
-    /// The stream's sequence number of the first packet sent; nothing before it was.
-    first: u64,
+    span: Span,
+    /// The number of the next packet, if none is skipped; SRTP indices below are used up.
+    next: u64,
+    /// The number of the first packet of all.
+    start: u64,
+    /// Where the viewer was before it changed layers, oldest first.
+    earlier: Vec<Span>,
     timestamp_offset: u32,
     ssrc: u32,
     rtx_ssrc: u32,
@@ -27,6 +53,8 @@ pub struct Lane {
     /// Payload bytes sent, likewise.
     octets: u32,
     rtx_index: u64,
+    id: TrackId,
+    codec: Codec,
     payload_type: u8,
     /// No RTX when there is none.
     rtx_payload_type: Option<u8>,
@@ -40,6 +68,17 @@ pub struct Lane {
 
 const _: () = assert!(size_of::<Lane>() <= 128, "two cache lines, or fan-out pays for a third");
 
+/// A packet that a viewer once was sent, by its layer's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The layer it is of.
+    pub layer: u8,
+    /// Its number there.
+    pub sequence: u64,
+    /// Its number to the viewer.
+    pub index: u64,
+}
+
 impl Lane {
     pub(super) fn new(track: &ViewerTrack, random: u64) -> Lane {
         let mut mid = [0; MAX_MID_BYTES];
@@ -48,17 +87,22 @@ impl Lane {
             mid[..track.mid.len()].copy_from_slice(track.mid.as_bytes());
         }
         let usable = |id: Option<u8>| id.filter(|id| (1..=14).contains(id));
+        // Within the first half, so that the viewer's guess at the rollover counter is right
+        // whatever it loses at the start.
+        let start = random & 0x7fff;
         Lane {
-            // Within the first half, so that the viewer's guess at the rollover counter is right
-            // whatever it loses at the start.
-            sequence_offset: random & 0x7fff,
-            first: 0,
+            span: Span::default(),
+            next: start,
+            start,
+            earlier: Vec::new(),
             timestamp_offset: (random >> 16) as u32,
             ssrc: track.ssrc,
             rtx_ssrc: track.rtx_ssrc.unwrap_or_default(),
             packets: 0,
             octets: 0,
             rtx_index: (random >> 48) & 0x7fff,
+            id: track.id,
+            codec: track.codec,
             payload_type: track.payload_type,
             rtx_payload_type: track.rtx_payload_type.filter(|_| track.rtx_ssrc.is_some()),
             playing: false,
@@ -75,6 +119,12 @@ impl Lane {
         }
     }
 
+    /// Which of the stream's tracks it takes.
+    #[must_use]
+    pub fn id(&self) -> TrackId {
+        self.id
+    }
+
     /// SSRC of the media.
     #[must_use]
     pub fn ssrc(&self) -> u32 {
@@ -87,11 +137,17 @@ impl Lane {
         self.playing
     }
 
+    /// The layer whose packets it gets, once it plays.
+    #[must_use]
+    pub fn layer(&self) -> Option<u8> {
+        self.playing.then_some(self.span.layer)
+    }
+
     /// The number of the first packet sent, as the viewer counts them: its receiver reports go on
-    /// from there. Meaningless before that.
+    /// from there.
     #[must_use]
     pub fn first_index(&self) -> u64 {
-        self.first.wrapping_add(self.sequence_offset)
+        self.start
     }
 
     /// Packets and payload bytes sent, as a sender report counts them.
@@ -100,7 +156,7 @@ impl Lane {
         (self.packets, self.octets)
     }
 
-    /// A timestamp of the stream as the viewer sees it.
+    /// A timestamp of the track as the viewer sees it.
     #[must_use]
     pub fn viewer_timestamp(&self, timestamp: u32) -> u32 {
         timestamp.wrapping_add(self.timestamp_offset)
@@ -112,45 +168,79 @@ impl Lane {
         self.name_section &= self.rtx_payload_type.is_none();
     }
 
-    /// The stream's number of the packet the viewer calls `sequence`, given the stream's newest:
-    /// the one closest to it. `None` when the viewer never was sent that packet.
+    /// The packet the viewer calls `sequence`: the newest of that number it can have been sent.
+    /// `None` when it never was.
     #[must_use]
-    pub fn stream_sequence(&self, sequence: u16, newest: u64) -> Option<u64> {
-        let newest_index = newest.wrapping_add(self.sequence_offset);
-        let behind = (newest_index as u16).wrapping_sub(sequence);
+    pub fn find(&self, sequence: u16) -> Option<Sent> {
+        let newest = self.next.checked_sub(1).filter(|_| self.playing)?;
+        let behind = (newest as u16).wrapping_sub(sequence);
         if behind >= 0x8000 {
             return None;
         }
-        let stream = newest.checked_sub(u64::from(behind))?;
-        (self.playing && stream >= self.first).then_some(stream)
+        let index = newest.checked_sub(u64::from(behind)).filter(|index| *index >= self.start)?;
+        let mut spans = std::iter::once(&self.span).chain(self.earlier.iter().rev());
+        let span = spans.find(|span| index >= span.start())?;
+        Some(Sent { layer: span.layer, sequence: index.wrapping_sub(span.offset), index })
     }
 
-    pub(super) fn admit(&mut self, packet: &MediaPacket) -> Result<(), DropReason> {
-        if self.playing {
-            // A packet from before the start came late; the viewer's numbers begin after it.
-            return if packet.sequence >= self.first {
-                Ok(())
-            } else {
-                Err(DropReason::WaitingForKeyframe)
-            };
+    /// The viewer's number of `packet`, if the viewer takes it: it plays already, or can start or
+    /// change layers here.
+    pub(super) fn admit(&mut self, packet: &MediaPacket) -> Result<u64, DropReason> {
+        let Span { first, offset, layer } = self.span;
+        if self.codec != packet.codec {
+            return Err(DropReason::UnknownEncoding);
         }
-        if !packet.keyframe {
+        if self.playing && packet.layer == layer && packet.sequence >= first {
+            return Ok(packet.sequence.wrapping_add(offset));
+        }
+        self.admit_elsewhere(packet)
+    }
+
+    /// As [`Lane::admit`], for what does not go on where the viewer is.
+    #[cold]
+    fn admit_elsewhere(&mut self, packet: &MediaPacket) -> Result<u64, DropReason> {
+        if let Some(index) = self.late(packet) {
+            return Ok(index);
+        }
+        let goes_back = self.playing && packet.layer == self.span.layer;
+        if !packet.keyframe || goes_back {
             return Err(DropReason::WaitingForKeyframe);
         }
+        if self.playing {
+            if self.earlier.len() == MAX_SPANS {
+                self.earlier.remove(0);
+            }
+            self.earlier.push(self.span);
+        }
         self.playing = true;
-        self.first = packet.sequence;
-        self.sequence_offset = self.sequence_offset.wrapping_sub(packet.sequence);
-        Ok(())
+        let (first, layer) = (packet.sequence, packet.layer);
+        self.span = Span { first, offset: self.next.wrapping_sub(first), layer };
+        Ok(self.next)
+    }
+
+    /// The viewer's number of a packet that comes late, from before the viewer changed layers.
+    fn late(&self, packet: &MediaPacket) -> Option<u64> {
+        let mut end = self.span.start();
+        for span in self.earlier.iter().rev() {
+            let index = packet.sequence.wrapping_add(span.offset);
+            let is_within = packet.sequence >= span.first && index < end;
+            if span.layer == packet.layer && is_within {
+                return Some(index);
+            }
+            end = span.start();
+        }
+        None
     }
 
     pub(super) fn send(
         &mut self,
         sealer: &RtpSealer,
         packet: &MediaPacket,
+        index: u64,
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
-        let index = packet.sequence.wrapping_add(self.sequence_offset);
         let length = self.write(sealer, packet, index, slot)?;
+        self.next = self.next.max(index + 1);
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(packet.payload.len() as u32);
         Ok(length)
@@ -185,9 +275,9 @@ impl Lane {
         &mut self,
         sealer: &RtpSealer,
         packet: &MediaPacket,
+        index: u64,
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
-        let index = packet.sequence.wrapping_add(self.sequence_offset);
         let Some(payload_type) = self.rtx_payload_type else {
             return self.write(sealer, packet, index, slot);
         };
@@ -269,3 +359,6 @@ impl<'a> Elements<'a> {
         &self.elements[..self.count]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,26 +2,39 @@
 //!
 //! A packet becomes a viewer's by a header written from a few words of [`Lane`], one copy of the
 //! payload into the send arena, and a seal in place. Everything a packet touches per viewer is an
-//! [`Egress`]: the key schedule and two lanes. What is rarely needed (reports, and what the viewer
-//! reports back) is kept apart in [`Control`].
+//! [`Egress`]: the key schedule and a lane per track. What is rarely needed (reports, and what the
+//! viewer reports back) is kept apart in [`Control`].
 
 mod control;
 mod lane;
 mod repair;
 
+use smallvec::SmallVec;
+
 use crate::drop::DropReason;
-use crate::media::{MediaPacket, TrackKind, ViewerTerms};
+use crate::media::{MediaPacket, ViewerTerms};
 use crate::srtp::{MasterKey, Profile, RtpSealer};
 
 pub use control::{Control, Feedback, Heard};
-pub use lane::Lane;
+pub use lane::{Lane, Sent};
 pub use repair::RepairBudget;
+
+/// Lanes beside the key schedule, where a packet finds them without another cache line: audio and
+/// video. A viewer of more tracks has them elsewhere.
+const LANES_NEARBY: usize = 2;
 
 /// What one packet touches of a viewer.
 #[repr(align(64))]
 pub struct Egress {
-    lanes: [Option<Lane>; 2],
+    lanes: SmallVec<[Lane; LANES_NEARBY]>,
     sealer: RtpSealer,
+}
+
+/// A packet that a viewer takes, and its number there.
+#[derive(Clone, Copy, Debug)]
+pub struct Admitted {
+    lane: usize,
+    index: u64,
 }
 
 impl Egress {
@@ -29,54 +42,60 @@ impl Egress {
     /// `random` gives the lanes' starting sequence numbers and timestamps.
     #[must_use]
     pub fn new(terms: &ViewerTerms, profile: Profile, local: &MasterKey, random: u64) -> Egress {
-        let mut lanes = [None, None];
-        for (index, track) in terms.tracks.iter().enumerate() {
-            lanes[track.kind as usize] =
-                Some(Lane::new(track, random.rotate_left(index as u32 * 24)));
-        }
-        Egress { lanes, sealer: RtpSealer::new(profile, local) }
+        let tracks = terms.tracks.iter().enumerate();
+        let lane = |(number, track)| Lane::new(track, random.rotate_left(number as u32 * 24));
+        Egress { lanes: tracks.map(lane).collect(), sealer: RtpSealer::new(profile, local) }
     }
 
-    /// The lane of one kind of track, if the viewer takes it.
+    /// The viewer's lanes, in the order of its terms.
     #[must_use]
-    pub fn lane(&self, kind: TrackKind) -> Option<&Lane> {
-        self.lanes[kind as usize].as_ref()
+    pub fn lanes(&self) -> &[Lane] {
+        &self.lanes
     }
 
-    /// The lane of one kind of track, to change it.
-    pub fn lane_mut(&mut self, kind: TrackKind) -> Option<&mut Lane> {
-        self.lanes[kind as usize].as_mut()
+    /// The viewer's lanes, to change them.
+    pub fn lanes_mut(&mut self) -> &mut [Lane] {
+        &mut self.lanes
     }
 
-    /// Whether the viewer would take `packet`: it has the track, and either plays it already or
-    /// can start here.
+    /// Whether the viewer takes `packet`: it has the track, and either plays it already or can
+    /// start here.
     ///
     /// # Errors
-    /// The reason it would not.
-    pub fn admit(&mut self, packet: &MediaPacket) -> Result<(), DropReason> {
-        match &mut self.lanes[packet.kind as usize] {
-            Some(lane) => lane.admit(packet),
-            None => Err(DropReason::UnknownEncoding),
-        }
+    /// The reason it does not.
+    pub fn admit(&mut self, packet: &MediaPacket) -> Result<Admitted, DropReason> {
+        let lane = self.lanes.iter().position(|lane| lane.id() == packet.track.id);
+        let lane = lane.ok_or(DropReason::UnknownEncoding)?;
+        let index = self.lanes[lane].admit(packet)?;
+        Ok(Admitted { lane, index })
     }
 
     /// Seals an admitted `packet` into `slot` and returns the datagram's length.
     ///
     /// # Errors
     /// [`DropReason::TooLong`] when it does not fit.
-    pub fn send(&mut self, packet: &MediaPacket, slot: &mut [u8]) -> Result<usize, DropReason> {
-        let lane = self.lanes[packet.kind as usize].as_mut();
-        let lane = lane.ok_or(DropReason::UnknownEncoding)?;
-        lane.send(&self.sealer, packet, slot)
+    pub fn send(
+        &mut self,
+        admitted: Admitted,
+        packet: &MediaPacket,
+        slot: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let Admitted { lane, index } = admitted;
+        self.lanes[lane].send(&self.sealer, packet, index, slot)
     }
 
-    /// Seals `packet` once more: as RTX (RFC 4588) where it was negotiated, else as it was.
+    /// Seals `packet` once more, which `lane` once sent as number `index`: as RTX (RFC 4588) where
+    /// it was negotiated, else as it was.
     ///
     /// # Errors
     /// [`DropReason::TooLong`] when it does not fit.
-    pub fn resend(&mut self, packet: &MediaPacket, slot: &mut [u8]) -> Result<usize, DropReason> {
-        let lane = self.lanes[packet.kind as usize].as_mut();
-        let lane = lane.ok_or(DropReason::UnknownEncoding)?;
-        lane.resend(&self.sealer, packet, slot)
+    pub fn resend(
+        &mut self,
+        lane: usize,
+        index: u64,
+        packet: &MediaPacket,
+        slot: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        self.lanes[lane].resend(&self.sealer, packet, index, slot)
     }
 }

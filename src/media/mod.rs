@@ -8,5 +8,5 @@ mod terms;
 
 pub use descriptor::{DEPENDENCY_DESCRIPTOR, DependencyDescriptor};
 pub use keyframe::starts_keyframe;
-pub use packet::{ClockReport, HeaderExtensions, MediaPacket, TrackKind};
+pub use packet::{ClockReport, HeaderExtensions, MediaPacket, Origin};
 pub use terms::{ExtensionIds, ViewerTerms, ViewerTrack};

@@ -3,31 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use str0m::format::Codec;
+
 use super::DependencyDescriptor;
-use crate::id::StreamKey;
-
-/// Which of a stream's two tracks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TrackKind {
-    /// Opus, 48 kHz clock.
-    Audio,
-    /// Any video codec, 90 kHz clock.
-    Video,
-}
-
-impl TrackKind {
-    /// Both, in the order of arrays indexed by `kind as usize`.
-    pub const ALL: [TrackKind; 2] = [TrackKind::Audio, TrackKind::Video];
-
-    /// Ticks a second of the RTP timestamp.
-    #[must_use]
-    pub const fn clock_rate(self) -> u32 {
-        match self {
-            TrackKind::Audio => 48_000,
-            TrackKind::Video => 90_000,
-        }
-    }
-}
+use crate::id::TrackKey;
 
 /// Header extensions that travel from publisher to viewer, as they stand on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,16 +21,40 @@ pub struct HeaderExtensions {
     pub descriptor: Option<DependencyDescriptor>,
 }
 
-/// A decrypted RTP packet without its header, numbered by its publisher or, once a
-/// [`crate::stream::Track`] has admitted it, by the stream.
+/// Whose numbers a packet has. Within one origin a layer's sequence numbers and timestamps go on;
+/// where a packet of a newer origin comes, they start anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Which publisher of the stream sent it; a later one has a greater number, which wraps.
+    pub publisher: u32,
+    /// Which of the layer's sources at that publisher: one that changes its SSRC goes on as the
+    /// next. Wraps.
+    pub source: u16,
+}
+
+impl Origin {
+    /// Whether this one has taken the other's place.
+    #[must_use]
+    pub fn is_newer_than(self, other: Origin) -> bool {
+        match self.publisher.wrapping_sub(other.publisher) as i32 {
+            0 => (self.source.wrapping_sub(other.source) as i16) > 0,
+            ahead => ahead > 0,
+        }
+    }
+}
+
+/// A decrypted RTP packet without its header, numbered by its publisher or, once a track has
+/// admitted it, by the layer.
 #[derive(Clone, Debug)]
 pub struct MediaPacket {
-    /// The stream it belongs to.
-    pub stream: StreamKey,
     /// The track it belongs to.
-    pub kind: TrackKind,
-    /// Which publisher of the stream sent it; a later publisher has a greater number.
-    pub epoch: u32,
+    pub track: TrackKey,
+    /// How the payload is coded.
+    pub codec: Codec,
+    /// The simulcast layer it belongs to; 0 where the track has one.
+    pub layer: u8,
+    /// Whose numbers it has.
+    pub origin: Origin,
     /// Extended sequence number.
     pub sequence: u64,
     /// RTP timestamp.
@@ -87,12 +90,12 @@ impl MediaPacket {
 /// What a publisher's sender report says: this RTP time was that wall-clock time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReport {
-    /// The stream it belongs to.
-    pub stream: StreamKey,
     /// The track it belongs to.
-    pub kind: TrackKind,
-    /// Which publisher of the stream sent it.
-    pub epoch: u32,
+    pub track: TrackKey,
+    /// The layer whose RTP time it is.
+    pub layer: u8,
+    /// Whose RTP time it is.
+    pub origin: Origin,
     /// The publisher's wall clock, as an NTP timestamp: seconds since 1900 in the upper 32 bits.
     pub ntp: u64,
     /// The publisher's RTP time at that moment.

@@ -1,19 +1,23 @@
 //! What a viewer was promised in the answer to its offer.
 
-use super::TrackKind;
+use str0m::format::Codec;
+
+use crate::id::TrackId;
 
 /// What a viewer was promised: where its media goes and how it is labelled.
 #[derive(Clone, Debug, Default)]
 pub struct ViewerTerms {
-    /// At most one audio and one video track.
+    /// One each, in the order of the viewer's offer.
     pub tracks: Vec<ViewerTrack>,
 }
 
 /// One track on its way to a viewer.
 #[derive(Clone, Debug)]
 pub struct ViewerTrack {
-    /// Audio or video.
-    pub kind: TrackKind,
+    /// Which of the stream's tracks it gets.
+    pub id: TrackId,
+    /// The codec it was promised.
+    pub codec: Codec,
     /// The section's id, for the MID header extension.
     pub mid: String,
     /// SSRC of the media.

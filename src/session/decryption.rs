@@ -15,7 +15,7 @@ use str0m::crypto::{
 };
 
 use crate::drop::DropReason;
-use crate::limits::MAX_LAYERS;
+use crate::limits::MAX_SOURCES;
 use crate::wire::rtp;
 
 /// How the decryption of a datagram went.
@@ -173,22 +173,22 @@ macro_rules! watch_gcm {
 watch_gcm!(AeadAes128GcmCipher);
 watch_gcm!(AeadAes256GcmCipher);
 
-/// Media and RTX of each layer, and audio.
-const MAX_SOURCES: usize = 2 * MAX_LAYERS + 2;
+/// Media and RTX of each source.
+const MAX_SEEN: usize = 2 * MAX_SOURCES;
 
 /// The shortest tag of a profile: AES-CM's (RFC 5764 §4.1.2).
 const MIN_TAG_BYTES: usize = 10;
 
 /// The SSRCs a publisher has sent from: the least that tells a replay from a stranger's packet.
 #[derive(Debug, Default)]
-pub(super) struct Sources(Vec<u32>);
+pub(super) struct Seen(Vec<u32>);
 
-impl Sources {
+impl Seen {
     /// The datagram authenticated: its sender is one of the publisher's.
     pub fn add(&mut self, datagram: &[u8]) {
         if let Some(ssrc) = rtp::ssrc_of(datagram)
             && !self.0.contains(&ssrc)
-            && self.0.len() < MAX_SOURCES
+            && self.0.len() < MAX_SEEN
         {
             self.0.push(ssrc);
         }

@@ -8,10 +8,10 @@ mod answer;
 mod decryption;
 mod descriptors;
 mod dtls;
-mod layers;
 mod negotiate;
 mod offer;
 mod publisher;
+mod sources;
 mod uplink;
 
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ pub use publisher::Publisher;
 pub use uplink::Uplink;
 
 use crate::drop::DropReason;
-use crate::id::Transport;
+use crate::id::{TrackId, Transport};
 use crate::media::{ClockReport, MediaPacket, ViewerTerms};
 use crate::srtp::Profile;
 use crate::wire::kind::{self, Kind};
@@ -38,23 +38,16 @@ use decryption::Decryption;
 #[derive(Debug)]
 pub struct Session {
     rtc: Box<Rtc>,
-    /// What the peer is here for.
-    pub role: Role,
+    /// What the peer sends, if it does; all of it passes through the `Rtc`.
+    pub publishes: Option<Box<Publisher>>,
+    /// What the peer takes, if anything: the `Rtc` keeps ICE and DTLS, media goes by egress lanes.
+    pub takes: ViewerTerms,
     /// What str0m said when it gave up.
     failure: Option<Box<str>>,
     /// When its answer was ready.
     pub answered: Instant,
     /// How media is encrypted, once DTLS has said.
     pub profile: Option<Profile>,
-}
-
-/// What a peer is here for.
-#[derive(Debug)]
-pub enum Role {
-    /// Sends a stream; all of its media passes through its `Rtc`.
-    Publisher(Box<Publisher>),
-    /// Receives a stream; its `Rtc` keeps ICE and DTLS, media goes by the egress lane.
-    Viewer(ViewerTerms),
 }
 
 /// What a session asks of its shard.
@@ -73,6 +66,8 @@ pub enum Output {
     Connected,
     /// A media packet of the publisher.
     Media(MediaPacket),
+    /// One that belongs to no layer of its tracks, and why.
+    Unplaced(DropReason),
     /// A sender report of the publisher.
     Clock(ClockReport),
     /// The peer is gone: it closed DTLS, or its consent ran out.
@@ -95,8 +90,9 @@ pub enum Gone {
 pub struct Refused;
 
 impl Session {
-    pub(crate) fn new(rtc: Rtc, role: Role) -> Session {
-        Session { rtc: Box::new(rtc), role, answered: Instant::now(), profile: None, failure: None }
+    pub(crate) fn new(rtc: Rtc, publishes: Option<Box<Publisher>>, takes: ViewerTerms) -> Session {
+        let (rtc, answered) = (Box::new(rtc), Instant::now());
+        Session { rtc, publishes, takes, answered, profile: None, failure: None }
     }
 
     /// Takes in one STUN, DTLS or (publishers only) RTP or RTCP datagram. `local` must be one of
@@ -137,13 +133,13 @@ impl Session {
         decryption::begin();
         let received = self.receive(now, transport, local, remote, bytes);
         received.map_err(|_refused| DropReason::MalformedRtp)?;
-        let Role::Publisher(publisher) = &mut self.role else { return Err(DropReason::ViewerRtp) };
+        let Some(publisher) = &mut self.publishes else { return Err(DropReason::ViewerRtp) };
         let is_media = kind::of(bytes) == Some(Kind::Rtp);
         match decryption::result() {
-            Decryption::Done if is_media => publisher.sources.add(bytes),
+            Decryption::Done if is_media => publisher.seen.add(bytes),
             Decryption::Done => {}
             Decryption::Failed => return Err(DropReason::SrtpAuth),
-            Decryption::Untried if is_media => return Err(publisher.sources.why_untried(bytes)),
+            Decryption::Untried if is_media => return Err(publisher.seen.why_untried(bytes)),
             Decryption::Untried => return Err(DropReason::MalformedRtp),
         }
         Ok(())
@@ -157,11 +153,11 @@ impl Session {
         self.rtc.handle_input(Input::Timeout(now)).map_err(|_error| Refused)
     }
 
-    /// Asks a publisher for a key frame of its video; its bytes come out of the next drain.
-    pub fn request_keyframe(&mut self) {
-        if let Role::Publisher(publisher) = &mut self.role {
-            publisher.request_keyframe(&mut self.rtc);
-        }
+    /// Asks a publisher for a key frame of one layer; its bytes come out of the next drain. False
+    /// where nothing was heard of the layer yet.
+    pub fn request_keyframe(&mut self, track: TrackId, layer: u8) -> bool {
+        let Some(publisher) = &mut self.publishes else { return false };
+        publisher.request_keyframe(&mut self.rtc, track, layer)
     }
 
     /// Why str0m gave up on the session, in its words, when it did ([`Gone::Failed`]).
@@ -208,19 +204,18 @@ impl Session {
                 outputs.push(Output::Gone(Gone::ConsentLost));
             }
             Event::RtpPacket(packet) => {
-                if let Role::Publisher(publisher) = &mut self.role
-                    && let Some(packet) = publisher.media(&mut self.rtc, now, packet)
-                {
-                    outputs.push(Output::Media(packet));
+                if let Some(publisher) = &mut self.publishes {
+                    let placed = publisher.media(&mut self.rtc, now, packet);
+                    outputs.push(placed.map_or_else(Output::Unplaced, Output::Media));
                 }
             }
             Event::MediaIngressStats(stats) => {
-                if let Role::Publisher(publisher) = &mut self.role {
+                if let Some(publisher) = &mut self.publishes {
                     publisher.arrives(&stats);
                 }
             }
             Event::SenderFeedback(feedback) => {
-                if let Role::Publisher(publisher) = &self.role
+                if let Some(publisher) = &mut self.publishes
                     && let Some(report) = publisher.clock(now, &feedback)
                 {
                     outputs.push(Output::Clock(report));

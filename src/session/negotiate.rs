@@ -14,10 +14,10 @@ use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use super::descriptors::Descriptors;
 use super::offer::Section;
-use super::{Offer, OfferError, Publisher, Role, Session, StreamCodecs, answer, dtls};
-use crate::id::StreamKey;
+use super::{Offer, OfferError, Publisher, Session, StreamCodecs, answer, dtls};
+use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::REPORT_INTERVAL;
-use crate::media::{ExtensionIds, TrackKind, ViewerTerms, ViewerTrack};
+use crate::media::{ExtensionIds, ViewerTerms, ViewerTrack};
 
 /// Makes sessions: holds what all of them share.
 pub struct Negotiator {
@@ -69,7 +69,6 @@ impl Negotiator {
         place: Place<'_>,
         codecs: StreamCodecs,
         stream: StreamKey,
-        epoch: u32,
     ) -> Result<Negotiated, OfferError> {
         let params: Vec<PayloadParams> = offer
             .sections
@@ -92,8 +91,8 @@ impl Negotiator {
         ]);
         let (rtc, answer, mids) =
             self.accept(&self.publisher_crypto, offer, place, params.clone(), extensions)?;
-        let publisher = Publisher::new(stream, epoch, &params, &rtc, &mids);
-        Ok(self.finish(rtc, Role::Publisher(Box::new(publisher)), &answer))
+        let publisher = Publisher::new(stream, &params, &rtc, &mids);
+        Ok(self.finish(rtc, Some(Box::new(publisher)), ViewerTerms::default(), &answer))
     }
 
     /// Answers a viewer of a stream that carries `codecs`.
@@ -124,13 +123,23 @@ impl Negotiator {
         }
         let (mut rtc, answer, mids) =
             self.accept(&self.viewer_crypto, offer, place, params, extensions)?;
-        let tracks = mids.iter().filter_map(|mid| viewer_track(&mut rtc, *mid)).collect();
-        Ok(self.finish(rtc, Role::Viewer(ViewerTerms { tracks }), &answer))
+        let mut takes = ViewerTerms::default();
+        for mid in mids {
+            let track = viewer_track(&mut rtc, mid, &takes.tracks);
+            takes.tracks.extend(track);
+        }
+        Ok(self.finish(rtc, None, takes, &answer))
     }
 
-    fn finish(&self, rtc: Rtc, role: Role, answer: &str) -> Negotiated {
+    fn finish(
+        &self,
+        rtc: Rtc,
+        publishes: Option<Box<Publisher>>,
+        takes: ViewerTerms,
+        answer: &str,
+    ) -> Negotiated {
         let answer = answer::tidy(answer, self.say_lite);
-        Negotiated { session: Session::new(rtc, role), answer }
+        Negotiated { session: Session::new(rtc, publishes, takes), answer }
     }
 
     /// Builds the `Rtc` and lets it answer. Should str0m panic over some far corner of SDP, that is
@@ -229,8 +238,9 @@ fn describe(spec: &CodecSpec) -> String {
 }
 
 /// Reads what the viewer's track was promised, and takes the track's sender out of str0m: media and
-/// its reports leave by the egress lane.
-fn viewer_track(rtc: &mut Rtc, mid: Mid) -> Option<ViewerTrack> {
+/// its reports leave by the egress lane. It takes the stream's first track of its kind that none of
+/// `others` takes.
+fn viewer_track(rtc: &mut Rtc, mid: Mid, others: &[ViewerTrack]) -> Option<ViewerTrack> {
     let media = rtc.media(mid)?;
     let kind = if media.kind().is_audio() { TrackKind::Audio } else { TrackKind::Video };
     let map = media.remote_extmap();
@@ -244,12 +254,15 @@ fn viewer_track(rtc: &mut Rtc, mid: Mid) -> Option<ViewerTrack> {
     let accepted = media.remote_pts().to_vec();
     let params = rtc.codec_config().params().iter().find(|p| accepted.contains(&p.pt()))?;
     let (payload_type, rtx_payload_type) = (*params.pt(), params.resend().map(|pt| *pt));
+    let codec = params.spec().codec;
+    let number = others.iter().filter(|other| other.id.kind == kind).count();
     let mut direct = rtc.direct_api();
     let sender = direct.stream_tx_by_mid(mid, None)?;
     let (ssrc, rtx_ssrc) = (sender.ssrc(), sender.rtx().map(|ssrc| *ssrc));
     direct.remove_stream_tx(ssrc);
     Some(ViewerTrack {
-        kind,
+        id: TrackId { kind, number: u8::try_from(number).ok()? },
+        codec,
         mid: mid.to_string(),
         ssrc: *ssrc,
         rtx_ssrc: rtx_ssrc.filter(|_| rtx_payload_type.is_some()),

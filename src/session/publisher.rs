@@ -8,89 +8,104 @@ use str0m::media::{KeyframeRequestKind, Mid, SenderFeedback};
 use str0m::rtp::{ExtensionValues, RtpPacket};
 use str0m::stats::MediaIngressStats;
 
-use super::decryption::Sources;
-use super::layers::{Choice, Layers};
+use super::decryption::Seen;
+use super::sources::{Part, Sources};
 use super::uplink::Uplink;
-use crate::id::StreamKey;
+use crate::drop::DropReason;
+use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
+use crate::limits::MAX_TRACKS_OF_A_KIND;
 use crate::media::{
-    ClockReport, DependencyDescriptor, HeaderExtensions, MediaPacket, TrackKind, starts_keyframe,
+    ClockReport, DependencyDescriptor, HeaderExtensions, MediaPacket, Origin, starts_keyframe,
 };
-
-/// How many changes of simulcast layer one publisher can make before the numbers of its successor
-/// are reached: one a second for eleven days.
-const EPOCH_STRIDE_BITS: u32 = 20;
 
 /// What a publisher sends, and under which stream.
 #[derive(Debug)]
 pub struct Publisher {
     /// The stream it publishes.
     pub stream: StreamKey,
-    epoch: u32,
-    audio: Option<Track>,
-    video: Option<Track>,
-    layers: Layers,
-    /// SSRCs it has sent from.
-    pub(super) sources: Sources,
+    /// Its number among the publishers of the stream, once it has taken over; see [`Origin`].
+    pub number: u32,
+    tracks: Vec<Published>,
+    sources: Sources,
+    /// SSRCs that have authenticated.
+    pub(super) seen: Seen,
     /// How its media arrives.
     pub uplink: Uplink,
 }
 
+/// One track of a publisher.
 #[derive(Clone, Copy, Debug)]
-struct Track {
+struct Published {
+    id: TrackId,
     mid: Mid,
     codec: Codec,
     payload_type: u8,
 }
 
 impl Publisher {
-    /// The publisher behind `rtc`, whose sections `mids` were answered with `params`. `epoch`
-    /// numbers the publishers of the stream.
+    /// The publisher behind `rtc`, whose sections are `mids` and which was answered with `params`,
+    /// those of one kind in the same order.
     pub(super) fn new(
         stream: StreamKey,
-        epoch: u32,
         params: &[PayloadParams],
         rtc: &Rtc,
         mids: &[Mid],
     ) -> Publisher {
-        let track = |audio: bool| {
-            let mid = *mids.iter().find(|mid| {
-                rtc.media(**mid).is_some_and(|media| media.kind().is_audio() == audio)
-            })?;
-            let params = params.iter().find(|params| params.spec().codec.is_audio() == audio)?;
-            Some(Track { mid, codec: params.spec().codec, payload_type: *params.pt() })
-        };
+        let mut tracks: Vec<Published> = Vec::new();
+        for mid in mids {
+            let Some(media) = rtc.media(*mid) else { continue };
+            let audio = media.kind().is_audio();
+            let kind = if audio { TrackKind::Audio } else { TrackKind::Video };
+            let number = tracks.iter().filter(|track| track.id.kind == kind).count();
+            let mut params = params.iter().filter(|p| p.spec().codec.is_audio() == audio);
+            if let Some(params) = params.nth(number)
+                && number < MAX_TRACKS_OF_A_KIND
+            {
+                let id = TrackId { kind, number: number as u8 };
+                let (codec, payload_type) = (params.spec().codec, *params.pt());
+                tracks.push(Published { id, mid: *mid, codec, payload_type });
+            }
+        }
         Publisher {
             stream,
-            epoch: epoch << EPOCH_STRIDE_BITS,
-            audio: track(true),
-            video: track(false),
-            layers: Layers::default(),
+            number: 0,
+            tracks,
             sources: Sources::default(),
+            seen: Seen::default(),
             uplink: Uplink::default(),
         }
     }
 
-    /// Turns a decrypted packet into the stream's, unless it belongs to a layer the stream does not
-    /// carry.
+    /// Its tracks.
+    pub fn tracks(&self) -> impl Iterator<Item = TrackId> + '_ {
+        self.tracks.iter().map(|track| track.id)
+    }
+
+    /// Turns a decrypted packet into the stream's.
+    ///
+    /// # Errors
+    /// Why it belongs to no layer of a track.
     pub(super) fn media(
         &mut self,
         rtc: &mut Rtc,
         now: Instant,
         packet: RtpPacket,
-    ) -> Option<MediaPacket> {
-        let kind = self.kind_of(*packet.header.payload_type)?;
-        let (epoch, keyframe) = match kind {
-            TrackKind::Audio => (self.epoch, true),
-            TrackKind::Video => self.video_epoch(rtc, now, &packet)?,
-        };
-        Some(MediaPacket {
-            stream: self.stream,
-            kind,
-            epoch,
+    ) -> Result<MediaPacket, DropReason> {
+        let part = self.part_of(rtc, now, &packet)?;
+        let track = &self.tracks[part.track];
+        if *packet.header.payload_type != track.payload_type {
+            return Err(DropReason::UnknownPayloadType);
+        }
+        let (codec, Part { layer, source, .. }) = (track.codec, part);
+        Ok(MediaPacket {
+            track: TrackKey { stream: self.stream, id: track.id },
+            codec,
+            layer,
+            origin: Origin { publisher: self.number, source },
             sequence: *packet.seq_no,
             timestamp: packet.header.timestamp,
             marker: packet.header.marker,
-            keyframe,
+            keyframe: starts_keyframe(codec, &packet.payload),
             extensions: extensions(&packet.header.ext_vals),
             padding: 0,
             received: now,
@@ -98,22 +113,46 @@ impl Publisher {
         })
     }
 
-    /// What a sender report says about the stream's clock. Layers share a wall clock, but each has
-    /// RTP times of its own, so only the carried layer's report counts.
-    pub(super) fn clock(&self, now: Instant, feedback: &SenderFeedback) -> Option<ClockReport> {
-        let is = |track: &Option<Track>| track.is_some_and(|track| track.mid == feedback.mid);
-        let info = &feedback.sender_info;
-        let (kind, epoch) = if is(&self.audio) {
-            (TrackKind::Audio, self.epoch)
-        } else if is(&self.video) && self.layers.current() == Some(*info.ssrc) {
-            (TrackKind::Video, self.epoch + self.layers.changes())
-        } else {
-            return None;
+    /// What a packet is a part of: by its SSRC once that is known, before by MID and RID, which
+    /// ride along until then, else by its payload type (RFC 9143 §9.2).
+    fn part_of(
+        &mut self,
+        rtc: &mut Rtc,
+        now: Instant,
+        packet: &RtpPacket,
+    ) -> Result<Part, DropReason> {
+        let ssrc = packet.header.ssrc;
+        if let Some(part) = self.sources.find(now, *ssrc) {
+            return Ok(part);
+        }
+        let mut direct = rtc.direct_api();
+        let known = direct.stream_rx(&ssrc).map(|stream| (stream.mid(), stream.rid()));
+        let mid = packet.header.ext_vals.mid.or(known.map(|(mid, _rid)| mid));
+        let rid = packet.header.ext_vals.rid.or(known.and_then(|(_mid, rid)| rid));
+        let payload_type = *packet.header.payload_type;
+        let track = match mid {
+            Some(mid) => self.tracks.iter().position(|track| track.mid == mid),
+            None => {
+                let mut fit = self.tracks.iter().enumerate();
+                let mut fit = fit.by_ref().filter(|(_, t)| t.payload_type == payload_type);
+                let first = fit.next().map(|(index, _track)| index);
+                // Where two tracks have one payload type, it says nothing.
+                first.filter(|_| fit.next().is_none())
+            }
         };
+        let track = track.ok_or(DropReason::UnknownTrack)?;
+        self.sources.add(now, *ssrc, track, rid).ok_or(DropReason::TooManyLayers)
+    }
+
+    /// What a sender report says of the clock of one layer. Layers share a wall clock, but each has
+    /// RTP times of its own.
+    pub(super) fn clock(&mut self, now: Instant, feedback: &SenderFeedback) -> Option<ClockReport> {
+        let info = &feedback.sender_info;
+        let Part { track, layer, source } = self.sources.find(now, *info.ssrc)?;
         Some(ClockReport {
-            stream: self.stream,
-            kind,
-            epoch,
+            track: TrackKey { stream: self.stream, id: self.tracks[track].id },
+            layer,
+            origin: Origin { publisher: self.number, source },
             ntp: ntp_of(info.ntp_time),
             timestamp: info.rtp_time.numer() as u32,
             received: now,
@@ -122,54 +161,26 @@ impl Publisher {
 
     /// Takes in what str0m says of one of its tracks or layers.
     pub(super) fn arrives(&mut self, stats: &MediaIngressStats) {
-        let is_audio = self.audio.is_some_and(|track| track.mid == stats.mid);
-        let kind = if is_audio { TrackKind::Audio } else { TrackKind::Video };
+        let track = self.tracks.iter().find(|track| track.mid == stats.mid);
+        let kind = track.map_or(TrackKind::Video, |track| track.id.kind);
         self.uplink.video |= kind == TrackKind::Video;
         self.uplink.take_in(stats, kind.clock_rate());
     }
 
-    /// Asks for a key frame of the layer that is carried, or is about to be.
-    pub(super) fn request_keyframe(&mut self, rtc: &mut Rtc) {
-        let Some(video) = self.video else { return };
+    /// Asks for a key frame of one layer; false where nothing was heard of it that could be asked.
+    pub(super) fn request_keyframe(&mut self, rtc: &mut Rtc, track: TrackId, layer: u8) -> bool {
+        let Some(index) = self.tracks.iter().position(|known| known.id == track) else {
+            return false;
+        };
         let mut direct = rtc.direct_api();
-        if let Some(ssrc) = self.layers.wanted() {
-            if let Some(stream) = direct.stream_rx(&ssrc.into()) {
-                stream.request_keyframe(KeyframeRequestKind::Pli);
-            }
-        } else if let Some(stream) = direct.stream_rx_by_mid(video.mid, None) {
-            stream.request_keyframe(KeyframeRequestKind::Pli);
-        }
-    }
-
-    fn kind_of(&self, payload_type: u8) -> Option<TrackKind> {
-        let is = |track: &Option<Track>| track.is_some_and(|t| t.payload_type == payload_type);
-        if is(&self.audio) {
-            Some(TrackKind::Audio)
-        } else if is(&self.video) {
-            Some(TrackKind::Video)
-        } else {
-            None
-        }
-    }
-
-    fn video_epoch(
-        &mut self,
-        rtc: &mut Rtc,
-        now: Instant,
-        packet: &RtpPacket,
-    ) -> Option<(u32, bool)> {
-        let codec = self.video?.codec;
-        let keyframe = starts_keyframe(codec, &packet.payload);
-        let waited = self.layers.change_waits();
-        let ssrc = *packet.header.ssrc;
-        let choice = self.layers.choose(now, ssrc, packet.payload.len(), keyframe);
-        if self.layers.change_waits() && !waited {
-            self.request_keyframe(rtc);
-        }
-        match choice {
-            Choice::Forward(changes) => Some((self.epoch + changes, keyframe)),
-            Choice::Skip => None,
-        }
+        let heard = self.sources.of(index, layer);
+        let stream = match heard {
+            Some(ssrc) => direct.stream_rx(&ssrc.into()),
+            None => direct.stream_rx_by_mid(self.tracks[index].mid, None),
+        };
+        let Some(stream) = stream else { return false };
+        stream.request_keyframe(KeyframeRequestKind::Pli);
+        true
     }
 }
 

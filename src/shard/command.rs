@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use crate::id::SessionKey;
 use crate::net::UdpSocket;
 use crate::session::Session;
-use crate::stream::StreamShared;
 use crate::telemetry::{FailureReason, SessionCard};
+use crate::track::StreamShared;
 use crate::wire::dtls::{Flight, alert_name};
 
 /// A request of a control thread.

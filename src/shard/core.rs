@@ -17,13 +17,13 @@ use super::{BoundPort, EndReason, Ended, Mail, QueueFull, SessionPort, ShardConf
 use crate::demux::Flows;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
-use crate::id::{SessionKey, StreamKey};
+use crate::id::{SessionKey, StreamKey, TrackKey};
 use crate::limits::SESSION_IDLE;
-use crate::media::{MediaPacket, ViewerTerms};
+use crate::media::MediaPacket;
 use crate::net::Transmitter;
-use crate::session::{Output, Role, Session};
-use crate::stream::StreamShared;
+use crate::session::{Output, Session};
 use crate::telemetry::{DtlsStop, Meters, PortCounters, PortName, ShardCounters, limited};
+use crate::track::StreamShared;
 use crate::wire::dtls::Flight;
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
@@ -60,6 +60,10 @@ pub(super) struct Core {
     pub due: Vec<u32>,
     pub feedback: Feedback,
     pub opened: Vec<u8>,
+    /// Key frames to ask the publisher's side for.
+    pub keyframes_due: Vec<(TrackKey, u8)>,
+    /// Key frames that a viewer needs; `None` stands for the layer that is carried.
+    pub keyframes_wanted: Vec<(TrackKey, Option<u8>)>,
     /// When the published packets came that leave in this turn.
     pub departing: Vec<Instant>,
     /// Viewers that were sent their first packet in this turn.
@@ -103,6 +107,8 @@ impl Core {
             due: Vec::new(),
             feedback: Feedback::default(),
             opened: Vec::new(),
+            keyframes_due: Vec::new(),
+            keyframes_wanted: Vec::new(),
             departing: Vec::new(),
             started: Vec::new(),
         };
@@ -217,11 +223,8 @@ impl Core {
         session: Box<Session>,
         shared: &Arc<StreamShared>,
     ) {
-        let is_publisher = matches!(session.role, Role::Publisher(_));
-        let stream = self.streams.join(shared);
-        if is_publisher {
-            stream.publisher = Some(key.slot);
-        }
+        let is_publisher = session.publishes.is_some();
+        self.streams.join(shared);
         self.port_counters(port).sessions.add(1);
         let watch = Watch::new(now, session.answered);
         let entry = Entry {
@@ -248,14 +251,6 @@ impl Core {
         self.sessions.insert(entry);
         self.timers.schedule(key.slot, now);
         self.show(key.slot);
-    }
-
-    /// The terms of a viewer's session.
-    pub fn terms(session: &Session) -> Option<&ViewerTerms> {
-        match &session.role {
-            Role::Viewer(terms) => Some(terms),
-            Role::Publisher(_) => None,
-        }
     }
 
     /// Arms the timer of the session in `slot` for the earliest thing it waits for.
@@ -298,9 +293,10 @@ impl Core {
             self.remove_viewer(entry.stream, viewer.position);
         }
         if let Some(stream) = self.streams.get(entry.stream)
-            && stream.publisher == Some(slot)
+            && let Some(publisher) = stream.publisher.filter(|publisher| publisher.slot == slot)
         {
             stream.publisher = None;
+            stream.shared.publisher_left(publisher.number);
         }
         self.streams.leave(entry.stream);
         limited!(DEBUG, session = %entry.key, "ended: {}", reason.describe());

@@ -7,7 +7,6 @@ use super::core::Core;
 use super::streams::{LocalStream, Viewer};
 use super::ways::Ways;
 use crate::id::StreamKey;
-use crate::limits::KEYFRAME_INTERVAL;
 use crate::media::MediaPacket;
 use crate::telemetry::ShardCounters;
 
@@ -28,7 +27,7 @@ impl Core {
         let mut index = 0;
         while index < self.active.len() {
             let key = self.active[index];
-            self.ask_for_keyframe(now, key);
+            self.ask_for_keyframes(now, key);
             match self.deliver_stream(now, key) {
                 Some(deadline) => {
                     next = Some(next.map_or(deadline, |next| next.min(deadline)));
@@ -53,8 +52,9 @@ impl Core {
             fan_out(stream, &pending, &mut self.ways, counters, &mut self.started);
             self.departing.extend(pending.iter().map(|packet| packet.received));
         }
-        let deadlines = [stream.pending_deadline(), stream.keyframes.deadline(KEYFRAME_INTERVAL)];
-        let next = deadlines.into_iter().flatten().min();
+        let keyframes_at = self.who_to_ask(key).and_then(|_ask| self.keyframe_deadline(key));
+        let stream = self.streams.get(key)?;
+        let next = [stream.pending_deadline(), keyframes_at].into_iter().flatten().min();
         stream.active = next.is_some();
         pending.clear();
         self.pending = pending;
@@ -62,21 +62,6 @@ impl Core {
             self.first_media(now, slot);
         }
         next
-    }
-
-    /// Asks the stream's publisher, if it is on this shard, for a key frame that somebody needs.
-    fn ask_for_keyframe(&mut self, now: Instant, key: StreamKey) {
-        let Some(stream) = self.streams.get(key) else { return };
-        let Some(slot) = stream.publisher else { return };
-        if !stream.keyframes.due(now, KEYFRAME_INTERVAL) {
-            return;
-        }
-        if let Some(entry) = self.sessions.at(slot) {
-            entry.session.request_keyframe();
-        }
-        self.counters().keyframe_requests_out.add(1);
-        // str0m writes RTCP when time passes.
-        self.on_rtc_timeout(now, slot);
     }
 }
 
@@ -95,7 +80,7 @@ fn fan_out(
         for packet in packets {
             let pushed = egress
                 .admit(packet)
-                .and_then(|()| ways.push(*to, |slot| egress.send(packet, slot)));
+                .and_then(|admitted| ways.push(*to, |slot| egress.send(admitted, packet, slot)));
             match pushed {
                 Ok(()) => sent += 1,
                 Err(reason) => counters.dropped(reason),

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use super::Command;
 use crate::demux::FlowKey;
-use crate::id::StreamKey;
+use crate::id::TrackKey;
 use crate::limits::{COMMAND_QUEUE, MAIL_QUEUE};
 use crate::media::{ClockReport, MediaPacket};
 use crate::net::{Bell, BellRope};
@@ -33,8 +33,13 @@ pub enum Mail {
     Media(MediaPacket),
     /// The publisher's clock, for this shard's viewers.
     Clock(ClockReport),
-    /// A viewer elsewhere needs a key frame of a stream published here.
-    Keyframe(StreamKey),
+    /// A viewer elsewhere needs a key frame of a layer published here.
+    Keyframe {
+        /// The track.
+        track: TrackKey,
+        /// The layer.
+        layer: u8,
+    },
     /// A session of the sender has proved that this flow is its own.
     FlowLost(FlowKey),
 }

@@ -8,7 +8,9 @@
 //! turn.rs      the loop: receive → mail → commands → timers → deliver → flush → wait
 //! inbound.rs   a datagram finds its session (or another shard)
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
+//! publish.rs   a publisher's packets go to the shards that have viewers
 //! deliver.rs   a stream's packets go to its viewers
+//! keyframes.rs who needs a key frame asks where the publisher is
 //! ownership.rs whose a flow is, told to other shards and the kernel
 //! ports.rs     which UDP ports it has, by slot
 //! ways.rs      what datagrams leave by: UDP ports, TCP connections
@@ -25,6 +27,7 @@ mod connections;
 mod core;
 mod deliver;
 mod inbound;
+mod keyframes;
 mod mailbox;
 mod metrics;
 mod outbox;
@@ -32,6 +35,7 @@ mod outputs;
 mod ownership;
 mod port_changes;
 mod ports;
+mod publish;
 mod runtime;
 mod sessions;
 mod streams;

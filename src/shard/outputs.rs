@@ -3,17 +3,15 @@
 
 use std::time::Instant;
 
+use super::EndReason;
 use super::core::Core;
 use super::inbound::Inbound;
 use super::sessions::{Address, ReadyViewer};
 use super::streams::Viewer;
-use super::{EndReason, Mail};
-use crate::drop::DropReason;
 use crate::egress::{Control, Egress};
-use crate::media::{ClockReport, MediaPacket};
+use crate::id::{TrackId, TrackKey, TrackKind};
 use crate::session::{Gone, KeyingMaterial, Output};
 use crate::srtp::split_keying_material;
-use crate::stream::Admission;
 use crate::telemetry::limited;
 
 /// A STUN request that waits for its answer: the request, and its transaction id.
@@ -51,7 +49,12 @@ impl Core {
                 Output::Media(mut packet) => {
                     heard = true;
                     packet.received = self.arriving.unwrap_or(now);
-                    self.on_published(packet);
+                    self.on_published(slot, packet);
+                }
+                Output::Unplaced(reason) => {
+                    heard = true;
+                    self.counters().publisher_packets.add(1);
+                    self.dropped(reason);
                 }
                 Output::Clock(report) => self.on_clock(report),
                 Output::Gone(how) => gone = Some(how),
@@ -94,16 +97,8 @@ impl Core {
         let role = if entry.is_publisher { "publisher" } else { "viewer" };
         let millis = now.saturating_duration_since(entry.created).as_millis();
         limited!(DEBUG, session = %entry.key, role, "connected after {millis} ms");
-        let (stream, is_publisher) = (entry.stream, entry.is_publisher);
         self.connected(now, slot);
-        if is_publisher {
-            // Whoever watches already needs a key frame of the new publisher.
-            if let Some(stream) = self.streams.get(stream) {
-                stream.shared.set_publisher(self.index);
-                stream.keyframes.request();
-            }
-            self.activate(stream);
-        }
+        self.publisher_connected(slot);
     }
 
     fn on_keys(&mut self, now: Instant, slot: u32, keys: &KeyingMaterial) {
@@ -112,7 +107,10 @@ impl Core {
         if entry.viewer.is_some() {
             return;
         }
-        let Some(terms) = Core::terms(&entry.session) else { return };
+        let terms = &entry.session.takes;
+        if terms.tracks.is_empty() {
+            return;
+        }
         let Some((client, server)) = split_keying_material(keys.profile, &keys.material) else {
             return;
         };
@@ -123,7 +121,10 @@ impl Core {
             return;
         };
         let egress = Egress::new(terms, keys.profile, &local, random);
-        let control = Box::new(Control::new(keys.profile, &local, &remote, now));
+        let lanes = terms.tracks.len();
+        let control = Box::new(Control::new(keys.profile, &local, &remote, lanes, now));
+        let video = terms.tracks.iter().map(|track| track.id);
+        let video: Vec<TrackId> = video.filter(|id| id.kind == TrackKind::Video).collect();
         let stream_key = entry.stream;
         let to = address.destination(entry.trains);
         let Some(stream) = self.streams.get(stream_key) else { return };
@@ -135,62 +136,8 @@ impl Core {
         }
         let ready = &self.counters().viewers_ready;
         ready.set(ready.get() + 1);
-        self.want_keyframe(stream_key);
-    }
-
-    /// A packet decrypted by a publisher of this shard: to every shard that has viewers.
-    fn on_published(&mut self, packet: MediaPacket) {
-        self.counters().publisher_packets.add(1);
-        let Some(stream) = self.streams.get(packet.stream) else { return };
-        let interested = stream.shared.interested();
-        if packet.keyframe && packet.kind == crate::media::TrackKind::Video {
-            stream.keyframes.satisfied();
-        }
-        let (mut here, mut elsewhere) = (false, false);
-        for shard in interested {
-            if shard == self.index {
-                here = true;
-                continue;
-            }
-            elsewhere = true;
-            match self.post(shard, Mail::Media(packet.copy_for_other_shard())) {
-                Ok(()) => self.counters().media_handed_over.add(1),
-                Err(_full) => self.dropped(DropReason::MediaRingFull),
-            }
-        }
-        match (here, elsewhere) {
-            (true, _) => self.admit(packet),
-            (false, true) => self.counters().media_relayed.add(1),
-            (false, false) => self.dropped(DropReason::NoViewers),
-        }
-    }
-
-    /// Takes a packet of the publisher, wherever that is, into this shard's stream.
-    pub fn admit(&mut self, packet: MediaPacket) {
-        let hold = self.hold;
-        let key = packet.stream;
-        let stream = self.streams.get(key).filter(|stream| !stream.viewers.is_empty());
-        // The last viewer may have left while the packet was on its way from another shard.
-        let Some(stream) = stream else { return self.dropped(DropReason::NoViewers) };
-        match stream.track(packet.kind).admit(packet, hold) {
-            Admission::Admitted => {
-                self.counters().media_admitted.add(1);
-                self.activate(key);
-            }
-            Admission::Duplicate | Admission::TooOld | Admission::Replaced => {
-                self.dropped(DropReason::StaleMedia);
-            }
-        }
-    }
-
-    fn on_clock(&mut self, report: ClockReport) {
-        let Some(stream) = self.streams.get(report.stream) else { return };
-        stream.track(report.kind).set_clock(report);
-        let interested = stream.shared.interested();
-        for shard in interested {
-            if shard != self.index {
-                self.note(shard, Mail::Clock(report));
-            }
+        for track in video {
+            self.want_keyframe(TrackKey { stream: stream_key, id: track }, None);
         }
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::egress::Egress;
-use crate::id::StreamKey;
-use crate::media::{MediaPacket, TrackKind};
+use crate::id::{StreamKey, TrackId, TrackKind};
+use crate::limits::MAX_TRACKS_OF_A_KIND;
+use crate::media::MediaPacket;
 use crate::net::Destination;
-use crate::stream::{KeyframeThrottle, StreamShared, Track};
+use crate::track::{Carry, StreamShared, Track};
 
 /// A viewer that is ready for media. These lie in one array per stream, in the order of fan-out.
 pub(super) struct Viewer {
@@ -19,14 +20,23 @@ pub(super) struct Viewer {
     pub started: bool,
 }
 
+/// The publisher of a stream whose media has come.
+#[derive(Clone, Copy)]
+pub(super) struct LocalPublisher {
+    /// Its session's slot.
+    pub slot: u32,
+    /// Its number among the stream's publishers.
+    pub number: u32,
+}
+
 /// One stream as this shard sees it.
 pub(super) struct LocalStream {
     pub shared: Arc<StreamShared>,
-    pub tracks: [Track; 2],
+    /// Those that somebody sends or takes, audio first.
+    pub tracks: Vec<Track>,
     pub viewers: Vec<Viewer>,
-    /// Slot of the publisher, when it is on this shard.
-    pub publisher: Option<u32>,
-    pub keyframes: KeyframeThrottle,
+    /// The publisher, when it is on this shard.
+    pub publisher: Option<LocalPublisher>,
     /// Sessions of this shard that belong to the stream, ready or not.
     pub members: usize,
     /// Whether it stands in the list of streams with something to do.
@@ -37,18 +47,79 @@ impl LocalStream {
     fn new(shared: Arc<StreamShared>) -> LocalStream {
         LocalStream {
             shared,
-            tracks: TrackKind::ALL.map(Track::new),
+            tracks: Vec::new(),
             viewers: Vec::new(),
             publisher: None,
-            keyframes: KeyframeThrottle::default(),
             members: 0,
             active: false,
         }
     }
 
-    /// The track of one kind.
-    pub fn track(&mut self, kind: TrackKind) -> &mut Track {
-        &mut self.tracks[kind as usize]
+    /// The track named `id`, made where it is new; `None` where there can be no such.
+    pub fn track(&mut self, id: TrackId) -> Option<&mut Track> {
+        let place = self.tracks.partition_point(|track| track.id() < id);
+        if self.tracks.get(place).is_none_or(|track| track.id() != id) {
+            if usize::from(id.number) >= MAX_TRACKS_OF_A_KIND {
+                return None;
+            }
+            self.tracks.insert(place, Track::new(id));
+        }
+        self.tracks.get_mut(place)
+    }
+
+    /// The publisher in `slot` of this shard, which is `shard`, takes the place of the one before.
+    /// Returns its number. It owes a key frame of its `tracks` to whoever watches already, here or
+    /// elsewhere.
+    pub fn take_over(
+        &mut self,
+        shard: u16,
+        slot: u32,
+        tracks: impl Iterator<Item = TrackId>,
+    ) -> u32 {
+        let number = self.shared.take_over(shard);
+        self.publisher = Some(LocalPublisher { slot, number });
+        let is_watched = self.shared.interested().next().is_some();
+        for id in tracks.filter(|id| id.kind == TrackKind::Video && is_watched) {
+            let Some(track) = self.track(id) else { continue };
+            let wanted = track.wanted_layer();
+            if let Some(layer) = track.layer_mut(wanted) {
+                layer.keyframes.start_over();
+                layer.keyframes.request();
+            }
+        }
+        number
+    }
+
+    /// Decides on a packet of the publisher, who is on this shard, and whether there is a key frame
+    /// to be asked for; `None` where there can be no such track.
+    pub fn carry_published(&mut self, packet: &MediaPacket) -> Option<(Carry, bool)> {
+        let id = packet.track.id;
+        let track = self.track(id)?;
+        let (carry, best) = track.carry_published(packet);
+        // Whoever watches already needs a key frame of the new publisher, or of the new layer.
+        let asks = best.filter(|_| id.kind == TrackKind::Video);
+        if let Some(layer) = asks.and_then(|layer| track.layer_mut(layer)) {
+            layer.keyframes.request();
+        }
+        if packet.keyframe
+            && let Some(layer) = track.layer_mut(packet.layer)
+        {
+            layer.keyframes.satisfied();
+        }
+        if let Some(best) = best {
+            self.shared.set_best_layer(id, best);
+        }
+        Some((carry, asks.is_some()))
+    }
+
+    /// Whether anybody here takes anything of it.
+    pub fn has_viewers(&self) -> bool {
+        !self.viewers.is_empty()
+    }
+
+    /// The track named `id`, if there is anything of it.
+    pub fn find(&self, id: TrackId) -> Option<&Track> {
+        self.tracks.iter().find(|track| track.id() == id)
     }
 
     /// Packets whose time has come, audio first.

@@ -248,20 +248,11 @@ impl Core {
                 }
                 Some(Mail::Media(packet)) => {
                     self.counters().media_taken_over.add(1);
-                    self.admit(packet);
+                    self.on_media(packet);
                 }
-                Some(Mail::Clock(report)) => {
-                    if let Some(stream) = self.streams.get(report.stream) {
-                        stream.track(report.kind).set_clock(report);
-                    }
-                }
+                Some(Mail::Clock(report)) => self.set_clock(report),
                 Some(Mail::FlowLost(flow)) => self.lose(now, &flow),
-                Some(Mail::Keyframe(key)) => {
-                    if let Some(stream) = self.streams.get(key) {
-                        stream.keyframes.request();
-                        self.activate(key);
-                    }
-                }
+                Some(Mail::Keyframe { track, layer }) => self.want_keyframe(track, Some(layer)),
                 None => return false,
             }
         }

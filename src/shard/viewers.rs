@@ -2,19 +2,17 @@
 
 use std::time::Instant;
 
-use super::Mail;
 use super::core::Core;
 use super::sessions::ReadyViewer;
-use super::streams::LocalStream;
+use super::streams::{LocalStream, Viewer};
 use super::ways::Ways;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
-use crate::id::StreamKey;
+use crate::id::{TrackKey, TrackKind};
 use crate::limits::REPORT_INTERVAL;
-use crate::media::TrackKind;
 use crate::session::CNAME;
-use crate::stream::Recall;
 use crate::telemetry::ShardCounters;
+use crate::track::Recall;
 
 impl Core {
     /// One SRTCP datagram of the viewer in `slot`.
@@ -36,34 +34,25 @@ impl Core {
         ready.control.receive(now, &mut viewer.egress, opened, feedback)?;
         entry.heard = now;
         counters.viewer_reports.add(1);
-        let key = entry.stream;
-        let mut keyframe = feedback.keyframe;
-        if !feedback.lost.is_empty() {
-            entry.watch.nacked += feedback.lost.len() as u32;
-            let (sent_again, gone) = repair(now, ready, stream, feedback, ways, counters);
-            entry.watch.repaired += sent_again;
-            keyframe |= gone;
+        if feedback.lost.len() as u64 + feedback.refused > 0 {
+            entry.watch.nacked += feedback.lost.len() as u32 + feedback.refused as u32;
+            entry.watch.repaired += repair(now, ready, stream, feedback, ways, counters);
         }
-        if feedback.keyframe {
+        if feedback.asks_for_keyframe {
             counters.keyframe_requests_in.add(1);
             entry.watch.keyframe_requests += 1;
         }
-        if keyframe {
-            self.want_keyframe(key);
+        let key = entry.stream;
+        let lanes = stream.viewers[ready.position].egress.lanes();
+        let wanted =
+            feedback.keyframes.iter().map(|lane| (lanes[*lane].id(), lanes[*lane].layer()));
+        let mut wanted_now = std::mem::take(&mut self.keyframes_wanted);
+        wanted_now.extend(wanted.map(|(id, layer)| (TrackKey { stream: key, id }, layer)));
+        for (track, layer) in wanted_now.drain(..) {
+            self.want_keyframe(track, layer);
         }
+        self.keyframes_wanted = wanted_now;
         Ok(())
-    }
-
-    /// Somebody here needs a key frame of a stream: notes it where the publisher is.
-    pub fn want_keyframe(&mut self, key: StreamKey) {
-        let Some(stream) = self.streams.get(key) else { return };
-        match stream.shared.publisher() {
-            Some(shard) if shard != self.index => self.note(shard, Mail::Keyframe(key)),
-            _ => {
-                stream.keyframes.request();
-                self.activate(key);
-            }
-        }
     }
 
     /// The session in `slot` has a new address, or its path a new limit: its media follows at once.
@@ -88,13 +77,13 @@ impl Core {
         };
         let Some(stream) = streams.get(entry.stream) else { return };
         ready.control.next_report = now + REPORT_INTERVAL;
-        let LocalStream { tracks, viewers, .. } = stream;
-        let viewer = &mut viewers[ready.position];
-        for kind in TrackKind::ALL {
-            let Some(clock) = tracks[kind as usize].clock_at(now) else { continue };
+        let viewer = &stream.viewers[ready.position];
+        for (number, lane) in viewer.egress.lanes().iter().enumerate() {
+            let track = stream.find(lane.id());
+            let Some(clock) = track.and_then(|track| track.clock_at(now)) else { continue };
             let written = ways.push(viewer.to, |slot| {
                 let egress = &viewer.egress;
-                let length = ready.control.sender_report(now, egress, kind, clock, CNAME, slot);
+                let length = ready.control.sender_report(now, egress, number, clock, CNAME, slot);
                 length.ok_or(DropReason::NoReport)
             });
             // No report before the track plays is nothing lost.
@@ -108,50 +97,60 @@ impl Core {
     }
 }
 
-/// Sends again what the viewer lacks. Returns how many packets that were, and whether only a key
-/// frame can help: something it asks for is gone, and it would ask for it nine times a second until
-/// a key frame comes. What was lost before it got here may yet come.
+/// Sends again what the viewer lacks, and returns how many packets that were. Where something it
+/// asks for is gone, `feedback` asks for a key frame from here on: nothing else can help, and it
+/// would ask nine times a second until one comes. What was lost before it got here may yet come.
 fn repair(
     now: Instant,
     ready: &mut ReadyViewer,
     stream: &mut LocalStream,
-    feedback: &Feedback,
+    feedback: &mut Feedback,
     ways: &mut Ways,
     counters: &ShardCounters,
-) -> (u32, bool) {
+) -> u32 {
+    counters.nacked_packets.add(feedback.lost.len() as u64 + feedback.refused);
+    counters.dropped_many(DropReason::RepairLimited, feedback.refused);
     let LocalStream { tracks, viewers, .. } = stream;
-    let viewer = &mut viewers[ready.position];
-    let (mut sent_again, mut gone) = (0, false);
-    for (kind, sequence) in &feedback.lost {
-        counters.nacked_packets.add(1);
-        let track = &tracks[*kind as usize];
-        let stream_sequence = track
-            .newest_sequence()
-            .and_then(|newest| viewer.egress.lane(*kind)?.stream_sequence(*sequence, newest));
-        let found = stream_sequence.map_or(Recall::Gone, |number| track.recall(number, now));
-        let packet = match found {
-            Recall::Kept(packet) => packet,
-            Recall::Awaited => {
+    let Viewer { egress, to, .. } = &mut viewers[ready.position];
+    let budget = &mut ready.control.repair;
+    let carried = tracks.iter().filter_map(|track| track.layer(track.carried_layer()));
+    budget.earn(now, carried.map(|layer| layer.rate.packets_per_s()).sum());
+    let mut sent_again = 0;
+    for index in 0..feedback.lost.len() {
+        let (number, sequence) = feedback.lost[index];
+        if !budget.look_up() {
+            counters.dropped(DropReason::RepairLimited);
+            continue;
+        }
+        let lane = &egress.lanes()[number];
+        let id = lane.id();
+        let track = tracks.iter().find(|track| track.id() == id);
+        let sent = lane.find(sequence).zip(track);
+        let found = sent.map(|(sent, track)| (sent, track.recall(sent.layer, sent.sequence, now)));
+        let (sent, packet) = match found {
+            Some((sent, Recall::Kept(packet))) => (sent, packet),
+            Some((_, Recall::Awaited)) => {
                 counters.dropped(DropReason::RepairAwaited);
                 continue;
             }
-            Recall::Gone => {
-                gone |= *kind == TrackKind::Video;
+            Some((_, Recall::Gone)) | None => {
+                if id.kind == TrackKind::Video {
+                    feedback.need_keyframe(number);
+                }
                 counters.dropped(DropReason::RepairTooOld);
                 continue;
             }
         };
-        if !ready.control.repair.take(now) {
+        if !budget.send() {
             counters.dropped(DropReason::RepairLimited);
             continue;
         }
-        let egress = &mut viewer.egress;
-        let resend = |slot: &mut [u8]| egress.resend(packet, slot);
-        match ways.push(viewer.to, resend) {
+        let resend = |slot: &mut [u8]| egress.resend(number, sent.index, packet, slot);
+        match ways.push(*to, resend) {
             Ok(()) => sent_again += 1,
             Err(reason) => counters.dropped(reason),
         }
     }
     counters.repaired_packets.add(u64::from(sent_again));
-    (sent_again, gone)
+    sent_again
 }

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::core::Core;
 use super::sessions::{Entry, ReadyViewer};
 use super::streams::{LocalStream, Viewer};
-use crate::id::Via;
+use crate::egress::Lane;
+use crate::id::{TrackKind, Via};
 use crate::limits::{REPORT_INTERVAL, UNHEARD_AFTER};
-use crate::media::TrackKind;
-use crate::session::{Role, Uplink};
+use crate::session::Uplink;
 use crate::srtp::Profile;
-use crate::stream::Carried;
 use crate::telemetry::quality::Window;
 use crate::telemetry::{CardRole, Quality, SessionCard, Stage};
+use crate::track::{Carried, Track};
 use crate::wire::dtls::Flight;
 
 /// What is noted of one session, beyond what it needs to run.
@@ -37,6 +37,8 @@ pub(super) struct Watch {
     pub next: Instant,
     window_began: Instant,
     totals: Totals,
+    /// The counters of a viewer's lanes at the last look; they wrap.
+    lanes: Vec<(u32, u32)>,
     /// The last window, as the card shows it.
     last: Shown,
 }
@@ -52,8 +54,6 @@ struct Totals {
     expected_packets: u64,
     /// What the tracks carried, for viewers; else nothing.
     carried: Carried,
-    /// The lanes' counters, which wrap.
-    lanes: [(u32, u32); 2],
 }
 
 /// What a card says of a window.
@@ -84,6 +84,7 @@ impl Watch {
             next: now,
             window_began: now,
             totals: Totals::default(),
+            lanes: Vec::new(),
             last: Shown::default(),
         }
     }
@@ -91,6 +92,30 @@ impl Watch {
     /// From the answer to `at`.
     fn phase(&self, at: Instant) -> Duration {
         at.saturating_duration_since(self.answered)
+    }
+
+    /// The sums of a viewer now.
+    fn viewer_totals(&mut self, ready: &ReadyViewer, stream: &LocalStream) -> Totals {
+        let Viewer { egress, .. } = &stream.viewers[ready.position];
+        let (lost, expected_packets, carried) = (0, 0, Carried::default());
+        let mut totals =
+            Totals { repaired: self.repaired, lost, expected_packets, carried, ..self.totals };
+        self.lanes.resize(egress.lanes().len(), (0, 0));
+        let lanes = egress.lanes().iter().zip(&mut self.lanes).zip(&ready.control.heard);
+        for ((lane, before), heard) in lanes {
+            let sent = lane.sent();
+            let (packets, octets) = std::mem::replace(before, sent);
+            totals.packets += u64::from(sent.0.wrapping_sub(packets));
+            totals.bytes += u64::from(sent.1.wrapping_sub(octets));
+            let carried = stream.find(lane.id()).map(Track::carried);
+            totals.carried = totals.carried + carried.unwrap_or_default();
+            if heard.reports > 0 {
+                let behind_newest = u64::from(heard.highest_sequence) + 1;
+                totals.expected_packets += behind_newest.saturating_sub(lane.first_index());
+                totals.lost += u64::try_from(heard.lost).unwrap_or(0);
+            }
+        }
+        totals
     }
 
     /// Ends the window: what happened in it, by the sums at its end.
@@ -159,7 +184,9 @@ impl Core {
         histogram.record(entry.watch.phase(now).as_micros() as u64);
         if let (Some(ready), Some(stream)) = (&entry.viewer, streams.get(entry.stream)) {
             // What the tracks carried before is not owed to it.
-            entry.watch.totals.carried = viewer_totals(&Totals::default(), ready, stream).carried;
+            let lanes = stream.viewers[ready.position].egress.lanes();
+            let tracks = lanes.iter().filter_map(|lane| stream.find(lane.id()));
+            entry.watch.totals.carried = tracks.map(Track::carried).sum();
         }
         self.show(slot);
     }
@@ -173,9 +200,11 @@ impl Core {
             return;
         };
         let watch = &mut entry.watch;
-        let totals =
-            Totals { repaired: watch.repaired, ..viewer_totals(&watch.totals, ready, stream) };
-        let video = &ready.control.heard[TrackKind::Video as usize];
+        let totals = watch.viewer_totals(ready, stream);
+        let lanes = stream.viewers[ready.position].egress.lanes().iter();
+        let is_video = |lane: &Lane| lane.id().kind == TrackKind::Video;
+        let mut heard = lanes.zip(&ready.control.heard);
+        let video = heard.any(|(lane, heard)| is_video(lane) && heard.reports > 0);
         let jitter = ready.control.heard.iter().map(|heard| heard.jitter).max();
         let rtt = ready.control.heard.iter().rev().find_map(|heard| heard.rtt);
         let heard = Shown {
@@ -185,7 +214,7 @@ impl Core {
         };
         let is_playing = stream.viewers[ready.position].started;
         let carried_before = watch.totals.carried.packets;
-        let mut window = watch.close(now, totals, heard, video.reports > 0);
+        let mut window = watch.close(now, totals, heard, video);
         window.heard = now.saturating_duration_since(entry.heard) < UNHEARD_AFTER;
         // A viewer is not lost because nobody publishes, nor while it waits for a key frame.
         window.silent = !is_playing || totals.carried.packets == carried_before;
@@ -202,7 +231,7 @@ impl Core {
         if !entry.connected || !entry.is_publisher || now < entry.watch.next {
             return;
         }
-        let Role::Publisher(publisher) = &entry.session.role else { return };
+        let Some(publisher) = &entry.session.publishes else { return };
         let Uplink { packets, bytes, lost, nacks, keyframe_requests, jitter, rtt, video, .. } =
             publisher.uplink;
         let watch = &mut entry.watch;
@@ -287,29 +316,6 @@ fn card(entry: &Entry) -> SessionCard {
         expected_bits_per_s: last.expected_bits_per_s,
         layer_distance: 0.0,
     }
-}
-
-/// The sums of a viewer now, `before` being the last ones: its lanes' counters wrap.
-fn viewer_totals(before: &Totals, ready: &ReadyViewer, stream: &LocalStream) -> Totals {
-    let Viewer { egress, .. } = &stream.viewers[ready.position];
-    let mut totals =
-        Totals { lost: 0, expected_packets: 0, carried: Carried::default(), ..*before };
-    for kind in TrackKind::ALL {
-        let Some(lane) = egress.lane(kind) else { continue };
-        let (sent, carried) = (lane.sent(), stream.tracks[kind as usize].carried());
-        let (packets, octets) = std::mem::replace(&mut totals.lanes[kind as usize], sent);
-        totals.packets += u64::from(sent.0.wrapping_sub(packets));
-        totals.bytes += u64::from(sent.1.wrapping_sub(octets));
-        totals.carried.packets += carried.packets;
-        totals.carried.bytes += carried.bytes;
-        let heard = &ready.control.heard[kind as usize];
-        if heard.reports > 0 {
-            let behind_newest = u64::from(heard.highest_sequence) + 1;
-            totals.expected_packets += behind_newest.saturating_sub(lane.first_index());
-            totals.lost += u64::try_from(heard.lost).unwrap_or(0);
-        }
-    }
-    totals
 }
 
 fn micros(duration: Duration) -> u32 {

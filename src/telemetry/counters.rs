@@ -145,6 +145,19 @@ impl ShardCounters {
         (come, handled + self.handed_over.get() + dropped)
     }
 
+    /// How many media packets came, from publishers and from other shards, and how many have had
+    /// their outcome here: admitted, passed on to other shards alone, or dropped for a reason of
+    /// [`Stage::Media`], of which a full ring is that of a copy. Both are equal whenever the shard
+    /// is between two packets.
+    #[must_use]
+    pub fn media_conservation(&self) -> (u64, u64) {
+        let come = self.publisher_packets.get() + self.media_taken_over.get();
+        let media = DropReason::ALL.iter().filter(|reason| reason.stage() == Stage::Media);
+        let dropped = media.filter(|reason| **reason != DropReason::MediaRingFull);
+        let dropped: u64 = dropped.map(|reason| self.drops(*reason)).sum();
+        (come, self.media_admitted.get() + self.media_relayed.get() + dropped)
+    }
+
     /// How many were not forwarded for `reason`.
     #[must_use]
     pub fn drops(&self, reason: DropReason) -> u64 {

@@ -103,14 +103,8 @@ impl Traffic<'_> {
         let before = books();
         std::thread::sleep(Duration::from_millis(20));
         assert_eq!(books(), before, "{what}: something was counted later");
-        let media = |c: &monoport::telemetry::ShardCounters| {
-            let come = c.publisher_packets.get() + c.media_taken_over.get();
-            let gone = c.media_admitted.get() + c.media_relayed.get();
-            let dropped = c.drops(DropReason::NoViewers) + c.drops(DropReason::StaleMedia);
-            (come, gone + dropped)
-        };
         for shard in server.node().counters() {
-            let (come, outcomes) = media(shard);
+            let (come, outcomes) = shard.media_conservation();
             assert_eq!(come, outcomes, "{what}: media packets");
         }
     }

@@ -15,7 +15,7 @@ use crate::id::{SessionKey, StreamKey};
 use crate::session::{Offer, StreamCodecs};
 use crate::shard::{EndReason, Ended};
 use crate::signalling::Problem;
-use crate::stream::StreamShared;
+use crate::track::StreamShared;
 
 pub(super) struct Registry {
     pub streams: BTreeMap<Arc<str>, Stream>,
@@ -39,8 +39,6 @@ pub(super) struct Stream {
     pub shared: Arc<StreamShared>,
     pub codecs: StreamCodecs,
     pub publisher: Option<SessionKey>,
-    /// Publishers there have been.
-    pub epoch: u32,
     pub viewers: Vec<SessionKey>,
     /// Set-ups under way: the stream must not go while one is.
     pub reserved: usize,
@@ -60,7 +58,6 @@ pub(super) struct Reservation {
     pub stream: Arc<str>,
     pub shared: Arc<StreamShared>,
     pub codecs: StreamCodecs,
-    pub epoch: u32,
 }
 
 impl Registry {
@@ -108,7 +105,6 @@ impl Registry {
                 shared,
                 codecs: StreamCodecs::default(),
                 publisher: None,
-                epoch: 0,
                 viewers: Vec::new(),
                 reserved: 0,
             };
@@ -116,9 +112,8 @@ impl Registry {
         }
         let stream = self.streams.get_mut(&name).expect("it is there or was made just now");
         stream.reserved += 1;
-        stream.epoch += 1;
-        let (shared, epoch) = (stream.shared.clone(), stream.epoch);
-        Ok(Reservation { key, port, stream: name, shared, codecs, epoch })
+        let shared = stream.shared.clone();
+        Ok(Reservation { key, port, stream: name, shared, codecs })
     }
 
     pub fn reserve_viewer(&mut self, name: &str) -> Result<Reservation, Problem> {
@@ -133,7 +128,7 @@ impl Registry {
         let stream = self.streams.get_mut(&name).expect("it was there a moment ago");
         stream.reserved += 1;
         let (shared, codecs) = (stream.shared.clone(), stream.codecs);
-        Ok(Reservation { key, port, stream: name, shared, codecs, epoch: 0 })
+        Ok(Reservation { key, port, stream: name, shared, codecs })
     }
 
     fn still_open(&self) -> Result<(), Problem> {

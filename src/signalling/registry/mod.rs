@@ -112,11 +112,11 @@ impl Control {
         let offer = Offer::to_publish(sdp)?;
         let mut reservation = self.lock().reserve_publisher(stream, &offer)?;
         let port = self.port_for(&mut reservation)?;
-        let Reservation { codecs, epoch, ref shared, .. } = reservation;
+        let Reservation { codecs, ref shared, .. } = reservation;
         let place = self.place(&reservation);
         let etag = place.credentials.ufrag.clone();
         let names = roster::names(&codecs, &offer);
-        let negotiated = self.negotiator.publisher(offer, place, codecs, shared.key, epoch);
+        let negotiated = self.negotiator.publisher(offer, place, codecs, shared.key);
         let asked = Asked { etag, remote_ufrag: remote_ufrag(sdp), publisher: true, names };
         self.settle(reservation, port, negotiated, asked)
     }
@@ -286,7 +286,7 @@ impl Control {
         let displaced = registry.register(key, live, codecs);
         for (key, reason) in displaced {
             // When its queue is full the old session lives until its peer leaves; its packets
-            // count for nothing, since the new publisher's epoch is greater.
+            // count for nothing once the new publisher's media has come.
             let _ = self.end(key, reason);
         }
         let session = Session { key, etag: etag.clone(), remote_ufrag };

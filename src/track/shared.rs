@@ -1,9 +1,9 @@
 //! The few words of a stream that several threads read: who publishes it, which shards watch it.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use crate::id::StreamKey;
-use crate::limits::MAX_SHARDS;
+use crate::id::{StreamKey, TrackId, TrackKind};
+use crate::limits::{MAX_SHARDS, MAX_TRACKS_OF_A_KIND};
 
 const NO_SHARD: u32 = u32::MAX;
 
@@ -16,6 +16,10 @@ pub struct StreamShared {
     pub key: StreamKey,
     interest: [AtomicU64; MAX_SHARDS / 64],
     publisher_shard: AtomicU32,
+    /// Counts the publishers that have taken over; see [`crate::media::Origin`].
+    publishers: AtomicU32,
+    /// The best layer of each track that arrives, by kind and number.
+    best_layers: [[AtomicU8; MAX_TRACKS_OF_A_KIND]; TrackKind::ALL.len()],
 }
 
 impl StreamShared {
@@ -26,6 +30,8 @@ impl StreamShared {
             key,
             interest: Default::default(),
             publisher_shard: AtomicU32::new(NO_SHARD),
+            publishers: AtomicU32::new(0),
+            best_layers: Default::default(),
         }
     }
 
@@ -54,12 +60,42 @@ impl StreamShared {
         })
     }
 
-    /// Says which shard the publisher is on.
-    pub fn set_publisher(&self, shard: u16) {
+    /// A publisher on `shard` takes the place of the one before, if there is one. Returns its
+    /// number among the stream's publishers.
+    pub fn take_over(&self, shard: u16) -> u32 {
         self.publisher_shard.store(u32::from(shard), Ordering::Relaxed);
+        self.publishers.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
-    /// The shard of the last publisher.
+    /// The number of the publisher that took over last; 0 before the first.
+    #[must_use]
+    pub fn newest_publisher(&self) -> u32 {
+        self.publishers.load(Ordering::Relaxed)
+    }
+
+    /// The publisher with this number has left, and the stream is without one, unless another has
+    /// taken over in the meantime.
+    pub fn publisher_left(&self, number: u32) {
+        if self.newest_publisher() == number {
+            self.publisher_shard.store(NO_SHARD, Ordering::Relaxed);
+        }
+    }
+
+    /// Says which layer of a track is the best that arrives.
+    pub fn set_best_layer(&self, track: TrackId, layer: u8) {
+        if let Some(best) = self.best_layers[track.kind as usize].get(usize::from(track.number)) {
+            best.store(layer, Ordering::Relaxed);
+        }
+    }
+
+    /// The best layer of a track that arrives; 0 where nobody has said so.
+    #[must_use]
+    pub fn best_layer(&self, track: TrackId) -> u8 {
+        let best = self.best_layers[track.kind as usize].get(usize::from(track.number));
+        best.map_or(0, |best| best.load(Ordering::Relaxed))
+    }
+
+    /// The shard of the publisher, while there is one.
     #[must_use]
     pub fn publisher(&self) -> Option<u16> {
         match self.publisher_shard.load(Ordering::Relaxed) {

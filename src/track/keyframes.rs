@@ -1,0 +1,140 @@
+//! When a publisher is asked for a key frame of a layer: until one comes, and never too often.
+
+use std::time::{Duration, Instant};
+
+use crate::limits::{KEYFRAME_INTERVAL, KEYFRAME_RETRY};
+
+/// What is known of the key frame somebody waits for.
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    /// Nobody waits.
+    #[default]
+    Idle,
+    /// Somebody waits, and nobody was asked yet.
+    Wanted,
+    /// The publisher was asked, `tries` times by now, and has not answered.
+    Asked { tries: u32 },
+}
+
+/// Asks for a key frame once per interval at most, and again until one has come: a request is a
+/// datagram and may be lost.
+#[derive(Debug, Default)]
+pub struct KeyframeRequests {
+    state: State,
+    asked_at: Option<Instant>,
+}
+
+impl KeyframeRequests {
+    /// Notes that somebody needs a key frame.
+    pub fn request(&mut self) {
+        if let State::Idle = self.state {
+            self.state = State::Wanted;
+        }
+    }
+
+    /// A key frame has come: nobody waits any more.
+    pub fn satisfied(&mut self) {
+        self.state = State::Idle;
+    }
+
+    /// There is somebody new to ask, who was not asked yet.
+    pub fn start_over(&mut self) {
+        self.asked_at = None;
+        if let State::Asked { .. } = self.state {
+            self.state = State::Wanted;
+        }
+    }
+
+    /// Whether to ask now; true notes that it was done.
+    pub fn due(&mut self, now: Instant) -> bool {
+        let tries = match self.state {
+            State::Idle => return false,
+            State::Wanted => 0,
+            State::Asked { tries } => tries,
+        };
+        let due = self.deadline().is_none_or(|deadline| deadline <= now);
+        if due {
+            self.asked_at = Some(now);
+            self.state = State::Asked { tries: tries.saturating_add(1) };
+        }
+        due
+    }
+
+    /// When to ask next. `None` when nobody waits, or nobody was asked yet: that is due at once.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let pause = match self.state {
+            State::Idle => return None,
+            State::Wanted => KEYFRAME_INTERVAL,
+            State::Asked { tries } => retry_after(tries),
+        };
+        self.asked_at.map(|at| at + pause)
+    }
+
+    /// Whether somebody waits.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        !matches!(self.state, State::Idle)
+    }
+}
+
+/// The pause after so many requests: twice the one before, up to [`KEYFRAME_RETRY`], since a
+/// publisher that hears none of them (OBS) sends its key frames when it will.
+fn retry_after(tries: u32) -> Duration {
+    let doublings = tries.saturating_sub(1).min(8);
+    (KEYFRAME_INTERVAL * (1 << doublings)).min(KEYFRAME_RETRY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_within_the_interval_become_one() {
+        let start = Instant::now();
+        let mut requests = KeyframeRequests::default();
+        assert!(!requests.due(start), "nobody asked");
+        requests.request();
+        assert!(requests.due(start));
+        requests.satisfied();
+        requests.request();
+        requests.request();
+        assert!(!requests.due(start + KEYFRAME_INTERVAL / 2));
+        assert_eq!(requests.deadline(), Some(start + KEYFRAME_INTERVAL));
+        assert!(requests.due(start + KEYFRAME_INTERVAL), "the early request was not lost");
+        requests.satisfied();
+        assert!(!requests.due(start + KEYFRAME_INTERVAL * 9));
+        assert_eq!(requests.deadline(), None);
+    }
+
+    #[test]
+    fn a_request_that_is_lost_is_repeated_until_a_key_frame_comes() {
+        let start = Instant::now();
+        let mut requests = KeyframeRequests::default();
+        requests.request();
+        assert!(requests.due(start));
+        let mut at = start;
+        let mut pauses = Vec::new();
+        for _ in 0..5 {
+            let next = requests.deadline().expect("somebody waits");
+            assert!(!requests.due(next - Duration::from_millis(1)));
+            assert!(requests.due(next), "asked again");
+            pauses.push(next - at);
+            at = next;
+        }
+        assert_eq!(pauses[..3], [1, 2, 4].map(|n| KEYFRAME_INTERVAL * n));
+        assert_eq!(pauses[4], KEYFRAME_RETRY, "for ever, and not ever more rarely");
+        requests.satisfied();
+        assert!(!requests.due(at + KEYFRAME_RETRY * 2));
+    }
+
+    #[test]
+    fn a_new_publisher_is_asked_at_once() {
+        let start = Instant::now();
+        let mut requests = KeyframeRequests::default();
+        requests.request();
+        assert!(requests.due(start) && !requests.due(start));
+        requests.start_over();
+        assert!(requests.is_wanted() && requests.due(start));
+    }
+}

@@ -1,0 +1,220 @@
+//! One simulcast layer of a track: continuous numbers, whoever sends it, and what repair needs.
+
+use std::time::Instant;
+
+use super::{History, KeyframeRequests, Rate};
+use crate::id::TrackKind;
+use crate::limits::{
+    AWAITED_RUN_PACKETS, HISTORY_AUDIO_PACKETS, HISTORY_VIDEO_PACKETS, PUBLISHER_REPAIR,
+};
+use crate::media::{ClockReport, MediaPacket, Origin};
+
+/// How the numbers of one origin become the layer's and its time the track's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mapping {
+    pub origin: Origin,
+    /// Added to the sequence numbers of the origin.
+    sequence_offset: u64,
+    /// Added to its timestamps.
+    timestamp_offset: u32,
+    /// Added to the frame numbers of its dependency descriptors.
+    frame_offset: u16,
+}
+
+/// The end of what a track has carried so far: where another origin or layer goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Latest {
+    pub timestamp: u32,
+    pub received: Instant,
+    /// Of the last dependency descriptor there was.
+    pub frame_number: Option<u16>,
+    /// The publisher whose it was, and what its clock said of the track's time.
+    pub publisher: u32,
+    pub clock: Option<(u64, u32)>,
+}
+
+/// What [`Layer::recall`] finds.
+#[derive(Debug)]
+pub enum Recall<'a> {
+    /// The history has it.
+    Kept(&'a MediaPacket),
+    /// It was lost on its way here a moment ago. The publisher is being asked for it, and when it
+    /// comes it goes to every viewer.
+    Awaited,
+    /// It will not come any more.
+    Gone,
+}
+
+/// One layer, as one shard sees it.
+#[derive(Debug)]
+pub struct Layer {
+    kind: TrackKind,
+    mapping: Option<Mapping>,
+    newest: Option<u64>,
+    /// The last packet that came while the track carried the layer, as its origin numbers it.
+    carried_until: Option<(Origin, u64)>,
+    clock: Option<ClockReport>,
+    /// Packets viewers may ask for again.
+    pub(super) history: History,
+    /// Who waits for a key frame of it.
+    pub keyframes: KeyframeRequests,
+    /// What it sends.
+    pub rate: Rate,
+}
+
+impl Layer {
+    pub(super) fn new(kind: TrackKind) -> Layer {
+        let most = match kind {
+            TrackKind::Audio => HISTORY_AUDIO_PACKETS,
+            TrackKind::Video => HISTORY_VIDEO_PACKETS,
+        };
+        Layer {
+            kind,
+            mapping: None,
+            newest: None,
+            carried_until: None,
+            clock: None,
+            history: History::new(most),
+            keyframes: KeyframeRequests::default(),
+            rate: Rate::default(),
+        }
+    }
+
+    /// Whose numbers it goes by.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        self.mapping.map(|mapping| mapping.origin)
+    }
+
+    /// Notes that the track carries `packet`, which is not numbered yet.
+    pub(super) fn carries(&mut self, packet: &MediaPacket) {
+        match &mut self.carried_until {
+            Some((origin, last)) if *origin == packet.origin => {
+                *last = packet.sequence.max(*last);
+            }
+            Some((origin, _)) if origin.is_newer_than(packet.origin) => {}
+            until => *until = Some((packet.origin, packet.sequence)),
+        }
+    }
+
+    /// Whether `packet`, which is not numbered yet, belongs to a time at which the track carried
+    /// the layer, and is late.
+    pub(super) fn had_carried(&self, packet: &MediaPacket) -> bool {
+        self.carried_until
+            .is_some_and(|(origin, last)| origin == packet.origin && packet.sequence <= last)
+    }
+
+    /// From `first` on, a packet of a new origin or the first one since the track carried another
+    /// layer: numbers follow the last one of the layer, timestamps and frame numbers the last of
+    /// the track, at the distance in time at which it really came or, of one publisher, was made.
+    pub(super) fn follow(&mut self, first: &MediaPacket, latest: Option<&Latest>) {
+        let sequence_offset = match (&self.mapping, self.newest) {
+            (Some(mapping), _) if mapping.origin == first.origin => mapping.sequence_offset,
+            (_, Some(newest)) => (newest + 1).wrapping_sub(first.sequence),
+            (_, None) => 0,
+        };
+        let clock = self.clock.filter(|clock| clock.origin == first.origin);
+        self.clock = clock;
+        let (timestamp_offset, frame_offset) = match latest {
+            None => (0, 0),
+            Some(latest) => {
+                let descriptor = first.extensions.descriptor.as_ref().map(|d| d.frame_number());
+                let frames = latest.frame_number.zip(descriptor);
+                let frame = frames.map(|(last, first)| last.wrapping_add(1).wrapping_sub(first));
+                (self.time_from(first, latest, clock), frame.unwrap_or(0))
+            }
+        };
+        let origin = first.origin;
+        let mapping = Mapping { origin, sequence_offset, timestamp_offset, frame_offset };
+        self.mapping = Some(mapping);
+    }
+
+    /// What is added to the timestamps from `first` on, so that they are the track's.
+    fn time_from(&self, first: &MediaPacket, latest: &Latest, own: Option<ClockReport>) -> u32 {
+        let by_arrival = || {
+            let gap = first.received.saturating_duration_since(latest.received);
+            let ticks = gap.as_micros() * u128::from(self.kind.clock_rate()) / 1_000_000;
+            latest.timestamp.wrapping_add(ticks as u32).wrapping_sub(first.timestamp)
+        };
+        let same_publisher = latest.publisher == first.origin.publisher;
+        let clocks = latest.clock.zip(own).filter(|_| same_publisher);
+        let offset = clocks.map_or_else(by_arrival, |((ntp, timestamp), own)| {
+            let apart = i128::from(own.ntp.wrapping_sub(ntp) as i64);
+            let ticks = (apart * i128::from(self.kind.clock_rate())) >> 32;
+            timestamp.wrapping_add(ticks as u32).wrapping_sub(own.timestamp)
+        });
+        // A decoder takes a step back for the past.
+        let ahead = first.timestamp.wrapping_add(offset).wrapping_sub(latest.timestamp) as i32;
+        if ahead > 0 { offset } else { offset.wrapping_add(1u32.wrapping_sub(ahead as u32)) }
+    }
+
+    /// Gives `packet` the layer's numbers; it must be of the mapping's origin.
+    pub(super) fn number(&self, packet: &mut MediaPacket) {
+        let Some(mapping) = &self.mapping else { return };
+        packet.sequence = packet.sequence.wrapping_add(mapping.sequence_offset);
+        packet.timestamp = packet.timestamp.wrapping_add(mapping.timestamp_offset);
+        if let Some(descriptor) = packet.extensions.descriptor.take() {
+            packet.extensions.descriptor = Some(descriptor.renumbered(mapping.frame_offset));
+        }
+    }
+
+    /// Whether `sequence` is older than the history reaches.
+    pub(super) fn is_too_old(&self, sequence: u64) -> bool {
+        let newest = self.newest.unwrap_or(0);
+        newest.saturating_sub(sequence) >= self.history.reach() as u64
+    }
+
+    /// Keeps a numbered packet; true when it is the newest.
+    pub(super) fn keep(&mut self, packet: &MediaPacket) -> bool {
+        let is_newest = self.newest.is_none_or(|newest| packet.sequence > newest);
+        if is_newest {
+            self.newest = Some(packet.sequence);
+        }
+        self.history.put(packet.clone());
+        is_newest
+    }
+
+    /// Looks for the packet numbered `sequence`, which a viewer asks for at `now`.
+    ///
+    /// Viewers see the holes that the publisher's leg makes and ask for what is in them. Were each
+    /// answered with a key frame, 1 % of loss would cost the encoder one every half second.
+    pub(super) fn recall(&self, sequence: u64, now: Instant) -> Recall<'_> {
+        if let Some(packet) = self.history.get(sequence) {
+            return Recall::Kept(packet);
+        }
+        let behind = (sequence.saturating_add(1)..).take(AWAITED_RUN_PACKETS);
+        let missed_at = behind.filter_map(|number| self.history.get(number)).next();
+        match missed_at.map(|packet| now.saturating_duration_since(packet.received)) {
+            Some(since) if since < PUBLISHER_REPAIR => Recall::Awaited,
+            _ => Recall::Gone,
+        }
+    }
+
+    /// Takes the publisher's word on what the layer's RTP time means. Of an origin that has not
+    /// sent yet, or is replaced, it says nothing.
+    pub(super) fn set_clock(&mut self, report: ClockReport) {
+        let before = self.origin().filter(|origin| origin.is_newer_than(report.origin));
+        if before.is_none() {
+            self.clock = Some(report);
+        }
+    }
+
+    /// The clock at `now`: an NTP time and the timestamp of the track that belongs to it. `None`
+    /// before the first sender report of the origin.
+    ///
+    /// Both run on from the publisher's last report, so that audio and video stay related by the
+    /// publisher's clock, whatever ours says.
+    pub(super) fn clock_at(&self, now: Instant) -> Option<(u64, u32)> {
+        let mapping = self.mapping?;
+        let report = self.clock.filter(|clock| clock.origin == mapping.origin)?;
+        let elapsed = now.saturating_duration_since(report.received);
+        let rate = u128::from(self.kind.clock_rate());
+        let ticks = (elapsed.as_micros() * rate / 1_000_000) as u32;
+        let timestamp = report.timestamp.wrapping_add(mapping.timestamp_offset);
+        Some((report.ntp.wrapping_add(ntp_units(elapsed)), timestamp.wrapping_add(ticks)))
+    }
+}
+
+/// A duration in units of an NTP timestamp: 2^-32 s.
+fn ntp_units(elapsed: std::time::Duration) -> u64 {
+    (elapsed.as_secs() << 32) | ((u64::from(elapsed.subsec_nanos()) << 32) / 1_000_000_000)
+}

@@ -1,0 +1,22 @@
+//! Who gets what: pure decisions about the packets of one stream.
+//!
+//! A *stream* is what one publisher at a time sends under a name: a list of [`Track`]s, each of one
+//! or several simulcast [`Layer`]s. Every shard that takes part in a stream keeps tracks of its
+//! own, fed with the same packets in the same order as the publisher's shard got them, and numbers
+//! them the same way for all of its viewers: a layer's numbers go on where they stood when a
+//! publisher leaves and another comes. A viewer's numbers differ from a layer's by a constant as
+//! long as it gets that layer, so a viewer needs no memory per packet.
+
+mod history;
+mod keyframes;
+mod layer;
+mod layers;
+mod rate;
+mod shared;
+
+pub use history::History;
+pub use keyframes::KeyframeRequests;
+pub use layer::{Layer, Recall};
+pub use layers::{Admission, Carried, Carry, Track};
+pub use rate::Rate;
+pub use shared::StreamShared;
