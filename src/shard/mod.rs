@@ -16,6 +16,7 @@
 //! ways.rs      what datagrams leave by: UDP ports, TCP connections
 //! port_changes.rs  mux ports that come and go while it runs
 //! viewers.rs   what viewers report: repair, key frames
+//! simulated.rs the same shard, driven by hand, for simulations
 //! metrics.rs   what all shards show to a scraper
 //! watch.rs     how a session fares: phases, quality, its card
 //! tcp.rs       the same over TCP: frames in, frames out (connections.rs, outbox.rs)
@@ -38,6 +39,7 @@ mod ports;
 mod publish;
 mod runtime;
 mod sessions;
+mod simulated;
 mod streams;
 mod tcp;
 pub mod timers;
@@ -49,4 +51,5 @@ mod ways;
 pub use command::{BoundPort, Command, EndReason, Ended, NewConnection, SessionPort};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
 pub use runtime::{Serving, Spawned, spawn};
+pub use simulated::Simulated;
 pub use turn::{ShardConfig, Wiring};

@@ -1,0 +1,74 @@
+//! A shard without a thread, without sockets and without a clock: whoever has one gives it
+//! datagrams and the time, and takes what it sends.
+//!
+//! It is the shard that serves, with the same mailbox and the same turn; what is missing is what
+//! the kernel does. `tests/simulation` runs whole servers of these under virtual time.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::core::Core;
+use super::inbound::Inbound;
+use super::ports::Sharing;
+use super::turn::{Next, Shard};
+use super::{ShardConfig, Wiring};
+use crate::id::Via;
+use crate::net::{Backend, Receiver, Sent, Transmitter};
+
+/// A shard that is driven by hand.
+pub struct Simulated {
+    shard: Shard,
+}
+
+impl Simulated {
+    /// A shard with mux ports, in the slots of their order: each is its number and the addresses
+    /// that answers name.
+    ///
+    /// # Errors
+    /// `EMFILE`: it could serve TCP, and has the kernel's list of connections for that.
+    pub fn new(
+        config: &ShardConfig,
+        ports: Vec<(u16, Vec<SocketAddr>)>,
+        wiring: Arc<Wiring>,
+    ) -> io::Result<Simulated> {
+        let core = Core::new(config, Sharing::Mux, ports, Transmitter::memory(), wiring)?;
+        // It has no socket to receive from.
+        let receiver = Receiver::new(Backend::Mmsg, 1, &[])?;
+        Ok(Simulated { shard: Shard { core, receiver, bell: None } })
+    }
+
+    /// A datagram from `remote` has come to our address `local`, at the port in slot `port`: the
+    /// first phase of a turn, which [`Simulated::turn`] goes on with.
+    pub fn deliver(
+        &mut self,
+        now: Instant,
+        port: u32,
+        local: IpAddr,
+        remote: SocketAddr,
+        bytes: &[u8],
+    ) {
+        let core = &mut self.shard.core;
+        core.counters().datagrams_in.add(1);
+        core.counters().bytes_in.add(bytes.len() as u64);
+        let via = Via::Udp(port);
+        let datagram = Inbound { via, local, remote, bytes, arrived: now, handed_over: false };
+        core.on_datagram(now, datagram);
+    }
+
+    /// The other phases. Returns when the next turn is due unless something comes before: `now`
+    /// where there is more to do, `None` once the shard was stopped.
+    pub fn turn(&mut self, now: Instant) -> Option<Instant> {
+        match self.shard.turn(now) {
+            Next::Now => Some(now),
+            Next::At(at) | Next::WhenWritable(at) => Some(at),
+            Next::Stop => None,
+        }
+    }
+
+    /// What it has sent since the last call, in that order.
+    pub fn take_sent(&mut self) -> Vec<Sent> {
+        self.shard.core.ways.transmitter.take_sent()
+    }
+}
