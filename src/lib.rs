@@ -45,7 +45,7 @@
 //!   └────┬────┘ └────┬────┘ └────┬────┘
 //!        └─ bounded mailboxes ───┘         media, strays, key frame requests: shard::Mail
 //!        ▲ shard::Command    │ shard::Ended
-//!   control threads: HTTP, SDP, the construction of sessions (signalling); what is told (api)
+//!   control threads: HTTP, SDP, the construction of sessions (control); what is told (api)
 //! ```
 //!
 //! Where UDP is blocked, a client connects to the one TCP port. A control thread hears its first
@@ -60,8 +60,8 @@
 //! Dependencies point one way (`tests/tidy.rs` checks it):
 //!
 //! ```text
-//! main → node → api → signalling, dashboard ─Command→ shard → { net demux session egress stream }
-//!                                                       → media, srtp, wire → id, limits, drop
+//! main → node → api → { control, whip }; whip → control ─Command→
+//!   shard → { net demux session egress track } → media, srtp, wire → id, limits, drop
 //! ```
 //!
 //! `monoport ports` ([`node::PortPlan`]), `monoport check` ([`check`]) and `monoport top` ([`top`])
@@ -83,9 +83,9 @@
 //!   numbers differ from the stream's by a constant, so it remembers nothing per packet.
 //! - **Viewers gather on their publisher's shard** until it is busy or ahead of the others, since
 //!   each further shard with viewers costs a copy per packet and a wake-up
-//!   (`registry/placement.rs`).
+//!   (`control/placement.rs`).
 //! - **A port is a slot**: mux ports are opened on all shards or on none, and drained, while the
-//!   server runs (`shard::ports`, `signalling::registry`), and a slot is used again only once
+//!   server runs (`shard::ports`, `control::ports`), and a slot is used again only once
 //!   nothing refers to it. With a port per session the slot is the session's.
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
@@ -93,6 +93,7 @@
 pub mod api;
 pub mod check;
 pub mod config;
+pub mod control;
 pub mod cpu;
 pub mod dashboard;
 pub mod demux;
@@ -105,10 +106,9 @@ pub mod net;
 pub mod node;
 pub mod session;
 pub mod shard;
-pub mod signalling;
 pub mod srtp;
-
 pub mod telemetry;
 pub mod top;
 pub mod track;
+pub mod whip;
 pub mod wire;

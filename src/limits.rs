@@ -122,7 +122,7 @@ pub const PAGE: usize = 50;
 pub const MAX_PAGE: usize = 500;
 
 /// What happened to sessions, waiting for a listener of the API; a slower one loses the oldest.
-pub const NEWS_KEPT: usize = 64;
+pub const EVENTS_KEPT: usize = 64;
 
 /// Session cards that are made at once, when the first of their slots is used: 32 KiB.
 pub const CARDS_PER_LOT: usize = 256;
@@ -359,11 +359,11 @@ pub const MAX_CPUS: usize = 8_192;
 // ICE over TCP, for networks that let no UDP through.
 
 /// TCP connections that have not said yet which session they are for. One that means it has said so
-/// within a round trip, so these are a second's worth of newcomers; more are closed unheard.
-pub const MAX_TCP_NEWCOMERS: usize = 1_024;
+/// within a round trip, so these are a second's worth of connections; more are closed unheard.
+pub const MAX_TCP_PENDING: usize = 1_024;
 
 /// The same from one address (IPv6: one /64): an office behind a NAT whose people all join at once.
-pub const MAX_TCP_NEWCOMERS_PER_SOURCE: usize = 64;
+pub const MAX_TCP_PENDING_PER_SOURCE: usize = 64;
 
 /// How long a TCP connection may take to say which session it is for, and once more to prove it.
 pub const TCP_INTRODUCTION: Duration = Duration::from_secs(5);

@@ -11,9 +11,9 @@ use source::{root, sources};
 mod source;
 
 /// What each module of `src/` may name besides itself and the [`LEAVES`]. Read downwards, every
-/// edge points down: `main → node → api → signalling, dashboard ─Command→ shard → {net demux
-/// session egress track} → media, srtp, wire`. The five in braces never name one another: `shard`
-/// composes them.
+/// edge points down: `main → node → api → {control, whip}; whip → control ─Command→ shard → {net
+/// demux session egress track} → media, srtp, wire`. The five in braces never name one another:
+/// `shard` composes them.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["check", "config", "cpu", "node", "top"]),
     // `monoport check` tries what the node would use.
@@ -24,12 +24,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The composition root: opens sockets, starts shards and HTTP, drains in order.
     (
         "node",
-        &["api", "config", "cpu", "demux", "net", "session", "shard", "signalling", "srtp", "wire"],
+        &[
+            "api", "config", "control", "cpu", "demux", "net", "session", "shard", "srtp", "whip",
+            "wire",
+        ],
     ),
     // Reads what the control side and the shards keep; nobody below knows of it.
-    ("api", &["shard", "signalling"]),
-    // SDP is answered and an `Rtc` built on the control threads, hence `session` and `media`.
-    ("signalling", &["dashboard", "media", "session", "shard", "track", "wire"]),
+    ("api", &["control", "shard", "whip"]),
+    // HTTP, turned into the verbs of `control`; another protocol would stand beside it.
+    ("whip", &["control", "dashboard"]),
+    // SDP is answered and an `Rtc` built on the control threads, hence `session`.
+    ("control", &["session", "shard", "track"]),
     ("dashboard", &[]),
     ("shard", &["cpu", "demux", "egress", "media", "net", "session", "srtp", "track", "wire"]),
     ("net", &["wire"]),

@@ -8,7 +8,7 @@
 use axum::http::HeaderMap;
 use axum::http::header::{FORWARDED, HOST, HeaderName, ORIGIN, VIA};
 
-use crate::signalling::{Problem, Token};
+use crate::whip::{Problem, Token};
 
 /// The rule in force.
 pub(super) enum Admin {

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 
 use crate::limits::{MAX_PAGE, PAGE};
-use crate::signalling::Problem;
+use crate::whip::Problem;
 
 pub(super) type Answer = Result<Response<Body>, Problem>;
 

@@ -3,7 +3,7 @@
 //! Every second a `status` with what the three GETs of status, ports and shards would answer, made
 //! once for all listeners; between them a `session` for each that is set up, connects, moves or
 //! ends. A listener that reads too slowly skips states, loses the oldest `session`s beyond
-//! [`crate::limits::NEWS_KEPT`], and is told by `lost` how many. Nothing waits for it.
+//! [`crate::limits::EVENTS_KEPT`], and is told by `lost` how many. Nothing waits for it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,14 +24,15 @@ use super::ports::{Ports, ports};
 use super::sample::thousandths;
 use super::shards::{Shards, shards};
 use super::status::{Status, status};
+use crate::control::SessionEvent;
 use crate::limits::MAX_LISTENERS;
-use crate::signalling::{News, Problem};
+use crate::whip::Problem;
 
 /// Proxies cut connections on which nothing comes.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 #[derive(Serialize)]
-struct Beat {
+struct Everything {
     status: Status,
     ports: Ports,
     shards: Shards,
@@ -56,22 +57,22 @@ struct Lost {
 /// One client that listens. It is counted until its connection ends.
 struct Listener {
     api: Arc<Api>,
-    news: broadcast::Receiver<News>,
-    beat: watch::Receiver<Arc<str>>,
+    events: broadcast::Receiver<SessionEvent>,
+    state: watch::Receiver<Arc<str>>,
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.api.pulse.listeners.fetch_sub(1, Ordering::Relaxed);
+        self.api.sampler.listeners.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 pub(super) async fn get(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
     let listener = Listener::admit(&api)?;
     // The first state need not wait for the next second.
-    api.pulse.look(api.wiring()).await;
-    if let Some(text) = beat(&api) {
-        api.pulse.beat.send_replace(text.into());
+    api.sampler.look(api.wiring()).await;
+    if let Some(text) = state(&api) {
+        api.sampler.state.send_replace(text.into());
     }
     let stream = unfold(listener, |mut listener| async {
         let event = listener.next().await?;
@@ -82,26 +83,26 @@ pub(super) async fn get(State(api): State<Arc<Api>>) -> Result<Response, Problem
 }
 
 /// The state of everything, as JSON. `None` before there are rates.
-pub(super) fn beat(api: &Api) -> Option<String> {
-    let window = api.pulse.window();
+pub(super) fn state(api: &Api) -> Option<String> {
+    let window = api.sampler.window();
     window.spans()?;
-    let beat = Beat {
+    let everything = Everything {
         status: status(api, &window),
         ports: ports(api, &window),
         shards: shards(api, &window),
     };
-    serde_json::to_string(&beat).ok()
+    serde_json::to_string(&everything).ok()
 }
 
 impl Listener {
     fn admit(api: &Arc<Api>) -> Result<Listener, Problem> {
         let listener = Listener {
             api: api.clone(),
-            news: api.control.listen(),
-            beat: api.pulse.beat.subscribe(),
+            events: api.control.listen(),
+            state: api.sampler.state.subscribe(),
         };
         // It is counted first, and dropped again when it was one too many.
-        if api.pulse.listeners.fetch_add(1, Ordering::Relaxed) >= MAX_LISTENERS {
+        if api.sampler.listeners.fetch_add(1, Ordering::Relaxed) >= MAX_LISTENERS {
             return Err(Problem::overloaded(format!(
                 "{MAX_LISTENERS} clients listen already; poll /api/v1/status, or come back later"
             )));
@@ -112,12 +113,12 @@ impl Listener {
     /// The next event; `None` when the server stops.
     async fn next(&mut self) -> Option<Event> {
         tokio::select! {
-            changed = self.beat.changed() => {
+            changed = self.state.changed() => {
                 changed.ok()?;
-                Some(Event::default().event("status").data(&*self.beat.borrow_and_update()))
+                Some(Event::default().event("status").data(&*self.state.borrow_and_update()))
             }
-            news = self.news.recv() => match news {
-                Ok(news) => event("session", &Happened::of(&news)),
+            received = self.events.recv() => match received {
+                Ok(what) => event("session", &Happened::of(&what)),
                 Err(RecvError::Lagged(count)) => event("lost", &Lost { count }),
                 Err(RecvError::Closed) => None,
             },
@@ -126,14 +127,14 @@ impl Listener {
 }
 
 impl Happened<'_> {
-    fn of(news: &News) -> Happened<'_> {
+    fn of(event: &SessionEvent) -> Happened<'_> {
         Happened {
-            id: news.key.to_string(),
-            stream: &news.stream,
-            role: if news.publisher { "publisher" } else { "viewer" },
-            what: news.what,
-            reason: news.reason,
-            at: thousandths(news.at),
+            id: event.key.to_string(),
+            stream: &event.stream,
+            role: if event.publisher { "publisher" } else { "viewer" },
+            what: event.what,
+            reason: event.reason,
+            at: thousandths(event.at),
         }
     }
 }

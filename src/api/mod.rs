@@ -1,13 +1,13 @@
 //! `/api/v1`: what the server is doing, as JSON; and the probes beside it.
 //!
 //! Read from counters, cards and lists that are kept anyway: nobody who looks costs a shard
-//! anything. Rates need two looks: while somebody asks or listens, [`pulse`] takes a sample every
+//! anything. Rates need two looks: while somebody asks or listens, [`sampler`] takes a sample every
 //! second, and none when nobody does.
 //!
 //! ```text
-//! admin.rs    who may ask                      pulse.rs     what is done every second
+//! admin.rs    who may ask                      sampler.rs   what is done every second
 //! status.rs   GET /status                      sample.rs    the counters at one moment
-//! shards.rs   GET /shards                      census.rs    sessions by kind and quality
+//! shards.rs   GET /shards                      counts.rs    sessions by kind and quality
 //! ports.rs    /ports, read and changed         alive.rs     whether shards turn
 //! streams.rs  GET /streams                     ready.rs     /healthz, /readyz
 //! sessions.rs GET /sessions, best or worst     events.rs    GET /events, as they come
@@ -18,14 +18,14 @@
 mod admin;
 mod alive;
 mod answer;
-mod census;
+mod counts;
 mod events;
 mod failures;
 mod memory;
 mod ports;
-mod pulse;
 mod ready;
 mod sample;
+mod sampler;
 mod session;
 mod sessions;
 mod shards;
@@ -42,11 +42,12 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 
+use crate::control::{Control, unix_now};
 use crate::shard::Wiring;
-use crate::signalling::{Control, Problem, unix_now};
+use crate::whip::Problem;
 use admin::Admin;
 use alive::Alive;
-use pulse::Pulse;
+use sampler::Sampler;
 
 /// What was chosen at the start and does not change.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ pub struct Api {
     facts: Facts,
     admin: Admin,
     alive: Alive,
-    pulse: Pulse,
+    sampler: Sampler,
     started: Instant,
     /// Unix seconds.
     started_at: f64,
@@ -86,7 +87,7 @@ impl Api {
         Arc::new(Api {
             admin: Admin::new(admin_token, facts.http_is_loopback),
             alive: Alive::new(control.wiring.counters.len(), now),
-            pulse: Pulse::default(),
+            sampler: Sampler::default(),
             started: now,
             started_at: unix_now(),
             control,
@@ -96,7 +97,7 @@ impl Api {
 
     /// What is done every second, until the server stops.
     pub async fn run(self: Arc<Api>) {
-        pulse::run(&self).await;
+        sampler::run(&self).await;
     }
 
     /// The routes of the API and the probes.

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::answer::{Answer, json, parameters};
-use super::pulse::Window;
 use super::sample::{PortSample, Span};
+use super::sampler::Window;
+use crate::control::{Decisions, PortNow, PortState, RangeNow};
 use crate::limits::{MAX_PORT_DRAIN, PORT_DRAIN};
-use crate::signalling::{Decisions, PortNow, PortState, Problem, RangeNow};
 use crate::telemetry::PortName;
+use crate::whip::Problem;
 
 #[derive(Serialize)]
 pub(super) struct Ports {
@@ -91,8 +92,8 @@ pub(super) struct Deadline {
 
 /// GET: the ports now.
 pub(super) async fn get(State(api): State<Arc<Api>>) -> Answer {
-    api.pulse.look(api.wiring()).await;
-    let ports = ports(&api, &api.pulse.window());
+    api.sampler.look(api.wiring()).await;
+    let ports = ports(&api, &api.sampler.window());
     json(&ports)
 }
 
@@ -149,7 +150,7 @@ pub(super) fn ports(api: &Api, window: &Window) -> Ports {
 }
 
 fn entry(api: &Api, port: &PortNow) -> Port {
-    of_port(api.pulse.window().spans().map(|(second, _)| second), port)
+    of_port(api.sampler.window().spans().map(|(second, _)| second), port)
 }
 
 fn auto(decided: &Decisions) -> Auto {

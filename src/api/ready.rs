@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
-use crate::signalling::Problem;
+use crate::whip::Problem;
 
 /// What the server is up to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::census::Census;
+use super::counts::SessionCounts;
 use crate::drop::DropReason;
 use crate::shard::Wiring;
 use crate::telemetry::{PortCounters, PortName, Snapshot};
@@ -11,7 +11,7 @@ use crate::telemetry::{PortCounters, PortName, Snapshot};
 pub(super) struct Sample {
     pub at: Instant,
     pub shards: Vec<ShardSample>,
-    pub census: Census,
+    pub counts: SessionCounts,
     /// Kernel to kernel, of all shards.
     pub latency: Snapshot,
     /// Datagrams in a message, of all shards.
@@ -89,7 +89,7 @@ impl Sample {
         let mut sample = Sample {
             at: now,
             shards: Vec::with_capacity(wiring.counters.len()),
-            census: Census::take(wiring),
+            counts: SessionCounts::take(wiring),
             latency: Snapshot::default(),
             trains: Snapshot::default(),
             batches: Snapshot::default(),

@@ -9,9 +9,10 @@ use super::Api;
 use super::admin::Admitted;
 use super::answer::{Answer, json};
 use super::sample::{tenths, thousandths};
+use crate::control::{EndedSession, LiveSession};
 use crate::id::SessionKey;
-use crate::signalling::{EndedSession, Live, Problem};
 use crate::telemetry::{PROFILES, SessionCard};
+use crate::whip::Problem;
 
 /// What a list says of a session.
 #[derive(Serialize)]
@@ -114,7 +115,12 @@ pub(super) async fn get(
 }
 
 impl Brief {
-    pub fn new(key: SessionKey, live: &Live, card: Option<&SessionCard>, ended: bool) -> Brief {
+    pub fn new(
+        key: SessionKey,
+        live: &LiveSession,
+        card: Option<&SessionCard>,
+        ended: bool,
+    ) -> Brief {
         let connected = card.filter(|card| card.stage.is_connected());
         Brief {
             id: key.to_string(),
@@ -141,7 +147,7 @@ impl Brief {
 
 fn detail(
     key: SessionKey,
-    live: &Live,
+    live: &LiveSession,
     card: Option<&SessionCard>,
     ended: Option<&EndedSession>,
     admitted: Admitted,
@@ -184,7 +190,7 @@ fn detail(
 }
 
 /// What happened to the session, in order.
-fn timeline(live: &Live, card: &SessionCard, ended: Option<&EndedSession>) -> Vec<Event> {
+fn timeline(live: &LiveSession, card: &SessionCard, ended: Option<&EndedSession>) -> Vec<Event> {
     let after = |ms: u32| live.created_at + f64::from(ms) / 1_000.0;
     let phase = |ms: Option<u32>, what| ms.map(|ms| (after(ms), what));
     let phases = [
@@ -201,7 +207,7 @@ fn timeline(live: &Live, card: &SessionCard, ended: Option<&EndedSession>) -> Ve
     events.into_iter().map(|(at, what)| Event { at: thousandths(at), what }).collect()
 }
 
-fn history(live: &Live) -> Vec<HistoryPoint> {
+fn history(live: &LiveSession) -> Vec<HistoryPoint> {
     let points = live.history.points.iter().map(|point| HistoryPoint {
         at: point.at,
         score: point.score(),

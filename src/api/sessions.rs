@@ -3,7 +3,7 @@
 //! Of ten thousand sessions the worst fifty are found in one pass over their cards, which keeps
 //! the fifty best candidates so far and allocates for them alone. A page ends with a cursor: where
 //! in its order it stopped, so that the next begins there even when sessions have come, gone or
-//! changed places meanwhile.
+//! changed positions meanwhile.
 
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::answer::{Answer, json, page, parameters};
 use super::session::Brief;
+use crate::control::{EndedSession, LiveSession};
 use crate::id::SessionKey;
-use crate::signalling::{EndedSession, Live, Problem};
 use crate::telemetry::SessionCard;
+use crate::whip::Problem;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,8 +66,8 @@ struct Page {
     next: Option<String>,
 }
 
-/// A session's place in an order: what it is ordered by, then its key, both ascending.
-type Place = (u64, SessionKey);
+/// A session's position in an order: what it is ordered by, then its key, both ascending.
+type Position = (u64, SessionKey);
 
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
@@ -75,18 +76,19 @@ pub(super) async fn get(
     let asked = parameters(asked)?;
     let limit = page(asked.limit)?;
     let after = asked.after.as_deref().map(|text| cursor(&api, &asked, text)).transpose()?;
-    let places = match asked.state {
+    let positions = match asked.state {
         Some(SessionState::Ended) => ended(&api, &asked, after, limit),
         _ => living(&api, &asked, after, limit),
     };
-    let more = places.len() > limit;
-    let next = places.get(limit - 1).filter(|_| more).map(|place| show(asked.order, *place));
-    let briefs = places.iter().take(limit).filter_map(|(_, key)| brief(&api, &asked, *key));
+    let more = positions.len() > limit;
+    let next =
+        positions.get(limit - 1).filter(|_| more).map(|position| show(asked.order, *position));
+    let briefs = positions.iter().take(limit).filter_map(|(_, key)| brief(&api, &asked, *key));
     json(&Page { sessions: briefs.collect(), next })
 }
 
-/// The first `limit` places behind `after`, and one more where there is one.
-fn living(api: &Api, asked: &Asked, after: Option<Place>, limit: usize) -> Vec<Place> {
+/// The first `limit` positions behind `after`, and one more where there is one.
+fn living(api: &Api, asked: &Asked, after: Option<Position>, limit: usize) -> Vec<Position> {
     let mut first = First::new(limit + 1, after);
     // By name, those before the page need not be looked at, and those behind it neither.
     let by_name = asked.order == Order::Id;
@@ -102,7 +104,7 @@ fn living(api: &Api, asked: &Asked, after: Option<Place>, limit: usize) -> Vec<P
     first.sorted()
 }
 
-fn ended(api: &Api, asked: &Asked, after: Option<Place>, limit: usize) -> Vec<Place> {
+fn ended(api: &Api, asked: &Asked, after: Option<Position>, limit: usize) -> Vec<Position> {
     let mut first = First::new(limit + 1, after);
     api.control.each_ended(|session| {
         if matches(asked, &session.live) {
@@ -124,7 +126,7 @@ fn brief(api: &Api, asked: &Asked, key: SessionKey) -> Option<Brief> {
     }
 }
 
-fn matches(asked: &Asked, live: &Live) -> bool {
+fn matches(asked: &Asked, live: &LiveSession) -> bool {
     let stream = asked.stream.as_deref().is_none_or(|stream| *live.stream == *stream);
     stream && asked.role.is_none_or(|role| (role == Role::Publisher) == live.publisher)
 }
@@ -134,7 +136,7 @@ fn in_state(asked: &Asked, card: Option<&SessionCard>) -> bool {
     asked.state.is_none_or(|state| (state == SessionState::Connected) == connected)
 }
 
-fn rank(order: Order, live: &Live, card: Option<&SessionCard>) -> u64 {
+fn rank(order: Order, live: &LiveSession, card: Option<&SessionCard>) -> u64 {
     match order {
         Order::Id => 0,
         Order::Worst => match card.and_then(|card| card.score) {
@@ -151,15 +153,15 @@ fn rank_of_ended(order: Order, session: &EndedSession) -> u64 {
 }
 
 /// A cursor as text: `RANK~ID`, or the name alone where that is the order.
-fn show(order: Order, (rank, key): Place) -> String {
+fn show(order: Order, (rank, key): Position) -> String {
     match order {
         Order::Id => key.to_string(),
         _ => format!("{rank}~{key}"),
     }
 }
 
-/// The place a cursor stands for; a session's name alone stands for where the session is now.
-fn cursor(api: &Api, asked: &Asked, text: &str) -> Result<Place, Problem> {
+/// The position a cursor stands for; a session's name alone stands for where the session is now.
+fn cursor(api: &Api, asked: &Asked, text: &str) -> Result<Position, Problem> {
     let problem = |words: &str| Problem::bad_request(format!("after={text}: {words}"));
     let key = |name: &str| name.parse().map_err(|error| problem(&format!("{error}")));
     if let Some((rank, name)) = text.split_once('~') {
@@ -177,27 +179,27 @@ fn cursor(api: &Api, asked: &Asked, text: &str) -> Result<Place, Problem> {
     Ok((rank, key))
 }
 
-/// The first few of many places, found in one pass.
+/// The first few of many positions, found in one pass.
 struct First {
     /// The last of those kept on top.
-    kept: BinaryHeap<Place>,
+    kept: BinaryHeap<Position>,
     most: usize,
-    after: Option<Place>,
+    after: Option<Position>,
 }
 
 impl First {
-    fn new(most: usize, after: Option<Place>) -> First {
+    fn new(most: usize, after: Option<Position>) -> First {
         First { kept: BinaryHeap::with_capacity(most + 1), most, after }
     }
 
-    fn offer(&mut self, place: Place) {
-        if self.after.is_some_and(|after| place <= after) {
+    fn offer(&mut self, position: Position) {
+        if self.after.is_some_and(|after| position <= after) {
             return;
         }
-        if self.is_full() && self.kept.peek().is_some_and(|last| place >= *last) {
+        if self.is_full() && self.kept.peek().is_some_and(|last| position >= *last) {
             return;
         }
-        self.kept.push(place);
+        self.kept.push(position);
         if self.kept.len() > self.most {
             self.kept.pop();
         }
@@ -207,7 +209,7 @@ impl First {
         self.kept.len() >= self.most
     }
 
-    fn sorted(self) -> Vec<Place> {
+    fn sorted(self) -> Vec<Position> {
         self.kept.into_sorted_vec()
     }
 }
@@ -216,20 +218,20 @@ impl First {
 mod tests {
     use super::*;
 
-    fn place(rank: u64, slot: u32) -> Place {
+    fn position(rank: u64, slot: u32) -> Position {
         (rank, SessionKey { shard: 0, slot, generation: 0 })
     }
 
     #[test]
     fn pages_of_the_first_few_are_what_sorting_everything_gives() {
         // Ranks that repeat, so that keys decide too.
-        let all: Vec<Place> = (0..1_000).map(|n| place((n * 7_919) % 97, n as u32)).collect();
+        let all: Vec<Position> = (0..1_000).map(|n| position((n * 7_919) % 97, n as u32)).collect();
         let mut sorted = all.clone();
         sorted.sort_unstable();
         let (mut paged, mut after) = (Vec::new(), None);
         loop {
             let mut first = First::new(50, after);
-            all.iter().for_each(|place| first.offer(*place));
+            all.iter().for_each(|position| first.offer(*position));
             assert!(first.kept.capacity() < 120, "memory for a page, not for all");
             let page = first.sorted();
             let Some(last) = page.last() else { break };

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::Api;
 use super::answer::{Answer, json};
-use super::pulse::Window;
 use super::sample::{ShardSample, Span, tenths};
+use super::sampler::Window;
 
 #[derive(Serialize)]
 pub(super) struct Shards {
@@ -46,8 +46,8 @@ struct Turn {
 }
 
 pub(super) async fn get(State(api): State<Arc<Api>>) -> Answer {
-    api.pulse.look(api.wiring()).await;
-    let shards = shards(&api, &api.pulse.window());
+    api.sampler.look(api.wiring()).await;
+    let shards = shards(&api, &api.sampler.window());
     json(&shards)
 }
 

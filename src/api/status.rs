@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::Api;
 use super::answer::{Answer, json};
 use super::memory::{Memory, memory};
-use super::pulse::Window;
 use super::ready::Readiness;
 use super::sample::{Span, tenths};
+use super::sampler::Window;
 use crate::drop::DropReason;
 use crate::telemetry::{Level, Snapshot};
 
@@ -99,8 +99,8 @@ struct Failed {
 }
 
 pub(super) async fn get(State(api): State<Arc<Api>>) -> Answer {
-    api.pulse.look(api.wiring()).await;
-    let status = status(&api, &api.pulse.window());
+    api.sampler.look(api.wiring()).await;
+    let status = status(&api, &api.sampler.window());
     json(&status)
 }
 
@@ -108,7 +108,7 @@ pub(super) fn status(api: &Api, window: &Window) -> Status {
     let (total, streams) = api.control.counts();
     let spans = window.spans();
     let second = spans.as_ref().map(|(second, _)| *second);
-    let census = second.map(|span| span.to.census).unwrap_or_default();
+    let counts = second.map(|span| span.to.counts).unwrap_or_default();
     let (into, out) = rates(second);
     let mean = |read: fn(Span<'_>) -> Snapshot| {
         second.and_then(|span| read(span).mean()).map(super::sample::thousandths)
@@ -125,10 +125,10 @@ pub(super) fn status(api: &Api, window: &Window) -> Status {
         sessions: Sessions {
             total,
             max: api.facts.max_sessions,
-            publishers: census.publishers,
-            viewers: census.viewers,
-            connecting: census.connecting,
-            connected: census.connected,
+            publishers: counts.publishers,
+            viewers: counts.viewers,
+            connecting: counts.connecting,
+            connected: counts.connected,
         },
         streams,
         into,
@@ -137,7 +137,7 @@ pub(super) fn status(api: &Api, window: &Window) -> Status {
         train_length_mean: mean(|span| span.to.trains.since(&span.from.trains)),
         batch_size_mean: mean(|span| span.to.batches.since(&span.from.batches)),
         latency_us: latency(spans.as_ref().map(|(_, ten)| *ten)),
-        quality: Quality { up: levels(&census.up), down: levels(&census.down) },
+        quality: Quality { up: levels(&counts.up), down: levels(&counts.down) },
         setup_ms: setups(&window.setups()),
         failures: failures(api),
         memory: memory(api),

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::answer::{Answer, json, page, parameters};
 use super::sample::tenths;
+use crate::control::StreamView;
 use crate::limits::SESSION_HISTORY_INTERVAL;
-use crate::signalling::StreamView;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

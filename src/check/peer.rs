@@ -50,7 +50,7 @@ struct Server<'a> {
 }
 
 /// A session that was set up.
-struct Session {
+struct CheckedSession {
     url: String,
     /// `theirs:ours`, the name in checks.
     username: String,
@@ -83,7 +83,7 @@ enum Silence {
 
 impl Server<'_> {
     /// Publishes a stream nobody watches.
-    fn publish(&self) -> Result<Session, Finding> {
+    fn publish(&self) -> Result<CheckedSession, Finding> {
         let fail = |found: String, fix: &str| Finding::fail("HTTP", found, fix);
         let mut rtc = Rtc::builder().build(Instant::now());
         let mut changes = rtc.sdp_api();
@@ -103,7 +103,7 @@ impl Server<'_> {
                 )
             })?;
         match (status, location) {
-            (201, Some(location)) => Ok(Session {
+            (201, Some(location)) => Ok(CheckedSession {
                 url: absolute(&endpoint, &location),
                 username: format!("{}:{ours}", line(&answer, "a=ice-ufrag:")),
                 password: line(&answer, "a=ice-pwd:").to_owned(),
@@ -201,7 +201,7 @@ fn candidates(answer: &str) -> Vec<Candidate> {
 }
 
 /// A finding per address, all tried at once.
-fn look_at(session: &Session) -> Vec<Finding> {
+fn look_at(session: &CheckedSession) -> Vec<Finding> {
     if session.candidates.is_empty() {
         let fix = "restart it with --announce ADDRESS";
         return vec![Finding::fail("addresses", "the answer names none", fix)];
@@ -245,7 +245,7 @@ fn finding(candidate: Candidate, outcome: Result<Answer, Silence>) -> Finding {
     }
 }
 
-impl Session {
+impl CheckedSession {
     fn check(&self, candidate: Candidate) -> Result<Answer, Silence> {
         match candidate.tcp {
             true => self.check_tcp(candidate.address),
@@ -418,8 +418,8 @@ mod tests {
         assert_eq!(absolute(endpoint, "http://elsewhere/7"), "http://elsewhere/7");
     }
 
-    fn session(candidates: Vec<Candidate>) -> Session {
-        Session {
+    fn session(candidates: Vec<Candidate>) -> CheckedSession {
+        CheckedSession {
             url: String::new(),
             username: "theirs:ours".into(),
             password: "their password".into(),

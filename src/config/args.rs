@@ -8,7 +8,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use super::addresses::{Announced, Cidr, InterfaceName, PortList};
 use super::cores::CoreList;
 use super::ice_servers::{IceServer, StunServer};
-use super::ports::{PortCount, PortRange};
+use super::udp_ports::{PortCount, PortRange};
 use crate::limits::{
     GATHERED_SESSIONS, MAX_DRAIN_TIMEOUT, MAX_SETUP_TIMEOUT, MAX_TURN_TTL, SETUP_TIMEOUT, TURN_TTL,
 };

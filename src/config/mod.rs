@@ -5,7 +5,7 @@ mod args;
 mod cores;
 mod error;
 mod ice_servers;
-mod ports;
+mod udp_ports;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -16,7 +16,7 @@ pub use args::{Args, CheckArgs, Cli, Command, Io, PortsArgs, SteerBy, TopArgs};
 pub use cores::CoreList;
 pub use error::ConfigError;
 pub use ice_servers::{IceServer, IceServers, StunServer};
-pub use ports::{PortCount, PortRange, UdpPorts};
+pub use udp_ports::{PortCount, PortRange, UdpPorts};
 
 use crate::limits::MAX_SESSIONS_PER_SHARD;
 use cores::shard_cores;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::control::Control;
 use crate::cpu::ThreadLoad;
 use crate::limits::LOAD_INTERVAL;
 use crate::shard::Spawned;
-use crate::signalling::Control;
 
 /// Takes the shards' measures out of their handles, to be read by [`watch`].
 pub(super) fn measures(shards: &mut [Spawned]) -> Vec<Option<ThreadLoad>> {
@@ -34,10 +34,10 @@ mod tests {
 
     use super::*;
     use crate::config::{Args, Config};
+    use crate::control::{Placement, PortOpener, PortRefused, StartingPorts};
     use crate::limits::{BUSY_PERMILLE, CALM_PERMILLE};
     use crate::session::Negotiator;
     use crate::shard::BoundPort;
-    use crate::signalling::{Placement, PortOpener, PortRefused, StartingPorts};
 
     /// Opens no port, which placing sessions does not ask for.
     struct NoMore;
@@ -79,7 +79,7 @@ mod tests {
             shard(placed.expect("there is room"))
         };
         let watch = |name| {
-            let placed = control.watch(name, &offer(Direction::RecvOnly));
+            let placed = control.subscribe(name, &offer(Direction::RecvOnly));
             shard(placed.expect("somebody publishes it"))
         };
         let home = publish("a");

@@ -6,8 +6,8 @@ mod bind;
 mod choose;
 mod drain;
 mod error;
+mod listener;
 mod load;
-mod newcomers;
 mod outside;
 mod plan;
 
@@ -25,14 +25,15 @@ pub use plan::PortPlan;
 
 use crate::api::{Api, Facts};
 use crate::config::{self, Config, PortCount};
+use crate::control::{AutoPorts, Control, PortRule, StartingPorts};
 use crate::cpu;
 use crate::demux::Directory;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
-use crate::signalling::{AutoPorts, Control, IceServers, PortRule, StartingPorts, Token, router};
 use crate::srtp;
 use crate::telemetry::{Meters, ShardCounters, TcpRefusals, tell_left_out};
+use crate::whip::{IceServers, Token, router};
 use crate::wire::ufrag::UfragKey;
 use announce::at_tcp;
 use banner::{Chosen, banner};
@@ -345,7 +346,7 @@ fn accept_tcp(
     let port = listener.local_addr()?.port();
     let _inside = runtime.enter();
     let listener = TcpListener::from_std(listener)?;
-    let task = runtime.spawn(newcomers::accept(listener, wiring.clone()));
+    let task = runtime.spawn(listener::accept(listener, wiring.clone()));
     Ok(AcceptingTcp { port, task })
 }
 

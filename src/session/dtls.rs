@@ -109,20 +109,20 @@ impl DtlsProvider for Provider {
             DtlsVersion::Dtls13 => dimpl::Dtls::new_13(config, certificate, now),
             _ => dimpl::Dtls::new_auto(config, certificate, now),
         };
-        Ok(Box::new(Session { dtls, tap: self.tap }))
+        Ok(Box::new(TappedDtls { dtls, tap: self.tap }))
     }
 }
 
 /// A DTLS session whose keying material goes to [`TAPPED`] where it is ours.
-struct Session {
+struct TappedDtls {
     dtls: dimpl::Dtls,
     /// Whether keys that are ours are still to come.
     tap: bool,
 }
 
-impl std::fmt::Debug for Session {
+impl std::fmt::Debug for TappedDtls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("tap", &self.tap).finish_non_exhaustive()
+        f.debug_struct("TappedDtls").field("tap", &self.tap).finish_non_exhaustive()
     }
 }
 
@@ -138,7 +138,7 @@ fn profile_of(profile: SrtpProfile) -> Option<Profile> {
     }
 }
 
-impl Session {
+impl TappedDtls {
     /// Puts the keys where [`take_keys`] finds them; there are no more to come.
     fn keep(&mut self, material: &[u8], profile: SrtpProfile) {
         self.tap = false;
@@ -151,7 +151,7 @@ impl Session {
     }
 }
 
-impl DtlsInstance for Session {
+impl DtlsInstance for TappedDtls {
     fn set_active(&mut self, active: bool) {
         self.dtls.set_active(active);
     }

@@ -4,13 +4,13 @@
 //! [`Session`] then moves to its shard, which feeds it datagrams and time and carries out what
 //! [`Session::drain`] asks for. No clock is read and no socket is touched in here.
 
-mod answer;
 mod decryption;
 mod descriptors;
 mod dtls;
 mod negotiate;
 mod offer;
 mod publisher;
+mod sdp;
 mod sources;
 mod uplink;
 
@@ -20,11 +20,11 @@ use std::time::Instant;
 use str0m::net::{DatagramSend, Protocol, Receive};
 use str0m::{Event, IceConnectionState, Input, Output as RtcOutput, Rtc};
 
-pub use answer::CNAME;
 pub use dtls::KeyingMaterial;
-pub use negotiate::{Negotiated, Negotiator, Place};
+pub use negotiate::{LocalIce, Negotiated, Negotiator};
 pub use offer::{Offer, OfferError, StreamCodecs};
 pub use publisher::Publisher;
+pub use sdp::{CNAME, ice_ufrag};
 pub use uplink::Uplink;
 
 use crate::drop::DropReason;

@@ -14,7 +14,7 @@ use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use super::descriptors::Descriptors;
 use super::offer::Section;
-use super::{Offer, OfferError, Publisher, Session, StreamCodecs, answer, dtls};
+use super::{Offer, OfferError, Publisher, Session, StreamCodecs, dtls, sdp};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::REPORT_INTERVAL;
 use crate::media::{ExtensionIds, ViewerTerms, ViewerTrack};
@@ -27,8 +27,8 @@ pub struct Negotiator {
     say_lite: bool,
 }
 
-/// Where a session will be found: what its answer says of it.
-pub struct Place<'a> {
+/// Our side of a session's ICE: what its answer says of where it is found.
+pub struct LocalIce<'a> {
     /// The name and password of its checks.
     pub credentials: IceCreds,
     /// The addresses it can be reached at, in the order clients should try them.
@@ -47,7 +47,7 @@ pub struct Negotiated {
 
 impl Negotiator {
     /// Generates the server's DTLS certificate. `say_lite` keeps the `a=ice-lite` line (see
-    /// `answer.rs` for what it costs).
+    /// `sdp.rs` for what it costs).
     ///
     /// # Panics
     /// When the crypto library cannot make a certificate: nothing would work then.
@@ -59,14 +59,14 @@ impl Negotiator {
         Negotiator { publisher_crypto, viewer_crypto: dtls::viewer_crypto(), certificate, say_lite }
     }
 
-    /// Answers a publisher with exactly `codecs`. `place` says where the session will be found.
+    /// Answers a publisher with exactly `codecs`. `local` says where the session will be found.
     ///
     /// # Errors
     /// [`OfferError::Malformed`] for what only str0m finds wrong.
     pub fn publisher(
         &self,
         offer: Offer,
-        place: Place<'_>,
+        local: LocalIce<'_>,
         codecs: StreamCodecs,
         stream: StreamKey,
     ) -> Result<Negotiated, OfferError> {
@@ -90,7 +90,7 @@ impl Negotiator {
             (13, Extension::VideoOrientation),
         ]);
         let (rtc, answer, mids) =
-            self.accept(&self.publisher_crypto, offer, place, params.clone(), extensions)?;
+            self.accept(&self.publisher_crypto, offer, local, params.clone(), extensions)?;
         let publisher = Publisher::new(stream, &params, &rtc, &mids);
         Ok(self.finish(rtc, Some(Box::new(publisher)), ViewerTerms::default(), &answer))
     }
@@ -103,7 +103,7 @@ impl Negotiator {
     pub fn viewer(
         &self,
         offer: Offer,
-        place: Place<'_>,
+        local: LocalIce<'_>,
         codecs: StreamCodecs,
     ) -> Result<Negotiated, OfferError> {
         let mut params = Vec::new();
@@ -122,7 +122,7 @@ impl Negotiator {
             extensions.set(12, Descriptors::extension());
         }
         let (mut rtc, answer, mids) =
-            self.accept(&self.viewer_crypto, offer, place, params, extensions)?;
+            self.accept(&self.viewer_crypto, offer, local, params, extensions)?;
         let mut takes = ViewerTerms::default();
         for mid in mids {
             let track = viewer_track(&mut rtc, mid, &takes.tracks);
@@ -138,7 +138,7 @@ impl Negotiator {
         takes: ViewerTerms,
         answer: &str,
     ) -> Negotiated {
-        let answer = answer::tidy(answer, self.say_lite);
+        let answer = sdp::tidy(answer, self.say_lite);
         Negotiated { session: Session::new(rtc, publishes, takes), answer }
     }
 
@@ -148,7 +148,7 @@ impl Negotiator {
         &self,
         crypto: &Arc<CryptoProvider>,
         offer: Offer,
-        place: Place<'_>,
+        local: LocalIce<'_>,
         params: Vec<PayloadParams>,
         extensions: ExtensionMap,
     ) -> Result<(Rtc, String, Vec<Mid>), OfferError> {
@@ -164,7 +164,7 @@ impl Negotiator {
             let mut config = Rtc::builder()
                 .set_crypto_provider(crypto.clone())
                 .set_dtls_cert(self.certificate.clone())
-                .set_local_ice_credentials(place.credentials)
+                .set_local_ice_credentials(local.credentials)
                 .set_ice_lite(true)
                 .set_rtp_mode(true)
                 .set_extension_map(extensions);
@@ -173,13 +173,13 @@ impl Negotiator {
                 config = config.set_stats_interval(Some(REPORT_INTERVAL));
             }
             let mut rtc = config.build(Instant::now());
-            for address in place.candidates {
+            for address in local.candidates {
                 let candidate = Candidate::host(*address, "udp").map_err(|e| malformed(&e))?;
                 rtc.add_local_candidate(candidate);
             }
             // Behind every UDP one, in order and in priority (RFC 6544 §4.2): ffmpeg takes the
             // first line there is.
-            for address in place.tcp_candidates {
+            for address in local.tcp_candidates {
                 let candidate = Candidate::builder().tcp().host(*address);
                 let candidate = candidate.tcptype(TcpType::Passive).build();
                 rtc.add_local_candidate(candidate.map_err(|e| malformed(&e))?);

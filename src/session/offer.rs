@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use str0m::change::SdpOffer;
 use str0m::format::{Codec, CodecSpec, PayloadParams};
 
+use super::sdp;
 use crate::limits::MAX_OFFER_BYTES;
 
 /// Why an offer is refused.
@@ -125,7 +126,7 @@ impl Offer {
         if text.len() > MAX_OFFER_BYTES {
             return Err(OfferError::TooLong(text.len()));
         }
-        let text = with_direction(text, way)?;
+        let text = sdp::with_direction(text, way)?;
         let sdp =
             SdpOffer::from_sdp_string(&text).map_err(|error| OfferError::malformed(&error))?;
         if let Some(problem) = sdp.media_lines.iter().find_map(|line| line.check_consistent()) {
@@ -154,7 +155,7 @@ impl Offer {
                 return Err(OfferError::TooManyTracks { kind, count });
             }
         }
-        let mixes_extension_forms = text.lines().any(|line| line == "a=extmap-allow-mixed");
+        let mixes_extension_forms = sdp::mixes_extension_forms(&text);
         Ok(Offer { sdp, sections, mixes_extension_forms })
     }
 
@@ -222,68 +223,9 @@ fn without_red(params: &PayloadParams) -> PayloadParams {
     plain
 }
 
-/// The offer with every media section's direction narrowed to the one this server answers to:
-/// `sendrecv` (also when it is only implied) to a WHIP endpoint means `sendonly`, to a WHEP
-/// endpoint `recvonly`.
-///
-/// # Errors
-/// [`OfferError::WrongDirection`] for the opposite direction.
-fn with_direction(text: &str, way: Way) -> Result<String, OfferError> {
-    let (wanted, opposite) = match way {
-        Way::Publish => ("sendonly", "recvonly"),
-        Way::Watch => ("recvonly", "sendonly"),
-    };
-    let mut changed = String::with_capacity(text.len() + 64);
-    let mut kind = None;
-    let mut has_direction = true;
-    let finish = |changed: &mut String, has_direction: bool| {
-        if !has_direction {
-            changed.push_str(&format!("a={wanted}\r\n"));
-        }
-    };
-    for line in text.lines() {
-        if let Some(media) = line.strip_prefix("m=") {
-            finish(&mut changed, has_direction);
-            kind = ["audio", "video"].into_iter().find(|kind| media.starts_with(kind));
-            has_direction = kind.is_none();
-        }
-        let direction = ["sendrecv", "sendonly", "recvonly", "inactive"]
-            .into_iter()
-            .find(|direction| line.strip_prefix("a=") == Some(direction));
-        match (kind, direction) {
-            (Some(kind), Some(found)) if found == opposite || found == "inactive" => {
-                return Err(OfferError::WrongDirection { kind, found, wanted });
-            }
-            (Some(_), Some(_)) => {
-                has_direction = true;
-                changed.push_str(&format!("a={wanted}"));
-            }
-            _ => changed.push_str(line),
-        }
-        changed.push_str("\r\n");
-    }
-    finish(&mut changed, has_direction);
-    Ok(changed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_implied_or_double_direction_is_narrowed_and_the_opposite_refused() {
-        let text = "v=0\r\nm=audio 9 X 111\r\na=mid:0\r\nm=video 9 X 96\r\na=sendrecv\r\n";
-        let narrowed = with_direction(text, Way::Publish).expect("both sections may send");
-        assert_eq!(
-            narrowed,
-            "v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=sendonly\r\nm=video 9 X 96\r\na=sendonly\r\n"
-        );
-        let error = with_direction("m=video 9 X 96\r\na=recvonly\r\n", Way::Publish);
-        assert_eq!(
-            error.expect_err("a publisher must send").to_string(),
-            "the video section is recvonly; sendonly is needed"
-        );
-    }
 
     #[test]
     fn what_is_not_an_offer_is_refused_in_words() {

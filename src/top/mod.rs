@@ -1,13 +1,13 @@
 //! `monoport top`: a running server seen from a terminal, over its API.
 //!
 //! ```text
-//! poll (thread) ── GET /api/v1/… ──▶ News ──▶ Model ──▶ draw ──▶ terminal
+//! poll (thread) ── GET /api/v1/… ──▶ Fetched ──▶ Model ──▶ draw ──▶ terminal
 //!      ▲                                       │ ▲
 //!      └───────────────── Wants ───────────────┘ └── keys
 //! ```
 //!
-//! The model changes by news and keys alone, and drawing reads it alone, so both are tested without
-//! a terminal or a server.
+//! The model changes by what is fetched and by keys alone, and drawing reads it alone: both are
+//! tested without a terminal or a server.
 
 mod answers;
 mod draw;
@@ -31,7 +31,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use fetch::{Api, Trouble};
 
 use crate::limits::TOP_QUEUE;
-use model::{Flow, Model, News, Wants};
+use model::{Fetched, Flow, Model, Wants};
 
 /// How long a key or an answer waits to be seen.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -71,12 +71,12 @@ pub fn run(options: &Options) -> Result<(), TopError> {
     }
     let ended = end_on_signal()?;
     let (wants, wanted) = sync_channel(TOP_QUEUE);
-    let (told, news) = sync_channel(TOP_QUEUE);
+    let (told, fetched) = sync_channel(TOP_QUEUE);
     let mut model = Model::new(api.base());
     std::thread::spawn(move || poll::poll(&api, &wanted, &told));
     // From here on a panic gives the terminal back before it speaks.
     let mut terminal = ratatui::try_init()?;
-    let shown = show(&mut terminal, &mut model, &news, &wants, &ended);
+    let shown = show(&mut terminal, &mut model, &fetched, &wants, &ended);
     ratatui::try_restore()?;
     Ok(shown?)
 }
@@ -94,7 +94,7 @@ pub fn snapshot(api: &Api) -> Result<String, Trouble> {
 fn show(
     terminal: &mut DefaultTerminal,
     model: &mut Model,
-    news: &Receiver<News>,
+    fetched: &Receiver<Fetched>,
     wants: &SyncSender<Wants>,
     ended: &AtomicBool,
 ) -> io::Result<()> {
@@ -120,8 +120,8 @@ fn show(
             }
         }
         loop {
-            match news.try_recv() {
-                Ok(news) => model.update(news),
+            match fetched.try_recv() {
+                Ok(fetched) => model.update(fetched),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     return Err(io::Error::other("the thread that asks the server has panicked"));

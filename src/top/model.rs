@@ -1,4 +1,4 @@
-//! What is known and what is looked at; keys and news change it, drawing only reads it.
+//! What is known and what is looked at; keys and what is fetched change it, drawing only reads it.
 
 use std::collections::VecDeque;
 
@@ -87,7 +87,7 @@ pub struct PageOf {
 
 /// What the server said this time, or why it did not.
 #[derive(Debug, Default)]
-pub struct News {
+pub struct Fetched {
     /// The three answers, or the trouble with the first that failed.
     pub base: Option<(Status, Ports, Shards)>,
     /// A page, and which one it is.
@@ -184,8 +184,8 @@ impl Model {
     }
 
     /// Takes in what the server said.
-    pub fn update(&mut self, news: News) {
-        let News { base, page, session, failures, trouble } = news;
+    pub fn update(&mut self, fetched: Fetched) {
+        let Fetched { base, page, session, failures, trouble } = fetched;
         self.trouble = trouble;
         self.failures = failures.or(self.failures.take());
         if let Some((status, ports, shards)) = base {
@@ -327,14 +327,15 @@ mod tests {
         pressed(&mut model, &[KeyCode::Char('4')]);
         let first = model.wants().page.expect("sessions are asked for");
         assert_eq!(first, PageOf::default());
-        let news = |of: &PageOf, page| News { page: Some((of.clone(), page)), ..News::default() };
-        model.update(news(&first, page(&["0-1-1", "0-2-1"], Some("c"))));
+        let fetched =
+            |of: &PageOf, page| Fetched { page: Some((of.clone(), page)), ..Fetched::default() };
+        model.update(fetched(&first, page(&["0-1-1", "0-2-1"], Some("c"))));
         pressed(&mut model, &[KeyCode::Down, KeyCode::Down, KeyCode::PageDown]);
         let second = model.wants().page.expect("the next page is asked for");
         assert_eq!(second.after.as_deref(), Some("c"));
-        model.update(news(&first, page(&["0-1-1"], None)));
+        model.update(fetched(&first, page(&["0-1-1"], None)));
         assert!(model.page.is_none(), "the answer is that of the page before");
-        model.update(news(&second, page(&["1-1-1"], None)));
+        model.update(fetched(&second, page(&["1-1-1"], None)));
         assert_eq!(model.rows(), 1);
         pressed(&mut model, &[KeyCode::PageDown]);
         assert_eq!(model.wants().page, Some(second), "the last page has no next one");
@@ -347,8 +348,8 @@ mod tests {
         let mut model = Model::new("u");
         pressed(&mut model, &[KeyCode::Char('4'), KeyCode::Enter]);
         assert_eq!(model.open, None, "nothing is there to be opened");
-        let news = (PageOf::default(), page(&["0-1-1", "0-2-1"], None));
-        model.update(News { page: Some(news), ..News::default() });
+        let fetched = (PageOf::default(), page(&["0-1-1", "0-2-1"], None));
+        model.update(Fetched { page: Some(fetched), ..Fetched::default() });
         pressed(&mut model, &[KeyCode::End, KeyCode::Enter]);
         let wants = Wants { session: Some("0-2-1".to_owned()), ..Wants::default() };
         assert_eq!(model.wants(), wants);

@@ -4,18 +4,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::fetch::{Api, Trouble};
-use super::model::{News, PageOf, Wants};
+use super::model::{Fetched, PageOf, Wants};
 use crate::limits::PAGE;
 
 /// How often the server is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Asks until the other side of a channel is gone.
-pub fn poll(api: &Api, wants: &Receiver<Wants>, news: &SyncSender<News>) {
+pub fn poll(api: &Api, wants: &Receiver<Wants>, fetched: &SyncSender<Fetched>) {
     let mut wanted = Wants::default();
     loop {
         let asked = Instant::now();
-        if news.send(ask(api, &wanted)).is_err() {
+        if fetched.send(ask(api, &wanted)).is_err() {
             return;
         }
         let left = INTERVAL.saturating_sub(asked.elapsed());
@@ -36,24 +36,24 @@ pub fn poll(api: &Api, wants: &Receiver<Wants>, news: &SyncSender<News>) {
 }
 
 /// Asks for everything once; the first trouble ends it.
-pub fn ask(api: &Api, wanted: &Wants) -> News {
-    let mut news = News::default();
-    if let Err(trouble) = fill(api, wanted, &mut news) {
-        news.trouble = Some(trouble.to_string());
+pub fn ask(api: &Api, wanted: &Wants) -> Fetched {
+    let mut fetched = Fetched::default();
+    if let Err(trouble) = fill(api, wanted, &mut fetched) {
+        fetched.trouble = Some(trouble.to_string());
     }
-    news
+    fetched
 }
 
-fn fill(api: &Api, wanted: &Wants, news: &mut News) -> Result<(), Trouble> {
-    news.base = Some((api.get("status")?, api.get("ports")?, api.get("shards")?));
+fn fill(api: &Api, wanted: &Wants, fetched: &mut Fetched) -> Result<(), Trouble> {
+    fetched.base = Some((api.get("status")?, api.get("ports")?, api.get("shards")?));
     if let Some(of) = &wanted.page {
-        news.page = Some((of.clone(), api.get(&path_of(of))?));
+        fetched.page = Some((of.clone(), api.get(&path_of(of))?));
     }
     if let Some(id) = &wanted.session {
-        news.session = Some(api.get(&format!("sessions/{}", escaped(id)))?);
+        fetched.session = Some(api.get(&format!("sessions/{}", escaped(id)))?);
     }
     if wanted.failures {
-        news.failures = Some(api.get(&format!("failures?limit={PAGE}"))?);
+        fetched.failures = Some(api.get(&format!("failures?limit={PAGE}"))?);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use monoport::id::StreamKey;
 use monoport::id::Transport;
 use monoport::media::MediaPacket;
-use monoport::session::{Negotiator, Offer, Output, Place, Session, StreamCodecs};
+use monoport::session::{LocalIce, Negotiator, Offer, Output, Session, StreamCodecs};
 use str0m::format::{Codec, CodecSpec};
 use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
@@ -60,7 +60,7 @@ impl Connected {
 
         let offer = Offer::to_publish(&offer.to_sdp_string()).expect("a valid offer");
         let credentials = IceCreds { ufrag: "session".into(), pass: "p".repeat(24) };
-        let place = Place { credentials, candidates: &[address(SERVER)], tcp_candidates: &[] };
+        let place = LocalIce { credentials, candidates: &[address(SERVER)], tcp_candidates: &[] };
         let stream = StreamKey { index: 0, generation: 0 };
         let answered = Negotiator::new(false).publisher(offer, place, codecs, stream);
         let answered = answered.expect("a common codec");

@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use monoport::config::{Args, Config};
+use monoport::control::PortRule;
 use monoport::cpu;
 use monoport::drop::DropReason;
 use monoport::node::{Node, StartError};
-use monoport::signalling::PortRule;
 use monoport::telemetry::ShardCounters;
 
 /// Longest wait for anything that happens at once on a quiet machine.

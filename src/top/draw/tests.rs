@@ -6,7 +6,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::{Value, json};
 
 use super::draw;
-use crate::top::model::{Model, News};
+use crate::top::model::{Fetched, Model};
 
 /// A server with a little of everything.
 fn model() -> Model {
@@ -40,7 +40,7 @@ fn model() -> Model {
     ]});
     let mut model = Model::new("http://127.0.0.1:7880");
     let base = (read(status), read(ports), read(shards));
-    model.update(News { base: Some(base), ..News::default() });
+    model.update(Fetched { base: Some(base), ..Fetched::default() });
     model
 }
 
@@ -115,7 +115,7 @@ fn each_view_has_its_table() {
     assert!(model.wants().failures, "in words they are asked for when they are looked at");
     let failures = json!({"failures": [{"at": 1.0, "id": null, "stream": "demo",
         "role": "viewer", "words": "no check reached 198.51.100.7:7882"}]});
-    model.update(News { failures: Some(read(failures)), ..News::default() });
+    model.update(Fetched { failures: Some(read(failures)), ..Fetched::default() });
     shows(&screen(&model), &["ago, viewer of demo: no check reached 198.51.100.7:7882"]);
 }
 
@@ -129,7 +129,7 @@ fn sessions_are_paged_and_opened() {
          "level": "lost", "loss_ratio": 0.31, "rtt_ms": 80.5, "bits_per_s": 2.5e6},
         {"id": "1-4-1", "stream": "demo", "role": "viewer", "state": "connecting"}]});
     let of = model.wants().page.expect("it is looked at");
-    model.update(News { page: Some((of, read(page))), ..News::default() });
+    model.update(Fetched { page: Some((of, read(page))), ..Fetched::default() });
     let words =
         ["worst first, page 1, more behind it", "0-17-3", "31.0 %", "80.5 ms", "connecting"];
     shows(&screen(&model), &words);
@@ -143,7 +143,7 @@ fn sessions_are_paged_and_opened() {
         "timeline": [{"at": 100.0, "what": "created"}, {"at": 100.25, "what": "connected"}],
         "history": [{"at": 105.0, "score": 90}, {"at": 110.0, "score": 12}],
         "ended": {"at": 111.0, "reason": "vanished", "words": "nothing came for 30 s"}});
-    model.update(News { session: Some(read(session)), ..News::default() });
+    model.update(Fetched { session: Some(read(session)), ..Fetched::default() });
     let screen = screen(&model);
     shows(&screen, &["session 0-17-3", "opus –", "DTLS done", "40.0 ms", "+250 ms", "connected"]);
     shows(&screen, &["vanished: nothing came for 30 s", "Esc back"]);
@@ -153,11 +153,11 @@ fn sessions_are_paged_and_opened() {
 fn trouble_is_said_and_the_last_figures_stay() {
     let mut model = model();
     let trouble = Some("no answer from http://127.0.0.1:7880".to_owned());
-    model.update(News { trouble, ..News::default() });
+    model.update(Fetched { trouble, ..Fetched::default() });
     shows(&screen(&model), &["no answer from http://127.0.0.1:7880", "320 k pkt/s", "q quit"]);
     let mut model = Model::new("http://127.0.0.1:7880");
     shows(&screen(&model), &["asking http://127.0.0.1:7880"]);
-    model.update(News { trouble: Some("refused".into()), ..News::default() });
+    model.update(Fetched { trouble: Some("refused".into()), ..Fetched::default() });
     for view in '1'..='6' {
         press(&mut model, KeyCode::Char(view));
         shows(&screen(&model), &["refused", "q quit"]);

@@ -8,13 +8,13 @@ use std::ops::ControlFlow;
 
 use tokio::sync::broadcast;
 
-use super::book::Registry;
+use super::ended::{EndedSession, Refusal};
+use super::events::SessionEvent;
 use super::history::Changes;
-use super::journal::{EndedSession, Refusal};
-use super::news::News;
-use super::roster::{Live, unix_now};
+use super::registry::Registry;
+use super::session::{LiveSession, unix_now};
 use super::slots::Slots;
-use super::{Control, roster};
+use super::{Control, session};
 use crate::id::SessionKey;
 use crate::limits::{ENDED_SESSIONS_KEPT, SESSION_HISTORY_BYTES, SESSIONS_PER_LOOK};
 use crate::telemetry::{Failures, MemoryTerm, SessionCard};
@@ -24,7 +24,7 @@ pub struct StreamView<'a> {
     /// Its name.
     pub name: &'a str,
     /// Who publishes it, with what is known of that session.
-    pub publisher: Option<(SessionKey, Option<&'a Live>)>,
+    pub publisher: Option<(SessionKey, Option<&'a LiveSession>)>,
     /// Who watches it, connected or not.
     pub viewers: &'a [SessionKey],
     /// The codec of its audio.
@@ -39,7 +39,7 @@ impl Control {
     pub fn each_session(
         &self,
         after: Option<SessionKey>,
-        mut visit: impl FnMut(SessionKey, &Live) -> ControlFlow<()>,
+        mut visit: impl FnMut(SessionKey, &LiveSession) -> ControlFlow<()>,
     ) {
         let registry = self.lock();
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -58,7 +58,7 @@ impl Control {
         loop {
             let mut registry = self.lock();
             let now = unix_now();
-            let Registry { live, news, .. } = &mut *registry;
+            let Registry { live, events, .. } = &mut *registry;
             let mut looked = 0;
             for (key, session) in live.range_mut((after, Bound::Unbounded)).take(SESSIONS_PER_LOOK)
             {
@@ -68,7 +68,7 @@ impl Control {
                 let Changes { connected, moved } = session.history.look(&card, now);
                 for what in [("connected", connected), ("moved", moved)] {
                     if let (what, true) = what {
-                        let _ = news.send(News::now(*key, session, what, None));
+                        let _ = events.send(SessionEvent::now(*key, session, what, None));
                     }
                 }
                 if record && card.stage.is_connected() {
@@ -90,7 +90,11 @@ impl Control {
     }
 
     /// Shows one session, if it lives.
-    pub fn with_session<T>(&self, key: SessionKey, show: impl FnOnce(&Live) -> T) -> Option<T> {
+    pub fn with_session<T>(
+        &self,
+        key: SessionKey,
+        show: impl FnOnce(&LiveSession) -> T,
+    ) -> Option<T> {
         self.lock().live.get(&key).map(show)
     }
 
@@ -100,13 +104,13 @@ impl Control {
         key: SessionKey,
         show: impl FnOnce(&EndedSession) -> T,
     ) -> Option<T> {
-        self.lock().journal.find(key).map(show)
+        self.lock().ended.find(key).map(show)
     }
 
     /// Shows the sessions that have ended, the latest first, until `visit` has seen enough.
     pub fn each_ended(&self, mut visit: impl FnMut(&EndedSession) -> ControlFlow<()>) {
         let registry = self.lock();
-        for session in registry.journal.ended.iter().rev() {
+        for session in registry.ended.sessions.iter().rev() {
             if visit(session).is_break() {
                 return;
             }
@@ -116,7 +120,7 @@ impl Control {
     /// Shows the POSTs that were refused, the latest first, until `visit` has seen enough.
     pub fn each_refusal(&self, mut visit: impl FnMut(&Refusal) -> ControlFlow<()>) {
         let registry = self.lock();
-        for refusal in registry.journal.refused.iter().rev() {
+        for refusal in registry.ended.refused.iter().rev() {
             if visit(refusal).is_break() {
                 return;
             }
@@ -137,8 +141,8 @@ impl Control {
                 name,
                 publisher: stream.publisher.map(|key| (key, registry.live.get(&key))),
                 viewers: &stream.viewers,
-                audio: stream.codecs.audio.as_ref().map(roster::name),
-                video: stream.codecs.video.as_ref().map(roster::name),
+                audio: stream.codecs.audio.as_ref().map(session::name),
+                video: stream.codecs.video.as_ref().map(session::name),
             };
             if visit(view).is_break() {
                 return;
@@ -148,8 +152,8 @@ impl Control {
 
     /// What happens to sessions from now on.
     #[must_use]
-    pub fn listen(&self) -> broadcast::Receiver<News> {
-        self.lock().news.subscribe()
+    pub fn listen(&self) -> broadcast::Receiver<SessionEvent> {
+        self.lock().events.subscribe()
     }
 
     /// Sessions that failed, by reason.
@@ -187,12 +191,13 @@ impl Control {
     pub fn memory_terms(&self) -> Vec<MemoryTerm> {
         let mut terms = self.wiring.memory_terms();
         let registry = self.lock();
-        let (live, ended) = (registry.live.len(), registry.journal.ended.len());
+        let (live, ended) = (registry.live.len(), registry.ended.sessions.len());
         let room: usize = registry.slots.iter().map(Slots::capacity).sum();
         for (name, now, most) in
             [("session_histories", live, room), ("ended_sessions", ended, ENDED_SESSIONS_KEPT)]
         {
-            let bytes = |sessions: usize| sessions * (SESSION_HISTORY_BYTES + size_of::<Live>());
+            let bytes =
+                |sessions: usize| sessions * (SESSION_HISTORY_BYTES + size_of::<LiveSession>());
             terms.push(MemoryTerm { name, bytes: bytes(now), budget_bytes: bytes(most) });
         }
         terms

@@ -3,7 +3,8 @@
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, IF_MATCH};
 
-use super::{Control, Problem};
+use super::Problem;
+use crate::control::{Control, ice_ufrag};
 
 /// PATCH with more candidates (RFC 9725 §4.3.1, RFC 8840). They are not needed: the server learns
 /// the client's address from its checks. So the request is checked and the candidates are left
@@ -20,10 +21,7 @@ pub(super) fn patch(
     }
     let if_match = headers.get(IF_MATCH).and_then(|value| value.to_str().ok());
     let if_match = if_match.ok_or_else(Problem::precondition_required)?.trim();
-    let ufrag = fragment
-        .lines()
-        .find_map(|line| line.strip_prefix("a=ice-ufrag:"))
-        .map(str::trim)
+    let ufrag = ice_ufrag(fragment)
         .ok_or_else(|| Problem::bad_request("the fragment has no a=ice-ufrag line"))?;
     if if_match == "*" || Some(ufrag) != remote_ufrag.as_deref() {
         return Err(Problem::unprocessable(

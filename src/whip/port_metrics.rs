@@ -1,6 +1,6 @@
 //! What the control side counts about ports, as metrics.
 
-use super::Control;
+use crate::control::Control;
 use crate::telemetry::Exposition;
 
 /// Adds the number of mux ports, or how full the range is.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::roster::Live;
+use super::session::LiveSession;
 use crate::id::SessionKey;
 use crate::limits::{ENDED_SESSIONS_KEPT, REFUSALS_KEPT};
 use crate::shard::EndReason;
@@ -15,7 +15,7 @@ pub struct EndedSession {
     /// Which it was.
     pub key: SessionKey,
     /// What was known of it.
-    pub live: Live,
+    pub live: LiveSession,
     /// What it was like at last.
     pub card: Option<Box<SessionCard>>,
     /// When it ended, in Unix seconds.
@@ -41,20 +41,24 @@ pub struct Refusal {
 }
 
 /// The last sessions that ended and the last POSTs that were refused. The oldest give way.
-pub(super) struct Journal {
-    pub ended: VecDeque<EndedSession>,
+pub(super) struct EndedSessions {
+    pub sessions: VecDeque<EndedSession>,
     pub refused: VecDeque<Refusal>,
     pub failures: Arc<Failures>,
 }
 
-impl Journal {
-    pub fn new() -> Journal {
-        Journal { ended: VecDeque::new(), refused: VecDeque::new(), failures: Arc::default() }
+impl EndedSessions {
+    pub fn new() -> EndedSessions {
+        EndedSessions {
+            sessions: VecDeque::new(),
+            refused: VecDeque::new(),
+            failures: Arc::default(),
+        }
     }
 
     /// Takes in a session's end and says it once; that of a viewer only when it failed, since
     /// viewers come and go by the thousand.
-    pub fn end(&mut self, session: EndedSession) {
+    pub fn add(&mut self, session: EndedSession) {
         let EndedSession { key, live, reason, words, .. } = &session;
         let (stream, label) = (&live.stream, reason.label());
         if let Some(reason) = reason.failure() {
@@ -69,10 +73,10 @@ impl Journal {
         } else {
             limited!(DEBUG, session = %key, why, "viewer of `{stream}` ended ({label})");
         }
-        if self.ended.len() == ENDED_SESSIONS_KEPT {
-            self.ended.pop_front();
+        if self.sessions.len() == ENDED_SESSIONS_KEPT {
+            self.sessions.pop_front();
         }
-        self.ended.push_back(session);
+        self.sessions.push_back(session);
     }
 
     /// Takes in a refused POST and says it.
@@ -91,7 +95,7 @@ impl Journal {
     /// The ended session with this key. A key is given out again after 262,144 tenants of its slot:
     /// the newest counts.
     pub fn find(&self, key: SessionKey) -> Option<&EndedSession> {
-        self.ended.iter().rev().find(|session| session.key == key)
+        self.sessions.iter().rev().find(|session| session.key == key)
     }
 }
 
@@ -101,9 +105,9 @@ mod tests {
 
     #[test]
     fn refusals_are_counted_and_the_oldest_are_forgotten() {
-        let mut journal = Journal::new();
+        let mut kept = EndedSessions::new();
         for number in 0..REFUSALS_KEPT + 3 {
-            journal.refuse(Refusal {
+            kept.refuse(Refusal {
                 at: number as f64,
                 stream: "s".into(),
                 publisher: true,
@@ -111,9 +115,9 @@ mod tests {
                 words: "words".into(),
             });
         }
-        assert_eq!(journal.refused.len(), REFUSALS_KEPT);
-        assert_eq!(journal.refused.front().map(|refusal| refusal.at), Some(3.0));
-        let counted = journal.failures.get(FailureReason::NoCommonCodec);
+        assert_eq!(kept.refused.len(), REFUSALS_KEPT);
+        assert_eq!(kept.refused.front().map(|refusal| refusal.at), Some(3.0));
+        let counted = kept.failures.get(FailureReason::NoCommonCodec);
         assert_eq!(counted, REFUSALS_KEPT as u64 + 3);
     }
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use super::Control;
-use super::ports::{GivenPort, PortBook, PortState};
+use super::PortRefused;
+use super::table::{GivenPort, PortState, PortTable};
+use crate::control::{Control, ControlError};
 use crate::limits::{PORT_CHANGE_TIMEOUT, PORT_DRAIN_POLL, RANGE_PORT_TRIES};
 use crate::shard::{BoundPort, Command, SessionPort};
-use crate::signalling::{PortRefused, Problem};
 
 /// The ports now, for the API.
 pub struct PortsNow {
@@ -58,7 +58,7 @@ impl Control {
     #[must_use]
     pub fn ports_now(&self) -> PortsNow {
         match &self.lock().ports {
-            PortBook::Range(range) => PortsNow {
+            PortTable::Range(range) => PortsNow {
                 mux: Vec::new(),
                 range: Some(RangeNow {
                     first: range.first,
@@ -69,7 +69,7 @@ impl Control {
                     skipped: range.skipped,
                 }),
             },
-            PortBook::Mux(slots) => {
+            PortTable::Mux(slots) => {
                 let ports = slots.iter().enumerate();
                 let mut mux: Vec<PortNow> = ports
                     .filter_map(|(slot, port)| {
@@ -90,10 +90,12 @@ impl Control {
     /// # Errors
     /// 409 when the port is somebody's or there are too many, 503 when a shard or the kernel
     /// refuses it; it is open nowhere then.
-    pub async fn open_port(self: &Arc<Control>, number: u16) -> Result<PortNow, Problem> {
+    pub async fn open_port(self: &Arc<Control>, number: u16) -> Result<PortNow, ControlError> {
         let control = self.clone();
         let opening = tokio::spawn(async move { control.open_on_all(number).await });
-        opening.await.unwrap_or_else(|_gone| Err(Problem::overloaded("the server is stopping")))
+        opening
+            .await
+            .unwrap_or_else(|_gone| Err(ControlError::overloaded("the server is stopping")))
     }
 
     /// Gives the mux port `number` to no new session, and closes it when it is empty or `deadline`
@@ -105,7 +107,7 @@ impl Control {
         self: &Arc<Control>,
         number: u16,
         deadline: Duration,
-    ) -> Result<PortNow, Problem> {
+    ) -> Result<PortNow, ControlError> {
         let until = SystemTime::now() + deadline;
         let (slot, sessions) = {
             let mut registry = self.lock();
@@ -141,7 +143,7 @@ impl Control {
         }
     }
 
-    async fn open_on_all(self: Arc<Control>, number: u16) -> Result<PortNow, Problem> {
+    async fn open_on_all(self: Arc<Control>, number: u16) -> Result<PortNow, ControlError> {
         if let Some((slot, sessions)) = self.lock().ports.reopen(number) {
             return Ok(PortNow { number, slot, state: PortState::Open, sessions });
         }
@@ -156,17 +158,19 @@ impl Control {
             }
             Err(_gone) => {
                 self.lock().ports.free(slot);
-                return Err(Problem::overloaded("the server is stopping"));
+                return Err(ControlError::overloaded("the server is stopping"));
             }
         };
-        let Some(first) = bound.first() else { return Err(Problem::overloaded("no shard")) };
+        let Some(first) = bound.first() else { return Err(ControlError::overloaded("no shard")) };
         let (number, candidates) = (first.socket.port(), first.candidates.clone().into());
         if let Err(why) = self.hand_out(slot, bound).await {
             if let Some(port) = self.lock().ports.mux(slot) {
                 port.state = PortState::Closing;
             }
             self.close_slot(slot).await;
-            return Err(Problem::overloaded(format!("UDP port {number} was not opened: {why}")));
+            return Err(ControlError::overloaded(format!(
+                "UDP port {number} was not opened: {why}"
+            )));
         }
         let mut registry = self.lock();
         if let Some(port) = registry.ports.mux(slot) {
@@ -227,7 +231,10 @@ impl Control {
 
     /// Binds the port of its own that a session was given, and others in its place as long as
     /// somebody else has it. A mux port is bound already.
-    pub(super) fn bind_own(&self, given: &mut GivenPort) -> Result<SessionPort, Problem> {
+    pub(in crate::control) fn bind_own(
+        &self,
+        given: &mut GivenPort,
+    ) -> Result<SessionPort, ControlError> {
         if let Some(slot) = given.slot {
             return Ok(SessionPort::Mux(slot));
         }
@@ -238,19 +245,19 @@ impl Control {
                     return Ok(SessionPort::Own(bound));
                 }
                 Err(PortRefused::InUse(_)) => *given = self.lock().ports.skip(given)?,
-                Err(PortRefused::Failed(why)) => return Err(Problem::overloaded(why)),
+                Err(PortRefused::Failed(why)) => return Err(ControlError::overloaded(why)),
             }
         }
         match &mut self.lock().ports {
-            PortBook::Range(range) => Err(range.exhausted()),
-            PortBook::Mux(_) => Err(Problem::overloaded("no UDP port is open")),
+            PortTable::Range(range) => Err(range.exhausted()),
+            PortTable::Mux(_) => Err(ControlError::overloaded("no UDP port is open")),
         }
     }
 }
 
-fn refusal(refused: PortRefused) -> Problem {
+fn refusal(refused: PortRefused) -> ControlError {
     match refused {
-        PortRefused::InUse(why) => Problem::conflict(why),
-        PortRefused::Failed(why) => Problem::overloaded(why),
+        PortRefused::InUse(why) => ControlError::conflict(why),
+        PortRefused::Failed(why) => ControlError::overloaded(why),
     }
 }

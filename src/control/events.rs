@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use super::roster::{Live, unix_now};
+use super::session::{LiveSession, unix_now};
 use crate::id::SessionKey;
-use crate::limits::NEWS_KEPT;
+use crate::limits::EVENTS_KEPT;
 
 /// Something happened to a session.
 #[derive(Clone, Debug)]
-pub struct News {
+pub struct SessionEvent {
     /// To which.
     pub key: SessionKey,
     /// The stream it publishes or watches.
@@ -25,20 +25,20 @@ pub struct News {
     pub at: f64,
 }
 
-impl News {
+impl SessionEvent {
     pub(super) fn now(
         key: SessionKey,
-        live: &Live,
+        live: &LiveSession,
         what: &'static str,
         reason: Option<&'static str>,
-    ) -> News {
+    ) -> SessionEvent {
         let (stream, publisher) = (live.stream.clone(), live.publisher);
-        News { key, stream, publisher, what, reason, at: unix_now() }
+        SessionEvent { key, stream, publisher, what, reason, at: unix_now() }
     }
 }
 
-/// The last [`NEWS_KEPT`] pieces of news. A listener that is slower loses the oldest and is told
+/// The last [`EVENTS_KEPT`] events. A listener that is slower loses the oldest and is told
 /// how many; nobody waits for it.
-pub(super) fn channel() -> broadcast::Sender<News> {
-    broadcast::Sender::new(NEWS_KEPT)
+pub(super) fn channel() -> broadcast::Sender<SessionEvent> {
+    broadcast::Sender::new(EVENTS_KEPT)
 }

@@ -3,35 +3,35 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::journal::{EndedSession, Journal};
-use super::news::{self, News};
-use super::placement::Balance;
-use super::ports::{GivenPort, PortBook};
-use super::roster::{Live, unix_now};
-use super::slots::Slots;
 use tokio::sync::broadcast;
 
+use super::ControlError;
+use super::ended::{EndedSession, EndedSessions};
+use super::events::{self, SessionEvent};
+use super::placement::Balance;
+use super::ports::{GivenPort, PortTable};
+use super::session::{LiveSession, unix_now};
+use super::slots::Slots;
 use crate::id::{SessionKey, StreamKey};
 use crate::session::{Offer, StreamCodecs};
 use crate::shard::{EndReason, Ended};
-use crate::signalling::Problem;
 use crate::track::StreamShared;
 
 pub(super) struct Registry {
     pub streams: BTreeMap<Arc<str>, Stream>,
     /// Sessions by the secret of their URL.
-    pub sessions: HashMap<String, Session>,
+    pub sessions: HashMap<String, SessionKey>,
     /// Sessions by their public name.
-    pub live: BTreeMap<SessionKey, Live>,
+    pub live: BTreeMap<SessionKey, LiveSession>,
     /// Those that are no more.
-    pub journal: Journal,
+    pub ended: EndedSessions,
     /// What happens to them.
-    pub news: broadcast::Sender<News>,
+    pub events: broadcast::Sender<SessionEvent>,
     pub slots: Vec<Slots>,
     /// Where the next session goes.
     pub balance: Balance,
     pub stream_keys: Slots,
-    pub ports: PortBook,
+    pub ports: PortTable,
     pub stopping: bool,
 }
 
@@ -42,13 +42,6 @@ pub(super) struct Stream {
     pub viewers: Vec<SessionKey>,
     /// Set-ups under way: the stream must not go while one is.
     pub reserved: usize,
-}
-
-pub(super) struct Session {
-    pub key: SessionKey,
-    pub etag: String,
-    /// The client's ICE user name, to tell a restart from more candidates.
-    pub remote_ufrag: Option<String>,
 }
 
 /// A place that is held while the session for it is negotiated.
@@ -65,15 +58,15 @@ impl Registry {
     pub fn new(
         shards: usize,
         sessions_per_shard: usize,
-        ports: PortBook,
+        ports: PortTable,
         gather: usize,
     ) -> Registry {
         Registry {
             streams: BTreeMap::new(),
             sessions: HashMap::new(),
             live: BTreeMap::new(),
-            journal: Journal::new(),
-            news: news::channel(),
+            ended: EndedSessions::new(),
+            events: events::channel(),
             slots: (0..shards).map(|_| Slots::new(sessions_per_shard)).collect(),
             balance: Balance::new(shards, gather),
             stream_keys: Slots::new(sessions_per_shard * shards),
@@ -82,7 +75,11 @@ impl Registry {
         }
     }
 
-    pub fn reserve_publisher(&mut self, name: &str, offer: &Offer) -> Result<Reservation, Problem> {
+    pub fn reserve_publisher(
+        &mut self,
+        name: &str,
+        offer: &Offer,
+    ) -> Result<Reservation, ControlError> {
         self.still_open()?;
         let current = match self.streams.get(name) {
             Some(stream) => stream.codecs,
@@ -98,7 +95,7 @@ impl Registry {
             let Some((index, generation)) = self.stream_keys.take() else {
                 self.slots[usize::from(key.shard)].give_back(key.slot);
                 self.ports.give_back(&port);
-                return Err(Problem::no_room("the server has as many streams as it takes"));
+                return Err(ControlError::no_room("the server has as many streams as it takes"));
             };
             let shared = Arc::new(StreamShared::new(StreamKey { index, generation }));
             let stream = Stream {
@@ -116,11 +113,11 @@ impl Registry {
         Ok(Reservation { key, port, stream: name, shared, codecs })
     }
 
-    pub fn reserve_viewer(&mut self, name: &str) -> Result<Reservation, Problem> {
+    pub fn reserve_viewer(&mut self, name: &str) -> Result<Reservation, ControlError> {
         self.still_open()?;
         let known = self.streams.get_key_value(name);
         let known = known.filter(|(_, stream)| stream.publisher.is_some());
-        let (name, stream) = known.ok_or_else(|| Problem::no_publisher(name))?;
+        let (name, stream) = known.ok_or_else(|| ControlError::no_publisher(name))?;
         let name = name.clone();
         let home = stream.publisher.map(|publisher| publisher.shard);
         let having = stream.shared.interested();
@@ -131,18 +128,21 @@ impl Registry {
         Ok(Reservation { key, port, stream: name, shared, codecs })
     }
 
-    fn still_open(&self) -> Result<(), Problem> {
+    fn still_open(&self) -> Result<(), ControlError> {
         match self.stopping {
-            true => Err(Problem::no_room("the server is stopping, and takes no new sessions")),
+            true => Err(ControlError::no_room("the server is stopping, and takes no new sessions")),
             false => Ok(()),
         }
     }
 
     /// A slot on `shard`, which is `None` when all are full, and a port.
-    pub fn take_slot(&mut self, shard: Option<usize>) -> Result<(SessionKey, GivenPort), Problem> {
+    pub fn take_slot(
+        &mut self,
+        shard: Option<usize>,
+    ) -> Result<(SessionKey, GivenPort), ControlError> {
         let taken = shard.and_then(|shard| self.slots[shard].take().map(|taken| (shard, taken)));
-        let (shard, (slot, generation)) =
-            taken.ok_or_else(|| Problem::no_room("the server has as many sessions as it takes"))?;
+        let (shard, (slot, generation)) = taken
+            .ok_or_else(|| ControlError::no_room("the server has as many sessions as it takes"))?;
         let port = self.ports.take().inspect_err(|_| self.slots[shard].give_back(slot))?;
         Ok((SessionKey { shard: shard as u16, slot, generation }, port))
     }
@@ -160,10 +160,10 @@ impl Registry {
     pub fn register(
         &mut self,
         key: SessionKey,
-        live: Live,
+        live: LiveSession,
         codecs: StreamCodecs,
     ) -> Vec<(SessionKey, EndReason)> {
-        self.tell(News::now(key, &live, "created", None));
+        self.tell(SessionEvent::now(key, &live, "created", None));
         let publisher = live.publisher;
         let stream = self.streams.get_mut(&live.stream).expect("a reservation keeps the stream");
         self.live.insert(key, live);
@@ -198,19 +198,19 @@ impl Registry {
                 false => stream.viewers.retain(|viewer| *viewer != key),
             }
         }
-        self.tell(News::now(key, &live, "ended", Some(reason.label())));
+        self.tell(SessionEvent::now(key, &live, "ended", Some(reason.label())));
         let mut words = reason.describe().into_owned();
         if reason == EndReason::Unheard {
             let announced = live.given.candidates.iter().map(ToString::to_string);
             words += &format!(" at {}", announced.collect::<Vec<_>>().join(" or "));
         }
-        self.journal.end(EndedSession { key, live, card, ended_at: unix_now(), reason, words });
+        self.ended.add(EndedSession { key, live, card, ended_at: unix_now(), reason, words });
         self.forget_if_unused(&name);
     }
 
-    /// News is lost where nobody listens.
-    pub fn tell(&self, news: News) {
-        let _ = self.news.send(news);
+    /// SessionEvent is lost where nobody listens.
+    pub fn tell(&self, event: SessionEvent) {
+        let _ = self.events.send(event);
     }
 
     pub fn forget_if_unused(&mut self, name: &str) {

@@ -18,7 +18,8 @@ use axum::response::IntoResponse;
 use axum::routing::any;
 
 use super::resource::{has_type, patch};
-use super::{Control, IceServers, Placement, Problem, Token, port_metrics};
+use super::{IceServers, Problem, Token, port_metrics};
+use crate::control::{Control, ControlError, Placement};
 use crate::dashboard;
 use crate::limits::{MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
 use crate::telemetry::{self, limited};
@@ -81,7 +82,7 @@ async fn whip(State(app): State<App>, Path(stream): Path<String>, request: Reque
 }
 
 async fn whep(State(app): State<App>, Path(stream): Path<String>, request: Request) -> Answer {
-    endpoint(app, stream, request, Control::watch).await
+    endpoint(app, stream, request, Control::subscribe).await
 }
 
 /// A WHIP or WHEP endpoint (RFC 9725 §4.2): they differ in what a POST sets up.
@@ -89,7 +90,7 @@ async fn endpoint(
     app: App,
     stream: String,
     request: Request,
-    set_up: fn(&Control, &str, &str) -> Result<Placement, Problem>,
+    set_up: fn(&Control, &str, &str) -> Result<Placement, ControlError>,
 ) -> Answer {
     match *request.method() {
         Method::POST => {}
@@ -100,8 +101,7 @@ async fn endpoint(
     }
     let placement = place(&app, &stream, request, set_up).await;
     let Placement { id, answer, etag } = placement.inspect_err(|refused| {
-        // The registry's journal has said the one; of the other, players ask again and again.
-        if refused.failure().is_some() || refused.is_no_publisher() {
+        if refused.is_told() {
             return;
         }
         // As fields, both are escaped: neither was written by anybody who is trusted.
@@ -125,14 +125,14 @@ async fn place(
     app: &App,
     stream: &str,
     request: Request,
-    set_up: fn(&Control, &str, &str) -> Result<Placement, Problem>,
+    set_up: fn(&Control, &str, &str) -> Result<Placement, ControlError>,
 ) -> Result<Placement, Problem> {
     app.token.admit(request.headers())?;
     check_stream_name(stream)?;
     if !has_type(request.headers(), SDP) {
         return Err(Problem::unsupported_media_type(SDP));
     }
-    set_up(&app.control, stream, &text(request).await?)
+    Ok(set_up(&app.control, stream, &text(request).await?)?)
 }
 
 /// The methods' answer, with STUN and TURN servers for a client that wants them before it offers
@@ -157,11 +157,12 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
     match *request.method() {
         Method::OPTIONS => return Ok(StatusCode::OK.into_response()),
         Method::GET | Method::HEAD => {
-            return app.control.ice_session(&id).map(|_| StatusCode::NO_CONTENT.into_response());
+            app.control.ice_session(&id)?;
+            return Ok(StatusCode::NO_CONTENT.into_response());
         }
         Method::DELETE => {
             app.token.admit(request.headers())?;
-            app.control.delete(&id)?;
+            app.control.leave(&id)?;
         }
         Method::PATCH => {
             app.token.admit(request.headers())?;

@@ -10,9 +10,13 @@ use super::ports::GivenPort;
 use crate::session::{Offer, StreamCodecs};
 
 /// A session that is on its shard or on its way there.
-pub struct Live {
+pub struct LiveSession {
     /// Its URL's last part: a secret, which gives power over the session.
     pub(super) url: String,
+    /// Names its ICE session, for ETag.
+    pub(super) etag: String,
+    /// The client's ICE user name, to tell a restart from more candidates.
+    pub(super) remote_ufrag: Option<String>,
     /// The stream it publishes or watches.
     pub stream: Arc<str>,
     /// Whether it publishes it.

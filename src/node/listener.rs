@@ -1,12 +1,12 @@
 //! TCP connections that have not said yet which session they are for.
 //!
 //! ```text
-//! listener ── place? ── first frame, in time ── a check? ── its ufrag: which shard ── Command
+//! listener ─ permit? ── first frame, in time ── a check? ── its ufrag: which shard ── Command
 //!               └ no: closed    └ no: closed       └ no: closed   └ forged: closed
 //! ```
 //!
 //! A stranger costs a descriptor and a small task for [`TCP_INTRODUCTION`] at most, and there are
-//! never more than [`MAX_TCP_NEWCOMERS`]. Whether the check is genuine only the session can tell:
+//! never more than [`MAX_TCP_PENDING`]. Whether the check is genuine only the session can tell:
 //! its shard closes what is not proved.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::limits::{
-    MAX_FIRST_FRAME, MAX_TCP_NEWCOMERS, MAX_TCP_NEWCOMERS_PER_SOURCE, TCP_INTRODUCTION,
+    MAX_FIRST_FRAME, MAX_TCP_PENDING, MAX_TCP_PENDING_PER_SOURCE, TCP_INTRODUCTION,
 };
 use crate::shard::{Command, NewConnection, Wiring};
 use crate::telemetry::TcpRefusal;
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections for as long as the server runs.
 pub(super) async fn accept(listener: TcpListener, wiring: Arc<Wiring>) {
-    let newcomers = Arc::new(Newcomers::default());
+    let pending = Arc::new(PendingConnections::default());
     let mut exhausted = false;
     loop {
         let (stream, remote) = match listener.accept().await {
@@ -49,15 +49,15 @@ pub(super) async fn accept(listener: TcpListener, wiring: Arc<Wiring>) {
             }
         };
         exhausted = false;
-        match newcomers.admit(remote.ip()) {
-            Ok(place) => {
+        match pending.admit(remote.ip()) {
+            Ok(permit) => {
                 let wiring = wiring.clone();
                 tokio::spawn(async move {
-                    if let Err(reason) = introduce(stream, remote, &wiring).await {
+                    if let Err(reason) = identify(stream, remote, &wiring).await {
                         tracing::debug!("TCP from {remote} refused: {}", reason.label());
                         wiring.tcp_refusals.add(reason);
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(reason) => wiring.tcp_refusals.add(reason),
@@ -66,7 +66,7 @@ pub(super) async fn accept(listener: TcpListener, wiring: Arc<Wiring>) {
 }
 
 /// Hears which session a connection is for and hands it to the session's shard.
-async fn introduce(
+async fn identify(
     stream: TcpStream,
     remote: SocketAddr,
     wiring: &Wiring,
@@ -128,28 +128,28 @@ fn shard_of(check: &[u8], wiring: &Wiring) -> Result<u16, TcpRefusal> {
 
 /// How many there are, by source.
 #[derive(Debug, Default)]
-struct Newcomers(Mutex<HashMap<u64, usize>>);
+struct PendingConnections(Mutex<HashMap<u64, usize>>);
 
-/// A newcomer's place; free again when it is dropped.
+/// One connection's permit; given back when it is dropped.
 #[derive(Debug)]
-struct Place {
-    newcomers: Arc<Newcomers>,
+struct Permit {
+    pending: Arc<PendingConnections>,
     source: u64,
 }
 
-impl Newcomers {
-    fn admit(self: &Arc<Newcomers>, ip: IpAddr) -> Result<Place, TcpRefusal> {
+impl PendingConnections {
+    fn admit(self: &Arc<PendingConnections>, ip: IpAddr) -> Result<Permit, TcpRefusal> {
         let mut sources = self.lock();
-        if sources.values().sum::<usize>() >= MAX_TCP_NEWCOMERS {
+        if sources.values().sum::<usize>() >= MAX_TCP_PENDING {
             return Err(TcpRefusal::TooManyNewcomers);
         }
         let source = source(ip);
         let count = sources.entry(source).or_default();
-        if *count >= MAX_TCP_NEWCOMERS_PER_SOURCE {
+        if *count >= MAX_TCP_PENDING_PER_SOURCE {
             return Err(TcpRefusal::TooManyFromSource);
         }
         *count += 1;
-        Ok(Place { newcomers: self.clone(), source })
+        Ok(Permit { pending: self.clone(), source })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
@@ -158,9 +158,9 @@ impl Newcomers {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut sources = self.newcomers.lock();
+        let mut sources = self.pending.lock();
         if let Some(count) = sources.get_mut(&self.source) {
             *count -= 1;
             if *count == 0 {
@@ -184,27 +184,27 @@ mod tests {
 
     #[test]
     fn one_source_leaves_room_for_others_and_all_together_have_a_bound() {
-        let newcomers = Arc::new(Newcomers::default());
-        let mut places = Vec::new();
+        let pending = Arc::new(PendingConnections::default());
+        let mut permits = Vec::new();
         for host in 0.. {
             // Every host has a /64 of its own, and uses all of it.
             let ip = |low: u16| IpAddr::from([0x2001, 0xdb8, 0, host, 0, 0, 0, low]);
-            for low in 0..MAX_TCP_NEWCOMERS_PER_SOURCE as u16 {
-                places.push(newcomers.admit(ip(low)).unwrap());
+            for low in 0..MAX_TCP_PENDING_PER_SOURCE as u16 {
+                permits.push(pending.admit(ip(low)).unwrap());
             }
-            if places.len() == MAX_TCP_NEWCOMERS {
+            if permits.len() == MAX_TCP_PENDING {
                 break;
             }
-            let one_more = newcomers.admit(ip(u16::MAX)).expect_err("it has its share");
+            let one_more = pending.admit(ip(u16::MAX)).expect_err("it has its share");
             assert_eq!(one_more, TcpRefusal::TooManyFromSource);
         }
         let stranger = IpAddr::from([192, 0, 2, 1]);
-        let full = newcomers.admit(stranger).expect_err("there are too many");
+        let full = pending.admit(stranger).expect_err("there are too many");
         assert_eq!(full, TcpRefusal::TooManyNewcomers);
-        places.pop();
-        drop(newcomers.admit(stranger).expect("one has gone"));
-        places.clear();
-        assert!(newcomers.lock().is_empty(), "nobody is remembered");
+        permits.pop();
+        drop(pending.admit(stranger).expect("one has gone"));
+        permits.clear();
+        assert!(pending.lock().is_empty(), "nobody is remembered");
     }
 
     #[test]

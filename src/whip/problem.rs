@@ -6,8 +6,7 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::json;
 
-use crate::session::OfferError;
-use crate::telemetry::FailureReason;
+use crate::control::{ControlError, OfferError};
 
 /// What went wrong with a request: a status, and a sentence for a person.
 #[derive(Debug)]
@@ -15,13 +14,13 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     header: Option<(HeaderName, HeaderValue)>,
-    /// What it is counted as, when it keeps a session from being set up.
-    failure: Option<FailureReason>,
+    /// Whether the log has it already, or need not have it.
+    told: bool,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), header: None, failure: None }
+        Problem { status, detail: detail.into(), header: None, told: false }
     }
 
     fn with(mut self, name: HeaderName, value: &'static str) -> Problem {
@@ -35,14 +34,10 @@ impl Problem {
         &self.detail
     }
 
-    fn counted(mut self, failure: FailureReason) -> Problem {
-        self.failure = Some(failure);
-        self
-    }
-
-    /// The failure and its words, when it is one of a session to be.
-    pub(super) fn failure(&self) -> Option<(FailureReason, &str)> {
-        self.failure.map(|failure| (failure, &*self.detail))
+    /// Whether the log has it already, or need not have it: failed set-ups are told by
+    /// [`crate::control`], and players ask again and again for what nobody publishes.
+    pub(super) fn is_told(&self) -> bool {
+        self.told
     }
 
     /// 400: the request makes no sense.
@@ -74,25 +69,6 @@ impl Problem {
     pub fn method_not_allowed(allow: &'static str) -> Problem {
         let detail = format!("this resource takes {allow}");
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).with(ALLOW, allow)
-    }
-
-    /// 409 with Retry-After: nobody publishes the stream yet (WHEP §4.2).
-    #[must_use]
-    pub fn no_publisher(stream: &str) -> Problem {
-        let detail = format!("nobody publishes `{stream}` at the moment");
-        Problem::new(StatusCode::CONFLICT, detail).with(RETRY_AFTER, "2")
-    }
-
-    /// 409: it contradicts how things stand.
-    #[must_use]
-    pub fn conflict(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::CONFLICT, detail)
-    }
-
-    /// Whether this is [`Problem::no_publisher`].
-    #[must_use]
-    pub fn is_no_publisher(&self) -> bool {
-        self.status == StatusCode::CONFLICT
     }
 
     /// 412: the client speaks of an earlier state of the session.
@@ -139,12 +115,6 @@ impl Problem {
     pub fn overloaded(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(RETRY_AFTER, "1")
     }
-
-    /// 503 with Retry-After, for a session there is no room for.
-    #[must_use]
-    pub fn no_room(detail: impl Into<String>) -> Problem {
-        Problem::overloaded(detail).counted(FailureReason::NoRoom)
-    }
 }
 
 impl std::fmt::Display for Problem {
@@ -153,21 +123,30 @@ impl std::fmt::Display for Problem {
     }
 }
 
-impl From<OfferError> for Problem {
-    fn from(error: OfferError) -> Problem {
+impl From<ControlError> for Problem {
+    fn from(error: ControlError) -> Problem {
         let status = match &error {
-            OfferError::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            OfferError::NoCommonCodec { .. } => StatusCode::NOT_ACCEPTABLE,
-            OfferError::TooManyTracks { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            OfferError::Malformed(_) | OfferError::NoMedia | OfferError::WrongDirection { .. } => {
-                StatusCode::BAD_REQUEST
+            ControlError::Offer(OfferError::TooLong(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            ControlError::Offer(OfferError::NoCommonCodec { .. }) => StatusCode::NOT_ACCEPTABLE,
+            ControlError::Offer(OfferError::TooManyTracks { .. }) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            ControlError::Offer(_) => StatusCode::BAD_REQUEST,
+            ControlError::NoPublisher(_) | ControlError::Conflict(_) => StatusCode::CONFLICT,
+            ControlError::NotFound(_) => StatusCode::NOT_FOUND,
+            ControlError::NoRoom(_) | ControlError::Overloaded(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
             }
         };
-        let failure = match status {
-            StatusCode::NOT_ACCEPTABLE => FailureReason::NoCommonCodec,
-            _ => FailureReason::BadOffer,
-        };
-        Problem::new(status, error.to_string()).counted(failure)
+        let problem = Problem::new(status, error.to_string());
+        let told = error.failure().is_some() || matches!(error, ControlError::NoPublisher(_));
+        let problem = Problem { told, ..problem };
+        match error {
+            // WHEP §4.2: somebody may publish it soon.
+            ControlError::NoPublisher(_) => problem.with(RETRY_AFTER, "2"),
+            ControlError::NoRoom(_) | ControlError::Overloaded(_) => problem.with(RETRY_AFTER, "1"),
+            _ => problem,
+        }
     }
 }
 

@@ -30,22 +30,22 @@ const STALE: Duration = Duration::from_secs(3);
 const SETUPS: u64 = 1_000;
 
 /// Who looks, and what was seen.
-pub(super) struct Pulse {
+pub(super) struct Sampler {
     window: Mutex<Window>,
     looked: Mutex<Option<Instant>>,
     pub listeners: AtomicUsize,
     /// The latest state of everything, for listeners. A slow one skips what it missed.
-    pub beat: watch::Sender<Arc<str>>,
+    pub state: watch::Sender<Arc<str>>,
     first: tokio::sync::Mutex<()>,
 }
 
-impl Default for Pulse {
-    fn default() -> Pulse {
-        Pulse {
+impl Default for Sampler {
+    fn default() -> Sampler {
+        Sampler {
             window: Mutex::default(),
             looked: Mutex::default(),
             listeners: AtomicUsize::new(0),
-            beat: watch::Sender::new(Arc::from("")),
+            state: watch::Sender::new(Arc::from("")),
             first: tokio::sync::Mutex::default(),
         }
     }
@@ -89,7 +89,7 @@ impl Window {
     }
 }
 
-impl Pulse {
+impl Sampler {
     /// Somebody looks. Returns when there are rates to show: at once where others look too, and
     /// after a quarter of a second for the first.
     pub async fn look(&self, wiring: &Wiring) {
@@ -118,7 +118,7 @@ impl Pulse {
     }
 }
 
-/// Beats until the server stops.
+/// Samples until the server stops.
 pub(super) async fn run(api: &Api) {
     let mut ticks = tokio::time::interval(SECOND);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -129,7 +129,7 @@ pub(super) async fn run(api: &Api) {
         let wiring = api.wiring();
         let turns = wiring.counters.iter().map(|counters| counters.turns.get());
         api.alive.look(now, turns, |shard| wiring.mailboxes[shard].ring());
-        let listened = api.pulse.listeners.load(Ordering::Relaxed) > 0;
+        let listened = api.sampler.listeners.load(Ordering::Relaxed) > 0;
         let record = now.saturating_duration_since(recorded) >= SESSION_HISTORY_INTERVAL;
         if record {
             recorded = now;
@@ -137,14 +137,14 @@ pub(super) async fn run(api: &Api) {
         if record || listened {
             api.control.look_at_sessions(record);
         }
-        if !api.pulse.is_looked_at(now) {
-            api.pulse.window().samples.clear();
+        if !api.sampler.is_looked_at(now) {
+            api.sampler.window().samples.clear();
             continue;
         }
         let sample = Sample::take(api.wiring(), now);
-        api.pulse.window().push(sample);
-        if listened && let Some(text) = events::beat(api) {
-            api.pulse.beat.send_replace(text.into());
+        api.sampler.window().push(sample);
+        if listened && let Some(text) = events::state(api) {
+            api.sampler.state.send_replace(text.into());
         }
     }
 }

@@ -1,15 +1,13 @@
-//! `--ports-auto`: mux ports come and go with the load, by the [`rule`].
-
-mod rule;
+//! `--ports-auto`: mux ports come and go with the load, by the rule in `rule.rs`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::{Control, PortState, PortsNow};
+use super::rule::{Change, PortLoad, PortRule, Rule};
+use super::{PortState, PortsNow};
+use crate::control::Control;
 use crate::limits::MAX_PORT_DECISIONS;
-pub use rule::PortRule;
-use rule::{Change, PortLoad, Rule};
 
 /// Which ports may come and go.
 #[derive(Clone, Debug)]

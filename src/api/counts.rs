@@ -5,7 +5,7 @@ use crate::telemetry::{CardRole, Level};
 
 /// Sessions by role, state and quality.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Census {
+pub(super) struct SessionCounts {
     pub publishers: u64,
     pub viewers: u64,
     pub connecting: u64,
@@ -16,30 +16,30 @@ pub(super) struct Census {
     pub down: [u64; Level::ALL.len()],
 }
 
-impl Census {
+impl SessionCounts {
     /// Reads 128 bytes a session and allocates nothing.
-    pub fn take(wiring: &Wiring) -> Census {
-        let mut census = Census::default();
+    pub fn take(wiring: &Wiring) -> SessionCounts {
+        let mut counts = SessionCounts::default();
         for (_, _, card) in wiring.meters.iter().flat_map(|meters| meters.cards.iter()) {
             let levels = match card.role {
                 CardRole::Publisher => {
-                    census.publishers += 1;
-                    &mut census.up
+                    counts.publishers += 1;
+                    &mut counts.up
                 }
                 CardRole::Viewer => {
-                    census.viewers += 1;
-                    &mut census.down
+                    counts.viewers += 1;
+                    &mut counts.down
                 }
             };
             if !card.stage.is_connected() {
-                census.connecting += 1;
+                counts.connecting += 1;
                 continue;
             }
-            census.connected += 1;
+            counts.connected += 1;
             if let Some(level) = card.level() {
                 levels[level as usize] += 1;
             }
         }
-        census
+        counts
     }
 }

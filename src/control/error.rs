@@ -1,0 +1,65 @@
+//! Why control does not do what it is asked to.
+
+use crate::session::OfferError;
+use crate::telemetry::FailureReason;
+
+/// Why a verb is refused, each with words for the person who asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// The offer can't be answered.
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    /// Nobody publishes the stream of this name.
+    #[error("nobody publishes `{0}` at the moment")]
+    NoPublisher(String),
+    /// It contradicts how things stand.
+    #[error("{0}")]
+    Conflict(String),
+    /// Nothing of that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// There is no room for a session: later there may be.
+    #[error("{0}")]
+    NoRoom(String),
+    /// A part of the server has too much to do: later it may not.
+    #[error("{0}")]
+    Overloaded(String),
+}
+
+impl ControlError {
+    pub(super) fn no_publisher(stream: &str) -> ControlError {
+        ControlError::NoPublisher(stream.to_owned())
+    }
+
+    pub(super) fn conflict(words: impl Into<String>) -> ControlError {
+        ControlError::Conflict(words.into())
+    }
+
+    pub(super) fn not_found(words: impl Into<String>) -> ControlError {
+        ControlError::NotFound(words.into())
+    }
+
+    pub(super) fn no_room(words: impl Into<String>) -> ControlError {
+        ControlError::NoRoom(words.into())
+    }
+
+    pub(super) fn overloaded(words: impl Into<String>) -> ControlError {
+        ControlError::Overloaded(words.into())
+    }
+
+    /// What it is counted as, when it keeps a session from being set up.
+    #[must_use]
+    pub const fn failure(&self) -> Option<FailureReason> {
+        match self {
+            ControlError::Offer(OfferError::NoCommonCodec { .. }) => {
+                Some(FailureReason::NoCommonCodec)
+            }
+            ControlError::Offer(_) => Some(FailureReason::BadOffer),
+            ControlError::NoRoom(_) => Some(FailureReason::NoRoom),
+            ControlError::NoPublisher(_)
+            | ControlError::Conflict(_)
+            | ControlError::NotFound(_)
+            | ControlError::Overloaded(_) => None,
+        }
+    }
+}

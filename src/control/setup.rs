@@ -1,0 +1,175 @@
+//! From an offer to a session on its shard: publish and subscribe.
+
+use str0m::IceCreds;
+
+use super::history::History;
+use super::registry::Reservation;
+use super::session::{self, LiveSession, unix_now};
+use super::{Control, ControlError, Refusal};
+use crate::session::{LocalIce, Negotiated, Offer, OfferError, ice_ufrag};
+use crate::shard::{Command, SessionPort};
+use crate::telemetry::limited;
+
+/// A session that was set up.
+pub struct Placement {
+    /// Names the session in its URL: 128 random bits in hexadecimal.
+    pub id: String,
+    /// The SDP answer.
+    pub answer: String,
+    /// Names the ICE session, for ETag.
+    pub etag: String,
+}
+
+/// What a client asked for, as far as it is remembered.
+struct Asked {
+    etag: String,
+    remote_ufrag: Option<String>,
+    publisher: bool,
+    /// The codecs of audio and video.
+    names: (Option<&'static str>, Option<&'static str>),
+}
+
+impl Control {
+    /// Sets up a publisher of `stream`. Whoever published it before is ended; viewers stay.
+    ///
+    /// # Errors
+    /// What is wrong with the offer, or 503 when there is no room.
+    pub fn publish(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+        self.set_up_publisher(stream, sdp).inspect_err(|error| self.refused(stream, true, error))
+    }
+
+    fn set_up_publisher(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+        let offer = Offer::to_publish(sdp)?;
+        let mut reservation = self.lock().reserve_publisher(stream, &offer)?;
+        let port = self.port_for(&mut reservation)?;
+        let Reservation { codecs, ref shared, .. } = reservation;
+        let local = self.local_ice(&reservation);
+        let etag = local.credentials.ufrag.clone();
+        let names = session::names(&codecs, &offer);
+        let negotiated = self.negotiator.publisher(offer, local, codecs, shared.key);
+        let asked =
+            Asked { etag, remote_ufrag: ice_ufrag(sdp).map(str::to_owned), publisher: true, names };
+        self.settle(reservation, port, negotiated, asked)
+    }
+
+    /// Sets up a viewer of `stream`.
+    ///
+    /// # Errors
+    /// What is wrong with the offer, 409 when nobody publishes the stream, 503 when there is no
+    /// room.
+    pub fn subscribe(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+        self.set_up_viewer(stream, sdp).inspect_err(|error| self.refused(stream, false, error))
+    }
+
+    fn set_up_viewer(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+        let offer = Offer::to_watch(sdp)?;
+        let mut reservation = self.lock().reserve_viewer(stream)?;
+        let port = self.port_for(&mut reservation)?;
+        let local = self.local_ice(&reservation);
+        let etag = local.credentials.ufrag.clone();
+        let names = session::names(&reservation.codecs, &offer);
+        let negotiated = self.negotiator.viewer(offer, local, reservation.codecs);
+        let asked = Asked {
+            etag,
+            remote_ufrag: ice_ufrag(sdp).map(str::to_owned),
+            publisher: false,
+            names,
+        };
+        self.settle(reservation, port, negotiated, asked)
+    }
+
+    fn refused(&self, stream: &str, publisher: bool, error: &ControlError) {
+        let Some(reason) = error.failure() else { return };
+        let refusal = Refusal {
+            at: unix_now(),
+            stream: stream.into(),
+            publisher,
+            reason,
+            words: error.to_string().into(),
+        };
+        self.lock().ended.refuse(refusal);
+    }
+
+    fn local_ice<'a>(&'a self, reservation: &'a Reservation) -> LocalIce<'a> {
+        let ufrag = self.wiring.ufrag_key.encode(reservation.key).as_str().to_owned();
+        let credentials = IceCreds { ufrag, pass: random_hex(16) };
+        let candidates = &reservation.port.candidates;
+        LocalIce { credentials, candidates, tcp_candidates: &self.tcp_candidates }
+    }
+
+    /// The port the reservation holds, bound; a reservation without one is given back.
+    fn port_for(&self, reservation: &mut Reservation) -> Result<SessionPort, ControlError> {
+        let bound = self.bind_own(&mut reservation.port);
+        if bound.is_err() {
+            let Reservation { key, port, stream, .. } = &*reservation;
+            self.lock().give_back(*key, port, stream);
+        }
+        bound
+    }
+
+    /// Turns a reservation into a session, or gives it back.
+    fn settle(
+        &self,
+        reservation: Reservation,
+        session_port: SessionPort,
+        negotiated: Result<Negotiated, OfferError>,
+        asked: Asked,
+    ) -> Result<Placement, ControlError> {
+        let Asked { etag, remote_ufrag, publisher, names: (audio, video) } = asked;
+        let Reservation { key, port, stream, shared, codecs, .. } = reservation;
+        let mut registry = self.lock();
+        let sent =
+            negotiated.map_err(ControlError::from).and_then(|Negotiated { session, answer }| {
+                let (port, session) = (session_port, Box::new(session));
+                let command = Command::Add { key, port, session, stream: shared };
+                match self.wiring.mailboxes[usize::from(key.shard)].command(command) {
+                    Ok(()) => Ok(answer),
+                    Err(_full) => {
+                        Err(ControlError::no_room("the shard has too many set-ups waiting"))
+                    }
+                }
+            });
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(error) => {
+                registry.give_back(key, &port, &stream);
+                return Err(error);
+            }
+        };
+        if publisher {
+            limited!(INFO, session = %key, stream = &*stream, "publisher set up");
+        } else {
+            limited!(DEBUG, session = %key, stream = &*stream, "viewer set up");
+        }
+        let id = random_hex(16);
+        let live = LiveSession {
+            url: id.clone(),
+            etag: etag.clone(),
+            remote_ufrag,
+            stream,
+            publisher,
+            created_at: unix_now(),
+            port: port.number,
+            given: port,
+            audio,
+            video,
+            history: History::default(),
+        };
+        let displaced = registry.register(key, live, codecs);
+        for (key, reason) in displaced {
+            // When its queue is full the old session lives until its peer leaves; its packets
+            // count for nothing once the new publisher's media has come.
+            let _ = self.end(key, reason);
+        }
+        registry.sessions.insert(id.clone(), key);
+        Ok(Placement { id, answer, etag })
+    }
+}
+
+/// `bytes` bytes from the operating system's generator, in hexadecimal.
+fn random_hex(bytes: usize) -> String {
+    let mut random = [0; 32];
+    let random = &mut random[..bytes.min(32)];
+    getrandom::fill(random).expect("the operating system gives random bytes");
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,14 @@
+//! WHIP (RFC 9725), WHEP (draft-ietf-wish-whep) and the session resources behind them: HTTP, turned
+//! into the verbs of [`crate::control`].
+
+mod auth;
+mod http;
+mod ice_servers;
+mod port_metrics;
+mod problem;
+mod resource;
+
+pub use auth::Token;
+pub use http::router;
+pub use ice_servers::IceServers;
+pub use problem::Problem;
