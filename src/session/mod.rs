@@ -46,6 +46,8 @@ pub struct Session {
     failure: Option<Box<str>>,
     /// When its answer was ready.
     pub answered: Instant,
+    /// The same by the time of day, in milliseconds of Unix time.
+    pub answered_ms: u64,
     /// How media is encrypted, once DTLS has said.
     pub profile: Option<Profile>,
 }
@@ -90,9 +92,15 @@ pub enum Gone {
 pub struct Refused;
 
 impl Session {
-    pub(crate) fn new(rtc: Rtc, publishes: Option<Box<Publisher>>, takes: ViewerTerms) -> Session {
-        let (rtc, answered) = (Box::new(rtc), Instant::now());
-        Session { rtc, publishes, takes, answered, profile: None, failure: None }
+    /// A session whose answer is ready at `answered`, which is `answered_ms` by the time of day.
+    pub(crate) fn new(
+        rtc: Rtc,
+        publishes: Option<Box<Publisher>>,
+        takes: ViewerTerms,
+        (answered, answered_ms): (Instant, u64),
+    ) -> Session {
+        let rtc = Box::new(rtc);
+        Session { rtc, publishes, takes, answered, answered_ms, profile: None, failure: None }
     }
 
     /// Takes in one STUN, DTLS or (publishers only) RTP or RTCP datagram. `local` must be one of

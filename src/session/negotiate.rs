@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format::{CodecConfig, CodecSpec, PayloadParams};
@@ -139,7 +139,9 @@ impl Negotiator {
         answer: &str,
     ) -> Negotiated {
         let answer = sdp::tidy(answer, self.say_lite);
-        Negotiated { session: Session::new(rtc, publishes, takes), answer }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let answered = (Instant::now(), since.as_millis() as u64);
+        Negotiated { session: Session::new(rtc, publishes, takes, answered), answer }
     }
 
     /// Builds the `Rtc` and lets it answer. Should str0m panic over some far corner of SDP, that is

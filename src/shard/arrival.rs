@@ -1,6 +1,6 @@
 //! When a datagram came, on the clock of the loop.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// A datagram is taken to be no older than this, whatever the kernel's clock says: it was set back,
 /// or forward, in between.
@@ -15,10 +15,9 @@ pub(super) struct KernelClock {
 }
 
 impl KernelClock {
-    /// This moment.
-    pub fn read() -> KernelClock {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        KernelClock { instant: Instant::now(), unix_ns: since.as_nanos() as u64 }
+    /// A moment, which is `unix_ns` nanoseconds of Unix time by the kernel's clock.
+    pub fn new(instant: Instant, unix_ns: u64) -> KernelClock {
+        KernelClock { instant, unix_ns }
     }
 
     /// When a datagram came, of which the kernel says `arrived_ns`; 0 when it says nothing, and the
@@ -38,7 +37,7 @@ mod tests {
 
     #[test]
     fn ages_are_told_and_clocks_that_jump_are_not_believed() {
-        let clock = KernelClock::read();
+        let clock = KernelClock::new(Instant::now(), 10_000_000_000_000);
         let ago = |age_ns: u64| clock.instant - clock.instant(clock.unix_ns - age_ns);
         assert_eq!(ago(1_500), Duration::from_nanos(1_500));
         assert_eq!(ago(3_600_000_000_000), OLDEST, "set forward by an hour");

@@ -51,6 +51,8 @@ pub(super) struct Core {
     /// Shards that got mail this turn.
     pub posted: Vec<bool>,
     pub stopping: bool,
+    /// Whether the kernel took all that was to leave in the last turn.
+    pub all_sent: bool,
     /// When the datagram that is being handled came.
     pub arriving: Option<Instant>,
     random: u64,
@@ -81,6 +83,7 @@ impl Core {
         ports: Vec<(u16, Vec<SocketAddr>)>,
         transmitter: Transmitter,
         wiring: Arc<Wiring>,
+        now: Instant,
     ) -> io::Result<Core> {
         let shards = wiring.mailboxes.len();
         let mut core = Core {
@@ -92,14 +95,15 @@ impl Core {
             setup_timeout: config.setup_timeout,
             ports: Ports::new(sharing),
             port_changes: Vec::new(),
-            ways: Ways { transmitter, tcp: Connections::new(Instant::now())? },
+            ways: Ways { transmitter, tcp: Connections::new(now)? },
             flows: Flows::new(),
             sessions: Sessions::default(),
             streams: Streams::default(),
-            timers: Wheel::new(Instant::now()),
+            timers: Wheel::new(now),
             active: Vec::new(),
             posted: vec![false; shards],
             stopping: false,
+            all_sent: true,
             arriving: None,
             random: config.seed | 1,
             outputs: Vec::new(),
@@ -133,6 +137,14 @@ impl Core {
     /// What is counted at the port in a slot; of ports of sessions, at all of them.
     pub fn port_counters(&self, slot: u32) -> &PortCounters {
         self.meters().ports.at(self.ports.place(slot))
+    }
+
+    /// Counts datagrams that came in through the port in a slot.
+    pub fn count_received(&self, port: u32, datagrams: u64, bytes: u64) {
+        self.counters().datagrams_in.add(datagrams);
+        self.counters().bytes_in.add(bytes);
+        self.port_counters(port).datagrams_in.add(datagrams);
+        self.port_counters(port).bytes_in.add(bytes);
     }
 
     pub fn dropped(&self, reason: DropReason) {
@@ -226,7 +238,7 @@ impl Core {
         let is_publisher = session.publishes.is_some();
         self.streams.join(shared);
         self.port_counters(port).sessions.add(1);
-        let watch = Watch::new(now, session.answered);
+        let watch = Watch::new(now, session.answered, session.answered_ms);
         let entry = Entry {
             key,
             session,

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! turn.rs      the loop: receive → mail → commands → timers → deliver → flush → wait
+//! reactor.rs   what comes from the kernel, whom it wakes, mux ports that come and go
 //! inbound.rs   a datagram finds its session (or another shard)
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
 //! publish.rs   a publisher's packets go to the shards that have viewers
@@ -37,6 +38,7 @@ mod ownership;
 mod port_changes;
 mod ports;
 mod publish;
+mod reactor;
 mod runtime;
 mod sessions;
 mod simulated;

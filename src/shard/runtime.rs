@@ -7,11 +7,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::arrival::KernelClock;
 use super::core::Core;
 use super::ports::Sharing;
-use super::turn::{Next, Shard};
+use super::reactor::Reactor;
+use super::turn::Next;
 use super::{BoundPort, ShardConfig, Wiring};
 use crate::cpu::{self, ThreadLoad};
 use crate::net::{Backend, Bell, Receiver, Transmitter, uring_available};
@@ -61,14 +63,14 @@ pub fn spawn(
             tracing::warn!("shard {} is not pinned to core {core}: {error}", config.index);
         }
         wiring.meters[usize::from(config.index)].thread.adopt_current_thread();
-        let core = match Core::new(&config, sharing, ports, transmitter, wiring) {
+        let core = match Core::new(&config, sharing, ports, transmitter, wiring, Instant::now()) {
             Ok(core) => core,
             Err(error) => {
                 let _ = ready.send(Err(error));
                 return;
             }
         };
-        let shard = Shard { core, receiver, bell: None };
+        let shard = Reactor { core, receiver, bell: None, clock: kernel_clock };
         let load = ThreadLoad::of_current_thread().ok();
         let serve = serve(shard, config.busy_poll, load, ready.clone());
         let result = if uring_available().is_ok() {
@@ -103,14 +105,14 @@ impl Drop for EndsAll {
 }
 
 async fn serve(
-    mut shard: Shard,
+    mut shard: Reactor,
     busy_poll: Duration,
     load: Option<ThreadLoad>,
     ready: mpsc::Sender<io::Result<Option<ThreadLoad>>>,
 ) -> io::Result<()> {
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
-    let Shard { core, receiver, .. } = &mut shard;
+    let Reactor { core, receiver, .. } = &mut shard;
     core.ways.transmitter.sockets_mut().watch(receiver)?;
     let mut readiness = vec![core.ways.tcp.watch().readiness()?];
     let wiring = shard.core.wiring.clone();
@@ -125,7 +127,9 @@ async fn serve(
     let mut busy_since = Instant::now();
     loop {
         let now = Instant::now();
-        let (until, write) = match shard.turn(now) {
+        let next = shard.turn(now);
+        shard.core.time_turn(now, Instant::now());
+        let (until, write) = match next {
             Next::Stop => return Ok(()),
             Next::Now => {
                 busy_since = now;
@@ -154,4 +158,10 @@ async fn serve(
         }
         busy_since = Instant::now();
     }
+}
+
+/// This moment, on the clock that the kernel stamps arrivals by and on the loop's.
+fn kernel_clock() -> KernelClock {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    KernelClock::new(Instant::now(), since.as_nanos() as u64)
 }

@@ -12,14 +12,14 @@ use std::time::Instant;
 use super::core::Core;
 use super::inbound::Inbound;
 use super::ports::Sharing;
-use super::turn::{Next, Shard};
+use super::turn::Next;
 use super::{ShardConfig, Wiring};
 use crate::id::Via;
-use crate::net::{Backend, Receiver, Sent, Transmitter};
+use crate::net::{Sent, Transmitter};
 
 /// A shard that is driven by hand.
 pub struct Simulated {
-    shard: Shard,
+    core: Core,
 }
 
 impl Simulated {
@@ -32,11 +32,10 @@ impl Simulated {
         config: &ShardConfig,
         ports: Vec<(u16, Vec<SocketAddr>)>,
         wiring: Arc<Wiring>,
+        now: Instant,
     ) -> io::Result<Simulated> {
-        let core = Core::new(config, Sharing::Mux, ports, Transmitter::memory(), wiring)?;
-        // It has no socket to receive from.
-        let receiver = Receiver::new(Backend::Mmsg, 1, &[])?;
-        Ok(Simulated { shard: Shard { core, receiver, bell: None } })
+        let core = Core::new(config, Sharing::Mux, ports, Transmitter::memory(), wiring, now)?;
+        Ok(Simulated { core })
     }
 
     /// A datagram from `remote` has come to our address `local`, at the port in slot `port`: the
@@ -49,18 +48,16 @@ impl Simulated {
         remote: SocketAddr,
         bytes: &[u8],
     ) {
-        let core = &mut self.shard.core;
-        core.counters().datagrams_in.add(1);
-        core.counters().bytes_in.add(bytes.len() as u64);
+        self.core.count_received(port, 1, bytes.len() as u64);
         let via = Via::Udp(port);
         let datagram = Inbound { via, local, remote, bytes, arrived: now, handed_over: false };
-        core.on_datagram(now, datagram);
+        self.core.on_datagram(now, datagram);
     }
 
     /// The other phases. Returns when the next turn is due unless something comes before: `now`
     /// where there is more to do, `None` once the shard was stopped.
     pub fn turn(&mut self, now: Instant) -> Option<Instant> {
-        match self.shard.turn(now) {
+        match self.core.turn(now, false) {
             Next::Now => Some(now),
             Next::At(at) | Next::WhenWritable(at) => Some(at),
             Next::Stop => None,
@@ -69,6 +66,6 @@ impl Simulated {
 
     /// What it has sent since the last call, in that order.
     pub fn take_sent(&mut self) -> Vec<Sent> {
-        self.shard.core.ways.transmitter.take_sent()
+        self.core.ways.transmitter.take_sent()
     }
 }

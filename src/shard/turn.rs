@@ -1,13 +1,15 @@
 //! The hot loop.
 //!
-//! 1. **receive** a batch per socket that has one, then from TCP connections; each datagram finds
-//!    its session or another shard
+//! 1. **receive** a batch per socket that has one (`reactor.rs`), then from TCP connections; each
+//!    datagram finds its session or another shard
 //! 2. **mail** from other shards: strays, and media for viewers here
-//! 3. **commands** of control threads, a few a turn, and what they change about the ports
+//! 3. **commands** of control threads, a few a turn
 //! 4. **timers** of sessions
 //! 5. **deliver**: streams' packets to their viewers, key frame requests to publishers
-//! 6. **flush** to the kernel, **ring** the shards that got mail
-//! 7. **wait** for a socket, the bell or the next deadline, if nothing is left to do
+//! 6. **flush** to the kernel, **ring** the shards that got mail, change **ports**
+//! 7. **wait** for a socket, the bell or the next deadline, if nothing is left to do (`runtime.rs`)
+//!
+//! No clock is read in here: a turn happens at the time it is given, as in a simulation.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,7 +18,6 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use tokio::sync::Notify;
 
-use super::arrival::KernelClock;
 use super::core::Core;
 use super::inbound::Inbound;
 use super::port_changes::PortChange;
@@ -24,11 +25,10 @@ use super::{Command, EndReason, Ended, Mail, Mailbox};
 use crate::demux::{Directory, FlowKey};
 use crate::id::Via;
 use crate::limits::{
-    COMMANDS_PER_TURN, DEPARTING_PACKETS, MAIL_PER_TURN, RECEIVE_BATCHES_PER_TURN, SESSION_IDLE,
-    TIMERS_PER_TURN,
+    COMMANDS_PER_TURN, DEPARTING_PACKETS, MAIL_PER_TURN, SESSION_IDLE, TIMERS_PER_TURN,
 };
-use crate::net::{Bell, Datagram, Receiver, Sockets, Steering};
-use crate::telemetry::{Meters, ShardCounters, TcpRefusals, limited};
+use crate::net::Steering;
+use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
 use crate::wire::ufrag::UfragKey;
 
 /// What all shards and the control threads share.
@@ -74,14 +74,6 @@ pub struct ShardConfig {
     pub seed: u64,
 }
 
-/// A shard and its loop.
-pub(super) struct Shard {
-    pub core: Core,
-    pub receiver: Receiver,
-    /// Wakes other shards, and is how they wake this one, with io_uring.
-    pub bell: Option<Bell>,
-}
-
 /// When the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -95,131 +87,38 @@ pub(super) enum Next {
     Stop,
 }
 
-impl Shard {
-    /// One turn.
-    pub fn turn(&mut self, now: Instant) -> Next {
-        let more_received = self.receive(now) | self.core.receive_tcp(now);
-        let more_mail = self.core.take_mail(now);
-        let more_commands = self.core.take_commands(now);
-        self.change_ports(now);
-        let more_timers = self.core.run_timers(now);
-        let deliver_at = self.core.deliver(now);
-        self.core.flush_tcp(now);
-        let all_sent = self.core.flush();
-        self.ring();
-        self.core.time_turn(now, all_sent);
+impl Core {
+    /// One turn, after `more_received` has said whether there is more than what was received.
+    pub fn turn(&mut self, now: Instant, more_received: bool) -> Next {
+        let more_received = more_received | self.receive_tcp(now);
+        let more_mail = self.take_mail(now);
+        let more_commands = self.take_commands(now);
+        let more_timers = self.run_timers(now);
+        let deliver_at = self.deliver(now);
+        self.flush_tcp(now);
+        self.all_sent = self.flush();
 
-        if self.core.stopping {
+        if self.stopping {
             return Next::Stop;
         }
         // A connection that came by a command has said something already.
-        let more_received = more_received || self.core.ways.tcp.has_more();
+        let more_received = more_received || self.ways.tcp.has_more();
         if more_received || more_mail || more_commands || more_timers {
             return Next::Now;
         }
-        let timer_at = self.core.timers.next_deadline(now);
-        let at = [deliver_at, timer_at, self.core.next_tcp_sweep()].into_iter().flatten().min();
+        let timer_at = self.timers.next_deadline(now);
+        let at = [deliver_at, timer_at, self.next_tcp_sweep()].into_iter().flatten().min();
         let at = at.unwrap_or(now + SESSION_IDLE);
-        if all_sent { Next::At(at) } else { Next::WhenWritable(at) }
+        if self.all_sent { Next::At(at) } else { Next::WhenWritable(at) }
     }
 
-    /// Wakes the shards that got mail.
-    fn ring(&mut self) {
-        let Core { posted, wiring, .. } = &mut self.core;
-        let got = posted.iter_mut().enumerate();
-        let got = got.filter_map(|(shard, posted)| std::mem::take(posted).then_some(shard));
-        Mailbox::ring_all(&wiring.mailboxes, got, self.bell.as_mut());
-    }
-
-    /// Takes in what the kernel has; true when there may be more.
-    fn receive(&mut self, now: Instant) -> bool {
-        let Shard { core, receiver, .. } = self;
-        let mut more = false;
-        for index in 0..core.sockets().mux().len() {
-            let port = core.sockets().mux()[index];
-            for round in 1..=RECEIVE_BATCHES_PER_TURN {
-                if receive_batch(core, receiver, now, port) == 0 {
-                    break;
-                }
-                more |= round == RECEIVE_BATCHES_PER_TURN;
-            }
-        }
-        for index in 0..look_at_sessions(core) {
-            let Some(port) = core.sockets().ready_session(index) else { break };
-            // What is left is named again by the next look.
-            more |= receive_batch(core, receiver, now, port) >= receiver.batch();
-        }
-        more |= core.sockets().more_sessions_ready();
-        core.counters().kernel_receive_drops.set(receiver.overflow_drops());
-        if core.ports.are_of_sessions() {
-            core.port_counters(0).receive_drops.set(receiver.overflow_drops());
-        }
-        more
-    }
-}
-
-/// How many sockets of sessions the kernel names.
-fn look_at_sessions(core: &mut Core) -> usize {
-    core.ways.transmitter.sockets_mut().look_at_sessions().unwrap_or_else(|error| {
-        limited!(WARN, "the kernel does not say which sockets have something: {error}");
-        0
-    })
-}
-
-/// One batch of the socket in slot `port`; returns how many datagrams that were.
-fn receive_batch(core: &mut Core, receiver: &mut Receiver, now: Instant, port: u32) -> usize {
-    let Some(socket) = core.sockets().get(port) else { return 0 };
-    let count = match receiver.receive(socket) {
-        Ok(0) => return 0,
-        Ok(count) => count,
-        Err(error) => {
-            // ICMP errors of earlier sends surface here; the next call goes on.
-            limited!(DEBUG, "receive: {error}");
-            return 0;
-        }
-    };
-    let clock = KernelClock::read();
-    let mut bytes_in = 0;
-    for datagram in receiver.datagrams() {
-        bytes_in += datagram.bytes.len() as u64;
-        let Datagram { local, remote, bytes, arrived_ns } = datagram;
-        let arrived = clock.instant(arrived_ns);
-        let (via, handed_over) = (Via::Udp(port), false);
-        let inbound = Inbound { via, local, remote, bytes, arrived, handed_over };
-        core.on_datagram(now, inbound);
-    }
-    core.count_received(port, count, bytes_in);
-    count
-}
-
-impl Core {
-    fn sockets(&self) -> &Sockets {
-        self.ways.transmitter.sockets()
-    }
-
-    fn count_received(&self, port: u32, datagrams: usize, bytes: u64) {
-        let (counters, datagrams) = (self.counters(), datagrams as u64);
-        counters.receive_batches.add(1);
-        counters.datagrams_in.add(datagrams);
-        counters.bytes_in.add(bytes);
-        self.meters().histograms.receive_batch.record(datagrams);
-        let at_port = self.port_counters(port);
-        at_port.datagrams_in.add(datagrams);
-        at_port.bytes_in.add(bytes);
-        // Of the sockets of sessions, the receiver has the sum.
-        if let (false, Some(socket)) = (self.ports.are_of_sessions(), self.sockets().get(port)) {
-            at_port.receive_drops.set(socket.receive_drops());
-        }
-    }
-
-    /// The turn that began at `began` is over, and with it the way of the packets that left.
-    fn time_turn(&mut self, began: Instant, all_sent: bool) {
-        let ended = Instant::now();
+    /// The turn that began at `began` has ended, and with it the way of the packets that left.
+    pub fn time_turn(&mut self, began: Instant, ended: Instant) {
         let micros = |since: Instant| ended.saturating_duration_since(since).as_micros() as u64;
         self.counters().turns.add(1);
         let histograms = &self.wiring.meters[usize::from(self.index)].histograms;
         histograms.turn.record(micros(began));
-        if all_sent || self.departing.len() >= DEPARTING_PACKETS {
+        if self.all_sent || self.departing.len() >= DEPARTING_PACKETS {
             for arrived in self.departing.drain(..) {
                 histograms.socket_to_socket.record(micros(arrived));
             }

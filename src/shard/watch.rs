@@ -4,7 +4,7 @@
 //! often, and a card is written then and when something changes.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::sessions::{Entry, ReadyViewer};
@@ -67,12 +67,10 @@ struct Shown {
 }
 
 impl Watch {
-    pub fn new(now: Instant, answered: Instant) -> Watch {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let created = since.saturating_sub(now.saturating_duration_since(answered));
+    pub fn new(now: Instant, answered: Instant, created_ms: u64) -> Watch {
         Watch {
             answered,
-            created_ms: created.as_millis() as u64,
+            created_ms,
             first_stun: None,
             dtls: None,
             first_media: None,

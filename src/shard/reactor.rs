@@ -1,0 +1,153 @@
+//! A shard at the kernel: what its sockets have received, whom it wakes, and mux ports that come
+//! and go while it runs.
+//!
+//! What a simulation does without: it gives datagrams to the shard itself.
+
+use std::io;
+use std::time::Instant;
+
+use super::arrival::KernelClock;
+use super::core::Core;
+use super::inbound::Inbound;
+use super::port_changes::PortChange;
+use super::turn::Next;
+use super::{BoundPort, Mailbox};
+use crate::id::Via;
+use crate::limits::RECEIVE_BATCHES_PER_TURN;
+use crate::net::{Bell, Datagram, Receiver, Sockets};
+use crate::telemetry::limited;
+
+/// A shard with what ties it to the kernel.
+pub(super) struct Reactor {
+    pub core: Core,
+    pub receiver: Receiver,
+    /// Wakes other shards, and is how they wake this one, with io_uring.
+    pub bell: Option<Bell>,
+    /// This moment, on the clock that arrivals are stamped by and on the loop's.
+    pub clock: fn() -> KernelClock,
+}
+
+impl Reactor {
+    /// One turn.
+    pub fn turn(&mut self, now: Instant) -> Next {
+        let more = self.receive(now);
+        let next = self.core.turn(now, more);
+        self.ring();
+        let changed = self.change_ports(now);
+        // What a closed port's sessions said last may wait at other ports.
+        if changed && next != Next::Stop { Next::Now } else { next }
+    }
+
+    /// Wakes the shards that got mail.
+    fn ring(&mut self) {
+        let Core { posted, wiring, .. } = &mut self.core;
+        let got = posted.iter_mut().enumerate();
+        let got = got.filter_map(|(shard, posted)| std::mem::take(posted).then_some(shard));
+        Mailbox::ring_all(&wiring.mailboxes, got, self.bell.as_mut());
+    }
+
+    /// Takes in what the kernel has; true when there may be more.
+    fn receive(&mut self, now: Instant) -> bool {
+        let mut more = false;
+        for index in 0..self.sockets().mux().len() {
+            let port = self.sockets().mux()[index];
+            for round in 1..=RECEIVE_BATCHES_PER_TURN {
+                if self.receive_batch(now, port) == 0 {
+                    break;
+                }
+                more |= round == RECEIVE_BATCHES_PER_TURN;
+            }
+        }
+        for index in 0..self.look_at_sessions() {
+            let Some(port) = self.sockets().ready_session(index) else { break };
+            // What is left is named again by the next look.
+            more |= self.receive_batch(now, port) >= self.receiver.batch();
+        }
+        more |= self.sockets().more_sessions_ready();
+        let (core, drops) = (&self.core, self.receiver.overflow_drops());
+        core.counters().kernel_receive_drops.set(drops);
+        if core.ports.are_of_sessions() {
+            core.port_counters(0).receive_drops.set(drops);
+        }
+        more
+    }
+
+    /// One batch of the socket in slot `port`; returns how many datagrams that were.
+    fn receive_batch(&mut self, now: Instant, port: u32) -> usize {
+        let Reactor { core, receiver, clock, .. } = self;
+        let Some(socket) = core.ways.transmitter.sockets().get(port) else { return 0 };
+        let count = match receiver.receive(socket) {
+            Ok(0) => return 0,
+            Ok(count) => count,
+            Err(error) => {
+                // ICMP errors of earlier sends surface here; the next call goes on.
+                limited!(DEBUG, "receive: {error}");
+                return 0;
+            }
+        };
+        let clock = clock();
+        let mut bytes_in = 0;
+        for datagram in receiver.datagrams() {
+            bytes_in += datagram.bytes.len() as u64;
+            let Datagram { local, remote, bytes, arrived_ns } = datagram;
+            let arrived = clock.instant(arrived_ns);
+            let (via, handed_over) = (Via::Udp(port), false);
+            let inbound = Inbound { via, local, remote, bytes, arrived, handed_over };
+            core.on_datagram(now, inbound);
+        }
+        core.meters().histograms.receive_batch.record(count as u64);
+        core.counters().receive_batches.add(1);
+        core.count_received(port, count as u64, bytes_in);
+        // Of the sockets of sessions, the receiver has the sum.
+        let socket = core.ways.transmitter.sockets().get(port);
+        if let (false, Some(socket)) = (core.ports.are_of_sessions(), socket) {
+            core.port_counters(port).receive_drops.set(socket.receive_drops());
+        }
+        count
+    }
+
+    /// How many sockets of sessions the kernel names.
+    fn look_at_sessions(&mut self) -> usize {
+        let sockets = self.core.ways.transmitter.sockets_mut();
+        sockets.look_at_sessions().unwrap_or_else(|error| {
+            limited!(WARN, "the kernel does not say which sockets have something: {error}");
+            0
+        })
+    }
+
+    fn sockets(&self) -> &Sockets {
+        self.core.ways.transmitter.sockets()
+    }
+
+    /// Opens and closes the mux ports that commands have asked for; false when there were none.
+    fn change_ports(&mut self, now: Instant) -> bool {
+        let changes = std::mem::take(&mut self.core.port_changes);
+        let changed = !changes.is_empty();
+        // In the order of the commands.
+        for change in changes {
+            match change {
+                PortChange::Open { slot, port, done } => {
+                    let opened = self.open_port(slot as u32, port);
+                    // Whoever asked may have given up waiting, and takes it back by a command.
+                    let _ = done.send(opened.map_err(|error| error.to_string()));
+                }
+                PortChange::Close { slot, done } => {
+                    let slot = slot as u32;
+                    if self.core.vacate_port(now, slot) {
+                        self.core.ways.transmitter.close(slot, &mut self.receiver);
+                    }
+                    let _ = done.send(());
+                }
+            }
+        }
+        changed
+    }
+
+    fn open_port(&mut self, slot: u32, port: BoundPort) -> io::Result<()> {
+        let BoundPort { socket, candidates } = port;
+        let number = socket.port();
+        self.core.ways.transmitter.open(slot, socket, &mut self.receiver)?;
+        self.core.serve_port(slot, number, candidates);
+        Ok(())
+    }
+}
