@@ -41,7 +41,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("demux", &["wire"]),
     ("session", &["media", "srtp", "wire"]),
     ("egress", &["media", "srtp", "wire"]),
-    ("track", &["media", "wire"]),
+    // A viewer's egress lies in the order of fan-out, and a packet says where it goes.
+    ("track", &["egress", "media", "net"]),
     ("media", &["wire"]),
     ("srtp", &["wire"]),
     ("wire", &[]),

@@ -95,6 +95,12 @@ impl Feedback {
         }
     }
 
+    /// Whether there is anything to do beyond noting what was reported.
+    #[must_use]
+    pub fn asks_for_something(&self) -> bool {
+        !self.lost.is_empty() || !self.keyframes.is_empty()
+    }
+
     /// Only a key frame can help a lane.
     pub fn need_keyframe(&mut self, lane: usize) {
         if !self.keyframes.contains(&lane) {

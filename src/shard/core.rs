@@ -9,7 +9,6 @@ use super::connections::Connections;
 use super::port_changes::PortChange;
 use super::ports::{Ports, Sharing};
 use super::sessions::{Address, Entry, Sessions};
-use super::streams::Streams;
 use super::timers::Wheel;
 use super::watch::Watch;
 use super::ways::Ways;
@@ -17,13 +16,12 @@ use super::{BoundPort, EndReason, Ended, Mail, QueueFull, SessionPort, ShardConf
 use crate::demux::Flows;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
-use crate::id::{SessionKey, StreamKey, TrackKey};
+use crate::id::{SessionKey, StreamKey};
 use crate::limits::SESSION_IDLE;
-use crate::media::MediaPacket;
 use crate::net::Transmitter;
 use crate::session::{Output, Session};
 use crate::telemetry::{DtlsStop, Meters, PortCounters, PortName, ShardCounters, limited};
-use crate::track::StreamShared;
+use crate::track::{NeedKeyframe, StreamShared, Streams, Way};
 use crate::wire::dtls::Flight;
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
@@ -33,8 +31,6 @@ pub(super) struct Core {
     pub wiring: Arc<Wiring>,
     /// Addresses the answers name for TCP; str0m takes frames for these only.
     pub tcp_candidates: Vec<SocketAddr>,
-    /// How long a packet may wait for the rest of its frame.
-    pub hold: Duration,
     pub trains: bool,
     /// How long a session may take to connect.
     pub setup_timeout: Duration,
@@ -46,8 +42,6 @@ pub(super) struct Core {
     pub sessions: Sessions,
     pub streams: Streams,
     pub timers: Wheel,
-    /// Streams with pending packets or a key frame to ask for.
-    pub active: Vec<StreamKey>,
     /// Shards that got mail this turn.
     pub posted: Vec<bool>,
     pub stopping: bool,
@@ -58,14 +52,10 @@ pub(super) struct Core {
     random: u64,
     // Memory that is used anew each turn.
     pub outputs: Vec<Output>,
-    pub pending: Vec<MediaPacket>,
     pub due: Vec<u32>,
     pub feedback: Feedback,
     pub opened: Vec<u8>,
-    /// Key frames to ask the publisher's side for.
-    pub keyframes_due: Vec<(TrackKey, u8)>,
-    /// Key frames that a viewer needs; `None` stands for the layer that is carried.
-    pub keyframes_wanted: Vec<(TrackKey, Option<u8>)>,
+    pub keyframes_needed: Vec<NeedKeyframe>,
     /// When the published packets came that leave in this turn.
     pub departing: Vec<Instant>,
     /// Viewers that were sent their first packet in this turn.
@@ -90,7 +80,6 @@ impl Core {
             index: config.index,
             wiring,
             tcp_candidates: config.tcp_candidates.clone(),
-            hold: config.hold,
             trains: config.trains,
             setup_timeout: config.setup_timeout,
             ports: Ports::new(sharing),
@@ -98,21 +87,18 @@ impl Core {
             ways: Ways { transmitter, tcp: Connections::new(now)? },
             flows: Flows::new(),
             sessions: Sessions::default(),
-            streams: Streams::default(),
+            streams: Streams::new(config.index, config.hold),
             timers: Wheel::new(now),
-            active: Vec::new(),
             posted: vec![false; shards],
             stopping: false,
             all_sent: true,
             arriving: None,
             random: config.seed | 1,
             outputs: Vec::new(),
-            pending: Vec::new(),
             due: Vec::new(),
             feedback: Feedback::default(),
             opened: Vec::new(),
-            keyframes_due: Vec::new(),
-            keyframes_wanted: Vec::new(),
+            keyframes_needed: Vec::new(),
             departing: Vec::new(),
             started: Vec::new(),
         };
@@ -304,13 +290,7 @@ impl Core {
         if let Some(viewer) = &entry.viewer {
             self.remove_viewer(entry.stream, viewer.position);
         }
-        if let Some(stream) = self.streams.get(entry.stream)
-            && let Some(publisher) = stream.publisher.filter(|publisher| publisher.slot == slot)
-        {
-            stream.publisher = None;
-            stream.shared.publisher_left(publisher.number);
-        }
-        self.streams.leave(entry.stream);
+        self.streams.leave(entry.stream, slot);
         limited!(DEBUG, session = %entry.key, "ended: {}", reason.describe());
         // Before the end is reported: the port may be given out again from then on.
         if self.ports.are_of_sessions() {
@@ -346,14 +326,9 @@ impl Core {
 
     /// Takes a ready viewer out of its stream's list. The last of the list moves into its place.
     fn remove_viewer(&mut self, key: StreamKey, position: usize) {
-        let Some(stream) = self.streams.get(key) else { return };
-        stream.viewers.swap_remove(position);
+        let moved = self.streams.remove_viewer(key, position);
         let ready = &self.wiring.counters[usize::from(self.index)].viewers_ready;
         ready.set(ready.get() - 1);
-        let moved = stream.viewers.get(position).map(|viewer| viewer.slot);
-        if stream.viewers.is_empty() {
-            stream.shared.set_interest(self.index, false);
-        }
         if let Some(entry) = moved.and_then(|slot| self.sessions.at(slot))
             && let Some(viewer) = &mut entry.viewer
         {

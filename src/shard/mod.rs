@@ -10,8 +10,7 @@
 //! inbound.rs   a datagram finds its session (or another shard)
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
 //! publish.rs   a publisher's packets go to the shards that have viewers
-//! deliver.rs   a stream's packets go to its viewers
-//! keyframes.rs who needs a key frame asks where the publisher is
+//! deliver.rs   packets to viewers, key frame requests to publishers
 //! ownership.rs whose a flow is, told to other shards and the kernel
 //! ports.rs     which UDP ports it has, by slot
 //! ways.rs      what datagrams leave by: UDP ports, TCP connections
@@ -29,7 +28,6 @@ mod connections;
 mod core;
 mod deliver;
 mod inbound;
-mod keyframes;
 mod mailbox;
 mod metrics;
 mod outbox;
@@ -42,7 +40,6 @@ mod reactor;
 mod runtime;
 mod sessions;
 mod simulated;
-mod streams;
 mod tcp;
 pub mod timers;
 mod turn;

@@ -7,9 +7,7 @@ use super::EndReason;
 use super::core::Core;
 use super::inbound::Inbound;
 use super::sessions::{Address, ReadyViewer};
-use super::streams::Viewer;
 use crate::egress::{Control, Egress};
-use crate::id::{TrackId, TrackKey, TrackKind};
 use crate::session::{Gone, KeyingMaterial, Output};
 use crate::srtp::split_keying_material;
 use crate::telemetry::limited;
@@ -123,21 +121,13 @@ impl Core {
         let egress = Egress::new(terms, keys.profile, &local, random);
         let lanes = terms.tracks.len();
         let control = Box::new(Control::new(keys.profile, &local, &remote, lanes, now));
-        let video = terms.tracks.iter().map(|track| track.id);
-        let video: Vec<TrackId> = video.filter(|id| id.kind == TrackKind::Video).collect();
         let stream_key = entry.stream;
         let to = address.destination(entry.trains);
-        let Some(stream) = self.streams.get(stream_key) else { return };
-        let position = stream.viewers.len();
-        stream.viewers.push(Viewer { egress, to, slot, started: false });
-        stream.shared.set_interest(self.index, true);
-        if let Some(entry) = self.sessions.at(slot) {
+        let position = self.streams.add_viewer(stream_key, slot, egress, to);
+        if let (Some(entry), Some(position)) = (self.sessions.at(slot), position) {
             entry.viewer = Some(ReadyViewer { control, position });
-        }
-        let ready = &self.counters().viewers_ready;
-        ready.set(ready.get() + 1);
-        for track in video {
-            self.want_keyframe(TrackKey { stream: stream_key, id: track }, None);
+            let ready = &self.counters().viewers_ready;
+            ready.set(ready.get() + 1);
         }
     }
 }

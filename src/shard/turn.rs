@@ -149,9 +149,11 @@ impl Core {
                     self.counters().media_taken_over.add(1);
                     self.on_media(packet);
                 }
-                Some(Mail::Clock(report)) => self.set_clock(report),
+                Some(Mail::Clock(report)) => self.streams.set_clock(report),
                 Some(Mail::FlowLost(flow)) => self.lose(now, &flow),
-                Some(Mail::Keyframe { track, layer }) => self.want_keyframe(track, Some(layer)),
+                Some(Mail::Keyframe { track, layer }) => {
+                    self.streams.want_keyframe(track, Some(layer));
+                }
                 None => return false,
             }
         }

@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::sessions::{Entry, ReadyViewer};
-use super::streams::{LocalStream, Viewer};
-use crate::egress::Lane;
+use crate::egress::{Egress, Lane};
 use crate::id::{TrackKind, Via};
 use crate::limits::{REPORT_INTERVAL, UNHEARD_AFTER};
 use crate::session::Uplink;
 use crate::srtp::Profile;
 use crate::telemetry::quality::Window;
 use crate::telemetry::{CardRole, Quality, SessionCard, Stage};
-use crate::track::{Carried, Track};
+use crate::track::{Carried, Stream, Track};
 use crate::wire::dtls::Flight;
 
 /// What is noted of one session, beyond what it needs to run.
@@ -93,8 +92,7 @@ impl Watch {
     }
 
     /// The sums of a viewer now.
-    fn viewer_totals(&mut self, ready: &ReadyViewer, stream: &LocalStream) -> Totals {
-        let Viewer { egress, .. } = &stream.viewers[ready.position];
+    fn viewer_totals(&mut self, ready: &ReadyViewer, egress: &Egress, stream: &Stream) -> Totals {
         let (lost, expected_packets, carried) = (0, 0, Carried::default());
         let mut totals =
             Totals { repaired: self.repaired, lost, expected_packets, carried, ..self.totals };
@@ -105,7 +103,7 @@ impl Watch {
             let (packets, octets) = std::mem::replace(before, sent);
             totals.packets += u64::from(sent.0.wrapping_sub(packets));
             totals.bytes += u64::from(sent.1.wrapping_sub(octets));
-            let carried = stream.find(lane.id()).map(Track::carried);
+            let carried = stream.track(lane.id()).map(Track::carried);
             totals.carried = totals.carried + carried.unwrap_or_default();
             if heard.reports > 0 {
                 let behind_newest = u64::from(heard.highest_sequence) + 1;
@@ -182,8 +180,9 @@ impl Core {
         histogram.record(entry.watch.phase(now).as_micros() as u64);
         if let (Some(ready), Some(stream)) = (&entry.viewer, streams.get(entry.stream)) {
             // What the tracks carried before is not owed to it.
-            let lanes = stream.viewers[ready.position].egress.lanes();
-            let tracks = lanes.iter().filter_map(|lane| stream.find(lane.id()));
+            let viewer = stream.viewer(ready.position);
+            let lanes = viewer.map_or(&[][..], |viewer| viewer.egress.lanes());
+            let tracks = lanes.iter().filter_map(|lane| stream.track(lane.id()));
             entry.watch.totals.carried = tracks.map(Track::carried).sum();
         }
         self.show(slot);
@@ -198,8 +197,9 @@ impl Core {
             return;
         };
         let watch = &mut entry.watch;
-        let totals = watch.viewer_totals(ready, stream);
-        let lanes = stream.viewers[ready.position].egress.lanes().iter();
+        let Some(viewer) = stream.viewer(ready.position) else { return };
+        let totals = watch.viewer_totals(ready, &viewer.egress, stream);
+        let lanes = viewer.egress.lanes().iter();
         let is_video = |lane: &Lane| lane.id().kind == TrackKind::Video;
         let mut heard = lanes.zip(&ready.control.heard);
         let video = heard.any(|(lane, heard)| is_video(lane) && heard.reports > 0);
@@ -210,7 +210,7 @@ impl Core {
             rtt_us: rtt.map(micros),
             ..Shown::default()
         };
-        let is_playing = stream.viewers[ready.position].started;
+        let is_playing = viewer.started;
         let carried_before = watch.totals.carried.packets;
         let mut window = watch.close(now, totals, heard, video);
         window.heard = now.saturating_duration_since(entry.heard) < UNHEARD_AFTER;

@@ -4,6 +4,7 @@ use super::connections::Connections;
 use crate::drop::DropReason;
 use crate::id::Via;
 use crate::net::{Destination, Transmitter};
+use crate::track::Way;
 
 /// What datagrams leave by.
 pub(super) struct Ways {
@@ -11,13 +12,9 @@ pub(super) struct Ways {
     pub tcp: Connections,
 }
 
-impl Ways {
-    /// Lets `write` fill a slot of what `to` is reached by and queues what it wrote.
-    ///
-    /// # Errors
-    /// What `write` says, and that the way is full or gone.
+impl Way for Ways {
     #[inline]
-    pub fn push(
+    fn push(
         &mut self,
         to: Destination,
         write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,

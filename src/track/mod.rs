@@ -7,12 +7,18 @@
 //! publisher leaves and another comes. A viewer's numbers differ from a layer's by a constant as
 //! long as it gets that layer, so a viewer needs no memory per packet.
 
+mod fan_out;
 mod history;
 mod keyframes;
 mod layer;
 mod layers;
 mod rate;
 mod shared;
+mod stream;
+mod streams;
+
+use crate::drop::DropReason;
+use crate::net::Destination;
 
 pub use history::History;
 pub use keyframes::KeyframeRequests;
@@ -20,3 +26,18 @@ pub use layer::{Layer, Recall};
 pub use layers::{Admission, Carried, Carry, Track};
 pub use rate::Rate;
 pub use shared::StreamShared;
+pub use stream::{Ask, Stream, Viewer};
+pub use streams::{NeedKeyframe, Published, Streams};
+
+/// How packets leave.
+pub trait Way {
+    /// Lets `write` fill a slot of what `to` is reached by and queues what it wrote.
+    ///
+    /// # Errors
+    /// What `write` says, and that the way is full or gone.
+    fn push(
+        &mut self,
+        to: Destination,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
+    ) -> Result<(), DropReason>;
+}

@@ -1,0 +1,117 @@
+//! Packets to viewers: a stream's to all of them, viewer by viewer, so that a viewer's packets of
+//! one turn stand side by side and leave as one train; and again to one that has lost some.
+
+use std::time::Instant;
+
+use super::stream::{Stream, Viewer};
+use super::{Recall, Way};
+use crate::drop::DropReason;
+use crate::egress::{Control, Feedback};
+use crate::id::TrackKind;
+use crate::media::MediaPacket;
+use crate::telemetry::ShardCounters;
+
+/// Seals and queues `packets` for each viewer in turn. Those that get their first are noted in
+/// `started`, by slot.
+pub(super) fn fan_out(
+    viewers: &mut [Viewer],
+    packets: &[MediaPacket],
+    way: &mut impl Way,
+    counters: &ShardCounters,
+    started: &mut Vec<u32>,
+) {
+    let mut sent = 0;
+    for Viewer { egress, to, slot, started: has_started } in viewers {
+        let before = sent;
+        for packet in packets {
+            let pushed = egress
+                .admit(packet)
+                .and_then(|admitted| way.push(*to, |slot| egress.send(admitted, packet, slot)));
+            match pushed {
+                Ok(()) => sent += 1,
+                Err(reason) => counters.dropped(reason),
+            }
+        }
+        if !*has_started && sent > before {
+            *has_started = true;
+            started.push(*slot);
+        }
+    }
+    counters.viewer_packets.add(sent);
+}
+
+impl Stream {
+    /// Sends the viewer at `position` again what it lacks, and returns how many packets that were.
+    /// Where something it asks for is gone, `feedback` asks for a key frame from here on: nothing
+    /// else can help, and it would ask nine times a second until one comes. What was lost before it
+    /// got here may yet come.
+    pub(super) fn repair(
+        &mut self,
+        now: Instant,
+        position: usize,
+        control: &mut Control,
+        feedback: &mut Feedback,
+        way: &mut impl Way,
+        counters: &ShardCounters,
+    ) -> u32 {
+        counters.nacked_packets.add(feedback.lost.len() as u64 + feedback.refused);
+        counters.dropped_many(DropReason::RepairLimited, feedback.refused);
+        let Stream { tracks, viewers, .. } = self;
+        let Some(Viewer { egress, to, .. }) = viewers.get_mut(position) else { return 0 };
+        let budget = &mut control.repair;
+        let carried = tracks.iter().filter_map(|track| track.layer(track.carried_layer()));
+        budget.earn(now, carried.map(|layer| layer.rate.packets_per_s()).sum());
+        let mut sent_again = 0;
+        for index in 0..feedback.lost.len() {
+            let (number, sequence) = feedback.lost[index];
+            if !budget.look_up() {
+                counters.dropped(DropReason::RepairLimited);
+                continue;
+            }
+            let lane = &egress.lanes()[number];
+            let id = lane.id();
+            let track = tracks.iter().find(|track| track.id() == id);
+            let sent = lane.find(sequence).zip(track);
+            let found = sent.map(|(sent, t)| (sent, t.recall(sent.layer, sent.sequence, now)));
+            let (sent, packet) = match found {
+                Some((sent, Recall::Kept(packet))) => (sent, packet),
+                Some((_, Recall::Awaited)) => {
+                    counters.dropped(DropReason::RepairAwaited);
+                    continue;
+                }
+                Some((_, Recall::Gone)) | None => {
+                    if id.kind == TrackKind::Video {
+                        feedback.need_keyframe(number);
+                    }
+                    counters.dropped(DropReason::RepairTooOld);
+                    continue;
+                }
+            };
+            if !budget.send() {
+                counters.dropped(DropReason::RepairLimited);
+                continue;
+            }
+            match way.push(*to, |slot| egress.resend(number, sent.index, packet, slot)) {
+                Ok(()) => sent_again += 1,
+                Err(reason) => counters.dropped(reason),
+            }
+        }
+        counters.repaired_packets.add(u64::from(sent_again));
+        sent_again
+    }
+
+    /// Notes the key frames that the viewer at `position` needs: of the layers it gets, or, before
+    /// it gets any, of the one it would get.
+    pub(super) fn note_keyframes(&mut self, position: usize, feedback: &Feedback) {
+        let Stream { tracks, viewers, .. } = self;
+        let Some(viewer) = viewers.get(position) else { return };
+        for lane in feedback.keyframes.iter().map(|lane| &viewer.egress.lanes()[*lane]) {
+            let track = tracks.iter_mut().find(|track| track.id() == lane.id());
+            let Some(track) = track else { continue };
+            let layer = lane.layer().unwrap_or(track.wanted_layer());
+            if let Some(layer) = track.layer_mut(layer) {
+                layer.keyframes.request();
+            }
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The streams one shard takes part in, and which of them have something to do.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::fan_out::fan_out;
+use super::stream::{Ask, Stream, Viewer};
+use super::{StreamShared, Way};
+use crate::drop::DropReason;
+use crate::egress::{Control, Egress, Feedback};
+use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
+use crate::media::{ClockReport, MediaPacket};
+use crate::net::Destination;
+use crate::telemetry::ShardCounters;
+
+/// A key frame of a layer must be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeedKeyframe {
+    /// The track.
+    pub track: TrackKey,
+    /// The layer.
+    pub layer: u8,
+    /// Who can be asked.
+    pub ask: Ask,
+}
+
+/// What became of a packet on the publisher's shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It waits for this shard's viewers, and whoever else has viewers has a copy.
+    Here,
+    /// It has gone to other shards alone.
+    Elsewhere,
+}
+
+/// Streams by index.
+pub struct Streams {
+    /// The shard's number.
+    shard: u16,
+    /// How long a packet may wait for the rest of its frame.
+    hold: Duration,
+    table: Vec<Option<Box<Stream>>>,
+    count: usize,
+    /// Streams with pending packets or a key frame to ask for.
+    active: Vec<StreamKey>,
+    /// Memory that is used anew each turn.
+    pending: Vec<MediaPacket>,
+}
+
+impl Streams {
+    /// No stream yet. A packet may wait as long as `hold` for the rest of its frame.
+    #[must_use]
+    pub fn new(shard: u16, hold: Duration) -> Streams {
+        let (table, active, pending) = (Vec::new(), Vec::new(), Vec::new());
+        Streams { shard, hold, table, count: 0, active, pending }
+    }
+
+    /// The stream with exactly this key.
+    #[must_use]
+    pub fn get(&self, key: StreamKey) -> Option<&Stream> {
+        let stream = self.table.get(key.index as usize)?.as_deref()?;
+        (stream.shared.key == key).then_some(stream)
+    }
+
+    /// The stream with exactly this key, to change it.
+    pub fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
+        let stream = self.table.get_mut(key.index as usize)?.as_deref_mut()?;
+        (stream.shared.key == key).then_some(stream)
+    }
+
+    /// A session of the stream comes to this shard.
+    pub fn join(&mut self, shared: &Arc<StreamShared>) {
+        let index = shared.key.index as usize;
+        if self.table.len() <= index {
+            self.table.resize_with(index + 1, || None);
+        }
+        let place = &mut self.table[index];
+        if place.as_ref().is_none_or(|stream| stream.shared.key != shared.key) {
+            self.count += usize::from(place.is_none());
+            *place = Some(Box::new(Stream::new(shared.clone())));
+        }
+        let stream = place.as_deref_mut().expect("the place was filled just now");
+        stream.members += 1;
+    }
+
+    /// The session in `slot` leaves the stream; the last one of this shard takes it along.
+    pub fn leave(&mut self, key: StreamKey, slot: u32) {
+        let Some(stream) = self.get_mut(key) else { return };
+        stream.publisher_left(slot);
+        stream.members -= 1;
+        if stream.members == 0 {
+            self.table[key.index as usize] = None;
+            self.count -= 1;
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The session in `slot`, a member of the stream, is ready for media: it waits for a key frame
+    /// of each video track it takes. Returns its place in the order of fan-out.
+    pub fn add_viewer(
+        &mut self,
+        key: StreamKey,
+        slot: u32,
+        egress: Egress,
+        to: Destination,
+    ) -> Option<usize> {
+        let shard = self.shard;
+        let stream = self.get_mut(key)?;
+        let position = stream.viewers.len();
+        stream.viewers.push(Viewer { egress, to, slot, started: false });
+        stream.shared.set_interest(shard, true);
+        for lane in 0..stream.viewers[position].egress.lanes().len() {
+            let id = stream.viewers[position].egress.lanes()[lane].id();
+            let track = stream.track_mut(id).filter(|_| id.kind == TrackKind::Video);
+            let Some(track) = track else { continue };
+            let wanted = track.wanted_layer();
+            if let Some(layer) = track.layer_mut(wanted) {
+                layer.keyframes.request();
+            }
+        }
+        self.activate(key);
+        Some(position)
+    }
+
+    /// Takes a viewer out. The last in the order of fan-out moves into its place: its slot is
+    /// returned.
+    pub fn remove_viewer(&mut self, key: StreamKey, position: usize) -> Option<u32> {
+        let shard = self.shard;
+        let stream = self.get_mut(key)?;
+        stream.viewers.swap_remove(position);
+        if stream.viewers.is_empty() {
+            stream.shared.set_interest(shard, false);
+        }
+        stream.viewers.get(position).map(|viewer| viewer.slot)
+    }
+
+    /// The publisher in `slot` is connected. Where the stream has none, it is the publisher from
+    /// now on, with the number that is returned, and is asked for the key frames of its `tracks`
+    /// that viewers wait for; else with its first media.
+    pub fn connected(
+        &mut self,
+        key: StreamKey,
+        slot: u32,
+        tracks: impl Iterator<Item = TrackId>,
+    ) -> Option<u32> {
+        let vacant = self.get(key).is_some_and(|stream| stream.shared.publisher().is_none());
+        vacant.then(|| self.take_over(key, slot, tracks)).flatten()
+    }
+
+    /// The publisher in `slot` takes the place of the one before. Returns its number: packets of a
+    /// lower one are too late.
+    pub fn take_over(
+        &mut self,
+        key: StreamKey,
+        slot: u32,
+        tracks: impl Iterator<Item = TrackId>,
+    ) -> Option<u32> {
+        let shard = self.shard;
+        let number = self.get_mut(key)?.take_over(shard, slot, tracks);
+        self.activate(key);
+        Some(number)
+    }
+
+    /// Takes a packet of the publisher, who is on this shard: into the track for viewers here, and
+    /// by `copy` to each other shard that has viewers.
+    ///
+    /// # Errors
+    /// Why nobody gets it here.
+    pub fn publish(
+        &mut self,
+        packet: MediaPacket,
+        mut copy: impl FnMut(u16, &MediaPacket),
+    ) -> Result<Published, DropReason> {
+        let (key, hold, own) = (packet.track.stream, self.hold, self.shard);
+        let Some(stream) = self.get_mut(key) else { return Err(DropReason::NoViewers) };
+        let (carried, mut wakes) = stream.carry_published(&packet);
+        let published = carried.and_then(|()| {
+            let (mut here, mut elsewhere) = (false, false);
+            for shard in stream.shared.interested() {
+                if shard == own {
+                    here = true;
+                } else {
+                    elsewhere = true;
+                    copy(shard, &packet);
+                }
+            }
+            match (here, elsewhere) {
+                (true, _) => {
+                    wakes = true;
+                    stream.admit(packet, hold).map(|()| Published::Here)
+                }
+                (false, true) => Ok(Published::Elsewhere),
+                (false, false) => Err(DropReason::NoViewers),
+            }
+        });
+        if wakes {
+            self.activate(key);
+        }
+        published
+    }
+
+    /// Takes a packet of a publisher on another shard.
+    ///
+    /// # Errors
+    /// Why nobody here gets it.
+    pub fn receive(&mut self, packet: MediaPacket) -> Result<(), DropReason> {
+        let (key, hold) = (packet.track.stream, self.hold);
+        // The last viewer may have left while the packet was on its way.
+        let stream = self.get_mut(key).filter(|stream| stream.has_viewers());
+        let stream = stream.ok_or(DropReason::NoViewers)?;
+        let (carried, asks) = stream.carry_received(&packet);
+        let admitted = carried.and_then(|()| stream.admit(packet, hold));
+        if asks || admitted.is_ok() {
+            self.activate(key);
+        }
+        admitted
+    }
+
+    /// A publisher says what time it is in one of its layers.
+    pub fn set_clock(&mut self, report: ClockReport) {
+        let stream = self.get_mut(report.track.stream);
+        if let Some(track) = stream.and_then(|stream| stream.track_mut(report.track.id)) {
+            track.set_clock(report);
+        }
+    }
+
+    /// The shards with viewers of a stream, this one left out.
+    pub fn others_interested(&self, key: StreamKey) -> impl Iterator<Item = u16> + use<> {
+        let own = self.shard;
+        let interested = self.get(key).map(|stream| stream.shared.interested());
+        interested.into_iter().flatten().filter(move |shard| *shard != own)
+    }
+
+    /// Somebody here, or on another shard, needs a key frame of a layer; without one, of the layer
+    /// that is carried or about to be.
+    pub fn want_keyframe(&mut self, key: TrackKey, layer: Option<u8>) {
+        let Some(stream) = self.get_mut(key.stream) else { return };
+        let Some(track) = stream.track_mut(key.id) else { return };
+        let layer = layer.unwrap_or(track.wanted_layer());
+        if let Some(layer) = track.layer_mut(layer) {
+            layer.keyframes.request();
+            self.activate(key.stream);
+        }
+    }
+
+    /// What the viewer at `position` asks for: packets are sent again, of which the number is
+    /// returned, and key frames are noted.
+    pub fn answer(
+        &mut self,
+        now: Instant,
+        (key, position): (StreamKey, usize),
+        control: &mut Control,
+        feedback: &mut Feedback,
+        way: &mut impl Way,
+        counters: &ShardCounters,
+    ) -> u32 {
+        let Some(stream) = self.get_mut(key) else { return 0 };
+        let sent_again = stream.repair(now, position, control, feedback, way, counters);
+        if !feedback.keyframes.is_empty() {
+            stream.note_keyframes(position, feedback);
+            self.activate(key);
+        }
+        sent_again
+    }
+
+    /// The key frames that must be asked for now.
+    pub fn keyframes_due(&mut self, now: Instant, due: &mut Vec<NeedKeyframe>) {
+        for index in 0..self.active.len() {
+            let (key, shard) = (self.active[index], self.shard);
+            let Some(stream) = self.get_mut(key) else { continue };
+            let Some(ask) = stream.who_to_ask(shard) else { continue };
+            stream.keyframes_due(now, ask, |id, layer| {
+                due.push(NeedKeyframe { track: TrackKey { stream: key, id }, layer, ask });
+            });
+        }
+    }
+
+    /// Sends what is due to the viewers and returns when there will be more to do. The slots of
+    /// those that are sent their first packet are noted in `started`, the arrival of what was sent
+    /// in `departing`.
+    pub fn deliver(
+        &mut self,
+        now: Instant,
+        way: &mut impl Way,
+        counters: &ShardCounters,
+        started: &mut Vec<u32>,
+        departing: &mut Vec<Instant>,
+    ) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut pending = std::mem::take(&mut self.pending);
+        let mut index = 0;
+        while index < self.active.len() {
+            let (key, shard) = (self.active[index], self.shard);
+            let deadline = self.get_mut(key).and_then(|stream| {
+                stream.take_pending(now, &mut pending);
+                if !pending.is_empty() {
+                    fan_out(&mut stream.viewers, &pending, way, counters, started);
+                    departing.extend(pending.drain(..).map(|packet| packet.received));
+                }
+                let deadline = stream.deadline(shard);
+                stream.active = deadline.is_some();
+                deadline
+            });
+            match deadline {
+                Some(deadline) => {
+                    next = Some(next.map_or(deadline, |next| next.min(deadline)));
+                    index += 1;
+                }
+                None => {
+                    self.active.swap_remove(index);
+                }
+            }
+        }
+        self.pending = pending;
+        next
+    }
+
+    /// Puts a stream on the list of those with something to do this turn or at a deadline.
+    fn activate(&mut self, key: StreamKey) {
+        let Some(stream) = self.get_mut(key) else { return };
+        if !std::mem::replace(&mut stream.active, true) {
+            self.active.push(key);
+        }
+    }
+}
