@@ -128,7 +128,7 @@ pub(super) async fn run(api: &Api) {
         let now = Instant::now();
         let wiring = api.wiring();
         let turns = wiring.counters.iter().map(|counters| counters.turns.get());
-        api.alive.look(now, turns, |shard| wiring.mailboxes[shard].ring());
+        api.alive.look(now, turns, |shard| wiring.mailboxes[shard].wake());
         let listened = api.sampler.listeners.load(Ordering::Relaxed) > 0;
         let record = now.saturating_duration_since(recorded) >= SESSION_HISTORY_INTERVAL;
         if record {

@@ -49,7 +49,7 @@ pub use sockets::Sockets;
 pub use steer::Steering;
 pub use tcp::{Moved, TcpChange, TcpConnection, TcpWatch, tcp_listener};
 pub use transmit::{Sent, Transmitter};
-pub use uring::{Bell, BellRope, ring_available, uring_available};
+pub use uring::{RingWaker, WakeRing, ring_available, uring_available};
 
 /// Raises the limit of open files to `wanted`, as far as this process may, and returns what it is
 /// now.

@@ -1,16 +1,14 @@
-//! How others speak to a shard: two bounded queues and a bell.
+//! How others speak to a shard: two bounded queues, and a way to wake it.
 //!
 //! Media has a queue of its own, so that a flood of it cannot keep a command out. When a queue is
 //! full the sender keeps what it has: a datagram or a media packet is dropped and counted as
 //! [`crate::drop::DropReason::RingFull`] or [`crate::drop::DropReason::MediaRingFull`], a note is
 //! counted as lost, a command is refused and its request answered with 503.
 //!
-//! A shard that is about to sleep says so, looks once more, and sleeps. A sender puts its message
-//! in, then looks whether the shard sleeps, and rings if so. Whichever comes second sees the other.
+//! No message is slept over: see [`super::sleep`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Instant;
 
 use crossbeam::queue::ArrayQueue;
@@ -18,11 +16,12 @@ use crossbeam::utils::CachePadded;
 use tokio::sync::Notify;
 
 use super::Command;
+use super::sleep::Sleep;
 use crate::demux::FlowKey;
 use crate::id::TrackKey;
 use crate::limits::{COMMAND_QUEUE, MAIL_QUEUE};
 use crate::media::{ClockReport, MediaPacket};
-use crate::net::{Bell, BellRope};
+use crate::net::{RingWaker, WakeRing};
 
 /// What shards send one another.
 #[derive(Debug)]
@@ -67,10 +66,10 @@ pub struct QueueFull;
 pub struct Mailbox {
     mail: ArrayQueue<Mail>,
     commands: ArrayQueue<Command>,
-    asleep: CachePadded<AtomicBool>,
-    bell: Notify,
-    /// Where shards that have a ring of their own ring, when this one has one too.
-    rope: OnceLock<BellRope>,
+    sleep: CachePadded<Sleep>,
+    notify: Notify,
+    /// How shards that have a ring of their own wake this one, when it has one too.
+    waker: OnceLock<RingWaker>,
 }
 
 impl Default for Mailbox {
@@ -78,15 +77,15 @@ impl Default for Mailbox {
         Mailbox {
             mail: ArrayQueue::new(MAIL_QUEUE),
             commands: ArrayQueue::new(COMMAND_QUEUE),
-            asleep: CachePadded::new(AtomicBool::new(false)),
-            bell: Notify::new(),
-            rope: OnceLock::new(),
+            sleep: CachePadded::new(Sleep::new()),
+            notify: Notify::new(),
+            waker: OnceLock::new(),
         }
     }
 }
 
 impl Mailbox {
-    /// Puts mail in without ringing; [`Mailbox::ring`] follows once per turn.
+    /// Puts mail in and wakes nobody; [`Mailbox::wake`] follows once per turn.
     ///
     /// # Errors
     /// [`QueueFull`].
@@ -94,54 +93,53 @@ impl Mailbox {
         self.mail.push(mail).map_err(|_mail| QueueFull)
     }
 
-    /// Puts a command in and rings.
+    /// Puts a command in and wakes the shard.
     ///
     /// # Errors
     /// The command, when the queue is full.
     pub fn command(&self, command: Command) -> Result<(), Command> {
         self.commands.push(command)?;
-        self.ring();
+        self.wake();
         Ok(())
     }
 
     /// Wakes the shard if it sleeps.
-    pub fn ring(&self) {
-        if self.must_ring() {
-            self.bell.notify_one();
+    pub fn wake(&self) {
+        if self.sleep.must_wake() {
+            self.notify.notify_one();
         }
     }
 
-    /// Whether the shard sleeps and nobody else is about to wake it: the caller must.
-    pub(super) fn must_ring(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+    /// Lets other shards wake this one by `waker` from here on.
+    pub(super) fn set_waker(&self, waker: RingWaker) {
+        // A shard has one ring to be woken by; a second waker would be one of the same.
+        let _ = self.waker.set(waker);
     }
 
-    /// Lets other shards ring by `rope` from here on.
-    pub(super) fn hang_up(&self, rope: BellRope) {
-        // A shard has one bell; a second rope would be one to the same.
-        let _ = self.rope.set(rope);
+    /// Wakes a shard that sleeps without a ring, or whose ring the kernel did not wake.
+    pub(super) fn notify(&self) {
+        self.notify.notify_one();
     }
 
-    /// Wakes the shards in `posted` that sleep: by one system call from `bell`, where both have
+    /// Wakes the shards in `posted` that sleep: by one system call from `ring`, where both have
     /// one, else one each.
-    pub(super) fn ring_all(
+    pub(super) fn wake_all(
         mailboxes: &[Mailbox],
         posted: impl Iterator<Item = usize>,
-        bell: Option<&mut Bell>,
+        ring: Option<&mut WakeRing>,
     ) {
-        let asleep = posted.filter(|shard| mailboxes[*shard].must_ring());
-        let Some(bell) = bell else {
-            return asleep.for_each(|shard| mailboxes[shard].bell.notify_one());
+        let asleep = posted.filter(|shard| mailboxes[*shard].sleep.must_wake());
+        let Some(ring) = ring else {
+            return asleep.for_each(|shard| mailboxes[shard].notify());
         };
-        let ropes = asleep.filter_map(|shard| {
-            let rope = mailboxes[shard].rope.get();
-            if rope.is_none() {
-                mailboxes[shard].bell.notify_one();
+        let wakers = asleep.filter_map(|shard| {
+            let waker = mailboxes[shard].waker.get();
+            if waker.is_none() {
+                mailboxes[shard].notify();
             }
-            Some((shard, rope?))
+            Some((shard, waker?))
         });
-        bell.ring(ropes, |shard| mailboxes[shard].bell.notify_one());
+        ring.wake_all(wakers, |shard| mailboxes[shard].notify());
     }
 
     /// The next piece of mail.
@@ -161,23 +159,17 @@ impl Mailbox {
     }
 
     /// Says that the shard is about to sleep; false when something waits, and it must not.
-    pub(super) fn lie_down(&self) -> bool {
-        self.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if self.mail.is_empty() && self.commands.is_empty() {
-            return true;
-        }
-        self.asleep.store(false, Ordering::Relaxed);
-        false
+    pub(super) fn prepare_to_sleep(&self) -> bool {
+        self.sleep.prepare(|| self.mail.is_empty() && self.commands.is_empty())
     }
 
     /// Says that the shard is awake.
-    pub(super) fn get_up(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+    pub(super) fn finish_sleep(&self) {
+        self.sleep.finish();
     }
 
-    /// Sleeps until somebody rings.
-    pub(super) async fn wait(&self) {
-        self.bell.notified().await;
+    /// Sleeps until somebody wakes the shard.
+    pub(super) async fn notified(&self) {
+        self.notify.notified().await;
     }
 }

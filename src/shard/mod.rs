@@ -40,6 +40,7 @@ mod reactor;
 mod runtime;
 mod sessions;
 mod simulated;
+mod sleep;
 mod tcp;
 pub mod timers;
 mod turn;

@@ -14,7 +14,7 @@ use super::turn::Next;
 use super::{BoundPort, Mailbox};
 use crate::id::Via;
 use crate::limits::RECEIVE_BATCHES_PER_TURN;
-use crate::net::{Bell, Datagram, Receiver, Sockets};
+use crate::net::{Datagram, Receiver, Sockets, WakeRing};
 use crate::telemetry::limited;
 
 /// A shard with what ties it to the kernel.
@@ -22,7 +22,7 @@ pub(super) struct Reactor {
     pub core: Core,
     pub receiver: Receiver,
     /// Wakes other shards, and is how they wake this one, with io_uring.
-    pub bell: Option<Bell>,
+    pub wake_ring: Option<WakeRing>,
     /// This moment, on the clock that arrivals are stamped by and on the loop's.
     pub clock: fn() -> KernelClock,
 }
@@ -32,18 +32,18 @@ impl Reactor {
     pub fn turn(&mut self, now: Instant) -> Next {
         let more = self.receive(now);
         let next = self.core.turn(now, more);
-        self.ring();
+        self.wake_readers();
         let changed = self.change_ports(now);
         // What a closed port's sessions said last may wait at other ports.
         if changed && next != Next::Stop { Next::Now } else { next }
     }
 
     /// Wakes the shards that got mail.
-    fn ring(&mut self) {
+    fn wake_readers(&mut self) {
         let Core { posted, wiring, .. } = &mut self.core;
         let got = posted.iter_mut().enumerate();
         let got = got.filter_map(|(shard, posted)| std::mem::take(posted).then_some(shard));
-        Mailbox::ring_all(&wiring.mailboxes, got, self.bell.as_mut());
+        Mailbox::wake_all(&wiring.mailboxes, got, self.wake_ring.as_mut());
     }
 
     /// Takes in what the kernel has; true when there may be more.

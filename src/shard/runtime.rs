@@ -16,7 +16,7 @@ use super::reactor::Reactor;
 use super::turn::Next;
 use super::{BoundPort, ShardConfig, Wiring};
 use crate::cpu::{self, ThreadLoad};
-use crate::net::{Backend, Bell, Receiver, Transmitter, uring_available};
+use crate::net::{Backend, Receiver, Transmitter, WakeRing, uring_available};
 
 /// A running shard.
 pub struct Spawned {
@@ -70,7 +70,7 @@ pub fn spawn(
                 return;
             }
         };
-        let shard = Reactor { core, receiver, bell: None, clock: kernel_clock };
+        let shard = Reactor { core, receiver, wake_ring: None, clock: kernel_clock };
         let load = ThreadLoad::of_current_thread().ok();
         let serve = serve(shard, config.busy_poll, load, ready.clone());
         let result = if uring_available().is_ok() {
@@ -118,10 +118,10 @@ async fn serve(
     let wiring = shard.core.wiring.clone();
     let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
     if shard.receiver.backend() == Backend::Uring {
-        let bell = Bell::new()?;
-        readiness.push(bell.readiness()?);
-        mailbox.hang_up(bell.rope()?);
-        shard.bell = Some(bell);
+        let ring = WakeRing::new()?;
+        readiness.push(ring.readiness()?);
+        mailbox.set_waker(ring.waker()?);
+        shard.wake_ring = Some(ring);
     }
     let _ = ready.send(Ok(load));
     let mut busy_since = Instant::now();
@@ -143,18 +143,18 @@ async fn serve(
             std::hint::spin_loop();
             continue;
         }
-        if !mailbox.lie_down() {
+        if !mailbox.prepare_to_sleep() {
             continue;
         }
         tokio::select! {
             () = shard.core.ways.transmitter.sockets().readable(&readiness) => {}
             () = shard.core.ways.transmitter.writable(), if write => {}
-            () = mailbox.wait() => {}
+            () = mailbox.notified() => {}
             () = tokio::time::sleep_until(until.into()) => {}
         }
-        mailbox.get_up();
-        if let Some(bell) = &mut shard.bell {
-            bell.hush();
+        mailbox.finish_sleep();
+        if let Some(ring) = &mut shard.wake_ring {
+            ring.drain(|shard| wiring.mailboxes[shard].notify());
         }
         busy_since = Instant::now();
     }

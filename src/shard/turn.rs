@@ -7,7 +7,7 @@
 //! 4. **timers** of sessions
 //! 5. **deliver**: streams' packets to their viewers, key frame requests to publishers
 //! 6. **flush** to the kernel, **ring** the shards that got mail, change **ports**
-//! 7. **wait** for a socket, the bell or the next deadline, if nothing is left to do (`runtime.rs`)
+//! 7. **wait** for a socket, a wake-up or the next deadline, if nothing is left to do (`runtime.rs`)
 //!
 //! No clock is read in here: a turn happens at the time it is given, as in a simulation.
 
@@ -79,7 +79,7 @@ pub struct ShardConfig {
 pub(super) enum Next {
     /// There is more to do.
     Now,
-    /// Not before this, unless a socket or the bell says so.
+    /// Not before this, unless a socket or a wake-up says so.
     At(Instant),
     /// The kernel took not all datagrams: when it takes more, or at this time.
     WhenWritable(Instant),

@@ -9,9 +9,9 @@
 //! Each socket has a ring of its own. One ring for all would mix their completions in one queue,
 //! and a shard has as many sockets as there are mux ports, which are few.
 
-mod bell;
 mod buffers;
 mod ring;
+mod wake;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,7 +23,7 @@ use super::socket::{SocketOptions, UdpSocket};
 use crate::limits::{MAX_MESSAGES_PER_CALL, URING_BUFFERS_PER_SLOT};
 use ring::SocketRing;
 
-pub use bell::{Bell, BellRope};
+pub use wake::{RingWaker, WakeRing};
 
 /// Whether [`super::Backend::Uring`] works here; if not, why, in words for the log.
 ///

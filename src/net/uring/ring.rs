@@ -14,7 +14,7 @@ use crate::net::socket::UdpSocket;
 use crate::net::sys;
 
 /// Submissions in flight: arming is the only one there ever is.
-const SUBMISSIONS: u32 = 4;
+pub(super) const SUBMISSIONS: u32 = 4;
 
 /// `IORING_ENTER_GETEVENTS` of `include/uapi/linux/io_uring.h`: run the work that was deferred.
 pub(super) const ENTER_GETEVENTS: u32 = 1;
