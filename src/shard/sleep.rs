@@ -23,8 +23,8 @@ impl Sleep {
         Sleep { asleep: AtomicBool::new(false) }
     }
 
-    /// Says that the thread is about to sleep; false when its queues are not empty after all, and it
-    /// must not.
+    /// Says that the thread is about to sleep; false when its queues are not empty after all, and
+    /// it must not.
     pub(super) fn prepare(&self, is_empty: impl FnOnce() -> bool) -> bool {
         // A store would do, and loom would not know that it comes after the swaps of others that it
         // overwrites.
