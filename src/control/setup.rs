@@ -1,5 +1,7 @@
 //! From an offer to a session on its shard: publish and subscribe.
 
+use std::time::Instant;
+
 use str0m::IceCreds;
 
 use super::history::History;
@@ -46,7 +48,8 @@ impl Control {
         let local = self.local_ice(&reservation);
         let etag = local.credentials.ufrag.clone();
         let names = session::names(&codecs, &offer);
-        let negotiated = self.negotiator.publisher(offer, local, codecs, shared.key);
+        let negotiated =
+            self.negotiator.publisher(Instant::now(), offer, local, codecs, shared.key);
         let asked =
             Asked { etag, remote_ufrag: ice_ufrag(sdp).map(str::to_owned), publisher: true, names };
         self.settle(reservation, port, negotiated, asked)
@@ -68,7 +71,7 @@ impl Control {
         let local = self.local_ice(&reservation);
         let etag = local.credentials.ufrag.clone();
         let names = session::names(&reservation.codecs, &offer);
-        let negotiated = self.negotiator.viewer(offer, local, reservation.codecs);
+        let negotiated = self.negotiator.viewer(Instant::now(), offer, local, reservation.codecs);
         let asked = Asked {
             etag,
             remote_ufrag: ice_ufrag(sdp).map(str::to_owned),

@@ -59,12 +59,14 @@ impl Negotiator {
         Negotiator { publisher_crypto, viewer_crypto: dtls::viewer_crypto(), certificate, say_lite }
     }
 
-    /// Answers a publisher with exactly `codecs`. `local` says where the session will be found.
+    /// Answers a publisher with exactly `codecs`. `local` says where the session will be found; its
+    /// clock begins at `now`.
     ///
     /// # Errors
     /// [`OfferError::Malformed`] for what only str0m finds wrong.
     pub fn publisher(
         &self,
+        now: Instant,
         offer: Offer,
         local: LocalIce<'_>,
         codecs: StreamCodecs,
@@ -90,18 +92,19 @@ impl Negotiator {
             (13, Extension::VideoOrientation),
         ]);
         let (rtc, answer, mids) =
-            self.accept(&self.publisher_crypto, offer, local, params.clone(), extensions)?;
+            self.accept(now, &self.publisher_crypto, offer, local, params.clone(), extensions)?;
         let publisher = Publisher::new(stream, &params, &rtc, &mids);
-        Ok(self.finish(rtc, Some(Box::new(publisher)), ViewerTerms::default(), &answer))
+        Ok(self.finish(now, rtc, Some(Box::new(publisher)), ViewerTerms::default(), &answer))
     }
 
-    /// Answers a viewer of a stream that carries `codecs`.
+    /// Answers a viewer of a stream that carries `codecs`; see [`Negotiator::publisher`].
     ///
     /// # Errors
     /// [`OfferError::NoCommonCodec`] when the viewer does not take the stream's codec;
     /// [`OfferError::Malformed`] for what only str0m finds wrong.
     pub fn viewer(
         &self,
+        now: Instant,
         offer: Offer,
         local: LocalIce<'_>,
         codecs: StreamCodecs,
@@ -122,17 +125,18 @@ impl Negotiator {
             extensions.set(12, Descriptors::extension());
         }
         let (mut rtc, answer, mids) =
-            self.accept(&self.viewer_crypto, offer, local, params, extensions)?;
+            self.accept(now, &self.viewer_crypto, offer, local, params, extensions)?;
         let mut takes = ViewerTerms::default();
         for mid in mids {
             let track = viewer_track(&mut rtc, mid, &takes.tracks);
             takes.tracks.extend(track);
         }
-        Ok(self.finish(rtc, None, takes, &answer))
+        Ok(self.finish(now, rtc, None, takes, &answer))
     }
 
     fn finish(
         &self,
+        now: Instant,
         rtc: Rtc,
         publishes: Option<Box<Publisher>>,
         takes: ViewerTerms,
@@ -140,7 +144,7 @@ impl Negotiator {
     ) -> Negotiated {
         let answer = sdp::tidy(answer, self.say_lite);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let answered = (Instant::now(), since.as_millis() as u64);
+        let answered = (now, since.as_millis() as u64);
         Negotiated { session: Session::new(rtc, publishes, takes, answered), answer }
     }
 
@@ -148,6 +152,7 @@ impl Negotiator {
     /// this offer's failure and nobody else's.
     fn accept(
         &self,
+        now: Instant,
         crypto: &Arc<CryptoProvider>,
         offer: Offer,
         local: LocalIce<'_>,
@@ -174,7 +179,7 @@ impl Negotiator {
             if Arc::ptr_eq(crypto, &self.publisher_crypto) {
                 config = config.set_stats_interval(Some(REPORT_INTERVAL));
             }
-            let mut rtc = config.build(Instant::now());
+            let mut rtc = config.build(now);
             for address in local.candidates {
                 let candidate = Candidate::host(*address, "udp").map_err(|e| malformed(&e))?;
                 rtc.add_local_candidate(candidate);

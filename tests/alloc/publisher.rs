@@ -62,7 +62,8 @@ impl Connected {
         let credentials = IceCreds { ufrag: "session".into(), pass: "p".repeat(24) };
         let place = LocalIce { credentials, candidates: &[address(SERVER)], tcp_candidates: &[] };
         let stream = StreamKey { index: 0, generation: 0 };
-        let answered = Negotiator::new(false).publisher(offer, place, codecs, stream);
+        let answered =
+            Negotiator::new(false).publisher(Instant::now(), offer, place, codecs, stream);
         let answered = answered.expect("a common codec");
         let answer = str0m::change::SdpAnswer::from_sdp_string(&answered.answer);
         let answer = answer.expect("the answer parses");
