@@ -57,7 +57,9 @@ impl Simulated {
     /// The other phases. Returns when the next turn is due unless something comes before: `now`
     /// where there is more to do, `None` once the shard was stopped.
     pub fn turn(&mut self, now: Instant) -> Option<Instant> {
-        match self.core.turn(now, false) {
+        let next = self.core.turn(now, false);
+        self.core.time_turn(now, now);
+        match next {
             Next::Now => Some(now),
             Next::At(at) | Next::WhenWritable(at) => Some(at),
             Next::Stop => None,
