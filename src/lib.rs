@@ -65,7 +65,8 @@
 //! ```
 //!
 //! `monoport ports` ([`node::PortPlan`]), `monoport check` ([`check`]) and `monoport top` ([`top`])
-//! stand beside the node and start nothing.
+//! stand beside the node and start nothing. How the server is used is in the [`manual`], which
+//! `monoport help` prints.
 //!
 //! Those in braces never name one another; only [`shard`] composes them. All system calls are
 //! in [`net`]. Every bound is in [`limits`]. A packet that is not forwarded has one
@@ -101,6 +102,7 @@ pub mod drop;
 pub mod egress;
 pub mod id;
 pub mod limits;
+pub mod manual;
 pub mod media;
 pub mod net;
 pub mod node;

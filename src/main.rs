@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use monoport::check::{self, Host, Verdict};
-use monoport::config::{Args, CheckArgs, Cli, Command, Config, PortsArgs, TopArgs};
+use monoport::config::{Args, CheckArgs, Cli, Command, Config, HelpArgs, PortsArgs, TopArgs};
 use monoport::cpu;
+use monoport::manual;
 use monoport::node::{Node, PortPlan};
 use monoport::telemetry::start_logging;
 use monoport::top::{self, Options};
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Some(Command::Ports(ports)) => print_ports(*ports).map(|()| ExitCode::SUCCESS),
         Some(Command::Check(check)) => print_check(*check),
         Some(Command::Top(args)) => watch(args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Help(args)) => show_manual(args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("monoport: {error}");
@@ -78,6 +80,14 @@ fn watch(args: TopArgs) -> Result<(), Box<dyn Error>> {
         }
     };
     Ok(top::run(&Options { url, token, once })?)
+}
+
+fn show_manual(HelpArgs { topic }: HelpArgs) -> Result<(), Box<dyn Error>> {
+    say(&match topic {
+        Some(name) => manual::topic(&name)?.page(),
+        None => manual::contents(),
+    });
+    Ok(())
 }
 
 fn print_check(CheckArgs { peer, args }: CheckArgs) -> Result<ExitCode, Box<dyn Error>> {

@@ -15,12 +15,14 @@ mod source;
 /// demux session egress track} → media, srtp, wire`. The five in braces never name one another:
 /// `shard` composes them.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("main", &["check", "config", "cpu", "node", "top"]),
+    ("main", &["check", "config", "cpu", "manual", "node", "top"]),
     // `monoport check` tries what the node would use.
     ("check", &["config", "net"]),
     // `monoport top` is a client: it knows the server by its API alone.
     ("top", &[]),
     ("lib", &[]),
+    // Text. Its tests hold it against the real flags.
+    ("manual", &["config"]),
     // The composition root: opens sockets, starts shards and HTTP, drains in order.
     (
         "node",

@@ -1,7 +1,7 @@
 //! `/api/v1`: what the server is doing, as JSON; and the probes beside it.
 //!
 //! Read from counters, cards and lists that are kept anyway: nobody who looks costs a shard
-//! anything. Rates need two looks: while somebody asks or listens, [`sampler`] takes a sample every
+//! anything. Rates need two looks: while somebody asks or listens, `sampler` takes a sample every
 //! second, and none when nobody does.
 //!
 //! ```text
@@ -80,7 +80,7 @@ pub struct Api {
 
 impl Api {
     /// The API of the server behind `control`. With `admin_token` it asks for that; without, see
-    /// [`admin`] for who is let in.
+    /// `admin.rs` for who is let in.
     #[must_use]
     pub fn new(control: Arc<Control>, facts: Facts, admin_token: Option<&str>) -> Arc<Api> {
         let now = Instant::now();

@@ -14,9 +14,13 @@ use crate::limits::{
 };
 use crate::telemetry::LogFormat;
 
+const AFTER_HELP: &str =
+    "`monoport help` lists the topics of the manual, `monoport help TOPIC` shows one.";
+
 /// A WebRTC media server: WHIP in, WHEP out, one UDP port, every core.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "monoport", version, args_conflicts_with_subcommands = true)]
+#[command(disable_help_subcommand = true, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do; the server is started when not given.
     #[command(subcommand)]
@@ -36,6 +40,16 @@ pub enum Command {
     Check(Box<CheckArgs>),
     /// Watch a running server: rates, latency, ports, shards, sessions, drops and failures
     Top(TopArgs),
+    /// Show a topic of the manual, or list them
+    Help(HelpArgs),
+}
+
+/// The arguments of `monoport help`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HelpArgs {
+    /// The topic, or the name of a command; all are listed when not given
+    #[arg(value_name = "TOPIC")]
+    pub topic: Option<String>,
 }
 
 /// The flags of `monoport top`.
@@ -263,7 +277,8 @@ pub struct Args {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
     pub control_threads: u16,
 
-    /// Keep the line a=ice-lite in answers, at the price of 50 ms per join (see the README)
+    /// Keep the line a=ice-lite in answers, at the price of 50 ms per join (see `monoport help
+    /// network`)
     #[arg(long)]
     pub say_ice_lite: bool,
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
-pub use args::{Args, CheckArgs, Cli, Command, Io, PortsArgs, SteerBy, TopArgs};
+pub use args::{Args, CheckArgs, Cli, Command, HelpArgs, Io, PortsArgs, SteerBy, TopArgs};
 pub use cores::CoreList;
 pub use error::ConfigError;
 pub use ice_servers::{IceServer, IceServers, StunServer};

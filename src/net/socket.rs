@@ -22,7 +22,7 @@ pub struct SocketOptions {
     /// Whether the kernel may coalesce datagrams of one flow (`UDP_GRO`).
     pub gro: bool,
     /// Whether the kernel notes when each datagram came (`SO_TIMESTAMPNS`), for
-    /// [`super::Datagram::arrived`].
+    /// `Datagram::arrived`.
     pub timestamps: bool,
     /// Microseconds a receive may poll the network card for more (`SO_BUSY_POLL`); 0 is off.
     pub busy_poll_us: u32,

@@ -1,7 +1,7 @@
 //! One core's share of the server: its sockets, its sessions, its loop.
 //!
 //! A shard is one pinned thread. It owns its sessions and everything a packet touches; nobody else
-//! reads or writes them. Others speak to it through its [`mailbox`]: control threads with
+//! reads or writes them. Others speak to it through its `mailbox`: control threads with
 //! [`Command`]s, other shards with [`Mail`].
 //!
 //! ```text

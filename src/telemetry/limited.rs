@@ -27,7 +27,7 @@ macro_rules! limited {
 }
 pub(crate) use limited;
 
-/// One place in the code that logs what strangers cause; made by [`limited!`] alone.
+/// One place in the code that logs what strangers cause; made by `limited!` alone.
 #[derive(Debug)]
 pub struct LogPlace {
     level: Level,

@@ -1,4 +1,4 @@
-//! The commands beside the server: `monoport ports` and `monoport check`.
+//! The commands beside the server: `monoport ports`, `monoport check` and `monoport help`.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -143,4 +143,14 @@ fn the_command_against_tracking_is_one_that_works() {
         assert!(found.contains("1 of them on UDP 7882"), "no new entry: {found}");
         assert!(run("nft list table inet monoport"));
     });
+}
+
+#[test]
+fn help_lists_the_topics_shows_one_and_refuses_what_it_does_not_have() {
+    let list = monoport(&["help"]);
+    assert!(list.status.success() && said(&list).contains("\n  security "), "{}", said(&list));
+    let page = monoport(&["help", "ports"]);
+    assert!(page.status.success() && said(&page).contains("`monoport ports --help`"));
+    let unknown = monoport(&["help", "port"]);
+    assert!(!unknown.status.success() && said(&unknown).contains("`monoport help ports`"));
 }

@@ -83,3 +83,37 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../../src/manual/shown.rs"]
+mod shown;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_line_of_the_manual_is_understood() {
+        let lines = shown::command_lines("monoport-load");
+        assert!(lines.len() > 5, "they are found: {}", lines.len());
+        for (path, command) in lines {
+            understood(&path, &command);
+        }
+        // Tables leave out what is the same in each row.
+        for (path, text) in shown::pages() {
+            for code in shown::code(&text).iter().filter(|code| code.starts_with("run --")) {
+                let words = code.split(' ').map(|word| word.replace("PID", "1"));
+                let command = ["monoport-load".to_owned()].into_iter().chain(words);
+                understood(&path, &command.collect::<Vec<_>>());
+            }
+        }
+    }
+
+    /// A server is left out where a sentence is about the rest.
+    fn understood(path: &str, command: &[String]) {
+        if let Err(error) = Cli::try_parse_from(command) {
+            let lacks = error.kind() == clap::error::ErrorKind::MissingRequiredArgument;
+            assert!(lacks, "{path}: {command:?}: {error}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! RTCP: reading what peers report and ask for, writing what the server reports (RFC 3550 §6).
 //!
-//! Both sides handle *decrypted* compound packets. Split by direction: [`read`] and [`write`].
+//! Both sides handle *decrypted* compound packets. Split by direction: `read` and `write`.
 
 mod read;
 mod write;
