@@ -33,7 +33,7 @@ pub(super) struct Latest {
     pub clock: Option<(u64, u32)>,
 }
 
-/// What [`Layer::recall`] finds.
+/// What `Layer::recall` finds.
 #[derive(Debug)]
 pub enum Recall<'a> {
     /// The history has it.
