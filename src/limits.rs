@@ -175,6 +175,9 @@ pub const GATHERED_SESSIONS: usize = 128;
 
 const _: () = assert!(CALM_PERMILLE < BUSY_PERMILLE, "or a shard would change sides every second");
 
+/// Streams that one shard may take from relays.
+pub const MAX_RELAYS_PER_SHARD: usize = 4_096;
+
 /// Mail a shard may have waiting: 10 ms of the most one core forwards.
 pub const MAIL_QUEUE: usize = 8_192;
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::id::SessionKey;
+use super::relay::Wishes;
+use crate::id::{SessionKey, TrackId};
 use crate::net::UdpSocket;
 use crate::session::Session;
 use crate::telemetry::{FailureReason, SessionCard};
@@ -30,6 +31,19 @@ pub enum Command {
     Connect(Box<NewConnection>),
     /// End a session; unknown keys are ignored, since sessions also end by themselves.
     End(SessionKey, EndReason),
+    /// Take a stream from a relay: its packets come as [`super::Mail::Relayed`].
+    OpenRelay {
+        /// Its name on this shard, unlike that of any other relay.
+        relay: u32,
+        /// The stream.
+        stream: Arc<StreamShared>,
+        /// Its tracks.
+        tracks: Vec<TrackId>,
+        /// Where wishes for key frames go.
+        wishes: Arc<Wishes>,
+    },
+    /// Take nothing from a relay any more; one that is unknown is ignored.
+    CloseRelay(u32),
     /// Serve one more mux port, in a slot that is free.
     OpenPort {
         /// The slot: the same on every shard.

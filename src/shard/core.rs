@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::connections::Connections;
 use super::port_changes::PortChange;
 use super::ports::{Ports, Sharing};
+use super::relay::Relays;
 use super::sessions::{Address, Entry, Sessions};
 use super::timers::Wheel;
 use super::watch::Watch;
@@ -21,7 +22,7 @@ use crate::limits::SESSION_IDLE;
 use crate::net::Transmitter;
 use crate::session::{Output, Session};
 use crate::telemetry::{DtlsStop, Meters, PortCounters, PortName, ShardCounters, limited};
-use crate::track::{NeedKeyframe, StreamShared, Streams, Way};
+use crate::track::{NeedKeyframe, Source, StreamShared, Streams, Way};
 use crate::wire::dtls::Flight;
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
@@ -41,6 +42,8 @@ pub(super) struct Core {
     pub flows: Flows,
     pub sessions: Sessions,
     pub streams: Streams,
+    /// Streams whose publisher is elsewhere.
+    pub relays: Relays,
     pub timers: Wheel,
     /// Shards that got mail this turn.
     pub posted: Vec<bool>,
@@ -88,6 +91,7 @@ impl Core {
             flows: Flows::new(),
             sessions: Sessions::default(),
             streams: Streams::new(config.index, config.hold),
+            relays: Relays::default(),
             timers: Wheel::new(now),
             posted: vec![false; shards],
             stopping: false,
@@ -290,7 +294,7 @@ impl Core {
         if let Some(viewer) = &entry.viewer {
             self.remove_viewer(entry.stream, viewer.position);
         }
-        self.streams.leave(entry.stream, slot);
+        self.streams.leave(entry.stream, Source::Session(slot));
         limited!(DEBUG, session = %entry.key, "ended: {}", reason.describe());
         // Before the end is reported: the port may be given out again from then on.
         if self.ports.are_of_sessions() {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Mail;
 use super::core::Core;
-use crate::track::{Ask, NeedKeyframe};
+use crate::track::{Ask, NeedKeyframe, Source};
 
 impl Core {
     /// Asks for the key frames that are needed and sends what is due. Returns when the next of
@@ -14,12 +14,17 @@ impl Core {
         self.streams.keyframes_due(now, &mut needed);
         for NeedKeyframe { track, layer, ask } in needed.drain(..) {
             match ask {
-                Ask::Publisher(slot) => {
+                Ask::Source(Source::Session(slot)) => {
                     let Some(entry) = self.sessions.at(slot) else { continue };
                     if entry.session.request_keyframe(track.id, layer) {
                         self.counters().keyframe_requests_out.add(1);
                         // str0m writes RTCP when time passes.
                         self.on_rtc_timeout(now, slot);
+                    }
+                }
+                Ask::Source(Source::Relay(relay)) => {
+                    if self.relays.ask(relay, track, layer) {
+                        self.counters().keyframe_requests_out.add(1);
                     }
                 }
                 Ask::Shard(shard) => self.note(shard, Mail::Keyframe { track, layer }),

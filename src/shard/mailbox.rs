@@ -32,6 +32,10 @@ pub enum Mail {
     Media(MediaPacket),
     /// The publisher's clock, for this shard's viewers.
     Clock(ClockReport),
+    /// A media packet that a relay brings, by the relay's name.
+    Relayed(u32, MediaPacket),
+    /// The clock of a publisher that a relay brings.
+    RelayedClock(u32, ClockReport),
     /// A viewer elsewhere needs a key frame of a layer published here.
     Keyframe {
         /// The track.

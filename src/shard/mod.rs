@@ -10,6 +10,7 @@
 //! inbound.rs   a datagram finds its session (or another shard)
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
 //! publish.rs   a publisher's packets go to the shards that have viewers
+//! relay.rs     streams whose publisher is elsewhere
 //! deliver.rs   packets to viewers, key frame requests to publishers
 //! ownership.rs whose a flow is, told to other shards and the kernel
 //! ports.rs     which UDP ports it has, by slot
@@ -37,6 +38,7 @@ mod port_changes;
 mod ports;
 mod publish;
 mod reactor;
+mod relay;
 mod runtime;
 mod sessions;
 mod simulated;
@@ -50,6 +52,7 @@ mod ways;
 
 pub use command::{BoundPort, Command, EndReason, Ended, NewConnection, SessionPort};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
+pub use relay::Wishes;
 pub use runtime::{Serving, Spawned, spawn};
 pub use simulated::Simulated;
 pub use turn::{ShardConfig, Wiring};

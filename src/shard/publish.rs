@@ -4,12 +4,17 @@ use super::Mail;
 use super::core::Core;
 use crate::drop::DropReason;
 use crate::media::{ClockReport, MediaPacket};
-use crate::track::Published;
+use crate::track::{Published, Source};
 
 impl Core {
     /// A packet decrypted by the publisher in `slot`.
     pub fn on_published(&mut self, slot: u32, mut packet: MediaPacket) {
         packet.origin.publisher = self.publisher_number(slot);
+        self.publish(packet);
+    }
+
+    /// A packet whose publisher's packets come to this shard first.
+    pub fn publish(&mut self, packet: MediaPacket) {
         let Core { streams, wiring, posted, .. } = self;
         let counters = &wiring.counters[usize::from(self.index)];
         counters.publisher_packets.add(1);
@@ -40,7 +45,8 @@ impl Core {
     pub fn publisher_connected(&mut self, slot: u32) {
         let Some(entry) = self.sessions.at(slot) else { return };
         let Some(publisher) = &mut entry.session.publishes else { return };
-        let number = self.streams.connected(publisher.stream, slot, publisher.tracks());
+        let number =
+            self.streams.connected(publisher.stream, Source::Session(slot), publisher.tracks());
         publisher.number = number.unwrap_or(publisher.number);
     }
 
@@ -50,7 +56,8 @@ impl Core {
         let Some(entry) = self.sessions.at(slot) else { return 0 };
         let Some(publisher) = &mut entry.session.publishes else { return 0 };
         if publisher.number == 0 {
-            let number = self.streams.take_over(publisher.stream, slot, publisher.tracks());
+            let number =
+                self.streams.take_over(publisher.stream, Source::Session(slot), publisher.tracks());
             publisher.number = number.unwrap_or(0);
         }
         publisher.number

@@ -150,6 +150,8 @@ impl Core {
                     self.on_media(packet);
                 }
                 Some(Mail::Clock(report)) => self.streams.set_clock(report),
+                Some(Mail::Relayed(relay, packet)) => self.on_relayed(relay, packet),
+                Some(Mail::RelayedClock(relay, report)) => self.on_relayed_clock(relay, report),
                 Some(Mail::FlowLost(flow)) => self.lose(now, &flow),
                 Some(Mail::Keyframe { track, layer }) => {
                     self.streams.want_keyframe(track, Some(layer));
@@ -173,6 +175,10 @@ impl Core {
                         self.close(now, key.slot, reason);
                     }
                 }
+                Some(Command::OpenRelay { relay, stream, tracks, wishes }) => {
+                    self.open_relay(relay, &stream, tracks, wishes);
+                }
+                Some(Command::CloseRelay(relay)) => self.close_relay(relay),
                 Some(Command::OpenPort { slot, port, done }) => {
                     self.port_changes.push(PortChange::Open { slot, port, done });
                 }

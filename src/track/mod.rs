@@ -26,7 +26,7 @@ pub use layer::{Layer, Recall};
 pub use layers::{Admission, Carried, Carry, Track};
 pub use rate::Rate;
 pub use shared::StreamShared;
-pub use stream::{Ask, Stream, Viewer};
+pub use stream::{Ask, Source, Stream, Viewer};
 pub use streams::{NeedKeyframe, Published, Streams};
 
 /// How packets leave.
@@ -41,3 +41,6 @@ pub trait Way {
         write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
     ) -> Result<(), DropReason>;
 }
+
+#[cfg(test)]
+mod tests;

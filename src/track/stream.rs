@@ -23,20 +23,28 @@ pub struct Viewer {
     pub started: bool,
 }
 
+/// Where a stream's packets come from, on the shard they come to first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The session in this slot.
+    Session(u32),
+    /// A relay of this shard, by its number: the publisher is elsewhere.
+    Relay(u32),
+}
+
 /// Who is asked for the key frames of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// The publisher in this slot.
-    Publisher(u32),
-    /// The shard that the publisher is on.
+    /// The source, which is on this shard.
+    Source(Source),
+    /// The shard that the source is on.
     Shard(u16),
 }
 
-/// The publisher of a stream, when it is on this shard.
+/// The publisher of a stream, when its packets come to this shard first.
 #[derive(Clone, Copy)]
 struct LocalPublisher {
-    /// Its session's slot.
-    slot: u32,
+    source: Source,
     /// Its number among the stream's publishers.
     number: u32,
 }
@@ -101,17 +109,17 @@ impl Stream {
         !self.viewers.is_empty()
     }
 
-    /// The publisher in `slot` of this shard, which is `shard`, takes the place of the one before.
-    /// Returns its number. It owes a key frame of its `tracks` to whoever watches already, here or
+    /// `source` on this shard, which is `shard`, takes the place of the publisher before. Returns
+    /// its number. It owes a key frame of its `tracks` to whoever watches already, here or
     /// elsewhere.
     pub(super) fn take_over(
         &mut self,
         shard: u16,
-        slot: u32,
+        source: Source,
         tracks: impl Iterator<Item = TrackId>,
     ) -> u32 {
         let number = self.shared.take_over(shard);
-        self.publisher = Some(LocalPublisher { slot, number });
+        self.publisher = Some(LocalPublisher { source, number });
         let is_watched = self.shared.interested().next().is_some();
         for id in tracks.filter(|id| id.kind == TrackKind::Video && is_watched) {
             let Some(track) = self.track_mut(id) else { continue };
@@ -124,9 +132,9 @@ impl Stream {
         number
     }
 
-    /// The session in `slot` has ended; if it was the publisher, there is none here from now on.
-    pub(super) fn publisher_left(&mut self, slot: u32) {
-        if let Some(publisher) = self.publisher.filter(|publisher| publisher.slot == slot) {
+    /// `source` has ended; if it was the publisher, there is none here from now on.
+    pub(super) fn source_left(&mut self, source: Source) {
+        if let Some(publisher) = self.publisher.filter(|publisher| publisher.source == source) {
             self.publisher = None;
             self.shared.publisher_left(publisher.number);
         }
@@ -224,7 +232,7 @@ impl Stream {
     /// Who could be asked for a key frame; `None` while there is no publisher.
     pub(super) fn who_to_ask(&self, shard: u16) -> Option<Ask> {
         match (self.publisher, self.shared.publisher()) {
-            (Some(publisher), _) => Some(Ask::Publisher(publisher.slot)),
+            (Some(publisher), _) => Some(Ask::Source(publisher.source)),
             (None, Some(other)) if other != shard => Some(Ask::Shard(other)),
             _ => None,
         }
@@ -239,7 +247,7 @@ impl Stream {
         mut due: impl FnMut(TrackId, u8),
     ) {
         let is_watched = match ask {
-            Ask::Publisher(_) => self.shared.interested().next().is_some(),
+            Ask::Source(_) => self.shared.interested().next().is_some(),
             Ask::Shard(_) => self.has_viewers(),
         };
         for track in &mut self.tracks {

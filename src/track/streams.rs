@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fan_out::fan_out;
-use super::stream::{Ask, Stream, Viewer};
+use super::stream::{Ask, Source, Stream, Viewer};
 use super::{StreamShared, Way};
 use crate::drop::DropReason;
 use crate::egress::{Control, Egress, Feedback};
@@ -68,7 +68,7 @@ impl Streams {
         (stream.shared.key == key).then_some(stream)
     }
 
-    /// A session of the stream comes to this shard.
+    /// A session or a relay of the stream comes to this shard.
     pub fn join(&mut self, shared: &Arc<StreamShared>) {
         let index = shared.key.index as usize;
         if self.table.len() <= index {
@@ -83,10 +83,10 @@ impl Streams {
         stream.members += 1;
     }
 
-    /// The session in `slot` leaves the stream; the last one of this shard takes it along.
-    pub fn leave(&mut self, key: StreamKey, slot: u32) {
+    /// One that has joined leaves the stream; the last one of this shard takes it along.
+    pub fn leave(&mut self, key: StreamKey, who: Source) {
         let Some(stream) = self.get_mut(key) else { return };
-        stream.publisher_left(slot);
+        stream.source_left(who);
         stream.members -= 1;
         if stream.members == 0 {
             self.table[key.index as usize] = None;
@@ -145,29 +145,29 @@ impl Streams {
         stream.viewers.get(position).map(|viewer| viewer.slot)
     }
 
-    /// The publisher in `slot` is connected. Where the stream has none, it is the publisher from
-    /// now on, with the number that is returned, and is asked for the key frames of its `tracks`
-    /// that viewers wait for; else with its first media.
+    /// `source` is connected. Where the stream has no publisher, it is that from now on, with the
+    /// number that is returned, and is asked for the key frames of its `tracks` that viewers wait
+    /// for; else with its first media.
     pub fn connected(
         &mut self,
         key: StreamKey,
-        slot: u32,
+        source: Source,
         tracks: impl Iterator<Item = TrackId>,
     ) -> Option<u32> {
         let vacant = self.get(key).is_some_and(|stream| stream.shared.publisher().is_none());
-        vacant.then(|| self.take_over(key, slot, tracks)).flatten()
+        vacant.then(|| self.take_over(key, source, tracks)).flatten()
     }
 
-    /// The publisher in `slot` takes the place of the one before. Returns its number: packets of a
-    /// lower one are too late.
+    /// `source` takes the place of the publisher before. Returns its number: packets of a lower one
+    /// are too late.
     pub fn take_over(
         &mut self,
         key: StreamKey,
-        slot: u32,
+        source: Source,
         tracks: impl Iterator<Item = TrackId>,
     ) -> Option<u32> {
         let shard = self.shard;
-        let number = self.get_mut(key)?.take_over(shard, slot, tracks);
+        let number = self.get_mut(key)?.take_over(shard, source, tracks);
         self.activate(key);
         Some(number)
     }
