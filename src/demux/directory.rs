@@ -16,13 +16,8 @@
 //! sure that at least one of the two sees both. Whose claim is cleared has lost to the other as if
 //! it had come earlier.
 //!
-//! The races are explored under loom, with buckets of two words and a bound on preemptions where
-//! the model would run for hours; half a minute in all. The flag is our own, because `--cfg loom`
-//! takes the network out of tokio.
-//!
-//! ```text
-//! RUSTFLAGS="--cfg monoport_loom" cargo test --release --lib --target-dir target/loom directory
-//! ```
+//! The races are explored under loom (`tools/models`), with buckets of two words and a bound on
+//! preemptions where the model would run for hours; half a minute in all.
 
 #[cfg(monoport_loom)]
 use loom::sync::atomic::{AtomicU64, Ordering, fence};

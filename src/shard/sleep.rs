@@ -5,7 +5,7 @@
 //! Each side writes one place and then reads the other's, so no ordering weaker than two
 //! sequentially consistent fences will do: without one of them both may read what was there before,
 //! and the mail lies there until the next deadline. The model below finds just that when a fence is
-//! taken out. How it is run is said beside the model of the directory.
+//! taken out (`tools/models`).
 
 #[cfg(monoport_loom)]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};

@@ -6,7 +6,7 @@
 //! 3. **commands** of control threads, a few a turn
 //! 4. **timers** of sessions
 //! 5. **deliver**: streams' packets to their viewers, key frame requests to publishers
-//! 6. **flush** to the kernel, **ring** the shards that got mail, change **ports**
+//! 6. **flush** to the kernel, **wake** the shards that got mail, change **ports**
 //! 7. **wait** for a socket, a wake-up or the next deadline, if nothing is left (`runtime.rs`)
 //!
 //! No clock is read in here: a turn happens at the time it is given, as in a simulation.
