@@ -44,7 +44,7 @@
 //!   │ shard 0 │ │ shard 1 │ │ shard n │   pinned; tokio-uring runtimes; the loop is shard/turn.rs
 //!   └────┬────┘ └────┬────┘ └────┬────┘
 //!        └─ bounded mailboxes ───┘         media, strays, key frame requests: shard::Mail
-//!        ▲ shard::Command    │ shard::Ended
+//!        ▲ shard::Command    │ shard::Report
 //!   control threads: HTTP, SDP, the construction of sessions (control); what is told (api)
 //! ```
 //!

@@ -84,6 +84,16 @@ pub const KEYFRAME_RETRY: Duration = Duration::from_secs(2);
 /// of audio and video.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Publishers of one stream whose media has not come. The oldest gives way to one more: encoders
+/// that can't connect try again and again.
+pub const MAX_CANDIDATES_PER_STREAM: usize = 4;
+
+/// What a shard tells of one session: that it is live, and that it has ended.
+pub const REPORTS_PER_SLOT: usize = 2;
+
+/// How long to wait before a shard whose command queue was full is told again to end a session.
+pub const END_RETRY: Duration = Duration::from_millis(5);
+
 /// Ended sessions that can still be asked about. Memory: 300 bytes each besides their history.
 pub const ENDED_SESSIONS_KEPT: usize = 1_000;
 

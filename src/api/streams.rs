@@ -11,6 +11,7 @@ use super::Api;
 use super::answer::{Answer, json, page, parameters};
 use super::sample::tenths;
 use crate::control::StreamView;
+use crate::id::SessionKey;
 use crate::limits::SESSION_HISTORY_INTERVAL;
 
 #[derive(Deserialize)]
@@ -46,24 +47,32 @@ pub(super) async fn get(
 ) -> Answer {
     let Asked { limit, after } = parameters(asked)?;
     let limit = page(limit)?;
-    let mut streams: Vec<Stream> = Vec::new();
+    let mut streams: Vec<(Stream, Vec<SessionKey>)> = Vec::new();
     let mut more = false;
     api.control.each_stream(after.as_deref(), |view| {
         more = streams.len() == limit;
         if more {
             return ControlFlow::Break(());
         }
-        streams.push(one(&api, &view));
+        streams.push((one(&api, &view), view.viewers.to_vec()));
         ControlFlow::Continue(())
     });
+    // Viewers' cards are read when nobody waits for the list of sessions any more.
+    let streams: Vec<Stream> = streams
+        .into_iter()
+        .map(|(stream, viewers)| {
+            let cards = viewers.iter().filter_map(|viewer| api.control.card(*viewer));
+            Stream { out_bits_per_s: cards.map(|card| u64::from(card.bits_per_s)).sum(), ..stream }
+        })
+        .collect();
     let next = streams.last().filter(|_| more).map(|stream| stream.name.clone());
     json(&Page { streams, next })
 }
 
-/// Bit rates are those of the sessions' last reports, two seconds old at most.
+/// What is known of a stream without a look at its viewers. Bit rates are those of the sessions'
+/// last reports, two seconds old at most.
 fn one(api: &Api, view: &StreamView<'_>) -> Stream {
     let card = view.publisher.and_then(|(key, _)| api.control.card(key));
-    let viewers = view.viewers.iter().filter_map(|viewer| api.control.card(*viewer));
     let asked = view.publisher.and_then(|(_, live)| live?.history.points.back());
     Stream {
         name: view.name.to_owned(),
@@ -73,7 +82,7 @@ fn one(api: &Api, view: &StreamView<'_>) -> Stream {
         audio: view.audio,
         video: view.video,
         in_bits_per_s: card.map_or(0, |card| card.bits_per_s.into()),
-        out_bits_per_s: viewers.map(|card| u64::from(card.bits_per_s)).sum(),
+        out_bits_per_s: 0,
         keyframe_requests_per_s: asked.map(|point| {
             tenths(f64::from(point.keyframe_requests) / SESSION_HISTORY_INTERVAL.as_secs_f64())
         }),

@@ -218,6 +218,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = GATHERED_SESSIONS)]
     pub gather: usize,
 
+    /// What a POST to a stream does that somebody publishes
+    #[arg(long, value_enum, default_value_t = OnConflict::Replace)]
+    pub on_conflict: OnConflict,
+
     /// How datagrams are received
     #[arg(long, value_enum, default_value_t = Io::Auto)]
     pub io: Io,
@@ -289,6 +293,15 @@ pub struct Args {
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "MONOPORT_LOG_FORMAT")]
     pub log_format: LogFormat,
+}
+
+/// What becomes of a publisher when another one comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnConflict {
+    /// Take over as soon as the newcomer's first media is there
+    Replace,
+    /// Answer 409 for as long as media comes from the one there is
+    Refuse,
 }
 
 /// The receive back end asked for.

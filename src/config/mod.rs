@@ -12,7 +12,9 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
-pub use args::{Args, CheckArgs, Cli, Command, HelpArgs, Io, PortsArgs, SteerBy, TopArgs};
+pub use args::{
+    Args, CheckArgs, Cli, Command, HelpArgs, Io, OnConflict, PortsArgs, SteerBy, TopArgs,
+};
 pub use cores::CoreList;
 pub use error::ConfigError;
 pub use ice_servers::{IceServer, IceServers, StunServer};
@@ -51,6 +53,8 @@ pub struct Config {
     /// Sessions a shard may have more than the emptiest one, so that viewers are with their
     /// publisher.
     pub gather: usize,
+    /// What a POST to a stream does that somebody publishes.
+    pub on_conflict: OnConflict,
     /// Receive back end.
     pub io: Io,
     /// Steering.
@@ -121,6 +125,7 @@ impl Config {
             shard_cores,
             max_sessions: args.max_sessions,
             gather: args.gather,
+            on_conflict: args.on_conflict,
             io: args.io,
             steering: args.steering,
             kernel_drop: args.kernel_drop,

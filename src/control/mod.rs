@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! setup.rs      publish, subscribe: from an offer to a session and its answer
-//! registry.rs   streams, sessions, and the slots in use; session.rs, slots.rs
+//! registry.rs   streams, sessions, and the slots in use; streams.rs, session.rs, slots.rs
 //! placement.rs  which shard a session goes to
 //! ports/        which UDP port it gets, and how ports come and go
 //! read.rs       what the API reads; history.rs, ended.rs, events.rs
@@ -26,14 +26,17 @@ mod registry;
 mod session;
 mod setup;
 mod slots;
+mod streams;
+mod viewers;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::id::SessionKey;
+use crate::limits::{END_RETRY, SESSIONS_PER_LOOK};
 use crate::session::Negotiator;
 pub use crate::session::{OfferError, ice_ufrag};
-use crate::shard::{Command, EndReason, Wiring};
+use crate::shard::{Command, EndReason, Report, Wiring};
 use crate::telemetry::Failures;
 pub use ended::{EndedSession, Refusal};
 pub use error::ControlError;
@@ -48,6 +51,33 @@ pub use read::StreamView;
 use registry::Registry;
 pub use session::{LiveSession, unix_now};
 pub use setup::Placement;
+
+/// What a POST does to a stream that somebody publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The newcomer takes over when its first media is there.
+    #[default]
+    Replace,
+    /// It is refused for as long as media comes from the publisher there is.
+    Refuse,
+}
+
+/// How a server was asked to run, as far as control goes.
+pub struct Settings {
+    /// The UDP ports there are at the start.
+    pub ports: StartingPorts,
+    /// Addresses for answers over TCP; none where it is not served.
+    pub tcp_candidates: Vec<SocketAddr>,
+    /// Where more ports come from.
+    pub opener: Arc<dyn PortOpener>,
+    /// The room each shard has.
+    pub sessions_per_shard: usize,
+    /// How many more sessions than the emptiest shard one may have, so that viewers are where
+    /// their publisher is.
+    pub gather: usize,
+    /// What a POST does to a stream that somebody publishes.
+    pub on_conflict: OnConflict,
+}
 
 /// Everything a request needs.
 pub struct Control {
@@ -65,22 +95,13 @@ pub struct Control {
 }
 
 impl Control {
-    /// A server with nobody on it. `sessions_per_shard` is the room each shard has, `gather` how
-    /// many more sessions than the emptiest shard one may have, so that viewers are where their
-    /// publisher is.
+    /// A server with nobody on it.
     #[must_use]
-    pub fn new(
-        negotiator: Negotiator,
-        wiring: Arc<Wiring>,
-        starting: StartingPorts,
-        tcp_candidates: Vec<SocketAddr>,
-        opener: Arc<dyn PortOpener>,
-        sessions_per_shard: usize,
-        gather: usize,
-    ) -> Arc<Control> {
-        let shards = wiring.mailboxes.len();
-        let ports = PortTable::new(starting);
-        let registry = Registry::new(shards, sessions_per_shard, ports, gather);
+    pub fn new(negotiator: Negotiator, wiring: Arc<Wiring>, settings: Settings) -> Arc<Control> {
+        let Settings { ports, tcp_candidates, opener, sessions_per_shard, gather, on_conflict } =
+            settings;
+        let (shards, ports) = (wiring.mailboxes.len(), PortTable::new(ports));
+        let registry = Registry::new(shards, sessions_per_shard, ports, gather, on_conflict);
         let failures = registry.ended.failures.clone();
         Arc::new(Control {
             negotiator,
@@ -117,12 +138,51 @@ impl Control {
         Ok((session.etag.clone(), session.remote_ufrag.clone()))
     }
 
-    /// Takes in what shards have reported as ended. Runs until the server stops.
-    pub async fn watch_ended(self: Arc<Control>) {
+    /// Takes in what shards report, and ends whom that puts out. Runs until the server stops.
+    pub async fn take_reports(self: Arc<Control>) {
         loop {
-            self.take_ended();
-            self.wiring.ended_bell.notified().await;
+            for queue in &self.wiring.reports {
+                while let Some(report) = queue.pop() {
+                    match report {
+                        Report::Live { key, number } => self.publisher_is_live(key, number),
+                        Report::Ended(ended) => self.lock().ended(ended),
+                    }
+                }
+            }
+            if self.end_those_to_be_ended(&mut self.lock()) {
+                self.wiring.reported.notified().await;
+            } else {
+                tokio::time::sleep(END_RETRY).await;
+            }
         }
+    }
+
+    /// Viewers that do not take the publisher's codecs are looked for in steps, so that nobody
+    /// waits long for the lock.
+    fn publisher_is_live(&self, key: SessionKey, number: u32) {
+        let Some((codecs, viewers)) = self.lock().live(key, number) else { return };
+        for some in viewers.chunks(SESSIONS_PER_LOOK) {
+            self.lock().end_misfits(some, &codecs);
+        }
+    }
+
+    /// Tells shards whom to end; false where a shard has too much to do and some are left.
+    fn end_those_to_be_ended(&self, registry: &mut Registry) -> bool {
+        while let Some((key, reason)) = registry.ending.front() {
+            if self.end(*key, *reason).is_err() {
+                return false;
+            }
+            registry.ending.pop_front();
+        }
+        true
+    }
+
+    /// Whether media comes from a publisher, by what its shard says of it every two seconds.
+    fn is_heard(&self, publisher: SessionKey) -> bool {
+        self.card(publisher).is_some_and(|card| {
+            let is_silent = card.packets > 0 && card.bits_per_s == 0;
+            card.first_media_ms.is_some() && !is_silent
+        })
     }
 
     /// Sessions and streams there are.
@@ -147,15 +207,6 @@ impl Control {
     /// Takes no more sessions.
     pub fn stop(&self) {
         self.lock().stopping = true;
-    }
-
-    fn take_ended(&self) {
-        let mut registry = self.lock();
-        for queue in &self.wiring.ended {
-            while let Some(ended) = queue.pop() {
-                registry.ended(ended);
-            }
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

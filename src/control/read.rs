@@ -23,7 +23,7 @@ use crate::telemetry::{Failures, MemoryTerm, SessionCard};
 pub struct StreamView<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Who publishes it, with what is known of that session.
+    /// Who publishes it, or is expected to, with what is known of that session.
     pub publisher: Option<(SessionKey, Option<&'a LiveSession>)>,
     /// Who watches it, connected or not.
     pub viewers: &'a [SessionKey],
@@ -35,16 +35,26 @@ pub struct StreamView<'a> {
 
 impl Control {
     /// Shows the sessions there are, in the order of their keys, from the one behind `after` on,
-    /// until `visit` has seen enough.
+    /// until `visit` has seen enough. In steps of [`SESSIONS_PER_LOOK`], so that nobody waits long
+    /// for the lock.
     pub fn each_session(
         &self,
         after: Option<SessionKey>,
         mut visit: impl FnMut(SessionKey, &LiveSession) -> ControlFlow<()>,
     ) {
-        let registry = self.lock();
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (key, live) in registry.live.range((start, Bound::Unbounded)) {
-            if visit(*key, live).is_break() {
+        let mut start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        loop {
+            let registry = self.lock();
+            let mut seen = 0;
+            let behind = registry.live.range((start, Bound::Unbounded));
+            for (key, live) in behind.take(SESSIONS_PER_LOOK) {
+                if visit(*key, live).is_break() {
+                    return;
+                }
+                seen += 1;
+                start = Bound::Excluded(*key);
+            }
+            if seen < SESSIONS_PER_LOOK {
                 return;
             }
         }
@@ -139,8 +149,8 @@ impl Control {
         for (name, stream) in registry.streams.range::<str, _>((start, Bound::Unbounded)) {
             let view = StreamView {
                 name,
-                publisher: stream.publisher.map(|key| (key, registry.live.get(&key))),
-                viewers: &stream.viewers,
+                publisher: stream.expected().map(|key| (key, registry.live.get(&key))),
+                viewers: stream.viewers.keys(),
                 audio: stream.codecs.audio.as_ref().map(session::name),
                 video: stream.codecs.video.as_ref().map(session::name),
             };
@@ -171,12 +181,7 @@ impl Control {
     /// Publishers on each shard.
     #[must_use]
     pub fn publishers_by_shard(&self) -> Vec<usize> {
-        let registry = self.lock();
-        let mut counts = vec![0; registry.slots.len()];
-        for key in registry.streams.values().filter_map(|stream| stream.publisher) {
-            counts[usize::from(key.shard)] += 1;
-        }
-        counts
+        self.lock().publishers.clone()
     }
 
     /// Sessions there is room for.

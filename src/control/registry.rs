@@ -1,20 +1,22 @@
 //! The lists behind [`super::Control`]: streams, sessions, slots and ports in use.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use super::ControlError;
 use super::ended::{EndedSession, EndedSessions};
 use super::events::{self, SessionEvent};
 use super::placement::Balance;
 use super::ports::{GivenPort, PortTable};
 use super::session::{LiveSession, unix_now};
 use super::slots::Slots;
+use super::streams::Stream;
+use super::{ControlError, OnConflict};
 use crate::id::{SessionKey, StreamKey};
 use crate::session::{Offer, StreamCodecs};
 use crate::shard::{EndReason, Ended};
+use crate::telemetry::limited;
 use crate::track::StreamShared;
 
 pub(super) struct Registry {
@@ -32,16 +34,12 @@ pub(super) struct Registry {
     pub balance: Balance,
     pub stream_keys: Slots,
     pub ports: PortTable,
+    /// Publishers on each shard.
+    pub publishers: Vec<usize>,
+    /// Sessions to be ended as soon as their shard can be told.
+    pub ending: VecDeque<(SessionKey, EndReason)>,
+    on_conflict: OnConflict,
     pub stopping: bool,
-}
-
-pub(super) struct Stream {
-    pub shared: Arc<StreamShared>,
-    pub codecs: StreamCodecs,
-    pub publisher: Option<SessionKey>,
-    pub viewers: Vec<SessionKey>,
-    /// Set-ups under way: the stream must not go while one is.
-    pub reserved: usize,
 }
 
 /// A place that is held while the session for it is negotiated.
@@ -60,6 +58,7 @@ impl Registry {
         sessions_per_shard: usize,
         ports: PortTable,
         gather: usize,
+        on_conflict: OnConflict,
     ) -> Registry {
         Registry {
             streams: BTreeMap::new(),
@@ -71,6 +70,9 @@ impl Registry {
             balance: Balance::new(shards, gather),
             stream_keys: Slots::new(sessions_per_shard * shards),
             ports,
+            publishers: vec![0; shards],
+            ending: VecDeque::new(),
+            on_conflict,
             stopping: false,
         }
     }
@@ -79,8 +81,16 @@ impl Registry {
         &mut self,
         name: &str,
         offer: &Offer,
+        is_heard: impl Fn(SessionKey) -> bool,
     ) -> Result<Reservation, ControlError> {
         self.still_open()?;
+        let live = self.streams.get(name).and_then(Stream::publisher);
+        if self.on_conflict == OnConflict::Refuse && live.is_some_and(is_heard) {
+            return Err(ControlError::conflict(format!(
+                "`{name}` is being published; it is free again when its publisher ends or falls \
+                 silent (--on-conflict refuse)"
+            )));
+        }
         let current = match self.streams.get(name) {
             Some(stream) => stream.codecs,
             None => StreamCodecs::default(),
@@ -97,15 +107,7 @@ impl Registry {
                 self.ports.give_back(&port);
                 return Err(ControlError::no_room("the server has as many streams as it takes"));
             };
-            let shared = Arc::new(StreamShared::new(StreamKey { index, generation }));
-            let stream = Stream {
-                shared,
-                codecs: StreamCodecs::default(),
-                publisher: None,
-                viewers: Vec::new(),
-                reserved: 0,
-            };
-            self.streams.insert(name.clone(), stream);
+            self.streams.insert(name.clone(), Stream::new(StreamKey { index, generation }));
         }
         let stream = self.streams.get_mut(&name).expect("it is there or was made just now");
         stream.reserved += 1;
@@ -116,10 +118,10 @@ impl Registry {
     pub fn reserve_viewer(&mut self, name: &str) -> Result<Reservation, ControlError> {
         self.still_open()?;
         let known = self.streams.get_key_value(name);
-        let known = known.filter(|(_, stream)| stream.publisher.is_some());
-        let (name, stream) = known.ok_or_else(|| ControlError::no_publisher(name))?;
+        let known = known.and_then(|(name, stream)| Some((name, stream, stream.expected()?)));
+        let (name, stream, expected) = known.ok_or_else(|| ControlError::no_publisher(name))?;
         let name = name.clone();
-        let home = stream.publisher.map(|publisher| publisher.shard);
+        let home = Some(expected.shard);
         let having = stream.shared.interested();
         let (key, port) = self.take_slot(self.balance.for_viewer(&self.slots, home, having))?;
         let stream = self.streams.get_mut(&name).expect("it was there a moment ago");
@@ -156,33 +158,59 @@ impl Registry {
         self.forget_if_unused(stream);
     }
 
-    /// Enters a session that is on its way to its shard; returns the sessions it displaces.
-    pub fn register(
+    /// Enters a session that is on its way to its shard.
+    pub fn register(&mut self, key: SessionKey, live: LiveSession) {
+        self.tell(SessionEvent::now(key, &live, "created", None));
+        let stream = self.streams.get_mut(&live.stream).expect("a reservation keeps the stream");
+        stream.reserved -= 1;
+        if live.publisher {
+            self.publishers[usize::from(key.shard)] += 1;
+            let gives_way = stream.apply(key, live.codecs);
+            self.ending.extend(gives_way.map(|oldest| (oldest, EndReason::Replaced)));
+        } else {
+            stream.viewers.join(key);
+            if !live.codecs.fit(&stream.codecs) {
+                // Another publisher has come while it was negotiated.
+                self.ending.push_back((key, EndReason::CodecChanged));
+            }
+        }
+        self.live.insert(key, live);
+    }
+
+    /// A publisher is connected and its media is there: whoever published the stream before is to
+    /// be ended. Returns the stream's codecs and its viewers where there may be some that do not
+    /// take them.
+    pub fn live(
         &mut self,
         key: SessionKey,
-        live: LiveSession,
-        codecs: StreamCodecs,
-    ) -> Vec<(SessionKey, EndReason)> {
-        self.tell(SessionEvent::now(key, &live, "created", None));
-        let publisher = live.publisher;
-        let stream = self.streams.get_mut(&live.stream).expect("a reservation keeps the stream");
-        self.live.insert(key, live);
-        stream.reserved -= 1;
-        if !publisher {
-            stream.viewers.push(key);
-            return Vec::new();
+        number: u32,
+    ) -> Option<(StreamCodecs, Vec<SessionKey>)> {
+        let live = self.live.get(&key).filter(|live| live.publisher)?;
+        let stream = self.streams.get_mut(&live.stream)?;
+        let codecs = live.codecs;
+        let replaced = stream.live(key, number, codecs);
+        self.ending.extend(replaced.map(|replaced| (replaced, EndReason::Replaced)));
+        if stream.publisher() != Some(key) {
+            return None;
         }
-        let replaced = stream.publisher.replace(key).map(|old| (old, EndReason::Replaced));
-        let mut displaced: Vec<_> = replaced.into_iter().collect();
-        let lost = |old: &Option<_>, new: &Option<_>| old.is_some() && new.is_some() && old != new;
-        let changed =
-            lost(&stream.codecs.audio, &codecs.audio) || lost(&stream.codecs.video, &codecs.video);
-        if changed {
-            let viewers = stream.viewers.iter();
-            displaced.extend(viewers.map(|viewer| (*viewer, EndReason::CodecChanged)));
+        if let Some(former) = replaced {
+            limited!(INFO, session = %key, "takes `{}` over from {former}", live.stream);
         }
-        stream.codecs = codecs;
-        displaced
+        if self.on_conflict == OnConflict::Refuse {
+            let late = stream.candidates().map(|late| (late, EndReason::Replaced));
+            self.ending.extend(late);
+        }
+        Some((codecs, stream.viewers.keys().to_vec()))
+    }
+
+    /// Ends those of `viewers` that do not take `codecs`.
+    pub fn end_misfits(&mut self, viewers: &[SessionKey], codecs: &StreamCodecs) {
+        for viewer in viewers {
+            let misfit = |live: &LiveSession| !live.codecs.fit(codecs);
+            if self.live.get(viewer).is_some_and(misfit) {
+                self.ending.push_back((*viewer, EndReason::CodecChanged));
+            }
+        }
     }
 
     pub fn ended(&mut self, ended: Ended) {
@@ -191,12 +219,12 @@ impl Registry {
         let Some(live) = self.live.remove(&key) else { return };
         self.ports.give_back(&live.given);
         self.sessions.remove(&live.url);
+        if live.publisher {
+            self.publishers[usize::from(key.shard)] -= 1;
+        }
         let name = live.stream.clone();
         if let Some(stream) = self.streams.get_mut(&name) {
-            match stream.publisher == Some(key) {
-                true => stream.publisher = None,
-                false => stream.viewers.retain(|viewer| *viewer != key),
-            }
+            stream.leave(key);
         }
         self.tell(SessionEvent::now(key, &live, "ended", Some(reason.label())));
         let mut words = reason.describe().into_owned();
@@ -214,10 +242,7 @@ impl Registry {
     }
 
     pub fn forget_if_unused(&mut self, name: &str) {
-        let unused = |stream: &Stream| {
-            stream.publisher.is_none() && stream.viewers.is_empty() && stream.reserved == 0
-        };
-        if self.streams.get(name).is_some_and(unused)
+        if self.streams.get(name).is_some_and(Stream::is_unused)
             && let Some(stream) = self.streams.remove(name)
         {
             self.stream_keys.give_back(stream.shared.key.index);

@@ -27,6 +27,8 @@ pub struct LiveSession {
     pub port: u16,
     /// The same, as it is to be given back.
     pub(super) given: GivenPort,
+    /// What it sends, or takes.
+    pub(super) codecs: StreamCodecs,
     /// The codec of its audio, if it has any.
     pub audio: Option<&'static str>,
     /// The codec of its video, if it has any.

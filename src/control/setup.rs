@@ -32,17 +32,22 @@ struct Asked {
 }
 
 impl Control {
-    /// Sets up a publisher of `stream`. Whoever published it before is ended; viewers stay.
+    /// Sets up a publisher of `stream`. Whoever publishes it is replaced when the new one is
+    /// connected and its first media is there; viewers stay, unless they do not take its codecs.
     ///
     /// # Errors
-    /// What is wrong with the offer, or 503 when there is no room.
+    /// What is wrong with the offer, [`ControlError::Conflict`] where the publisher there is is not
+    /// to be replaced, or that there is no room.
     pub fn publish(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
         self.set_up_publisher(stream, sdp).inspect_err(|error| self.refused(stream, true, error))
     }
 
     fn set_up_publisher(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
         let offer = Offer::to_publish(sdp)?;
-        let mut reservation = self.lock().reserve_publisher(stream, &offer)?;
+        let mut reservation = {
+            let is_heard = |key| self.is_heard(key);
+            self.lock().reserve_publisher(stream, &offer, is_heard)?
+        };
         let port = self.port_for(&mut reservation)?;
         let Reservation { codecs, ref shared, .. } = reservation;
         let local = self.local_ice(&reservation);
@@ -58,8 +63,7 @@ impl Control {
     /// Sets up a viewer of `stream`.
     ///
     /// # Errors
-    /// What is wrong with the offer, 409 when nobody publishes the stream, 503 when there is no
-    /// room.
+    /// What is wrong with the offer, that nobody publishes the stream, or that there is no room.
     pub fn subscribe(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
         self.set_up_viewer(stream, sdp).inspect_err(|error| self.refused(stream, false, error))
     }
@@ -119,21 +123,22 @@ impl Control {
         asked: Asked,
     ) -> Result<Placement, ControlError> {
         let Asked { etag, remote_ufrag, publisher, names: (audio, video) } = asked;
-        let Reservation { key, port, stream, shared, codecs, .. } = reservation;
+        let Reservation { key, port, stream, shared, .. } = reservation;
         let mut registry = self.lock();
-        let sent =
-            negotiated.map_err(ControlError::from).and_then(|Negotiated { session, answer }| {
+        let sent = negotiated.map_err(ControlError::from).and_then(
+            |Negotiated { session, codecs, answer }| {
                 let (port, session) = (session_port, Box::new(session));
                 let command = Command::Add { key, port, session, stream: shared };
                 match self.wiring.mailboxes[usize::from(key.shard)].command(command) {
-                    Ok(()) => Ok(answer),
+                    Ok(()) => Ok((answer, codecs)),
                     Err(_full) => {
                         Err(ControlError::no_room("the shard has too many set-ups waiting"))
                     }
                 }
-            });
-        let answer = match sent {
-            Ok(answer) => answer,
+            },
+        );
+        let (answer, codecs) = match sent {
+            Ok(sent) => sent,
             Err(error) => {
                 registry.give_back(key, &port, &stream);
                 return Err(error);
@@ -154,16 +159,13 @@ impl Control {
             created_at: unix_now(),
             port: port.number,
             given: port,
+            codecs,
             audio,
             video,
             history: History::default(),
         };
-        let displaced = registry.register(key, live, codecs);
-        for (key, reason) in displaced {
-            // When its queue is full the old session lives until its peer leaves; its packets
-            // count for nothing once the new publisher's media has come.
-            let _ = self.end(key, reason);
-        }
+        registry.register(key, live);
+        self.end_those_to_be_ended(&mut registry);
         registry.sessions.insert(id.clone(), key);
         Ok(Placement { id, answer, etag })
     }

@@ -34,7 +34,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Args, Config};
-    use crate::control::{Placement, PortOpener, PortRefused, StartingPorts};
+    use crate::control::{OnConflict, Placement, PortOpener, PortRefused, Settings, StartingPorts};
     use crate::limits::{BUSY_PERMILLE, CALM_PERMILLE};
     use crate::session::Negotiator;
     use crate::shard::BoundPort;
@@ -66,10 +66,15 @@ mod tests {
         let config = Config::new(args, &[0]).expect("they are valid");
         let wiring = Arc::new(crate::node::wiring(&config, None));
         let candidates = vec!["127.0.0.1:7882".parse().expect("an address")];
-        let (ports, opener) = (StartingPorts::Mux(vec![(7882, candidates)]), Arc::new(NoMore));
-        let negotiator = Negotiator::new(false);
-        let control =
-            Control::new(negotiator, wiring.clone(), ports, Vec::new(), opener, 100, config.gather);
+        let settings = Settings {
+            ports: StartingPorts::Mux(vec![(7882, candidates)]),
+            tcp_candidates: Vec::new(),
+            opener: Arc::new(NoMore),
+            sessions_per_shard: 100,
+            gather: config.gather,
+            on_conflict: OnConflict::Replace,
+        };
+        let control = Control::new(Negotiator::new(false), wiring.clone(), settings);
         let shard = |placed: Placement| {
             let key = wiring.ufrag_key.decode(placed.etag.as_bytes());
             usize::from(key.expect("an ETag is a ufrag of ours").shard)

@@ -25,9 +25,10 @@ pub use plan::PortPlan;
 
 use crate::api::{Api, Facts};
 use crate::config::{self, Config, PortCount};
-use crate::control::{AutoPorts, Control, PortRule, StartingPorts};
+use crate::control::{AutoPorts, Control, OnConflict, PortRule, Settings, StartingPorts};
 use crate::cpu;
 use crate::demux::Directory;
+use crate::limits::REPORTS_PER_SLOT;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::session::Negotiator;
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
@@ -103,15 +104,18 @@ impl Node {
             None => StartingPorts::Mux(ports.iter().copied().zip(candidates.clone()).collect()),
         };
         let opener = Opener::new(config, bound.ip, reachable, wiring.clone());
-        let control = Control::new(
-            negotiator,
-            wiring.clone(),
-            starting,
-            tcp_candidates.clone(),
-            Arc::new(opener),
-            config.sessions_per_shard(),
-            config.gather,
-        );
+        let settings = Settings {
+            ports: starting,
+            tcp_candidates: tcp_candidates.clone(),
+            opener: Arc::new(opener),
+            sessions_per_shard: config.sessions_per_shard(),
+            gather: config.gather,
+            on_conflict: match config.on_conflict {
+                config::OnConflict::Replace => OnConflict::Replace,
+                config::OnConflict::Refuse => OnConflict::Refuse,
+            },
+        };
+        let control = Control::new(negotiator, wiring.clone(), settings);
         let named = (&*candidates, &*tcp_candidates);
         let mut shards = start_shards(config, bound, named, backend, &wiring)?;
         let runtime = control_runtime(config.control_threads)?;
@@ -246,7 +250,7 @@ fn stop_shards(wiring: &Wiring, shards: Vec<Spawned>) {
 
 fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
     let shards = config.shards();
-    let each = |_| ArrayQueue::new(config.sessions_per_shard());
+    let each = |_| ArrayQueue::new(config.sessions_per_shard() * REPORTS_PER_SLOT);
     Wiring {
         mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
         directory: Directory::new(config.max_sessions * 2),
@@ -255,8 +259,8 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
         counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
         tcp_refusals: TcpRefusals::default(),
         meters: (0..shards).map(|_| Meters::new(config.sessions_per_shard()).into()).collect(),
-        ended: (0..shards).map(each).collect(),
-        ended_bell: Notify::new(),
+        reports: (0..shards).map(each).collect(),
+        reported: Notify::new(),
     }
 }
 
@@ -325,7 +329,7 @@ fn keep_house(
     control: &Arc<Control>,
     shards: &mut [Spawned],
 ) {
-    runtime.spawn(control.clone().watch_ended());
+    runtime.spawn(control.clone().take_reports());
     if let Some(PortCount { min: least, max: most }) = config.udp.auto {
         let auto = AutoPorts { least, most, numbers: config.udp.possible_mux(), rule };
         runtime.spawn(control.clone().follow_load(auto));

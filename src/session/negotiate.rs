@@ -13,7 +13,7 @@ use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use super::descriptors::Descriptors;
-use super::offer::Section;
+use super::offer::{Section, takes};
 use super::{Offer, OfferError, Publisher, Session, StreamCodecs, dtls, sdp};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::REPORT_INTERVAL;
@@ -41,6 +41,8 @@ pub struct LocalIce<'a> {
 pub struct Negotiated {
     /// The session.
     pub session: Session,
+    /// What it sends, or takes.
+    pub codecs: StreamCodecs,
     /// The SDP answer.
     pub answer: String,
 }
@@ -94,7 +96,8 @@ impl Negotiator {
         let (rtc, answer, mids) =
             self.accept(now, &self.publisher_crypto, offer, local, params.clone(), extensions)?;
         let publisher = Publisher::new(stream, &params, &rtc, &mids);
-        Ok(self.finish(now, rtc, Some(Box::new(publisher)), ViewerTerms::default(), &answer))
+        let publisher = Some(Box::new(publisher));
+        Ok(self.finish(now, rtc, publisher, ViewerTerms::default(), codecs, &answer))
     }
 
     /// Answers a viewer of a stream that carries `codecs`; see [`Negotiator::publisher`].
@@ -110,8 +113,13 @@ impl Negotiator {
         codecs: StreamCodecs,
     ) -> Result<Negotiated, OfferError> {
         let mut params = Vec::new();
+        let mut taken = StreamCodecs::default();
         for section in &offer.sections {
-            params.push(viewer_codec(&offer, section, codecs)?);
+            let chosen = viewer_codec(&offer, section, codecs)?;
+            let wanted = if section.audio { codecs.audio } else { codecs.video };
+            let taken = if section.audio { &mut taken.audio } else { &mut taken.video };
+            *taken = wanted.or(Some(chosen.spec()));
+            params.push(chosen);
         }
         let mut extensions = extension_map(&[
             (1, Extension::AudioLevel),
@@ -131,7 +139,7 @@ impl Negotiator {
             let track = viewer_track(&mut rtc, mid, &takes.tracks);
             takes.tracks.extend(track);
         }
-        Ok(self.finish(now, rtc, None, takes, &answer))
+        Ok(self.finish(now, rtc, None, takes, taken, &answer))
     }
 
     fn finish(
@@ -140,12 +148,13 @@ impl Negotiator {
         rtc: Rtc,
         publishes: Option<Box<Publisher>>,
         takes: ViewerTerms,
+        codecs: StreamCodecs,
         answer: &str,
     ) -> Negotiated {
         let answer = sdp::tidy(answer, self.say_lite);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let answered = (now, since.as_millis() as u64);
-        Negotiated { session: Session::new(rtc, publishes, takes, answered), answer }
+        Negotiated { session: Session::new(rtc, publishes, takes, answered), codecs, answer }
     }
 
     /// Builds the `Rtc` and lets it answer. Should str0m panic over some far corner of SDP, that is
@@ -218,13 +227,8 @@ fn viewer_codec(
     codecs: StreamCodecs,
 ) -> Result<PayloadParams, OfferError> {
     let wanted = if section.audio { codecs.audio } else { codecs.video };
-    let takes = |spec: CodecSpec| {
-        let config =
-            CodecConfig::new_from_payload_params(vec![PayloadParams::new(96.into(), None, spec)]);
-        section.payloads.iter().find(|params| config.match_params(**params).is_some()).copied()
-    };
     let found = match wanted {
-        Some(spec) => takes(spec),
+        Some(spec) => section.payloads.iter().find(|params| takes(**params, spec)).copied(),
         None => section.payloads.first().copied(),
     };
     let mut params = found.ok_or_else(|| {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use str0m::change::SdpOffer;
-use str0m::format::{Codec, CodecSpec, PayloadParams};
+use str0m::format::{Codec, CodecConfig, CodecSpec, PayloadParams};
 
 use super::sdp;
 use crate::limits::MAX_OFFER_BYTES;
@@ -75,6 +75,26 @@ pub struct StreamCodecs {
     pub audio: Option<CodecSpec>,
     /// Of the video track, if there is one.
     pub video: Option<CodecSpec>,
+}
+
+impl StreamCodecs {
+    /// Whether a viewer that takes these can play a stream that carries those. A track that one of
+    /// them lacks is in nobody's way.
+    #[must_use]
+    pub fn fit(&self, carried: &StreamCodecs) -> bool {
+        let fits = |taken: Option<CodecSpec>, carried: Option<CodecSpec>| {
+            let (Some(taken), Some(carried)) = (taken, carried) else { return true };
+            taken == carried || takes(PayloadParams::new(96.into(), None, taken), carried)
+        };
+        fits(self.audio, carried.audio) && fits(self.video, carried.video)
+    }
+}
+
+/// Whether a section's payload takes a codec, by the rules of its format: profiles that one decoder
+/// plays are one.
+pub(super) fn takes(payload: PayloadParams, spec: CodecSpec) -> bool {
+    let carried = vec![PayloadParams::new(96.into(), None, spec)];
+    CodecConfig::new_from_payload_params(carried).match_params(payload).is_some()
 }
 
 /// One audio or video section.

@@ -204,6 +204,21 @@ fn dtls_timeout(flight: Option<Flight>) -> Cow<'static, str> {
     Cow::Borrowed(words)
 }
 
+/// What a shard tells the control threads.
+#[derive(Debug)]
+pub enum Report {
+    /// A publisher has taken its stream over: it is connected, and its first media is there, or
+    /// nobody publishes the stream. At most once for each session, before its end.
+    Live {
+        /// Which.
+        key: SessionKey,
+        /// Its number among the stream's publishers: the greatest is the publisher.
+        number: u32,
+    },
+    /// A session has ended.
+    Ended(Ended),
+}
+
 /// A session has ended and its slot is free.
 #[derive(Debug)]
 pub struct Ended {

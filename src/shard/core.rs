@@ -13,7 +13,9 @@ use super::sessions::{Address, Entry, Sessions};
 use super::timers::Wheel;
 use super::watch::Watch;
 use super::ways::Ways;
-use super::{BoundPort, EndReason, Ended, Mail, QueueFull, SessionPort, ShardConfig, Wiring};
+use super::{
+    BoundPort, EndReason, Ended, Mail, QueueFull, Report, SessionPort, ShardConfig, Wiring,
+};
 use crate::demux::Flows;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
@@ -197,7 +199,10 @@ impl Core {
         };
         match port {
             Some(port) => self.enter(now, key, port, session, shared),
-            None => self.report_end(Ended { key, reason: EndReason::PortClosed, card: None }),
+            None => {
+                let reason = EndReason::PortClosed;
+                self.tell_control(Report::Ended(Ended { key, reason, card: None }));
+            }
         }
     }
 
@@ -301,14 +306,15 @@ impl Core {
             self.ways.transmitter.close_for_session(slot);
             self.ports.remove(slot);
         }
-        self.report_end(Ended { key: entry.key, reason, card });
+        self.tell_control(Report::Ended(Ended { key: entry.key, reason, card }));
     }
 
-    fn report_end(&self, ended: Ended) {
-        // The queue has a place for every slot, and a slot is reported once per tenant.
-        let pushed = self.wiring.ended[usize::from(self.index)].push(ended);
-        debug_assert!(pushed.is_ok(), "more sessions ended than there are slots");
-        self.wiring.ended_bell.notify_one();
+    pub fn tell_control(&self, report: Report) {
+        // The queue has room for all that is told of one tenant of every slot, and a slot has the
+        // next tenant only when all of it was taken in.
+        let pushed = self.wiring.reports[usize::from(self.index)].push(report);
+        debug_assert!(pushed.is_ok(), "more was reported than there are slots for");
+        self.wiring.reported.notify_one();
     }
 
     /// Says goodbye to the peer of the session in `slot`, then ends it.

@@ -50,7 +50,7 @@ mod viewers;
 mod watch;
 mod ways;
 
-pub use command::{BoundPort, Command, EndReason, Ended, NewConnection, SessionPort};
+pub use command::{BoundPort, Command, EndReason, Ended, NewConnection, Report, SessionPort};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
 pub use relay::Wishes;
 pub use runtime::{Serving, Spawned, spawn};

@@ -1,7 +1,7 @@
 //! A publisher's packets go into this shard's tracks and to every other shard that has viewers.
 
-use super::Mail;
 use super::core::Core;
+use super::{Mail, Report};
 use crate::drop::DropReason;
 use crate::media::{ClockReport, MediaPacket};
 use crate::track::{Published, Source};
@@ -47,7 +47,11 @@ impl Core {
         let Some(publisher) = &mut entry.session.publishes else { return };
         let number =
             self.streams.connected(publisher.stream, Source::Session(slot), publisher.tracks());
-        publisher.number = number.unwrap_or(publisher.number);
+        if let Some(number) = number {
+            publisher.number = number;
+            let key = entry.key;
+            self.tell_control(Report::Live { key, number });
+        }
     }
 
     /// The number of the publisher in `slot`. With its first media it takes the place of the one
@@ -58,7 +62,11 @@ impl Core {
         if publisher.number == 0 {
             let number =
                 self.streams.take_over(publisher.stream, Source::Session(slot), publisher.tracks());
-            publisher.number = number.unwrap_or(0);
+            let Some(number) = number else { return 0 };
+            publisher.number = number;
+            let key = entry.key;
+            self.tell_control(Report::Live { key, number });
+            return number;
         }
         publisher.number
     }

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use super::core::Core;
 use super::inbound::Inbound;
 use super::port_changes::PortChange;
-use super::{Command, EndReason, Ended, Mail, Mailbox};
+use super::{Command, EndReason, Mail, Mailbox, Report};
 use crate::demux::{Directory, FlowKey};
 use crate::id::Via;
 use crate::limits::{
@@ -47,10 +47,11 @@ pub struct Wiring {
     pub tcp_refusals: TcpRefusals,
     /// What else each shard measures: ports, histograms, session cards.
     pub meters: Vec<CachePadded<Meters>>,
-    /// Sessions that have ended, per shard; room for one entry per slot.
-    pub ended: Vec<ArrayQueue<Ended>>,
-    /// Rung when a session has ended.
-    pub ended_bell: Notify,
+    /// What has become of sessions, per shard; room for
+    /// [`crate::limits::REPORTS_PER_SLOT`] entries per slot.
+    pub reports: Vec<ArrayQueue<Report>>,
+    /// Notified when there is a report.
+    pub reported: Notify,
 }
 
 /// How one shard runs.

@@ -252,17 +252,20 @@ fn a_listener_hears_of_sessions_and_counts_what_it_missed() {
     for _ in 0..viewers {
         assert_eq!(post_sdp(&server.url("/whep/s"), &offer).status, 201);
     }
-    let _successor = Client::publish(&server, "s", Offered { codec: Codec::H264, ..VP8 });
+    let mut successor = Client::publish(&server, "s", Offered { codec: Codec::H264, ..VP8 });
+    connect(&mut [&mut successor]);
+    successor.send(MediaKind::Video, true, 0, 0);
     let (mut told, mut lost) = (0, 0);
-    // Set up and ended each: the viewers, and the first publisher's end and the second's set-up.
-    while told + lost < 2 * viewers + 2 {
+    // Set up and ended each: the viewers, and the first publisher's end and the second's set-up
+    // and connection.
+    while told + lost < 2 * viewers + 3 {
         match events.next() {
             (name, data) if name == "lost" => lost += data["count"].as_u64().expect("a number"),
             (name, _) if name == "session" => told += 1,
             _ => {}
         }
     }
-    assert_eq!(told + lost, 2 * viewers + 2, "what was not told was counted");
+    assert_eq!(told + lost, 2 * viewers + 3, "what was not told was counted");
 }
 
 #[test]

@@ -34,11 +34,11 @@ fn until_asked(publisher: &mut Client, viewers: &mut [&mut Client]) {
     run_until("a request for a key frame", &mut all, |all| all[0].keyframes_asked > before);
 }
 
-fn delivers(server: &Server, codec: Codec) {
+fn delivers(server: &Server, stream: &str, codec: Codec) {
     let offered = Offered::both(codec);
-    let mut publisher = Client::publish(server, "s", offered);
+    let mut publisher = Client::publish(server, stream, offered);
     connect(&mut [&mut publisher]);
-    let mut viewer = Client::watch(server, "s", offered);
+    let mut viewer = Client::watch(server, stream, offered);
     connect(&mut [&mut publisher, &mut viewer]);
     publisher.send(MediaKind::Video, false, 0, 0);
     until_asked(&mut publisher, &mut [&mut viewer]);
@@ -55,7 +55,7 @@ fn delivers(server: &Server, codec: Codec) {
 fn every_codec_passes_through() {
     let server = Server::with_shards(1);
     for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1] {
-        delivers(&server, codec);
+        delivers(&server, &format!("{codec:?}"), codec);
     }
 }
 
@@ -64,7 +64,7 @@ fn strays_reach_their_shard_without_loss() {
     for steering in steerings() {
         let server = Server::steered(4, steering);
         for _ in 0..4 {
-            delivers(&server, Codec::Vp8);
+            delivers(&server, "s", Codec::Vp8);
         }
         let strays = server.sum(|c| c.handed_over.get());
         match steering {
@@ -127,6 +127,8 @@ fn a_publisher_that_returns_keeps_its_viewers_numbers_continuous() {
                 connect(&mut [&mut publisher]);
                 let viewer = viewer.get_or_insert_with(|| Client::watch(&server, "s", offered));
                 connect(&mut [&mut publisher, viewer]);
+                // With its first media it takes over from one that is still there.
+                publisher.send(MediaKind::Audio, false, round * 100, round * 96_000);
                 run_until("a request for a key frame", &mut [&mut publisher, viewer], |all| {
                     all[0].keyframes_asked > 0
                 });
@@ -177,6 +179,8 @@ fn dependency_descriptors_pass_through_and_their_frames_are_counted_on_across_pu
             run_until("this round's packets", &mut [&mut publisher, viewer], |all| {
                 all[1].received.len() == (round as usize + 1) * 20
             });
+            assert_eq!(publisher.delete().status, 200);
+            eventually("the viewer is alone", || server.sessions() == 1);
         }
         let packets = viewer.expect("it watched").received.into_iter();
         let read = |packet: str0m::rtp::RtpPacket| {

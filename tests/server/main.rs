@@ -25,6 +25,7 @@ mod rebind;
 mod signalling;
 mod steering;
 mod strangers;
+mod takeover;
 mod tcp;
 mod top;
 mod turn;

@@ -155,6 +155,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// An HTTP response, whatever its status.
+#[derive(Debug)]
 pub struct Response {
     pub status: u16,
     pub body: String,
