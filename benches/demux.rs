@@ -9,6 +9,8 @@
 //! cargo bench --bench demux
 //! ```
 
+#![expect(missing_docs, reason = "criterion's macro writes a function without")]
+
 use std::hint::black_box;
 use std::net::SocketAddr;
 

@@ -32,6 +32,7 @@ use str0m::format::Codec;
 
 use write_rtp::Baseline;
 
+#[expect(clippy::disallowed_types, reason = "str0m counts its crypto")]
 #[path = "egress/write_rtp.rs"]
 mod write_rtp;
 

@@ -4,6 +4,8 @@
 //! Noise: a busy sibling core adds a half to everything here. Compare only figures of one run, and
 //! look at `seal/ring/…/1200/hot` first: it is the run's yardstick.
 
+#![expect(missing_docs, reason = "criterion's macro writes a function without")]
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use monoport::srtp::{Library, MasterKey, Profile, RtpOpener, RtpSealer};
 use std::hint::black_box;

@@ -6,6 +6,8 @@
 //! cargo bench --bench timers
 //! ```
 
+#![expect(missing_docs, reason = "criterion's macro writes a function without")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -91,9 +91,11 @@
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
 
+#[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
 pub mod api;
 pub mod check;
 pub mod config;
+#[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
 pub mod control;
 pub mod cpu;
 pub mod dashboard;
@@ -105,12 +107,15 @@ pub mod limits;
 pub mod manual;
 pub mod media;
 pub mod net;
+#[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
 pub mod node;
 pub mod session;
 pub mod shard;
 pub mod srtp;
 pub mod telemetry;
+#[expect(clippy::disallowed_types, reason = "it runs in a terminal")]
 pub mod top;
 pub mod track;
+#[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
 pub mod whip;
 pub mod wire;

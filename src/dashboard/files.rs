@@ -4,7 +4,9 @@
 pub struct PageFile {
     /// The path of its URL.
     pub path: &'static str,
+    /// Its media type, as the header has it.
     pub content_type: &'static str,
+    /// The file.
     pub body: &'static str,
 }
 

@@ -1,8 +1,16 @@
 //! What travels between the parts of the server: a media packet, a publisher's clock, a viewer's
 //! terms. Plain data that knows nobody; sessions make it, streams decide about it, lanes send it.
 
+#[expect(
+    clippy::disallowed_types,
+    reason = "the viewers of one shard share a payload, and no other thread has it"
+)]
 mod descriptor;
 mod keyframe;
+#[expect(
+    clippy::disallowed_types,
+    reason = "the viewers of one shard share a payload, and no other thread has it"
+)]
 mod packet;
 mod terms;
 

@@ -32,6 +32,7 @@ mod transmit;
 mod uring;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "proptest's macros count")]
 mod tests;
 
 use std::io;

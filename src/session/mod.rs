@@ -6,7 +6,9 @@
 
 mod decryption;
 mod descriptors;
+#[expect(clippy::disallowed_types, reason = "str0m counts its crypto, once a session")]
 mod dtls;
+#[expect(clippy::disallowed_types, reason = "str0m counts its crypto, once a session")]
 mod negotiate;
 mod offer;
 mod publisher;

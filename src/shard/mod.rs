@@ -24,8 +24,13 @@
 //! ```
 
 mod arrival;
+#[expect(
+    clippy::disallowed_types,
+    reason = "a stream's shared part is counted when somebody comes or goes"
+)]
 mod command;
 mod connections;
+#[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod core;
 mod deliver;
 mod inbound;
@@ -38,9 +43,15 @@ mod port_changes;
 mod ports;
 mod publish;
 mod reactor;
+#[expect(
+    clippy::disallowed_types,
+    reason = "a stream's shared part is counted when somebody comes or goes"
+)]
 mod relay;
+#[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod runtime;
 mod sessions;
+#[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod simulated;
 mod sleep;
 mod tcp;

@@ -239,6 +239,7 @@ impl Occupied {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "proptest's macros count")]
 mod tests {
     use std::collections::BTreeMap;
 

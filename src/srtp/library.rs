@@ -17,7 +17,9 @@ const ROUNDS: usize = 8;
 /// A library with AES-GCM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Library {
+    /// `ring`.
     Ring,
+    /// `aws-lc-rs`.
     AwsLc,
 }
 
@@ -38,6 +40,7 @@ impl Library {
 /// The library in use, and the measurement that chose it.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice {
+    /// The faster one here.
     pub library: Library,
     /// Nanoseconds `ring` took to seal 1,200 bytes with AES-256-GCM.
     pub ring_ns: u32,

@@ -349,4 +349,5 @@ fn equalise(packets: &mut [MediaPacket]) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "a payload is made as publishers make it")]
 mod tests;

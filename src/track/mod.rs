@@ -14,7 +14,15 @@ mod layer;
 mod layers;
 mod rate;
 mod shared;
+#[expect(
+    clippy::disallowed_types,
+    reason = "a stream's shared part is counted when somebody comes or goes"
+)]
 mod stream;
+#[expect(
+    clippy::disallowed_types,
+    reason = "a stream's shared part is counted when somebody comes or goes"
+)]
 mod streams;
 
 use crate::drop::DropReason;
@@ -43,4 +51,5 @@ pub trait Way {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "a shard's part is played")]
 mod tests;

@@ -1,5 +1,6 @@
 //! Asking a STUN server under which address it sees us (RFC 8489): the request and its answer,
-//! both without credentials.
+//! both without credentials. The crate `is` reads messages of ICE, where a response without
+//! MESSAGE-INTEGRITY is none; a STUN server's has no password to be made with.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -5,6 +5,8 @@
 //! browser that encodes and decodes video, and two of them on a small machine only measure each
 //! other.
 
+#![expect(clippy::disallowed_types, reason = "a test may wait for its threads")]
+
 #[path = "../support/alone.rs"]
 #[expect(dead_code, reason = "here a test is alone in a namespace, or not at all")]
 mod alone;

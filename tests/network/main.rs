@@ -4,6 +4,8 @@
 //! Where there are none the tests say so and pass. `cargo test --test network dnat::` runs those of
 //! one module.
 
+#![expect(clippy::disallowed_types, reason = "a test may wait for its threads")]
+
 mod announce;
 mod commands;
 mod dnat;

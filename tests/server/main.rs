@@ -5,6 +5,8 @@
 //! process, what has happened. What counts for the whole process, as the log does, is read in a
 //! process of its own ([`support::alone`]).
 
+#![expect(clippy::disallowed_types, reason = "a test may wait for its threads")]
+
 mod addresses;
 mod api;
 mod conservation;

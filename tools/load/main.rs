@@ -12,6 +12,8 @@
 //! sockets, a viewer reads headers in the clear and opens only a sample, and what GRO coalesced is
 //! one system call. Its own CPU time and drops are in the report, to see when that fails.
 
+#![expect(clippy::disallowed_types, reason = "its threads share what they measure")]
+
 mod account;
 mod args;
 mod chart;
