@@ -186,7 +186,7 @@ impl Fan {
         for packet in packets {
             let (kind, now) = (packet.track.id.kind, packet.received);
             let track = &mut self.tracks[kind as usize];
-            assert_eq!(track.carry_published(&packet).0, Carry::Yes);
+            assert_eq!(track.carry_published(&packet, |_, _| {}).0, Carry::Yes);
             assert_eq!(track.admit(packet, HOLD), Admission::Admitted);
             track.take_pending(now, &mut self.pending);
             let pending = std::mem::take(&mut self.pending);
@@ -231,7 +231,7 @@ fn a_forwarded_packet_allocates_nothing() {
         for first in (FRAME..warm).step_by(FRAME as usize) {
             for packet in packets(TrackKind::Video, first, FRAME) {
                 let track = &mut fan.tracks[TrackKind::Video as usize];
-                assert_eq!(track.carry_published(&packet).0, Carry::Yes);
+                assert_eq!(track.carry_published(&packet, |_, _| {}).0, Carry::Yes);
                 track.admit(packet, HOLD);
                 track.take_pending(Instant::now(), &mut fan.pending);
             }
@@ -342,7 +342,7 @@ fn a_publishers_packet_stays_within_its_budget() {
                 for packet in publisher.receive(&datagram) {
                     let track = &mut tracks[packet.track.id.kind as usize];
                     let now = packet.received;
-                    assert_eq!(track.carry_published(&packet).0, Carry::Yes);
+                    assert_eq!(track.carry_published(&packet, |_, _| {}).0, Carry::Yes);
                     assert_eq!(track.admit(packet, HOLD), Admission::Admitted);
                     track.take_pending(now, &mut pending);
                     taken += u64::from(warm);

@@ -32,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // Reads what the control side and the shards keep; nobody below knows of it.
-    ("api", &["control", "shard", "whip"]),
+    ("api", &["control", "shard", "track", "whip"]),
     // HTTP, turned into the verbs of `control`; another protocol would stand beside it.
     ("whip", &["control", "dashboard"]),
     // SDP is answered and an `Rtc` built on the control threads, hence `session`.

@@ -11,8 +11,9 @@ use super::Api;
 use super::answer::{Answer, json, page, parameters};
 use super::sample::tenths;
 use crate::control::StreamView;
-use crate::id::SessionKey;
-use crate::limits::SESSION_HISTORY_INTERVAL;
+use crate::id::{SessionKey, TrackId, TrackKind};
+use crate::limits::{MAX_TRACKS_OF_A_KIND, SESSION_HISTORY_INTERVAL};
+use crate::track::StreamShared;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +40,40 @@ struct Stream {
     in_bits_per_s: u64,
     out_bits_per_s: u64,
     keyframe_requests_per_s: Option<f64>,
+    layers: Vec<Layer>,
+}
+
+/// One simulcast layer of one track, or the track where it has no layers.
+#[derive(Serialize)]
+struct Layer {
+    kind: &'static str,
+    track: u8,
+    layer: u8,
+    bits_per_s: u64,
+    width: Option<u16>,
+    height: Option<u16>,
+    best: bool,
+}
+
+fn layers(shared: &StreamShared) -> Vec<Layer> {
+    let numbers = 0..MAX_TRACKS_OF_A_KIND as u8;
+    let tracks = TrackKind::ALL.into_iter().flat_map(|kind| {
+        let track = move |number| TrackId { kind, number };
+        numbers.clone().map(track)
+    });
+    let each = tracks.flat_map(|track| {
+        let best = shared.best_layer(track);
+        shared.shown_layers(track).map(move |(layer, shown)| Layer {
+            kind: if track.kind == TrackKind::Audio { "audio" } else { "video" },
+            track: track.number,
+            layer,
+            bits_per_s: u64::from(shown.kilobits_per_s) * 1_000,
+            width: shown.size.map(|size| size.width),
+            height: shown.size.map(|size| size.height),
+            best: layer == best,
+        })
+    });
+    each.collect()
 }
 
 pub(super) async fn get(
@@ -86,5 +121,6 @@ fn one(api: &Api, view: &StreamView<'_>) -> Stream {
         keyframe_requests_per_s: asked.map(|point| {
             tenths(f64::from(point.keyframe_requests) / SESSION_HISTORY_INTERVAL.as_secs_f64())
         }),
+        layers: layers(view.shared),
     }
 }

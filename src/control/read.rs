@@ -18,6 +18,7 @@ use super::{Control, session};
 use crate::id::SessionKey;
 use crate::limits::{ENDED_SESSIONS_KEPT, SESSION_HISTORY_BYTES, SESSIONS_PER_LOOK};
 use crate::telemetry::{Failures, MemoryTerm, SessionCard};
+use crate::track::StreamShared;
 
 /// A stream as the control side knows it.
 pub struct StreamView<'a> {
@@ -31,6 +32,8 @@ pub struct StreamView<'a> {
     pub audio: Option<&'static str>,
     /// The codec of its video.
     pub video: Option<&'static str>,
+    /// What the shards know of it.
+    pub shared: &'a StreamShared,
 }
 
 impl Control {
@@ -153,6 +156,7 @@ impl Control {
                 viewers: stream.viewers.keys(),
                 audio: stream.codecs.audio.as_ref().map(session::name),
                 video: stream.codecs.video.as_ref().map(session::name),
+                shared: &stream.shared,
             };
             if visit(view).is_break() {
                 return;

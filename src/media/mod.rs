@@ -12,9 +12,11 @@ mod keyframe;
     reason = "the viewers of one shard share a payload, and no other thread has it"
 )]
 mod packet;
+mod picture;
 mod terms;
 
 pub use descriptor::{DEPENDENCY_DESCRIPTOR, DependencyDescriptor};
 pub use keyframe::starts_keyframe;
 pub use packet::{ClockReport, HeaderExtensions, MediaPacket, Origin};
+pub use picture::{PictureSize, picture_size};
 pub use terms::{ExtensionIds, ViewerTerms, ViewerTrack};

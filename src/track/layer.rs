@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::{History, KeyframeRequests, Rate};
+use super::{History, KeyframeRequests, LayerShown, Rate};
 use crate::id::TrackKind;
 use crate::limits::{
     AWAITED_RUN_PACKETS, HISTORY_AUDIO_PACKETS, HISTORY_VIDEO_PACKETS, PUBLISHER_REPAIR,
 };
-use crate::media::{ClockReport, MediaPacket, Origin};
+use crate::media::{ClockReport, MediaPacket, Origin, PictureSize, picture_size};
 
 /// How the numbers of one origin become the layer's and its time the track's.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,8 @@ pub struct Layer {
     pub keyframes: KeyframeRequests,
     /// What it sends.
     pub rate: Rate,
+    /// How large its pictures are, where its key frames say.
+    pub size: Option<PictureSize>,
 }
 
 impl Layer {
@@ -77,12 +79,34 @@ impl Layer {
             history: History::new(most),
             keyframes: KeyframeRequests::default(),
             rate: Rate::default(),
+            size: None,
         }
     }
 
     /// Whose numbers it goes by.
     pub(super) fn origin(&self) -> Option<Origin> {
         self.mapping.map(|mapping| mapping.origin)
+    }
+
+    /// Counts a packet that it sends.
+    pub(super) fn count(&mut self, packet: &MediaPacket) {
+        self.rate.count(packet.received, packet.payload.len());
+        if packet.keyframe {
+            self.size = picture_size(packet.codec, &packet.payload).or(self.size);
+        }
+    }
+
+    /// What it sends, for others to see.
+    pub(super) fn shown(&self) -> LayerShown {
+        let kilobits = self.rate.bits_per_s().div_ceil(1_000);
+        let kilobits_per_s = u32::try_from(kilobits).unwrap_or(u32::MAX);
+        LayerShown { kilobits_per_s, size: self.size }
+    }
+
+    /// Another publisher has come.
+    pub(super) fn start_over(&mut self) {
+        (self.rate, self.size) = (Rate::default(), None);
+        self.keyframes.start_over();
     }
 
     /// Notes that the track carries `packet`, which is not numbered yet.

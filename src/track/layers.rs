@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Rate;
+use super::LayerShown;
 use super::layer::{Latest, Layer, Recall};
 use crate::id::{TrackId, TrackKind};
 use crate::limits::{MAX_LAYERS, MAX_PENDING_PACKETS, RATE_PERIOD};
@@ -140,10 +140,15 @@ impl Track {
     }
 
     /// Decides on the publisher's shard whether `packet` goes to the viewers, wherever they are.
-    /// The second value is the best layer that arrives, when the other shards must be told of it.
-    pub fn carry_published(&mut self, packet: &MediaPacket) -> (Carry, Option<u8>) {
+    /// The second value is the best layer that arrives, when the other shards must be told of it;
+    /// `show` is told, once a [`RATE_PERIOD`], what each layer sends.
+    pub fn carry_published(
+        &mut self,
+        packet: &MediaPacket,
+        show: impl FnMut(u8, LayerShown),
+    ) -> (Carry, Option<u8>) {
         let carry = self.carry(packet, self.best);
-        self.look(packet.received);
+        self.look(packet.received, show);
         let news = self.told != Some(self.best) && carry != Carry::Replaced;
         if news {
             self.told = Some(self.best);
@@ -172,7 +177,7 @@ impl Track {
             self.layers.push(Layer::new(kind));
         }
         let layer = &mut self.layers[usize::from(packet.layer)];
-        layer.rate.count(packet.received, packet.payload.len());
+        layer.count(packet);
         let goes_on = packet.layer == self.carried;
         let changes = packet.layer == self.best && packet.keyframe;
         if !goes_on && !changes {
@@ -186,13 +191,16 @@ impl Track {
 
     /// Compares the layers once a [`RATE_PERIOD`]: layers differ in bitrate, so the one that sends
     /// most is the best, and one that has gone silent is left.
-    fn look(&mut self, now: Instant) {
+    fn look(&mut self, now: Instant, mut show: impl FnMut(u8, LayerShown)) {
         let looked = *self.looked.get_or_insert(now);
-        if self.layers.len() < 2 || now.saturating_duration_since(looked) < RATE_PERIOD {
+        if now.saturating_duration_since(looked) < RATE_PERIOD {
             return;
         }
         self.looked = Some(now);
-        self.layers.iter_mut().for_each(|layer| layer.rate.settle(now));
+        for (number, layer) in (0..).zip(&mut self.layers) {
+            layer.rate.settle(now);
+            show(number, layer.shown());
+        }
         let rate = |layer: u8| self.layers[usize::from(layer)].rate.bits_per_s();
         let best = (0..self.layers.len() as u8).max_by_key(|layer| rate(*layer));
         // A layer must be plainly better than the best so far, or two equal ones would alternate.
@@ -321,8 +329,7 @@ impl Track {
         self.publisher = Some(publisher);
         (self.carried, self.best, self.looked, self.told) = (first_layer, first_layer, None, None);
         for layer in &mut self.layers {
-            layer.rate = Rate::default();
-            layer.keyframes.start_over();
+            layer.start_over();
         }
     }
 }

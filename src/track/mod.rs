@@ -33,7 +33,7 @@ pub use keyframes::KeyframeRequests;
 pub use layer::{Layer, Recall};
 pub use layers::{Admission, Carried, Carry, Track};
 pub use rate::Rate;
-pub use shared::StreamShared;
+pub use shared::{LayerShown, StreamShared};
 pub use stream::{Ask, Source, Stream, Viewer};
 pub use streams::{NeedKeyframe, Published, Streams};
 

@@ -83,14 +83,7 @@ impl Stream {
 
     /// The track named `id`, made where it is new; `None` where there can be no such.
     pub(super) fn track_mut(&mut self, id: TrackId) -> Option<&mut Track> {
-        let place = self.tracks.partition_point(|track| track.id() < id);
-        if self.tracks.get(place).is_none_or(|track| track.id() != id) {
-            if usize::from(id.number) >= MAX_TRACKS_OF_A_KIND {
-                return None;
-            }
-            self.tracks.insert(place, Track::new(id));
-        }
-        self.tracks.get_mut(place)
+        track_in(&mut self.tracks, id)
     }
 
     /// A viewer by its place in the order of fan-out.
@@ -147,10 +140,12 @@ impl Stream {
         packet: &MediaPacket,
     ) -> (Result<(), DropReason>, bool) {
         let id = packet.track.id;
-        let Some(track) = self.track_mut(id) else {
+        let Stream { tracks, shared, .. } = self;
+        let Some(track) = track_in(tracks, id) else {
             return (Err(DropReason::UnknownTrack), false);
         };
-        let (carry, best) = track.carry_published(packet);
+        let show = |layer, shown| shared.show_layer(id, layer, shown);
+        let (carry, best) = track.carry_published(packet, show);
         // Whoever watches already needs a key frame of the new publisher, or of the new layer.
         let asks = best.filter(|_| id.kind == TrackKind::Video);
         if let Some(layer) = asks.and_then(|layer| track.layer_mut(layer)) {
@@ -162,7 +157,7 @@ impl Stream {
             layer.keyframes.satisfied();
         }
         if let Some(best) = best {
-            self.shared.set_best_layer(id, best);
+            shared.set_best_layer(id, best);
         }
         (carried(carry), asks.is_some())
     }
@@ -262,6 +257,17 @@ impl Stream {
             }
         }
     }
+}
+
+fn track_in(tracks: &mut Vec<Track>, id: TrackId) -> Option<&mut Track> {
+    let place = tracks.partition_point(|track| track.id() < id);
+    if tracks.get(place).is_none_or(|track| track.id() != id) {
+        if usize::from(id.number) >= MAX_TRACKS_OF_A_KIND {
+            return None;
+        }
+        tracks.insert(place, Track::new(id));
+    }
+    tracks.get_mut(place)
 }
 
 fn carried(carry: Carry) -> Result<(), DropReason> {

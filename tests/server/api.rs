@@ -4,8 +4,9 @@ mod listener;
 mod schema;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use crate::support::client::{Client, Offered, connect, run_until, socket};
+use crate::support::client::{Client, Offered, connect, run_for, run_until, socket};
 use crate::support::{Response, Server, eventually, post_sdp, request};
 use clap::Parser;
 use listener::Listener;
@@ -116,6 +117,24 @@ fn the_description_has_the_routes_there_are() {
         assert_eq!(request("GET", &server.url(path), &[], "").status, 200, "{path}");
         assert_eq!(request("PUT", &server.url(path), &[], "").status, 405, "{path}");
     }
+}
+
+#[test]
+fn a_stream_says_what_its_layers_send() {
+    let (server, mut publisher, mut viewer) = playing(&["--shards", "1"]);
+    publisher.send(MediaKind::Video, false, 61, 61 * 3_000);
+    run_for(Duration::from_millis(1_100), &mut [&mut publisher, &mut viewer]);
+    publisher.send(MediaKind::Video, false, 62, 62 * 3_000);
+    let mut layer = Value::Null;
+    eventually("layers are measured once a second", || {
+        let streams = request("GET", &server.url("/api/v1/streams"), &[], "").body;
+        let streams: Value = serde_json::from_str(&streams).expect("JSON");
+        let layers = streams["streams"][0]["layers"].as_array().cloned().unwrap_or_default();
+        layer = layers.into_iter().find(|layer| layer["kind"] == "video").unwrap_or_default();
+        layer["best"] == true
+    });
+    assert_eq!((&layer["track"], &layer["layer"]), (&0.into(), &0.into()));
+    assert!(layer["bits_per_s"].as_u64() > Some(0) && layer["width"].is_null(), "{layer}");
 }
 
 #[test]

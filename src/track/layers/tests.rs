@@ -37,7 +37,7 @@ fn packet(publisher: u32, sequence: u64, timestamp: u32, received: Instant) -> M
 
 /// Carries and admits, as the publisher's shard does.
 fn take(track: &mut Track, packet: MediaPacket, hold: Duration) -> Result<Admission, Carry> {
-    match track.carry_published(&packet).0 {
+    match track.carry_published(&packet, |_, _| {}).0 {
         Carry::Yes => Ok(track.admit(packet, hold)),
         other => Err(other),
     }
@@ -208,7 +208,7 @@ fn the_best_layer_is_carried_from_its_next_key_frame_on() {
     for number in 0..20 {
         for layer in 0..2 {
             let packet = layered(layer, number, number == 15, at(number));
-            let (carry, best) = track.carry_published(&packet);
+            let (carry, best) = track.carry_published(&packet, |_, _| {});
             told.extend(best.map(|best| (number, best)));
             if carry == Carry::Yes {
                 carried.push((number, layer));
@@ -224,7 +224,11 @@ fn the_best_layer_is_carried_from_its_next_key_frame_on() {
     let expected = (0..16).map(|number| (number, 0)).chain((15..20).map(|number| (number, 1)));
     assert_eq!(carried, expected.collect::<Vec<_>>());
     let late = layered(0, 15, true, at(15));
-    assert_eq!(track.carry_published(&late).0, Carry::Yes, "late, from before the change");
+    assert_eq!(
+        track.carry_published(&late, |_, _| {}).0,
+        Carry::Yes,
+        "late, from before the change"
+    );
     let sent = drain(&mut track, at(20));
     let (before, after) = sent.split_at(16);
     assert_eq!(after[0].0, 60_015, "each layer keeps its numbers");
@@ -240,7 +244,7 @@ fn layers_of_one_publisher_are_aligned_by_its_clock() {
     let ms = Duration::from_millis;
     let origin = Origin { publisher: 1, source: 0 };
     take_now(&mut track, layered(0, 0, true, start)).unwrap();
-    track.carry_published(&layered(1, 0, true, start));
+    track.carry_published(&layered(1, 0, true, start), |_, _| {});
     // The same instant of the publisher's clock, in each layer's time.
     for (layer, timestamp) in [(0, 5_000), (1, 4_000_000_000)] {
         let received = start;
@@ -255,7 +259,7 @@ fn layers_of_one_publisher_are_aligned_by_its_clock() {
     }
     for number in 1..12 {
         take_now(&mut track, layered(0, number, false, start + ms(100 * number))).ok();
-        track.carry_published(&layered(1, number, false, start + ms(100 * number)));
+        track.carry_published(&layered(1, number, false, start + ms(100 * number)), |_, _| {});
     }
     // It came 70 ms late; what it shows is of when it was made.
     let changed = take_now(&mut track, layered(1, 12, true, start + ms(1_270)));
@@ -272,12 +276,12 @@ fn a_layer_that_falls_silent_is_left() {
     let mut track = Track::new(VIDEO);
     let at = |number: u64| start + Duration::from_millis(number * 100);
     for number in 0..12 {
-        track.carry_published(&layered(1, number, number == 0, at(number)));
-        track.carry_published(&layered(0, number, number == 0, at(number)));
+        track.carry_published(&layered(1, number, number == 0, at(number)), |_, _| {});
+        track.carry_published(&layered(0, number, number == 0, at(number)), |_, _| {});
     }
     assert_eq!(track.carried_layer(), 1);
     for number in 12..70 {
-        track.carry_published(&layered(0, number, number % 30 == 0, at(number)));
+        track.carry_published(&layered(0, number, number % 30 == 0, at(number)), |_, _| {});
     }
     assert_eq!(track.carried_layer(), 0);
 }
