@@ -58,6 +58,11 @@ pub const MAX_SOURCES: usize = 2 * (MAX_LAYERS + MAX_TRACKS_OF_A_KIND);
 /// An SSRC whose layer another has taken over gets it back when that one has been silent this long.
 pub const SOURCE_SILENT: Duration = Duration::from_secs(1);
 
+/// Units that are looked at in one aggregation packet (H.264 STAP-A, H.265 AP) for one that tells
+/// whether a key frame starts: a delimiter, three parameter sets and a few pieces of supplemental
+/// information stand before a picture.
+pub const MAX_UNITS_BEFORE_PICTURE: usize = 16;
+
 /// A session that has not finished ICE and DTLS by then is ended, unless configured otherwise.
 pub const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 

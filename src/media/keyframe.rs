@@ -2,6 +2,8 @@
 
 use str0m::format::Codec;
 
+use crate::limits::MAX_UNITS_BEFORE_PICTURE;
+
 /// Whether this payload is the first packet of a key frame (for H.264 and H.265: also the first
 /// parameter set, which stands before the key frame's slices).
 ///
@@ -64,8 +66,12 @@ fn h264(payload: &[u8]) -> bool {
     let Some(&header) = payload.first() else { return false };
     match header & 0x1f {
         IDR | SPS => true,
-        // STAP-A: a 16-bit size, then the first unit.
-        24 => payload.get(3).is_some_and(|unit| matches!(unit & 0x1f, IDR | SPS)),
+        // STAP-A: a byte of header. Types 1 to 4 are slices of other pictures.
+        24 => first_that_tells(&payload[1..], |unit| match unit & 0x1f {
+            IDR | SPS => Some(true),
+            1..=4 => Some(false),
+            _ => None,
+        }),
         // FU-A: the start bit, and the type of what is fragmented.
         28 => payload.get(1).is_some_and(|fu| fu & 0x80 != 0 && fu & 0x1f == IDR),
         _ => false,
@@ -77,12 +83,31 @@ fn h265(payload: &[u8]) -> bool {
     let starts = |kind: u8| matches!(kind, 16..=23 | 32..=34);
     let Some(&header) = payload.first() else { return false };
     match (header >> 1) & 0x3f {
-        // Aggregation packet: two bytes of header, a 16-bit size, then the first unit.
-        48 => payload.get(4).is_some_and(|unit| starts((unit >> 1) & 0x3f)),
+        // Aggregation packet: two bytes of header. Types below 32 are slices.
+        48 => first_that_tells(payload.get(2..).unwrap_or_default(), |unit| {
+            let kind = (unit >> 1) & 0x3f;
+            (kind < 35).then(|| starts(kind))
+        }),
         // Fragmentation unit: the start bit, and the type of what is fragmented.
         49 => payload.get(2).is_some_and(|fu| fu & 0x80 != 0 && starts(fu & 0x3f)),
         kind => starts(kind),
     }
+}
+
+/// What the first of the aggregated units says that says something, by the first byte of its
+/// header: an access unit delimiter or supplemental information may stand before it (H.264
+/// §7.4.1.2.3, H.265 §7.4.2.4.4). Each unit has a 16-bit size before it.
+fn first_that_tells(mut units: &[u8], tell: impl Fn(u8) -> Option<bool>) -> bool {
+    for _ in 0..MAX_UNITS_BEFORE_PICTURE {
+        let Some((size, rest)) = units.split_first_chunk() else { return false };
+        let size = usize::from(u16::from_be_bytes(*size));
+        let Some(&header) = rest.first().filter(|_| size > 0) else { return false };
+        if let Some(told) = tell(header) {
+            return told;
+        }
+        units = rest.get(size..).unwrap_or_default();
+    }
+    false
 }
 
 #[cfg(test)]
@@ -118,6 +143,38 @@ mod tests {
         for (codec, payload, expected) in cases {
             assert_eq!(starts_keyframe(*codec, payload), *expected, "{codec:?} {payload:02x?}");
         }
+    }
+
+    #[test]
+    fn an_aggregation_that_begins_with_a_delimiter_is_a_key_frame_all_the_same() {
+        let units = |header: &[u8], kinds: &[u8]| {
+            let mut payload = header.to_vec();
+            for kind in kinds {
+                payload.extend([0, 3, *kind, 0x01, 0x02]);
+            }
+            payload
+        };
+        let stap = |kinds: &[u8]| starts_keyframe(Codec::H264, &units(&[0x78], kinds));
+        assert!(stap(&[0x09, 0x67, 0x68, 0x65]), "AUD, SPS, PPS, IDR");
+        assert!(stap(&[0x09, 0x06, 0x65]), "AUD, SEI, IDR");
+        assert!(stap(&[0x67, 0x68]));
+        assert!(!stap(&[0x09, 0x61]), "AUD, another picture's slice");
+        assert!(!stap(&[0x09, 0x06]) && !stap(&[]));
+        assert!(!stap(&[0x61, 0x67]), "the slice came first");
+        let ap = |kinds: &[u8]| starts_keyframe(Codec::H265, &units(&[0x60, 0x01], kinds));
+        let [aud, sei, vps, idr, slice] = [35, 39, 32, 19, 1].map(|kind: u8| kind << 1);
+        assert!(ap(&[aud, vps]) && ap(&[aud, sei, idr]) && ap(&[vps]));
+        assert!(!ap(&[aud, slice, vps]) && !ap(&[aud, sei]) && !ap(&[]));
+    }
+
+    #[test]
+    fn units_without_end_are_not_walked_without_end() {
+        let delimiters = [&[0x78][..], &[0, 1, 0x09].repeat(400), &[0, 1, 0x65]].concat();
+        assert!(!starts_keyframe(Codec::H264, &delimiters));
+        let empty = [&[0x78][..], &[0, 0].repeat(600)].concat();
+        assert!(!starts_keyframe(Codec::H264, &empty));
+        let beyond = [0x78, 0xff, 0xff, 0x09, 0, 1, 0x65];
+        assert!(!starts_keyframe(Codec::H264, &beyond), "a size beyond the packet ends it");
     }
 
     #[test]
