@@ -19,13 +19,17 @@ mod poll;
 mod sheet;
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::terminal::disable_raw_mode;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use fetch::{Api, Trouble};
@@ -35,6 +39,9 @@ use model::{Fetched, Flow, Model, Wants};
 
 /// How long a key or an answer waits to be seen.
 const GLANCE: Duration = Duration::from_millis(50);
+
+/// How long the screen may take to end once the process is told to.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What to look at, and how.
 #[derive(Clone, Debug)]
@@ -69,16 +76,48 @@ pub fn run(options: &Options) -> Result<(), TopError> {
         io::stdout().write_all(text.as_bytes())?;
         return Ok(());
     }
-    let ended = end_on_signal()?;
+    // What ends it may be said by each of three.
+    let (say_over, over) = sync_channel(3);
+    let ended = Arc::new(AtomicBool::new(false));
+    watch_for_the_end(say_over.clone())?;
     let (wants, wanted) = sync_channel(TOP_QUEUE);
     let (told, fetched) = sync_channel(TOP_QUEUE);
     let mut model = Model::new(api.base());
     std::thread::spawn(move || poll::poll(&api, &wanted, &told));
     // From here on a panic gives the terminal back before it speaks.
     let mut terminal = ratatui::try_init()?;
-    let shown = show(&mut terminal, &mut model, &fetched, &wants, &ended);
+    let seen = ended.clone();
+    std::thread::spawn(move || {
+        let shown = show(&mut terminal, &mut model, &fetched, &wants, &seen);
+        // Nobody waits once the grace is over.
+        let _ = say_over.send(Over::Shown(shown));
+    });
+    let shown = match over.recv() {
+        Ok(Over::Shown(shown)) => shown,
+        Ok(Over::Told) => {
+            ended.store(true, Ordering::Relaxed);
+            match over.recv_timeout(GRACE) {
+                Ok(Over::Shown(shown)) => shown,
+                // It reads from a terminal that is gone (crossterm does so for ever), or writes to
+                // one that takes nothing.
+                _ => {
+                    let _ = disable_raw_mode();
+                    return Ok(());
+                }
+            }
+        }
+        Err(_) => Err(io::Error::other("the thread that draws has panicked")),
+    };
     ratatui::try_restore()?;
     Ok(shown?)
+}
+
+/// Why nothing more is to be shown.
+enum Over {
+    /// The screen has ended, by a key or by a failure.
+    Shown(io::Result<()>),
+    /// A signal, or the terminal is gone.
+    Told,
 }
 
 /// Everything that is shown, once, as text.
@@ -135,23 +174,41 @@ fn show(
     }
 }
 
-/// Set when the process is told to end: the terminal must be given back first.
-fn end_on_signal() -> io::Result<Arc<AtomicBool>> {
-    let ended = Arc::new(AtomicBool::new(false));
-    let seen = ended.clone();
+/// Says so when the process is told to end, and when its terminal has gone: a hang-up reaches the
+/// leader of the session alone, which may be a shell that passes nothing on.
+fn watch_for_the_end(over: SyncSender<Over>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut terminate, mut hang_up) = {
+    let (mut terminate, mut hang_up, mut interrupt) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?)
+        let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
+        let [terminate, hang_up, interrupt] = kinds.map(signal);
+        (terminate?, hang_up?, interrupt?)
     };
+    let also_over = over.clone();
     std::thread::spawn(move || {
         runtime.block_on(async {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = hang_up.recv() => {}
+                _ = interrupt.recv() => {}
             }
         });
-        seen.store(true, Ordering::Relaxed);
+        // It may have ended by itself meanwhile.
+        let _ = over.send(Over::Told);
     });
-    Ok(ended)
+    let mut poll = Poll::new()?;
+    let descriptor = io::stdout().as_raw_fd();
+    poll.registry().register(&mut SourceFd(&descriptor), Token(0), Interest::READABLE)?;
+    std::thread::spawn(move || {
+        let mut events = Events::with_capacity(1);
+        // Keys wake this too, and are left to who draws.
+        while !events.iter().any(mio::event::Event::is_read_closed) {
+            match poll.poll(&mut events, None) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
+                _ => {}
+            }
+        }
+        let _ = also_over.send(Over::Told);
+    });
+    Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -200,4 +200,60 @@ fn a_terminal_is_taken_and_given_back() {
     eventually("it ends", || terminal.try_wait().expect("it is our child").is_some());
     reader.join().expect("the reader does not fail");
     assert!(text().contains("\x1b[?1049l"), "the alternate screen is left");
+}
+
+/// `monoport top` on a terminal of its own, by script(1); its process id once it draws.
+fn on_a_terminal(server: &Process, before: &str) -> (Child, u32) {
+    let top = format!("{} top --url {}", env!("CARGO_BIN_EXE_monoport"), server.url);
+    // The screen tells where the process is, which is this shell's only child or the shell itself.
+    let command =
+        format!("stty cols 80 rows 24; {before} sh -c 'echo pid=$$=; exec {top}'; exit 0");
+    let mut terminal = Command::new("script")
+        .args(["-qfec", &command, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script(1) runs");
+    let mut screen = terminal.stdout.take().expect("it is piped");
+    let (mut shown, mut bytes) = (String::new(), [0; 4_096]);
+    while !shown.contains("publishers,") {
+        let length = screen.read(&mut bytes).expect("it is a pipe");
+        assert!(length > 0, "it ended: {shown}");
+        shown.push_str(&String::from_utf8_lossy(&bytes[..length]));
+    }
+    // Nobody may wait for this side, as a person looks on.
+    thread::spawn(move || while let Ok(1..) = screen.read(&mut bytes) {});
+    let pid = shown.split('=').nth(1).expect("the shell says so").parse().expect("a number");
+    (terminal, pid)
+}
+
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // One that nobody has waited for is as good as gone.
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+#[test]
+fn it_ends_when_its_terminal_does_also_when_nobody_passes_the_hang_up_on() {
+    let server = Process::start(&["--shards", "1"]);
+    for before in ["", "trap '' HUP;"] {
+        let (mut terminal, pid) = on_a_terminal(&server, before);
+        assert!(is_running(pid));
+        terminal.kill().expect("it is our child");
+        terminal.wait().expect("it ends");
+        eventually("it has ended", || !is_running(pid));
+    }
+}
+
+#[test]
+fn it_ends_when_it_is_told_to() {
+    let server = Process::start(&["--shards", "1"]);
+    for signal in ["-TERM", "-INT"] {
+        let (mut terminal, pid) = on_a_terminal(&server, "");
+        let told = Command::new("kill").args([signal, &pid.to_string()]).status();
+        assert!(told.expect("kill(1) runs").success());
+        eventually("it has ended", || !is_running(pid));
+        eventually("and its terminal", || terminal.try_wait().expect("our child").is_some());
+    }
 }
