@@ -3,12 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 
+use super::ports::grant;
 use super::{Finding, Host};
-use crate::config::{Config, Io, PortRange, SteerBy};
+use crate::config::{Config, Io, SteerBy};
 use crate::limits::{MAX_DATAGRAM_OUT, STEERING_FLOWS_PER_SESSION};
 use crate::net::{
     Destination, SendBatch, Sender, SocketOptions, Steering, UdpSocket, ring_available,
-    tcp_port_holder, udp_port_holder, udp_ports_in_use, uring_available,
+    uring_available,
 };
 
 fn loopback(options: &SocketOptions) -> std::io::Result<UdpSocket> {
@@ -75,9 +76,21 @@ pub(super) fn uring(io: Io, host: &Host) -> Finding {
     }
 }
 
+/// Whether the server would not start without the steering program.
+fn must_steer(config: &Config) -> bool {
+    config.kernel_drop || config.steering == SteerBy::Ebpf
+}
+
+/// Whether the server would load the steering program.
+pub(super) fn wants_steering(config: &Config) -> bool {
+    config.steering != SteerBy::Hash
+        && config.udp.range.is_none()
+        && (config.shards() > 1 || must_steer(config))
+}
+
 pub(super) fn steering(config: &Config) -> Finding {
     let what = "eBPF";
-    let needed = config.kernel_drop || config.steering == SteerBy::Ebpf;
+    let needed = must_steer(config);
     if config.steering == SteerBy::Hash {
         return Finding::ok(what, "not asked for (--steering hash)");
     }
@@ -92,7 +105,7 @@ pub(super) fn steering(config: &Config) -> Finding {
     let loaded = loopback(&options).map_err(|error| error.to_string()).and_then(|socket| {
         Steering::load(&[vec![socket.as_fd()]], flows, config.kernel_drop).map(|_steering| ())
     });
-    let fix = "setcap cap_bpf+ep \"$(command -v monoport)\"";
+    let fix = grant(config);
     match loaded {
         Ok(()) => Finding::ok(what, "the kernel takes the steering program"),
         Err(reason) if needed => Finding::fail(what, reason, fix),
@@ -126,65 +139,4 @@ pub(super) fn buffers(config: &Config, host: &Host) -> Finding {
     }
     let fix = format!("sysctl -w net.core.rmem_max={receive} net.core.wmem_max={send}");
     Finding::warn(what, format!("{found} of {receive} B and {send} B asked for"), fix)
-}
-
-pub(super) fn free_ports(config: &Config) -> Finding {
-    let what = "UDP ports";
-    if let Some(range) = config.udp.range {
-        return free_of(range, config.max_sessions);
-    }
-    for port in config.udp.possible_mux().iter().filter(|port| **port != 0) {
-        if let Ok(Some(holder)) = udp_port_holder(*port) {
-            let fix = match (holder.pid, holder.command) {
-                (Some(pid), Some(command)) => format!("kill {pid}  # {command}"),
-                _ => format!("ss -ulpn 'sport = :{port}'  # as root: says who has it"),
-            };
-            return Finding::warn(what, format!("{port} is in use"), fix);
-        }
-    }
-    Finding::ok(what, format!("{} free", config.udp.describe()))
-}
-
-/// Ports of a range that others have are skipped by the server; too few are a failure to come.
-fn free_of(range: PortRange, sessions: usize) -> Finding {
-    let what = "UDP ports";
-    let taken = match udp_ports_in_use() {
-        Ok(taken) => taken,
-        Err(error) => return Finding::warn(what, error.to_string(), "mount -t proc proc /proc"),
-    };
-    let taken = taken.range(range.first..=range.last).count();
-    let free = range.count() - taken;
-    let found = format!("{free} of {range} free, {taken} in use by others");
-    let fix = format!(
-        "pass a --port-range of {sessions} ports or more, or --max-sessions {}; ss -ulpn \
-         'sport >= :{} and sport <= :{}' says who has some",
-        free.max(1),
-        range.first,
-        range.last
-    );
-    match free {
-        0 => Finding::fail(what, found, fix),
-        free if free < sessions => {
-            Finding::warn(what, format!("{found}: fewer than {sessions} sessions"), fix)
-        }
-        _ => Finding::ok(what, found),
-    }
-}
-
-/// The port of ICE-TCP. Somebody who has it keeps the server from starting.
-pub(super) fn tcp_port(config: &Config) -> Finding {
-    let what = "TCP port";
-    let Some(port) = config.tcp_port else {
-        return Finding::ok(what, "not asked for (--no-tcp)");
-    };
-    match tcp_port_holder(port) {
-        Ok(Some(holder)) if port != 0 => {
-            let fix = match (holder.pid, holder.command) {
-                (Some(pid), Some(command)) => format!("kill {pid}  # {command}"),
-                _ => format!("ss -tlpn 'sport = :{port}'  # as root: says who has it"),
-            };
-            Finding::warn(what, format!("{port} is in use"), fix)
-        }
-        _ => Finding::ok(what, format!("{port} free; each client over TCP takes an open file")),
-    }
 }

@@ -7,6 +7,7 @@ mod attempts;
 mod files;
 mod network;
 mod peer;
+mod ports;
 
 use std::fmt::{self, Write};
 
@@ -77,8 +78,10 @@ pub fn check(config: &Config, host: &Host) -> Vec<Finding> {
         files::open_files(config, host),
         files::clock(host),
         files::conntrack(config, host),
-        attempts::free_ports(config),
-        attempts::tcp_port(config),
+        ports::free_ports(config),
+        ports::tcp_port(config),
+        ports::http(config),
+        ports::permission(config),
     ];
     findings.extend(network::cards(config, host));
     findings

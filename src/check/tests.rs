@@ -145,11 +145,47 @@ fn queues_are_counted_against_the_cores_of_the_shards() {
 fn a_port_that_is_taken_is_named_with_its_holder() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
-    let finding = attempts::free_ports(&config(&format!("--udp-port {port}")));
+    let finding = ports::free_ports(&config(&format!("--udp-port {port}")));
     assert_eq!(finding.verdict, Verdict::Warn);
     assert!(finding.fix.unwrap().starts_with(&format!("kill {}", std::process::id())));
-    let chosen_later = attempts::free_ports(&config("--udp-port 0"));
+    let chosen_later = ports::free_ports(&config("--udp-port 0"));
     assert_eq!(judged(&chosen_later), (Verdict::Ok, ""));
+}
+
+#[test]
+fn http_has_a_line_and_a_server_that_runs_is_not_to_be_killed() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let finding = ports::http(&config(&format!("--http {address}")));
+    assert_eq!(finding.verdict, Verdict::Warn, "{finding:?}");
+    assert!(finding.fix.unwrap().starts_with(&format!("kill {}", std::process::id())));
+    drop(listener);
+    let free = ports::http(&config(&format!("--http {address}")));
+    assert!(free.verdict == Verdict::Ok && free.found.contains("this machine alone"), "{free:?}");
+    let both = ports::http(&config("--http 127.0.0.1:4321 --tcp-port 4321"));
+    assert_eq!(both.verdict, Verdict::Fail, "{both:?}");
+}
+
+#[test]
+fn what_may_not_be_bound_is_named_with_one_command_for_all_capabilities() {
+    use std::io::{Error, ErrorKind};
+    let low = |_: ports::Protocol, address: std::net::SocketAddr| match address.port() {
+        0..1024 => Err(Error::from(ErrorKind::PermissionDenied)),
+        _ => Ok(()),
+    };
+    let options = config("--udp-port 443,7882 --tcp-port 443 --http 127.0.0.1:80 --cores 0,1");
+    let finding = ports::judge_permission(&options, low);
+    assert_eq!(finding.verdict, Verdict::Fail);
+    assert_eq!(finding.found, "may not bind UDP 443, TCP 443, TCP 80");
+    let all = "setcap cap_bpf,cap_net_bind_service+ep \"$(command -v monoport)\"";
+    assert_eq!(finding.fix.as_deref(), Some(all));
+    assert_eq!(ports::judge_permission(&config(""), low).verdict, Verdict::Ok);
+    let in_use = |_: ports::Protocol, _| Err(Error::from(ErrorKind::AddrInUse));
+    assert_eq!(ports::judge_permission(&options, in_use).verdict, Verdict::Ok, "another line's");
+    // An address for documentation (RFC 5737) is nobody's.
+    let foreign = ports::permission(&config("--bind 192.0.2.77"));
+    assert_eq!(foreign.verdict, Verdict::Fail, "{foreign:?}");
+    assert!(foreign.found.contains("192.0.2.77 is no address of this host"), "{foreign:?}");
 }
 
 #[test]
@@ -185,7 +221,7 @@ fn of_a_range_it_is_said_how_many_ports_are_to_be_had() {
     let held = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     let port = held.local_addr().unwrap().port();
     let of = |range: String, sessions: &str| {
-        attempts::free_ports(&config(&format!("--port-range {range} --max-sessions {sessions}")))
+        ports::free_ports(&config(&format!("--port-range {range} --max-sessions {sessions}")))
     };
     let taken = of(format!("{port}-{port}"), "1");
     assert_eq!(taken.verdict, Verdict::Fail, "{taken:?}");

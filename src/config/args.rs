@@ -9,6 +9,7 @@ use super::addresses::{Announced, Cidr, InterfaceName, PortList};
 use super::cores::CoreList;
 use super::ice_servers::{IceServer, StunServer};
 use super::udp_ports::{PortCount, PortRange};
+use super::values::{http_address, one_port, server_url};
 use crate::limits::{
     GATHERED_SESSIONS, MAX_DRAIN_TIMEOUT, MAX_SETUP_TIMEOUT, MAX_TURN_TTL, SETUP_TIMEOUT, TURN_TTL,
 };
@@ -57,6 +58,7 @@ pub struct HelpArgs {
 pub struct TopArgs {
     /// Where the server's HTTP is
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7880")]
+    #[arg(value_parser = server_url)]
     pub url: String,
 
     /// The server's admin token
@@ -92,7 +94,7 @@ pub struct PortsArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
     /// Look at a running server from here instead: whether each address it announces answers
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = server_url)]
     pub peer: Option<String>,
 
     /// How the server would be started.
@@ -123,6 +125,7 @@ pub struct Args {
 
     /// The TCP port of media, for clients whose network lets no UDP through (ICE-TCP)
     #[arg(long, value_name = "PORT", default_value_t = 7881, env = "MONOPORT_TCP_PORT")]
+    #[arg(value_parser = one_port)]
     pub tcp_port: u16,
 
     /// Serve media over UDP alone
@@ -179,6 +182,7 @@ pub struct Args {
 
     /// The address of HTTP: WHIP, WHEP, the pages and the metrics
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7880", env = "MONOPORT_HTTP")]
+    #[arg(value_parser = http_address)]
     pub http: SocketAddr,
 
     /// The bearer token that WHIP and WHEP ask for

@@ -6,6 +6,7 @@ mod cores;
 mod error;
 mod ice_servers;
 mod udp_ports;
+mod values;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
