@@ -1,0 +1,117 @@
+//! Every datagram that comes has one outcome, and nobody's media goes to another's address.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use monoport::drop::DropReason;
+use monoport::limits::MAX_NACKED_PER_DATAGRAM;
+use monoport::telemetry::ShardCounters;
+
+use crate::server::{LOCAL, Server};
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Stun,
+    Dtls,
+    Rtp,
+    Rtcp,
+    HandedOver,
+    Dropped(DropReason),
+}
+
+#[derive(Default)]
+pub struct Arrivals {
+    /// Since when an address is proved to be a client's, and which each has proved last.
+    proved: HashMap<(SocketAddr, usize), Instant>,
+    proved_last: HashMap<usize, SocketAddr>,
+}
+
+/// A shard hears this late at most that another's session has proved an address.
+const TOLD_WITHIN: Duration = Duration::from_millis(5);
+
+impl Arrivals {
+    /// Gives a datagram to a shard and sees what becomes of it.
+    pub fn deliver(
+        &self,
+        server: &mut Server,
+        now: Instant,
+        shard: usize,
+        (port, from): (usize, SocketAddr),
+        bytes: &[u8],
+    ) -> Result<Outcome, String> {
+        let counters = |server: &Server| outcomes(&server.wiring.counters[shard]);
+        let before = counters(server);
+        let looked_up = |server: &Server| {
+            let counters = &server.wiring.counters[shard];
+            counters.nacked_packets.get() - counters.drops(DropReason::RepairLimited)
+        };
+        let work = looked_up(server);
+        server.shards[shard].deliver(now, port as u32, LOCAL, from, bytes);
+        let after = counters(server);
+        let work = looked_up(server) - work;
+        if work > MAX_NACKED_PER_DATAGRAM as u64 {
+            return Err(format!("one datagram made shard {shard} look up {work} packets"));
+        }
+        let mut changed = before.iter().zip(&after).filter(|(before, after)| before.1 != after.1);
+        let outcome = match (changed.next(), changed.next()) {
+            (Some((before, after)), None) if after.1 == before.1 + 1 => after.0,
+            _ => {
+                return Err(format!("a datagram has no outcome or several: {before:?}, {after:?}"));
+            }
+        };
+        let (come, gone) = server.wiring.counters[shard].conservation();
+        let (media_come, media_gone) = server.wiring.counters[shard].media_conservation();
+        if (come, media_come) != (gone, media_gone) {
+            return Err(format!(
+                "shard {shard}: {come} datagrams came, of {gone} is known what became; of media, \
+                 {media_come} and {media_gone}"
+            ));
+        }
+        Ok(outcome)
+    }
+
+    /// Notes what became of a datagram of a client's.
+    pub fn note(&mut self, now: Instant, number: usize, from: SocketAddr, outcome: Outcome) {
+        if outcome == Outcome::Stun {
+            self.proved.entry((from, number)).or_insert(now);
+            self.proved_last.insert(number, from);
+        }
+    }
+
+    /// Whether media of a client may still go to an address that `newer` clients have had since. It
+    /// may while the client has proved no other.
+    pub fn may_reach(
+        &self,
+        now: Instant,
+        to: SocketAddr,
+        peer: usize,
+        mut newer: impl Iterator<Item = usize>,
+    ) -> Result<(), String> {
+        let is_known = |other: usize| {
+            self.proved.get(&(to, other)).is_some_and(|since| now - *since > TOLD_WITHIN)
+        };
+        if self.proved_last.get(&peer).is_none_or(|last| *last == to) {
+            return Ok(());
+        }
+        match newer.find(|other| is_known(*other)) {
+            Some(other) => Err(format!("{to} is peer {other}'s, and gets media of peer {peer}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn outcomes(counters: &ShardCounters) -> Vec<(Outcome, u64)> {
+    let mut all = vec![
+        (Outcome::Stun, counters.stun_requests.get()),
+        (Outcome::Dtls, counters.dtls_in.get()),
+        (Outcome::Rtp, counters.rtp_in.get()),
+        (Outcome::Rtcp, counters.rtcp_in.get()),
+        (Outcome::HandedOver, counters.handed_over.get()),
+    ];
+    let arrival =
+        DropReason::ALL.iter().filter(|reason| reason.stage() == monoport::drop::Stage::Arrival);
+    all.extend(arrival.map(|reason| (Outcome::Dropped(*reason), counters.drops(*reason))));
+    all
+}

@@ -1,0 +1,98 @@
+//! What the simulation has found, each by itself.
+
+use std::time::Duration;
+
+use monoport::shard::EndReason;
+
+use crate::network::Quality;
+use crate::rogue::Reporter;
+use crate::scenario::finish;
+use crate::server::Setup;
+use crate::world::World;
+
+const SETUP: Setup =
+    Setup { shards: 1, ports: 1, publishers_before: 0, hold: Duration::ZERO, seed: 1 };
+
+/// A publisher of one layer and a viewer of its, on lines where nothing is lost.
+fn playing(setup: Setup) -> (World, usize, usize) {
+    let mut world = World::new(0, setup, 1);
+    let publisher = world.publish(0, 1, Quality::PERFECT);
+    let viewer = world.watch(0, Quality::PERFECT);
+    pass(&mut world, 1_000);
+    assert!(video_of(&mut world, viewer) > 0, "it plays");
+    (world, publisher, viewer)
+}
+
+fn pass(world: &mut World, millis: u64) {
+    world.run_until(world.now + Duration::from_millis(millis));
+}
+
+fn ask_for_a_keyframe(world: &mut World, viewer: usize) {
+    let now = world.now;
+    world.peers[viewer].client.ask_for_keyframe(now);
+    world.empty_outbox(viewer);
+}
+
+/// Packets of video a viewer was sent.
+fn video_of(world: &mut World, viewer: usize) -> usize {
+    world.numbering.viewer(viewer).expect("it watches").video.sent.len()
+}
+
+#[test]
+fn nobody_spins_when_a_viewer_wants_a_key_frame_and_the_publisher_has_left() {
+    for asks_for_what_is_gone in [false, true] {
+        let (mut world, publisher, viewer) = playing(SETUP);
+        ask_for_a_keyframe(&mut world, viewer);
+        pass(&mut world, 300);
+        let key = world.peers[publisher].key;
+        world.server.end(key, EndReason::Deleted);
+        pass(&mut world, 700);
+        if asks_for_what_is_gone {
+            let client = &mut world.peers[viewer].client;
+            let nack = Reporter::of(client).expect("it has keys").nack(40_000);
+            world.send(viewer, 0, nack);
+        } else {
+            ask_for_a_keyframe(&mut world, viewer);
+        }
+        pass(&mut world, 3_000);
+        finish(&mut world);
+    }
+}
+
+#[test]
+fn a_request_for_a_key_frame_that_is_lost_is_repeated() {
+    let mut world = World::new(0, SETUP, 1);
+    let publisher = world.publish(0, 1, Quality::PERFECT);
+    pass(&mut world, 500);
+    world.peers[publisher].leg.down.deaf_until = Some(world.now + Duration::from_millis(1_200));
+    let viewer = world.watch(0, Quality::PERFECT);
+    pass(&mut world, 1_000);
+    assert_eq!(video_of(&mut world, viewer), 0, "the publisher has heard nothing");
+    pass(&mut world, 3_000);
+    assert!(video_of(&mut world, viewer) > 0);
+    finish(&mut world);
+}
+
+#[test]
+fn the_4096th_publisher_of_a_stream_is_heard() {
+    let (mut world, _publisher, viewer) = playing(Setup { publishers_before: 4_094, ..SETUP });
+    world.publish(0, 1, Quality::PERFECT);
+    pass(&mut world, 1_000);
+    let video = &world.numbering.viewer(viewer).expect("it watches").video;
+    assert!(video.sent.values().any(|tag| tag.source.publisher == 2), "the second of this run");
+    finish(&mut world);
+}
+
+#[test]
+fn a_track_whose_numbers_start_anew_goes_on_in_the_viewers_numbers() {
+    let (mut world, publisher, viewer) = playing(SETUP);
+    for track in 0..2 {
+        world.restart_track(publisher, track);
+        pass(&mut world, 1_000);
+    }
+    let entry = world.numbering.viewer(viewer).expect("it watches");
+    for line in [&entry.audio, &entry.video] {
+        assert!(line.sent.values().any(|tag| tag.source.start == 1), "both are followed");
+    }
+    finish(&mut world);
+}
