@@ -16,8 +16,8 @@
 //!     STUN ────┤ ufrag names the session ──────────── wire::ufrag     forged: dropped
 //!              │ integrity proves the address ─────── session (str0m)
 //!     DTLS ────┤
-//!     RTP ─────┤ 4-tuple is a session's flow ──────── demux::flows
-//!     RTCP ────┤   or another shard's ─────────────── demux::directory ──▶ ring ──▶ that shard
+//!     RTP ─────┤ 4-tuple is a session's flow ──────── paths::flows
+//!     RTCP ────┤   or another shard's ─────────────── paths::directory ──▶ ring ──▶ that shard
 //!              ▼
 //!        publisher decrypts ───────────────────────── session::publisher (str0m)
 //!              │ a packet of the stream ───────────── media::MediaPacket
@@ -61,7 +61,7 @@
 //!
 //! ```text
 //! main → node → api → { control, whip }; whip → control ─Command→
-//!   shard → { net demux session egress track } → media, srtp, wire → id, limits, drop
+//!   shard → { net paths session egress track } → media, srtp, wire → id, limits, drop
 //! ```
 //!
 //! `monoport ports` ([`node::PortPlan`]), `monoport check` ([`check`]) and `monoport top` ([`top`])
@@ -99,7 +99,6 @@ pub mod config;
 pub mod control;
 pub mod cpu;
 pub mod dashboard;
-pub mod demux;
 pub mod drop;
 pub mod egress;
 pub mod id;
@@ -109,6 +108,7 @@ pub mod media;
 pub mod net;
 #[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
 pub mod node;
+pub mod paths;
 pub mod session;
 pub mod shard;
 pub mod srtp;

@@ -12,7 +12,7 @@ mod source;
 
 /// What each module of `src/` may name besides itself and the [`LEAVES`]. Read downwards, every
 /// edge points down: `main → node → api → {control, whip}; whip → control ─Command→ shard → {net
-/// demux session egress track} → media, srtp, wire`. The five in braces never name one another:
+/// paths session egress track} → media, srtp, wire`. The five in braces never name one another:
 /// `shard` composes them.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["check", "config", "cpu", "manual", "node", "top"]),
@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "node",
         &[
-            "api", "config", "control", "cpu", "demux", "net", "session", "shard", "srtp", "whip",
+            "api", "config", "control", "cpu", "net", "paths", "session", "shard", "srtp", "whip",
             "wire",
         ],
     ),
@@ -38,9 +38,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // SDP is answered and an `Rtc` built on the control threads, hence `session`.
     ("control", &["session", "shard", "track"]),
     ("dashboard", &[]),
-    ("shard", &["cpu", "demux", "egress", "media", "net", "session", "srtp", "track", "wire"]),
+    ("shard", &["cpu", "egress", "media", "net", "paths", "session", "srtp", "track", "wire"]),
     ("net", &["wire"]),
-    ("demux", &["wire"]),
+    ("paths", &["net", "wire"]),
     ("session", &["media", "srtp", "wire"]),
     ("egress", &["media", "srtp", "wire"]),
     // A viewer's egress lies in the order of fan-out, and a packet says where it goes. Tests make

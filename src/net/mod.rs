@@ -52,6 +52,8 @@ pub use tcp::{Moved, TcpChange, TcpConnection, TcpWatch, tcp_listener};
 pub use transmit::{Sent, Transmitter};
 pub use uring::{RingWaker, WakeRing, ring_available, uring_available};
 
+use crate::drop::DropReason;
+
 /// Raises the limit of open files to `wanted`, as far as this process may, and returns what it is
 /// now.
 ///
@@ -65,6 +67,20 @@ pub fn raise_open_files(wanted: u64) -> io::Result<u64> {
         sys::open_files(Some(reachable))?;
     }
     Ok(reachable.max(soft))
+}
+
+/// What datagrams leave by.
+pub trait Way {
+    /// Lets `write` fill a slot of what `to` is reached by and queues what it wrote.
+    ///
+    /// # Errors
+    ///
+    /// What `write` says, and that the way is full or gone.
+    fn push(
+        &mut self,
+        to: Destination,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
+    ) -> Result<(), DropReason>;
 }
 
 /// How datagrams are received.

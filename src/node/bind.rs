@@ -107,7 +107,7 @@ impl PortOpener for Opener {
             .map(|_| UdpSocket::bind(address, &self.mux))
             .collect::<Result<_, _>>()
             .map_err(refused)?;
-        if let Some(steering) = &self.wiring.steering {
+        if let Some(steering) = &self.wiring.ownership.steering {
             let group: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
             steering.attach(&group).map_err(PortRefused::Failed)?;
         }

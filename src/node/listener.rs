@@ -19,7 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::limits::{
     MAX_FIRST_FRAME, MAX_TCP_PENDING, MAX_TCP_PENDING_PER_SOURCE, TCP_INTRODUCTION,
 };
-use crate::shard::{Command, NewConnection, Wiring};
+use crate::paths::NewConnection;
+use crate::shard::{Command, Wiring};
 use crate::telemetry::TcpRefusal;
 use crate::wire::framing::{self, Front};
 use crate::wire::kind::{self, Kind};

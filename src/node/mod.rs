@@ -27,9 +27,9 @@ use crate::api::{Api, Facts};
 use crate::config::{self, Config, PortCount};
 use crate::control::{AutoPorts, Control, OnConflict, PortRule, Settings, StartingPorts};
 use crate::cpu;
-use crate::demux::Directory;
 use crate::limits::REPORTS_PER_SLOT;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
+use crate::paths::{Directory, Ownership};
 use crate::session::Negotiator;
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
 use crate::srtp;
@@ -253,8 +253,11 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
     let each = |_| ArrayQueue::new(config.sessions_per_shard() * REPORTS_PER_SLOT);
     Wiring {
         mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
-        directory: Directory::new(config.max_sessions * 2),
-        steering,
+        ownership: Arc::new(Ownership {
+            directory: Directory::new(config.max_sessions * 2),
+            steering,
+            shards,
+        }),
         ufrag_key: UfragKey::random(),
         counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
         tcp_refusals: TcpRefusals::default(),
@@ -281,7 +284,7 @@ fn shard_config(config: &Config, index: usize, tcp_candidates: &[SocketAddr]) ->
 
 /// What the API tells of what was chosen at the start.
 fn facts(config: &Config, backend: Backend, wiring: &Wiring, http: SocketAddr) -> Facts {
-    let steering = match (&wiring.steering, config.shards()) {
+    let steering = match (&wiring.ownership.steering, config.shards()) {
         (Some(_), _) => "ebpf",
         (None, 1) => "none",
         (None, _) => "hash",

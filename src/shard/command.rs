@@ -1,7 +1,7 @@
 //! What control threads ask of a shard, and what it answers.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::relay::Wishes;
 use crate::id::{SessionKey, TrackId};
 use crate::net::UdpSocket;
+use crate::paths::NewConnection;
 use crate::session::Session;
 use crate::telemetry::{FailureReason, SessionCard};
 use crate::track::StreamShared;
@@ -80,19 +81,6 @@ pub enum SessionPort {
     Mux(usize),
     /// One of its own (`--port-range`), which the shard owns from here on.
     Own(BoundPort),
-}
-
-/// A TCP connection on its way to the shard of the session it is for.
-#[derive(Debug)]
-pub struct NewConnection {
-    /// The connection.
-    pub stream: TcpStream,
-    /// Our address on it.
-    pub local: IpAddr,
-    /// The peer's.
-    pub remote: SocketAddr,
-    /// What has been read of it: one frame at least.
-    pub received: Vec<u8>,
 }
 
 /// Why a session ended.

@@ -5,26 +5,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connections::Connections;
 use super::port_changes::PortChange;
-use super::ports::{Ports, Sharing};
 use super::relay::Relays;
-use super::sessions::{Address, Entry, Sessions};
+use super::sessions::{Entry, Sessions};
 use super::timers::Wheel;
 use super::watch::Watch;
-use super::ways::Ways;
 use super::{
     BoundPort, EndReason, Ended, Mail, QueueFull, Report, SessionPort, ShardConfig, Wiring,
 };
-use crate::demux::Flows;
 use crate::drop::DropReason;
 use crate::egress::Feedback;
 use crate::id::{SessionKey, StreamKey};
-use crate::limits::SESSION_IDLE;
-use crate::net::Transmitter;
+use crate::limits::{SESSION_IDLE, TCP_READ_BYTES};
+use crate::net::{Destination, Transmitter, Way};
+use crate::paths::{Paths, PathsConfig, Sharing};
 use crate::session::{Output, Session};
 use crate::telemetry::{DtlsStop, Meters, PortCounters, PortName, ShardCounters, limited};
-use crate::track::{NeedKeyframe, Source, StreamShared, Streams, Way};
+use crate::track::{NeedKeyframe, Source, StreamShared, Streams};
 use crate::wire::dtls::Flight;
 
 /// A shard without its receiver, so that datagrams can be read out of the one while the other
@@ -32,16 +29,11 @@ use crate::wire::dtls::Flight;
 pub(super) struct Core {
     pub index: u16,
     pub wiring: Arc<Wiring>,
-    /// Addresses the answers name for TCP; str0m takes frames for these only.
-    pub tcp_candidates: Vec<SocketAddr>,
-    pub trains: bool,
     /// How long a session may take to connect.
     pub setup_timeout: Duration,
-    pub ports: Ports,
     /// Mux ports to open and close at the end of this turn's commands.
     pub port_changes: Vec<PortChange>,
-    pub ways: Ways,
-    pub flows: Flows,
+    pub paths: Paths,
     pub sessions: Sessions,
     pub streams: Streams,
     /// Streams whose publisher is elsewhere.
@@ -61,6 +53,8 @@ pub(super) struct Core {
     pub feedback: Feedback,
     pub opened: Vec<u8>,
     pub keyframes_needed: Vec<NeedKeyframe>,
+    /// Where connections are read into, in turn.
+    pub tcp_buffer: Vec<u8>,
     /// When the published packets came that leave in this turn.
     pub departing: Vec<Instant>,
     /// Viewers that were sent their first packet in this turn.
@@ -71,7 +65,7 @@ impl Core {
     /// A shard that serves `ports`, each with its number and the addresses that answers name.
     ///
     /// # Errors
-    /// Those of [`Connections::new`].
+    /// Those of [`Paths::new`].
     pub fn new(
         config: &ShardConfig,
         sharing: Sharing,
@@ -81,16 +75,19 @@ impl Core {
         now: Instant,
     ) -> io::Result<Core> {
         let shards = wiring.mailboxes.len();
+        let setup = PathsConfig {
+            shard: config.index,
+            tcp_candidates: config.tcp_candidates.clone(),
+            trains: config.trains,
+            ufrag_key: wiring.ufrag_key.clone(),
+        };
+        let paths = Paths::new(setup, wiring.ownership.clone(), sharing, transmitter, now)?;
         let mut core = Core {
             index: config.index,
             wiring,
-            tcp_candidates: config.tcp_candidates.clone(),
-            trains: config.trains,
             setup_timeout: config.setup_timeout,
-            ports: Ports::new(sharing),
             port_changes: Vec::new(),
-            ways: Ways { transmitter, tcp: Connections::new(now)? },
-            flows: Flows::new(),
+            paths,
             sessions: Sessions::default(),
             streams: Streams::new(config.index, config.hold),
             relays: Relays::default(),
@@ -105,6 +102,7 @@ impl Core {
             feedback: Feedback::default(),
             opened: Vec::new(),
             keyframes_needed: Vec::new(),
+            tcp_buffer: vec![0; TCP_READ_BYTES],
             departing: Vec::new(),
             started: Vec::new(),
         };
@@ -128,7 +126,7 @@ impl Core {
 
     /// What is counted at the port in a slot; of ports of sessions, at all of them.
     pub fn port_counters(&self, slot: u32) -> &PortCounters {
-        self.meters().ports.at(self.ports.place(slot))
+        self.meters().ports.at(self.paths.ports.place(slot))
     }
 
     /// Counts datagrams that came in through the port in a slot.
@@ -153,9 +151,8 @@ impl Core {
     }
 
     /// Queues a datagram made by str0m.
-    pub fn send(&mut self, address: &Address, bytes: &[u8]) {
-        let to = address.destination(false);
-        let pushed = self.ways.push(to, |slot| {
+    pub fn send(&mut self, to: Destination, bytes: &[u8]) {
+        let pushed = self.paths.ways.push(to, |slot| {
             slot.get_mut(..bytes.len()).ok_or(DropReason::TooLong)?.copy_from_slice(bytes);
             Ok(bytes.len())
         });
@@ -193,7 +190,7 @@ impl Core {
         let port = match port {
             SessionPort::Mux(slot) => {
                 let slot = slot as u32;
-                self.ports.number(slot).map(|_number| slot)
+                self.paths.ports.number(slot).map(|_number| slot)
             }
             SessionPort::Own(bound) => self.open_for_session(key, bound),
         };
@@ -210,9 +207,9 @@ impl Core {
     fn open_for_session(&mut self, key: SessionKey, bound: BoundPort) -> Option<u32> {
         let BoundPort { socket, candidates } = bound;
         let number = socket.port();
-        match self.ways.transmitter.open_for_session(key.slot, socket) {
+        match self.paths.ways.transmitter.open_for_session(key.slot, socket) {
             Ok(()) => {
-                self.ports.insert(key.slot, number, candidates);
+                self.paths.ports.insert(key.slot, number, candidates);
                 Some(key.slot)
             }
             Err(error) => {
@@ -242,12 +239,7 @@ impl Core {
             created: now,
             connected: false,
             heard: now,
-            address: None,
-            refused: false,
             flight: None,
-            trains: self.trains,
-            flows: Vec::new(),
-            connections: Vec::new(),
             rtc_deadline: now,
             viewer: None,
             is_publisher,
@@ -256,6 +248,7 @@ impl Core {
         // The control side gives a slot out only after its last tenant was reported as ended.
         debug_assert!(self.sessions.at(key.slot).is_none(), "slot {} is taken", key.slot);
         self.sessions.insert(entry);
+        self.paths.enter(key.slot, port);
         self.timers.schedule(key.slot, now);
         self.show(key.slot);
     }
@@ -280,7 +273,7 @@ impl Core {
     /// Ends the session in `slot`: nothing of it stays behind.
     pub fn end(&mut self, slot: u32, reason: EndReason) {
         self.show(slot);
-        let Some(mut entry) = self.sessions.remove(slot) else { return };
+        let Some(entry) = self.sessions.remove(slot) else { return };
         self.timers.cancel(slot);
         let meters = self.meters();
         let card = meters.cards.read(slot).map(|(_generation, card)| Box::new(card));
@@ -290,22 +283,13 @@ impl Core {
         }
         let sessions = &self.port_counters(entry.port).sessions;
         sessions.set(sessions.get().saturating_sub(1));
-        for flow in entry.flows.drain(..) {
-            if self.flows.remove(&flow, slot) {
-                self.wiring.release(&flow, self.index);
-            }
-        }
-        self.finish_connections(std::mem::take(&mut entry.connections));
         if let Some(viewer) = &entry.viewer {
             self.remove_viewer(entry.stream, viewer.position);
         }
         self.streams.leave(entry.stream, Source::Session(slot));
         limited!(DEBUG, session = %entry.key, "ended: {}", reason.describe());
         // Before the end is reported: the port may be given out again from then on.
-        if self.ports.are_of_sessions() {
-            self.ways.transmitter.close_for_session(slot);
-            self.ports.remove(slot);
-        }
+        self.paths.leave(slot, &self.wiring.counters[usize::from(self.index)]);
         self.tell_control(Report::Ended(Ended { key: entry.key, reason, card }));
     }
 
@@ -323,10 +307,10 @@ impl Core {
             entry.session.close();
             let mut outputs = std::mem::take(&mut self.outputs);
             entry.session.drain(now, &mut outputs);
-            let address = entry.address;
+            let path = self.paths.path(slot);
             for output in outputs.drain(..) {
-                if let (Output::Datagram { contents, .. }, Some(address)) = (output, address) {
-                    self.send(&address, &contents);
+                if let (Output::Datagram { contents, .. }, Some(path)) = (output, path) {
+                    self.send(path.destination(false), &contents);
                 }
             }
             self.outputs = outputs;

@@ -31,9 +31,9 @@ impl Core {
             }
         }
         self.keyframes_needed = needed;
-        let Core { streams, ways, wiring, started, departing, .. } = self;
+        let Core { streams, paths, wiring, started, departing, .. } = self;
         let counters = &wiring.counters[usize::from(self.index)];
-        let next = streams.deliver(now, ways, counters, started, departing);
+        let next = streams.deliver(now, &mut paths.ways, counters, started, departing);
         while let Some(slot) = self.started.pop() {
             self.first_media(now, slot);
         }

@@ -17,11 +17,11 @@ use tokio::sync::Notify;
 
 use super::Command;
 use super::sleep::Sleep;
-use crate::demux::FlowKey;
 use crate::id::TrackKey;
 use crate::limits::{COMMAND_QUEUE, MAIL_QUEUE};
 use crate::media::{ClockReport, MediaPacket};
 use crate::net::{RingWaker, WakeRing};
+use crate::paths::FlowKey;
 
 /// What shards send one another.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ impl Wiring {
             })
             .collect();
         let mut exposition = telemetry::exposition(&shown);
-        telemetry::kernel_dropped(&mut exposition, self.kernel_dropped());
+        telemetry::kernel_dropped(&mut exposition, self.ownership.kernel_dropped());
         exposition
     }
 
@@ -34,7 +34,7 @@ impl Wiring {
             fixed("counters", shards * (size_of::<ShardCounters>() + size_of::<Meters>())),
             // A place of the queue has a word of its own beside the mail (crossbeam's `Slot`).
             fixed("mailboxes", shards * MAIL_QUEUE * (size_of::<Mail>() + size_of::<usize>())),
-            fixed("flow_directory", self.directory.bytes()),
+            fixed("flow_directory", self.ownership.directory.bytes()),
         ]
     }
 }

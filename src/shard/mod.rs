@@ -7,20 +7,17 @@
 //! ```text
 //! turn.rs      the loop: receive → mail → commands → timers → deliver → flush → wait
 //! reactor.rs   what comes from the kernel, whom it wakes, mux ports that come and go
-//! inbound.rs   a datagram finds its session (or another shard)
+//! inbound.rs   a datagram reaches its session, or another shard
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
 //! publish.rs   a publisher's packets go to the shards that have viewers
 //! relay.rs     streams whose publisher is elsewhere
 //! deliver.rs   packets to viewers, key frame requests to publishers
-//! ownership.rs whose a flow is, told to other shards and the kernel
-//! ports.rs     which UDP ports it has, by slot
-//! ways.rs      what datagrams leave by: UDP ports, TCP connections
 //! port_changes.rs  mux ports that come and go while it runs
 //! viewers.rs   what viewers report: repair, key frames
 //! simulated.rs the same shard, driven by hand, for simulations
 //! metrics.rs   what all shards show to a scraper
 //! watch.rs     how a session fares: phases, quality, its card
-//! tcp.rs       the same over TCP: frames in, frames out (connections.rs, outbox.rs)
+//! tcp.rs       the same over TCP
 //! ```
 
 mod arrival;
@@ -29,18 +26,14 @@ mod arrival;
     reason = "a stream's shared part is counted when somebody comes or goes"
 )]
 mod command;
-mod connections;
 #[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod core;
 mod deliver;
 mod inbound;
 mod mailbox;
 mod metrics;
-mod outbox;
 mod outputs;
-mod ownership;
 mod port_changes;
-mod ports;
 mod publish;
 mod reactor;
 #[expect(
@@ -59,9 +52,8 @@ pub mod timers;
 mod turn;
 mod viewers;
 mod watch;
-mod ways;
 
-pub use command::{BoundPort, Command, EndReason, Ended, NewConnection, Report, SessionPort};
+pub use command::{BoundPort, Command, EndReason, Ended, Report, SessionPort};
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
 pub use relay::Wishes;
 pub use runtime::{Serving, Spawned, spawn};

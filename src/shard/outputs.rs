@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use super::EndReason;
 use super::core::Core;
-use super::inbound::Inbound;
-use super::sessions::{Address, ReadyViewer};
+use super::sessions::ReadyViewer;
 use crate::egress::{Control, Egress};
+use crate::paths::Path;
 use crate::session::{Gone, KeyingMaterial, Output};
 use crate::srtp::split_keying_material;
 use crate::telemetry::limited;
 
-/// A STUN request that waits for its answer: the request, and its transaction id.
-type Asked<'a> = (&'a Inbound<'a>, [u8; 12]);
+/// A STUN request that waits for its answer: where it came from, and its transaction id.
+type Asked = (Path, [u8; 12]);
 
 /// STUN binding success response (RFC 8489 §5).
 const BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
@@ -25,7 +25,7 @@ fn is_stun(contents: &[u8]) -> bool {
 impl Core {
     /// Carries out everything the session in `slot` wants. Returns whether it answered `asked` with
     /// success.
-    pub fn drain(&mut self, now: Instant, slot: u32, asked: Option<Asked<'_>>) -> bool {
+    pub fn drain(&mut self, now: Instant, slot: u32, asked: Option<Asked>) -> bool {
         let Some(entry) = self.sessions.at(slot) else { return false };
         let mut outputs = std::mem::take(&mut self.outputs);
         entry.rtc_deadline = entry.session.drain(now, &mut outputs);
@@ -35,10 +35,9 @@ impl Core {
         for output in outputs.drain(..) {
             match output {
                 Output::Datagram { contents, .. } if is_stun(&contents) => {
-                    let Some((request, id)) = &asked else { continue };
+                    let Some((path, id)) = &asked else { continue };
                     answered |= contents[..2] == BINDING_SUCCESS && contents.get(8..20) == Some(id);
-                    let Inbound { via, local, remote, .. } = **request;
-                    self.send(&Address { via, local, remote }, &contents);
+                    self.send(path.destination(false), &contents);
                     self.counters().stun_responses_out.add(1);
                 }
                 Output::Datagram { contents, .. } => self.send_to_session(slot, &contents),
@@ -83,8 +82,8 @@ impl Core {
     }
 
     fn send_to_session(&mut self, slot: u32, contents: &[u8]) {
-        if let Some(address) = self.sessions.at(slot).and_then(|entry| entry.address) {
-            self.send(&address, contents);
+        if let Some(path) = self.paths.path(slot) {
+            self.send(path.destination(false), contents);
         }
     }
 
@@ -114,7 +113,7 @@ impl Core {
         };
         let (local, remote) =
             if keys.local_is_client { (client, server) } else { (server, client) };
-        let Some(address) = entry.address else {
+        let Some(to) = self.paths.destination(slot) else {
             limited!(WARN, session = %entry.key, "it has keys and no address");
             return;
         };
@@ -122,7 +121,6 @@ impl Core {
         let lanes = terms.tracks.len();
         let control = Box::new(Control::new(keys.profile, &local, &remote, lanes, now));
         let stream_key = entry.stream;
-        let to = address.destination(entry.trains);
         let position = self.streams.add_viewer(stream_key, slot, egress, to);
         if let (Some(entry), Some(position)) = (self.sessions.at(slot), position) {
             entry.viewer = Some(ReadyViewer { control, position });

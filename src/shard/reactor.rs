@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use super::arrival::KernelClock;
 use super::core::Core;
-use super::inbound::Inbound;
 use super::port_changes::PortChange;
 use super::turn::Next;
 use super::{BoundPort, Mailbox};
 use crate::id::Via;
 use crate::limits::RECEIVE_BATCHES_PER_TURN;
 use crate::net::{Datagram, Receiver, Sockets, WakeRing};
+use crate::paths::Inbound;
 use crate::telemetry::limited;
 
 /// A shard with what ties it to the kernel.
@@ -66,7 +66,7 @@ impl Reactor {
         more |= self.sockets().more_sessions_ready();
         let (core, drops) = (&self.core, self.receiver.overflow_drops());
         core.counters().kernel_receive_drops.set(drops);
-        if core.ports.are_of_sessions() {
+        if core.paths.ports.are_of_sessions() {
             core.port_counters(0).receive_drops.set(drops);
         }
         more
@@ -75,7 +75,7 @@ impl Reactor {
     /// One batch of the socket in slot `port`; returns how many datagrams that were.
     fn receive_batch(&mut self, now: Instant, port: u32) -> usize {
         let Reactor { core, receiver, clock, .. } = self;
-        let Some(socket) = core.ways.transmitter.sockets().get(port) else { return 0 };
+        let Some(socket) = core.paths.ways.transmitter.sockets().get(port) else { return 0 };
         let count = match receiver.receive(socket) {
             Ok(0) => return 0,
             Ok(count) => count,
@@ -99,8 +99,8 @@ impl Reactor {
         core.counters().receive_batches.add(1);
         core.count_received(port, count as u64, bytes_in);
         // Of the sockets of sessions, the receiver has the sum.
-        let socket = core.ways.transmitter.sockets().get(port);
-        if let (false, Some(socket)) = (core.ports.are_of_sessions(), socket) {
+        let socket = core.paths.ways.transmitter.sockets().get(port);
+        if let (false, Some(socket)) = (core.paths.ports.are_of_sessions(), socket) {
             core.port_counters(port).receive_drops.set(socket.receive_drops());
         }
         count
@@ -108,7 +108,7 @@ impl Reactor {
 
     /// How many sockets of sessions the kernel names.
     fn look_at_sessions(&mut self) -> usize {
-        let sockets = self.core.ways.transmitter.sockets_mut();
+        let sockets = self.core.paths.ways.transmitter.sockets_mut();
         sockets.look_at_sessions().unwrap_or_else(|error| {
             limited!(WARN, "the kernel does not say which sockets have something: {error}");
             0
@@ -116,7 +116,7 @@ impl Reactor {
     }
 
     fn sockets(&self) -> &Sockets {
-        self.core.ways.transmitter.sockets()
+        self.core.paths.ways.transmitter.sockets()
     }
 
     /// Opens and closes the mux ports that commands have asked for; false when there were none.
@@ -134,7 +134,7 @@ impl Reactor {
                 PortChange::Close { slot, done } => {
                     let slot = slot as u32;
                     if self.core.vacate_port(now, slot) {
-                        self.core.ways.transmitter.close(slot, &mut self.receiver);
+                        self.core.paths.ways.transmitter.close(slot, &mut self.receiver);
                     }
                     let _ = done.send(());
                 }
@@ -146,7 +146,7 @@ impl Reactor {
     fn open_port(&mut self, slot: u32, port: BoundPort) -> io::Result<()> {
         let BoundPort { socket, candidates } = port;
         let number = socket.port();
-        self.core.ways.transmitter.open(slot, socket, &mut self.receiver)?;
+        self.core.paths.ways.transmitter.open(slot, socket, &mut self.receiver)?;
         self.core.serve_port(slot, number, candidates);
         Ok(())
     }

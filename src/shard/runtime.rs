@@ -11,12 +11,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::arrival::KernelClock;
 use super::core::Core;
-use super::ports::Sharing;
 use super::reactor::Reactor;
 use super::turn::Next;
 use super::{BoundPort, ShardConfig, Wiring};
 use crate::cpu::{self, ThreadLoad};
 use crate::net::{Backend, Receiver, Transmitter, WakeRing, uring_available};
+use crate::paths::Sharing;
 
 /// A running shard.
 pub struct Spawned {
@@ -113,8 +113,8 @@ async fn serve(
     // io_uring belongs to the thread that first receives.
     shard.turn(Instant::now());
     let Reactor { core, receiver, .. } = &mut shard;
-    core.ways.transmitter.sockets_mut().watch(receiver)?;
-    let mut readiness = vec![core.ways.tcp.watch().readiness()?];
+    core.paths.ways.transmitter.sockets_mut().watch(receiver)?;
+    let mut readiness = vec![core.paths.ways.tcp.watch().readiness()?];
     let wiring = shard.core.wiring.clone();
     let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
     if shard.receiver.backend() == Backend::Uring {
@@ -147,8 +147,8 @@ async fn serve(
             continue;
         }
         tokio::select! {
-            () = shard.core.ways.transmitter.sockets().readable(&readiness) => {}
-            () = shard.core.ways.transmitter.writable(), if write => {}
+            () = shard.core.paths.ways.transmitter.sockets().readable(&readiness) => {}
+            () = shard.core.paths.ways.transmitter.writable(), if write => {}
             () = mailbox.notified() => {}
             () = tokio::time::sleep_until(until.into()) => {}
         }

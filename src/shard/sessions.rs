@@ -1,33 +1,12 @@
 //! The sessions of one shard, by slot.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::watch::Watch;
-use crate::demux::FlowKey;
 use crate::egress::Control;
-use crate::id::{ConnectionId, SessionKey, StreamKey, Via};
-use crate::net::Destination;
+use crate::id::{SessionKey, StreamKey};
 use crate::session::Session;
 use crate::wire::dtls::Flight;
-
-/// Where a session's datagrams go: the last address that proved itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Address {
-    /// What carries them.
-    pub via: Via,
-    /// Our address on that path.
-    pub local: IpAddr,
-    /// The peer's.
-    pub remote: SocketAddr,
-}
-
-impl Address {
-    /// Where to send; `trains` says whether as trains.
-    pub fn destination(&self, trains: bool) -> Destination {
-        Destination { via: self.via, remote: self.remote, local: self.local, trains }
-    }
-}
 
 /// One session with what its shard keeps about it.
 pub(super) struct Entry {
@@ -40,17 +19,8 @@ pub(super) struct Entry {
     pub connected: bool,
     /// Whether a check or report that authenticated has come, and when last.
     pub heard: Instant,
-    pub address: Option<Address>,
-    /// Whether a check for it had a wrong password.
-    pub refused: bool,
     /// How far its DTLS handshake has come.
     pub flight: Option<Flight>,
-    /// Whether datagrams to it may leave as trains; not any more once a path has refused one.
-    pub trains: bool,
-    /// Flows in the table that are this session's, oldest first.
-    pub flows: Vec<FlowKey>,
-    /// TCP connections that are this session's, oldest first.
-    pub connections: Vec<ConnectionId>,
     /// When str0m wants to hear of time.
     pub rtc_deadline: Instant,
     /// A viewer that is ready: its RTCP, and where it stands in its stream's list.

@@ -10,12 +10,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::Core;
-use super::inbound::Inbound;
-use super::ports::Sharing;
 use super::turn::Next;
 use super::{ShardConfig, Wiring};
 use crate::id::Via;
 use crate::net::{Sent, Transmitter};
+use crate::paths::{Inbound, Sharing};
 
 /// A shard that is driven by hand.
 pub struct Simulated {
@@ -68,6 +67,6 @@ impl Simulated {
 
     /// What it has sent since the last call, in that order.
     pub fn take_sent(&mut self) -> Vec<Sent> {
-        self.core.ways.transmitter.take_sent()
+        self.core.paths.ways.transmitter.take_sent()
     }
 }

@@ -19,15 +19,13 @@ use crossbeam::utils::CachePadded;
 use tokio::sync::Notify;
 
 use super::core::Core;
-use super::inbound::Inbound;
 use super::port_changes::PortChange;
 use super::{Command, EndReason, Mail, Mailbox, Report};
-use crate::demux::{Directory, FlowKey};
 use crate::id::Via;
 use crate::limits::{
     COMMANDS_PER_TURN, DEPARTING_PACKETS, MAIL_PER_TURN, SESSION_IDLE, TIMERS_PER_TURN,
 };
-use crate::net::Steering;
+use crate::paths::{Inbound, SharedOwnership};
 use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
 use crate::wire::ufrag::UfragKey;
 
@@ -35,10 +33,8 @@ use crate::wire::ufrag::UfragKey;
 pub struct Wiring {
     /// One mailbox per shard.
     pub mailboxes: Vec<Mailbox>,
-    /// Which flow is whose, for strays.
-    pub directory: Directory,
-    /// The kernel's copy of it, where the kernel steers.
-    pub steering: Option<Steering>,
+    /// Whose each flow is.
+    pub ownership: SharedOwnership,
     /// The key of ufrags.
     pub ufrag_key: UfragKey,
     /// One set of counters per shard.
@@ -103,12 +99,13 @@ impl Core {
             return Next::Stop;
         }
         // A connection that came by a command has said something already.
-        let more_received = more_received || self.ways.tcp.has_more();
+        let more_received = more_received || self.paths.ways.tcp.has_more();
         if more_received || more_mail || more_commands || more_timers {
             return Next::Now;
         }
         let timer_at = self.timers.next_deadline(now);
-        let at = [deliver_at, timer_at, self.next_tcp_sweep()].into_iter().flatten().min();
+        let at =
+            [deliver_at, timer_at, self.paths.ways.tcp.next_sweep()].into_iter().flatten().min();
         let at = at.unwrap_or(now + SESSION_IDLE);
         if self.all_sent { Next::At(at) } else { Next::WhenWritable(at) }
     }
@@ -170,7 +167,10 @@ impl Core {
                 Some(Command::Add { key, port, session, stream }) => {
                     self.add(now, key, port, session, &stream);
                 }
-                Some(Command::Connect(arrival)) => self.connect(now, *arrival),
+                Some(Command::Connect(arrival)) => {
+                    let counters = &self.wiring.counters[usize::from(self.index)];
+                    self.paths.connect(now, *arrival, counters);
+                }
                 Some(Command::End(key, reason)) => {
                     if self.sessions.get(key).is_some() {
                         self.close(now, key.slot, reason);
@@ -222,7 +222,7 @@ impl Core {
         let setup_timeout = self.setup_timeout;
         let Some(entry) = self.sessions.at(slot) else { return };
         if !entry.connected && now >= entry.created + setup_timeout {
-            let reason = match (entry.address, entry.refused) {
+            let reason = match (self.paths.path(slot), self.paths.was_refused(slot)) {
                 (Some(_), _) => EndReason::DtlsTimeout(entry.flight),
                 (None, true) => EndReason::WrongPassword,
                 (None, false) => EndReason::Unheard,
@@ -252,30 +252,22 @@ impl Core {
 
     /// Viewers whose path refused a train get single datagrams from here on.
     fn single_file(&mut self) {
-        while let Some(to) = self.ways.transmitter.next_refused_train() {
-            let Via::Udp(port) = to.via else { continue };
-            let Some(port) = self.ports.number(port) else { continue };
-            let flow = FlowKey::new(SocketAddr::new(to.local, port), to.remote);
-            if let Some(slot) = self.flows.get(&flow)
-                && let Some(entry) = self.sessions.at(slot)
-            {
-                entry.trains = false;
-                self.viewer_moved(slot);
-            }
+        while let Some((slot, to)) = self.paths.next_single_file() {
+            self.viewer_moved(slot, to);
         }
     }
 
     /// Hands everything queued to the kernel. False when the kernel took not all of it.
     fn flush(&mut self) -> bool {
-        let all_sent = self.ways.transmitter.flush();
+        let all_sent = self.paths.ways.transmitter.flush();
         let counters = &self.wiring.counters[usize::from(self.index)];
         let meters = &self.wiring.meters[usize::from(self.index)];
         let trains = &meters.histograms.train_length;
-        self.ways.transmitter.publish(counters, &meters.ports, trains);
+        self.paths.ways.transmitter.publish(counters, &meters.ports, trains);
         self.single_file();
         let counters = self.counters();
         counters.sessions.set(self.sessions.len() as u64);
-        counters.flows.set(self.flows.len() as u64);
+        counters.flows.set(self.paths.flows() as u64);
         counters.streams.set(self.streams.len() as u64);
         all_sent
     }

@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::core::Core;
 use crate::drop::DropReason;
 use crate::limits::REPORT_INTERVAL;
+use crate::net::{Destination, Way};
 use crate::session::CNAME;
-use crate::track::Way;
 
 impl Core {
     /// One SRTCP datagram of the viewer in `slot`.
@@ -16,7 +16,7 @@ impl Core {
         slot: u32,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
-        let Core { sessions, streams, ways, feedback, opened, wiring, .. } = self;
+        let Core { sessions, streams, paths, feedback, opened, wiring, .. } = self;
         let counters = &wiring.counters[usize::from(self.index)];
         let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         let ready = entry.viewer.as_mut().ok_or(DropReason::BeforeKeys)?;
@@ -37,17 +37,16 @@ impl Core {
             entry.watch.nacked += feedback.lost.len() as u32 + feedback.refused as u32;
             let place = (key, ready.position);
             entry.watch.repaired +=
-                streams.answer(now, place, &mut ready.control, feedback, ways, counters);
+                streams.answer(now, place, &mut ready.control, feedback, &mut paths.ways, counters);
         }
         Ok(())
     }
 
-    /// The session in `slot` has a new address, or its path a new limit: its media follows at once.
-    pub fn viewer_moved(&mut self, slot: u32) {
+    /// Datagrams of the session in `slot` go to `to` from here on: its media follows at once.
+    pub fn viewer_moved(&mut self, slot: u32, to: Destination) {
         let Some(entry) = self.sessions.at(slot) else { return };
-        let (Some(address), Some(ready)) = (entry.address, &entry.viewer) else { return };
+        let Some(ready) = &entry.viewer else { return };
         let (position, stream) = (ready.position, entry.stream);
-        let to = address.destination(entry.trains);
         let stream = self.streams.get_mut(stream);
         if let Some(viewer) = stream.and_then(|stream| stream.viewer_mut(position)) {
             viewer.to = to;
@@ -56,7 +55,7 @@ impl Core {
 
     /// Sends the viewer in `slot` its sender reports, if it is time.
     pub fn report(&mut self, now: Instant, slot: u32) {
-        let Core { sessions, streams, ways, wiring, .. } = self;
+        let Core { sessions, streams, paths, wiring, .. } = self;
         let counters = &wiring.counters[usize::from(self.index)];
         let Some(entry) = sessions.at(slot) else { return };
         let Some(ready) = entry.viewer.as_mut().filter(|v| v.control.next_report <= now) else {
@@ -68,7 +67,7 @@ impl Core {
         for (number, lane) in viewer.egress.lanes().iter().enumerate() {
             let track = stream.track(lane.id());
             let Some(clock) = track.and_then(|track| track.clock_at(now)) else { continue };
-            let written = ways.push(viewer.to, |slot| {
+            let written = paths.ways.push(viewer.to, |slot| {
                 let egress = &viewer.egress;
                 let length = ready.control.sender_report(now, egress, number, clock, CNAME, slot);
                 length.ok_or(DropReason::NoReport)

@@ -3,7 +3,6 @@
 //! Nothing here is done per packet. A viewer is judged when it is sent a report, a publisher as
 //! often, and a card is written then and when something changes.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
@@ -11,6 +10,7 @@ use super::sessions::{Entry, ReadyViewer};
 use crate::egress::{Egress, Lane};
 use crate::id::{TrackKind, Via};
 use crate::limits::{REPORT_INTERVAL, UNHEARD_AFTER};
+use crate::paths::Paths;
 use crate::session::Uplink;
 use crate::srtp::Profile;
 use crate::telemetry::quality::Window;
@@ -253,26 +253,19 @@ impl Core {
     pub fn show(&mut self, slot: u32) {
         let index = usize::from(self.index);
         let Some(entry) = self.sessions.at(slot) else { return };
-        let local = entry.address.and_then(|address| {
-            let port = match address.via {
-                Via::Udp(port) => self.ports.number(port)?,
-                // Whoever comes over TCP has come to the port that the answers name.
-                Via::Tcp(_) => self.tcp_candidates.first().map_or(0, SocketAddr::port),
-            };
-            Some(SocketAddr::new(address.local, port))
-        });
-        let card = SessionCard { local, ..card(entry) };
+        let card = card(entry, &self.paths);
         self.wiring.meters[index].cards.write(slot, entry.key.generation, &card);
     }
 }
 
-fn card(entry: &Entry) -> SessionCard {
+fn card(entry: &Entry, paths: &Paths) -> SessionCard {
+    let (path, refused) = (paths.path(entry.key.slot), paths.was_refused(entry.key.slot));
     let Watch { totals, last, .. } = &entry.watch;
     let millis = |at: Option<Instant>| {
         at.map(|at| u32::try_from(entry.watch.phase(at).as_millis()).unwrap_or(u32::MAX))
     };
     SessionCard {
-        stage: match (entry.connected, entry.flight, entry.address, entry.refused) {
+        stage: match (entry.connected, entry.flight, path, refused) {
             (true, ..) => Stage::Connected,
             (false, Some(_), ..) => Stage::Handshake,
             (false, None, Some(_), _) => Stage::Checked,
@@ -298,9 +291,9 @@ fn card(entry: &Entry) -> SessionCard {
         dtls_ms: millis(entry.watch.dtls),
         first_media_ms: millis(entry.watch.first_media),
         moves: entry.watch.moves,
-        remote: entry.address.map(|address| address.remote),
-        local: None,
-        over_tcp: entry.address.is_some_and(|address| matches!(address.via, Via::Tcp(_))),
+        remote: path.map(|path| path.remote),
+        local: paths.local(entry.key.slot),
+        over_tcp: path.is_some_and(|path| matches!(path.via, Via::Tcp(_))),
         packets: totals.packets,
         bytes: totals.bytes,
         lost: totals.lost as u32,

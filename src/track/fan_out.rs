@@ -3,12 +3,13 @@
 
 use std::time::Instant;
 
+use super::Recall;
 use super::stream::{Stream, Viewer};
-use super::{Recall, Way};
 use crate::drop::DropReason;
 use crate::egress::{Control, Feedback};
 use crate::id::TrackKind;
 use crate::media::MediaPacket;
+use crate::net::Way;
 use crate::telemetry::ShardCounters;
 
 /// Seals and queues `packets` for each viewer in turn. Those that get their first are noted in

@@ -25,9 +25,6 @@ mod stream;
 )]
 mod streams;
 
-use crate::drop::DropReason;
-use crate::net::Destination;
-
 pub use history::History;
 pub use keyframes::KeyframeRequests;
 pub use layer::{Layer, Recall};
@@ -36,19 +33,6 @@ pub use rate::Rate;
 pub use shared::{LayerShown, StreamShared};
 pub use stream::{Ask, Source, Stream, Viewer};
 pub use streams::{NeedKeyframe, Published, Streams};
-
-/// How packets leave.
-pub trait Way {
-    /// Lets `write` fill a slot of what `to` is reached by and queues what it wrote.
-    ///
-    /// # Errors
-    /// What `write` says, and that the way is full or gone.
-    fn push(
-        &mut self,
-        to: Destination,
-        write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
-    ) -> Result<(), DropReason>;
-}
 
 #[cfg(test)]
 #[expect(clippy::disallowed_types, reason = "a shard's part is played")]

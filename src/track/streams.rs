@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::StreamShared;
 use super::fan_out::fan_out;
 use super::stream::{Ask, Source, Stream, Viewer};
-use super::{StreamShared, Way};
 use crate::drop::DropReason;
 use crate::egress::{Control, Egress, Feedback};
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use crate::media::{ClockReport, MediaPacket};
-use crate::net::Destination;
+use crate::net::{Destination, Way};
 use crate::telemetry::ShardCounters;
 
 /// A key frame of a layer must be asked for.

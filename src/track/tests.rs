@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use str0m::format::Codec;
 
 use super::*;
+use crate::drop::DropReason;
 use crate::egress::Egress;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind, Via};
 use crate::limits::{KEYFRAME_INTERVAL, KEYFRAME_RETRY};
 use crate::media::{ExtensionIds, HeaderExtensions, MediaPacket, Origin};
 use crate::media::{ViewerTerms, ViewerTrack};
+use crate::net::{Destination, Way};
 use crate::srtp::{MasterKey, Profile};
 use crate::telemetry::ShardCounters;
 

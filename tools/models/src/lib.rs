@@ -9,9 +9,9 @@
 //! cargo test --release --manifest-path tools/models/Cargo.toml --target-dir target/models
 //! ```
 
-#[path = "../../../src/demux/directory.rs"]
+#[path = "../../../src/paths/directory.rs"]
 pub mod directory;
-#[path = "../../../src/demux/flows.rs"]
+#[path = "../../../src/paths/flows.rs"]
 pub mod flows;
 #[path = "../../../src/limits.rs"]
 pub mod limits;

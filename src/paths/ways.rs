@@ -3,12 +3,13 @@
 use super::connections::Connections;
 use crate::drop::DropReason;
 use crate::id::Via;
-use crate::net::{Destination, Transmitter};
-use crate::track::Way;
+use crate::net::{Destination, Transmitter, Way};
 
 /// What datagrams leave by.
-pub(super) struct Ways {
+pub struct Ways {
+    /// UDP ports.
     pub transmitter: Transmitter,
+    /// TCP connections.
     pub tcp: Connections,
 }
 

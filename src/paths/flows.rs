@@ -3,7 +3,7 @@
 //! Strangers choose their addresses, so the hash is keyed: without the key nobody can aim many
 //! flows at one bucket. A hit takes 27 ns at a thousand flows and 35 ns at ten thousand, which
 //! no longer fit the second-level cache; most of it is SipHash-1-3 over the 36 bytes. (Fastest of
-//! many batches on a busy Zen 3; `benches/demux.rs`.)
+//! many batches on a busy Zen 3; `benches/paths.rs`.)
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

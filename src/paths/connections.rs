@@ -6,15 +6,29 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Instant;
 
-use super::command::NewConnection;
+use super::Path;
 use super::outbox::Outbox;
 use crate::drop::DropReason;
-use crate::id::ConnectionId;
-use crate::limits::{MAX_TCP_CONNECTIONS_PER_SHARD, TCP_READ_BYTES, TCP_STALL, TCP_SWEEP};
+use crate::id::{ConnectionId, Via};
+use crate::limits::{MAX_TCP_CONNECTIONS_PER_SHARD, TCP_STALL, TCP_SWEEP};
 use crate::net::{Moved, TcpConnection, TcpWatch};
+use crate::telemetry::ShardCounters;
+
+/// A TCP connection on its way to the shard of the session it is for.
+#[derive(Debug)]
+pub struct NewConnection {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Our address on it.
+    pub local: IpAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+    /// What has been read of it: one frame at least.
+    pub received: Vec<u8>,
+}
 
 /// One connection.
 pub(super) struct Connection {
@@ -45,25 +59,23 @@ pub(super) struct Connection {
 
 /// What one flush of a connection did.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Written {
-    pub calls: u64,
-    pub bytes: u64,
-    pub frames: u64,
+struct Written {
+    calls: u64,
+    bytes: u64,
+    frames: u64,
     /// The connection is over.
-    pub ended: bool,
+    ended: bool,
 }
 
 /// All of them.
-pub(super) struct Connections {
+pub struct Connections {
     watch: TcpWatch,
     table: Vec<Place>,
     free: Vec<u32>,
     to_read: VecDeque<ConnectionId>,
     to_write: Vec<ConnectionId>,
     /// When they are looked over next.
-    pub next_sweep: Instant,
-    /// Where connections are read into, in turn.
-    pub scratch: Vec<u8>,
+    next_sweep: Instant,
 }
 
 #[derive(Default)]
@@ -76,8 +88,9 @@ impl Connections {
     /// None yet.
     ///
     /// # Errors
+    ///
     /// Those of [`TcpWatch::new`].
-    pub fn new(now: Instant) -> io::Result<Connections> {
+    pub(super) fn new(now: Instant) -> io::Result<Connections> {
         Ok(Connections {
             watch: TcpWatch::new()?,
             table: Vec::new(),
@@ -85,7 +98,6 @@ impl Connections {
             to_read: VecDeque::new(),
             to_write: Vec::new(),
             next_sweep: now,
-            scratch: vec![0; TCP_READ_BYTES],
         })
     }
 
@@ -95,13 +107,14 @@ impl Connections {
     }
 
     /// How many there are.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.table.len() - self.free.len()
     }
 
     /// Takes a connection over, with what has been read of it; `None` when there are
     /// [`MAX_TCP_CONNECTIONS_PER_SHARD`] already, or it is over.
-    pub fn add(&mut self, now: Instant, newcomer: NewConnection) -> Option<ConnectionId> {
+    pub(super) fn add(&mut self, now: Instant, newcomer: NewConnection) -> Option<ConnectionId> {
         let NewConnection { stream, local, remote, received } = newcomer;
         let wire = TcpConnection::new(stream).ok()?;
         let index = match self.free.pop() {
@@ -138,13 +151,71 @@ impl Connections {
     }
 
     /// The connection of this name, if it still is.
-    pub fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+    pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let place = self.table.get_mut(id.index as usize)?;
         place.connection.as_deref_mut().filter(|_| place.generation == id.generation)
     }
 
+    /// Whether the connection of this name still is.
+    pub(super) fn has(&self, id: ConnectionId) -> bool {
+        self.at(id).is_some()
+    }
+
+    /// The slot of the session that has proved a connection.
+    pub(super) fn session_of(&self, id: ConnectionId) -> Option<u32> {
+        self.at(id)?.session
+    }
+
+    /// The path that a connection is.
+    pub(super) fn path(&self, id: ConnectionId) -> Option<Path> {
+        let Connection { local, remote, .. } = *self.at(id)?;
+        Some(Path { via: Via::Tcp(id), local, remote })
+    }
+
+    fn at(&self, id: ConnectionId) -> Option<&Connection> {
+        let place = self.table.get(id.index as usize)?;
+        place.connection.as_deref().filter(|_| place.generation == id.generation)
+    }
+
+    /// Hands the kernel what waits for a connection; true when that is over.
+    pub(super) fn write(&mut self, id: ConnectionId, counters: &ShardCounters) -> bool {
+        self.get(id).is_some_and(|connection| {
+            let written = connection.write();
+            written.count(counters);
+            written.ended
+        })
+    }
+
+    /// Closes a connection with what waits for it; returns the slot of its session.
+    pub(super) fn discard(&mut self, id: ConnectionId, counters: &ShardCounters) -> Option<u32> {
+        let connection = self.remove(id)?;
+        lost(&connection, counters);
+        self.count(counters);
+        connection.session
+    }
+
+    /// Closes a connection after what waits for it, as far as the kernel takes that at once.
+    pub(super) fn finish(&mut self, id: ConnectionId, counters: &ShardCounters) {
+        let Some(mut connection) = self.remove(id) else { return };
+        connection.write().count(counters);
+        lost(&connection, counters);
+        connection.wire.finish();
+        self.count(counters);
+    }
+
+    /// Shows how many there are.
+    pub(super) fn count(&self, counters: &ShardCounters) {
+        counters.tcp_connections.set(self.len() as u64);
+    }
+
+    /// When connections want to be looked over, if there are any.
+    #[must_use]
+    pub fn next_sweep(&self) -> Option<Instant> {
+        (self.len() > 0).then_some(self.next_sweep)
+    }
+
     /// Takes a connection out.
-    pub fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+    fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
         self.get(id)?;
         let place = &mut self.table[id.index as usize];
         place.generation = place.generation.wrapping_add(1);
@@ -153,7 +224,7 @@ impl Connections {
     }
 
     /// Every connection, by name.
-    pub fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+    pub(super) fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         self.table.iter().enumerate().filter(|(_, place)| place.connection.is_some()).map(
             |(index, place)| ConnectionId { index: index as u32, generation: place.generation },
         )
@@ -183,7 +254,7 @@ impl Connections {
     }
 
     /// Whose turn to be read it is.
-    pub fn next_to_read(&mut self) -> Option<ConnectionId> {
+    pub(super) fn next_to_read(&mut self) -> Option<ConnectionId> {
         while let Some(id) = self.to_read.pop_front() {
             if let Some(connection) = self.get(id) {
                 connection.listed_to_read = false;
@@ -194,7 +265,7 @@ impl Connections {
     }
 
     /// Puts a connection behind all others that are to be read.
-    pub fn read_later(&mut self, id: ConnectionId) {
+    pub(super) fn read_later(&mut self, id: ConnectionId) {
         let Some(connection) = self.get(id) else { return };
         if !std::mem::replace(&mut connection.listed_to_read, true) {
             self.to_read.push_back(id);
@@ -202,6 +273,7 @@ impl Connections {
     }
 
     /// Whether any is to be read.
+    #[must_use]
     pub fn has_more(&self) -> bool {
         !self.to_read.is_empty()
     }
@@ -227,7 +299,7 @@ impl Connections {
     }
 
     /// A connection with something to write.
-    pub fn next_to_write(&mut self) -> Option<ConnectionId> {
+    pub(super) fn next_to_write(&mut self) -> Option<ConnectionId> {
         while let Some(id) = self.to_write.pop() {
             if let Some(connection) = self.get(id) {
                 connection.listed_to_write = false;
@@ -238,7 +310,7 @@ impl Connections {
     }
 
     /// Whether connections are to be looked over, which then is due again after [`TCP_SWEEP`].
-    pub fn sweep_is_due(&mut self, now: Instant) -> bool {
+    pub(super) fn sweep_is_due(&mut self, now: Instant) -> bool {
         let due = now >= self.next_sweep && self.len() > 0;
         if due {
             self.next_sweep = now + TCP_SWEEP;
@@ -254,7 +326,7 @@ impl Connection {
     }
 
     /// Hands the kernel what waits.
-    pub fn write(&mut self) -> Written {
+    fn write(&mut self) -> Written {
         let mut written = Written::default();
         self.blocked = false;
         while !self.outbox.waiting().is_empty() {
@@ -278,6 +350,19 @@ impl Connection {
         }
         written
     }
+}
+
+impl Written {
+    fn count(&self, counters: &ShardCounters) {
+        counters.tcp_write_calls.add(self.calls);
+        counters.tcp_bytes_out.add(self.bytes);
+        counters.tcp_frames_out.add(self.frames);
+    }
+}
+
+/// What waits for a connection that is over is lost.
+fn lost(connection: &Connection, counters: &ShardCounters) {
+    counters.dropped_many(DropReason::ConnectionLost, connection.outbox.frames() as u64);
 }
 
 #[cfg(test)]

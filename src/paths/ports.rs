@@ -6,14 +6,14 @@
 use std::net::SocketAddr;
 
 /// The UDP ports of one shard.
-pub(super) struct Ports {
+pub struct Ports {
     sharing: Sharing,
     table: Vec<Option<Port>>,
 }
 
 /// Who shares a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sharing {
+pub enum Sharing {
     /// All sessions that were given it.
     Mux,
     /// Nobody: each session has its own.
@@ -29,17 +29,20 @@ struct Port {
 
 impl Ports {
     /// None yet.
+    #[must_use]
     pub fn new(sharing: Sharing) -> Ports {
         Ports { sharing, table: Vec::new() }
     }
 
     /// Whether each session has a port of its own.
+    #[must_use]
     pub fn are_of_sessions(&self) -> bool {
         self.sharing == Sharing::Session
     }
 
     /// Where what happens at the port in a slot is counted; of ports of sessions, at one place for
     /// all of them.
+    #[must_use]
     pub fn place(&self, slot: u32) -> usize {
         match self.sharing {
             Sharing::Mux => slot as usize,
@@ -65,17 +68,20 @@ impl Ports {
     }
 
     /// The number of the port in a slot.
+    #[must_use]
     pub fn number(&self, slot: u32) -> Option<u16> {
         Some(self.at(slot)?.number)
     }
 
     /// The slot of the mux port with this number.
+    #[must_use]
     pub fn slot_of(&self, number: u16) -> Option<u32> {
         let has_it = |port: &Option<Port>| port.as_ref().is_some_and(|port| port.number == number);
         self.table.iter().position(has_it).map(|slot| slot as u32)
     }
 
     /// Addresses that the answers name for the port in a slot.
+    #[must_use]
     pub fn candidates(&self, slot: u32) -> Option<&[SocketAddr]> {
         self.at(slot).map(|port| &*port.candidates)
     }

@@ -6,7 +6,7 @@
 //! lower bound, and only runs made on the same quiet machine.
 //!
 //! ```text
-//! cargo bench --bench demux
+//! cargo bench --bench paths
 //! ```
 
 #![expect(missing_docs, reason = "criterion's macro writes a function without")]
@@ -15,9 +15,9 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use monoport::demux::directory::Directory;
-use monoport::demux::flows::{FlowKey, Flows};
 use monoport::id::SessionKey;
+use monoport::paths::directory::Directory;
+use monoport::paths::flows::{FlowKey, Flows};
 use monoport::wire::ufrag::UfragKey;
 use monoport::wire::{kind, rtcp, rtp, stun};
 

@@ -1,0 +1,255 @@
+//! Whose is a datagram, and which way back: the paths between a shard and its peers.
+//!
+//! A peer proves a path by a STUN check that authenticates. From then on everything that comes by
+//! that path is its session's, and one path of each session, the last that the peer chose, is where
+//! its datagrams go. What follows from that for others is answered as values ([`Whose`],
+//! [`Proved`], [`Moved`]), which the shard carries out: nothing is known of sessions here but the
+//! slots they are in.
+//!
+//! ```text
+//! whose.rs        a datagram's session: by ufrag, by flow, or another shard's
+//! proof.rs        a path is proved, is lost to another, gives way
+//! peers.rs        the paths of one session
+//! ports.rs        UDP ports by slot: mux ports, or one per session
+//! ways.rs         what datagrams leave by
+//! flows.rs        4-tuple to session, of one shard       directory.rs  4-tuple to shard, of all
+//! ownership.rs    whose a flow is, told to other shards and the kernel
+//! connections.rs  TCP connections: frames in (frames.rs), frames out (outbox.rs)
+//! ```
+
+mod connections;
+pub mod directory;
+pub mod flows;
+mod frames;
+mod outbox;
+mod ownership;
+mod peers;
+mod ports;
+mod proof;
+mod ways;
+mod whose;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+pub use connections::NewConnection;
+pub use directory::Directory;
+pub use flows::{FlowKey, Flows};
+pub use frames::Reading;
+pub use ownership::{Ownership, SharedOwnership};
+pub use ports::{Ports, Sharing};
+pub use proof::{Moved, Proved};
+pub use ways::Ways;
+pub use whose::{Check, Inbound, Whose};
+
+use crate::id::Via;
+use crate::net::{Destination, Transmitter};
+use crate::telemetry::ShardCounters;
+use crate::wire::ufrag::UfragKey;
+use connections::Connections;
+use peers::Peers;
+
+/// A way between us and a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// What carries it.
+    pub via: Via,
+    /// Our address on it.
+    pub local: IpAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+}
+
+impl Path {
+    /// Where to send; `trains` says whether as trains.
+    #[must_use]
+    pub const fn destination(&self, trains: bool) -> Destination {
+        Destination { via: self.via, remote: self.remote, local: self.local, trains }
+    }
+}
+
+/// The paths of one shard.
+pub struct Paths {
+    /// The shard's number.
+    shard: u16,
+    ownership: SharedOwnership,
+    ufrag_key: UfragKey,
+    /// Addresses the answers name for TCP; str0m takes frames for these only.
+    tcp_candidates: Vec<SocketAddr>,
+    /// Whether datagrams may leave as trains, until a path refuses one.
+    trains: bool,
+    flows: Flows,
+    peers: Peers,
+    /// The UDP ports.
+    pub ports: Ports,
+    /// The ways out.
+    pub ways: Ways,
+}
+
+/// How the paths of a shard are set up.
+#[derive(Clone, Debug)]
+pub struct PathsConfig {
+    /// The shard's number.
+    pub shard: u16,
+    /// Addresses in the answers for TCP; none where it is not served.
+    pub tcp_candidates: Vec<SocketAddr>,
+    /// Whether datagrams may leave as trains.
+    pub trains: bool,
+    /// The key of ufrags.
+    pub ufrag_key: UfragKey,
+}
+
+impl Paths {
+    /// No path yet, over ports that are shared as `sharing` says.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`: the kernel keeps a list of TCP connections.
+    pub fn new(
+        config: PathsConfig,
+        ownership: SharedOwnership,
+        sharing: Sharing,
+        transmitter: Transmitter,
+        now: Instant,
+    ) -> io::Result<Paths> {
+        let PathsConfig { shard, tcp_candidates, trains, ufrag_key } = config;
+        Ok(Paths {
+            shard,
+            ownership,
+            ufrag_key,
+            tcp_candidates,
+            trains,
+            flows: Flows::new(),
+            peers: Peers::default(),
+            ports: Ports::new(sharing),
+            ways: Ways { transmitter, tcp: Connections::new(now)? },
+        })
+    }
+
+    /// A session has come into `slot`, whose answer named the port in slot `port`.
+    pub fn enter(&mut self, slot: u32, port: u32) {
+        self.peers.insert(slot, port);
+    }
+
+    /// The session in `slot` has ended: its flows are nobody's, its connections are closed after
+    /// what it said last, and so is its port, where it has one of its own.
+    pub fn leave(&mut self, slot: u32, counters: &ShardCounters) {
+        let Some(peer) = self.peers.remove(slot) else { return };
+        for flow in &peer.flows {
+            self.forget(flow, slot);
+        }
+        for id in peer.connections {
+            self.finish(id, counters);
+        }
+        if self.ports.are_of_sessions() {
+            self.ways.transmitter.close_for_session(slot);
+            self.ports.remove(slot);
+        }
+    }
+
+    /// The path that the datagrams of the session in `slot` take, once it has proved one.
+    #[must_use]
+    pub fn path(&self, slot: u32) -> Option<Path> {
+        self.peers.at(slot)?.path
+    }
+
+    /// Where the datagrams of the session in `slot` go.
+    #[must_use]
+    pub fn destination(&self, slot: u32) -> Option<Destination> {
+        self.peers.at(slot)?.destination()
+    }
+
+    /// Our address and port on the path of the session in `slot`, as a client sees them.
+    #[must_use]
+    pub fn local(&self, slot: u32) -> Option<SocketAddr> {
+        let path = self.path(slot)?;
+        let port = match path.via {
+            Via::Udp(port) => self.ports.number(port)?,
+            // Whoever comes over TCP has come to the port that the answers name.
+            Via::Tcp(_) => self.tcp_candidates.first().map_or(0, SocketAddr::port),
+        };
+        Some(SocketAddr::new(path.local, port))
+    }
+
+    /// Notes that a check for the session in `slot` had a wrong password; true the first time.
+    pub fn refuse(&mut self, slot: u32) -> bool {
+        self.peers.at_mut(slot).is_some_and(|peer| !std::mem::replace(&mut peer.refused, true))
+    }
+
+    /// Whether a check for the session in `slot` had a wrong password.
+    #[must_use]
+    pub fn was_refused(&self, slot: u32) -> bool {
+        self.peers.at(slot).is_some_and(|peer| peer.refused)
+    }
+
+    /// Flows known.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// The next session that gets single datagrams from here on, since its path refused a train:
+    /// its slot, and where its datagrams go.
+    pub fn next_single_file(&mut self) -> Option<(u32, Destination)> {
+        while let Some(to) = self.ways.transmitter.next_refused_train() {
+            let Via::Udp(port) = to.via else { continue };
+            let flow = self.flow(port, to.local, to.remote);
+            let Some(slot) = flow.and_then(|flow| self.flows.get(&flow)) else { continue };
+            let Some(peer) = self.peers.at_mut(slot) else { continue };
+            peer.trains = false;
+            if let Some(to) = peer.destination() {
+                return Some((slot, to));
+            }
+        }
+        None
+    }
+
+    /// The sessions that have nowhere to be reached at without the mux port in slot `port`: those
+    /// that were given it, and one that was given another and is reached through this all the same.
+    #[must_use]
+    pub fn sessions_at(&self, port: u32) -> Vec<u32> {
+        let through = |path: Path| path.via == Via::Udp(port);
+        let at = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.port == port || peer.path.is_some_and(through));
+        at.map(|(slot, _)| slot).collect()
+    }
+
+    /// The mux port in slot `port` is served no longer: the flows of others through it are
+    /// forgotten.
+    pub fn close_port(&mut self, port: u32) {
+        let Some(number) = self.ports.number(port) else { return };
+        let mut gone = Vec::new();
+        for (slot, peer) in self.peers.iter_mut() {
+            peer.flows.retain(|flow| {
+                let goes = flow.local().port() == number;
+                if goes {
+                    gone.push((slot, *flow));
+                }
+                !goes
+            });
+        }
+        for (slot, flow) in gone {
+            self.forget(&flow, slot);
+        }
+        self.ports.remove(port);
+    }
+
+    /// The flow between `remote` and our address `local` at the port in slot `port`,
+    /// if that is open.
+    fn flow(&self, port: u32, local: IpAddr, remote: SocketAddr) -> Option<FlowKey> {
+        Some(FlowKey::new(SocketAddr::new(local, self.ports.number(port)?), remote))
+    }
+
+    /// `flow` is the session's in `slot` no longer, if it was.
+    fn forget(&mut self, flow: &FlowKey, slot: u32) {
+        if self.flows.remove(flow, slot) {
+            self.ownership.release(flow, self.shard);
+        }
+    }
+}

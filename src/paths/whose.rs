@@ -1,0 +1,157 @@
+//! Whose a datagram is.
+//!
+//! A STUN request names its session in the ufrag and has to prove itself by MESSAGE-INTEGRITY; only
+//! then does its 4-tuple become a *flow* of that session. Everything else is found by its flow
+//! alone. What belongs to another shard is handed over; what belongs to nobody leaves nothing but a
+//! count.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::{Path, Paths};
+use crate::drop::DropReason;
+use crate::id::{SessionKey, Transport, Via};
+use crate::wire::kind::Kind;
+use crate::wire::stun::{self, Class};
+
+/// A datagram with where it came from and where it arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Inbound<'a> {
+    /// What carried it.
+    pub via: Via,
+    /// Our address that was hit.
+    pub local: IpAddr,
+    /// The sender.
+    pub remote: SocketAddr,
+    /// The payload.
+    pub bytes: &'a [u8],
+    /// When the kernel had it.
+    pub arrived: Instant,
+    /// Another shard has already sent it here: it goes no further.
+    pub handed_over: bool,
+}
+
+impl Inbound<'_> {
+    /// The path it came by.
+    #[must_use]
+    pub const fn path(&self) -> Path {
+        Path { via: self.via, local: self.local, remote: self.remote }
+    }
+}
+
+/// Whose a datagram is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// A check that says which session it is for, and has to prove it.
+    Check(Check),
+    /// The session's in this slot, which has proved the path it came by.
+    Session(u32),
+    /// Another shard's.
+    Shard(u16),
+}
+
+/// What a connectivity check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// The session it is for.
+    pub session: SessionKey,
+    /// What the answer to it must repeat.
+    pub transaction_id: [u8; 12],
+    /// The peer chooses this path.
+    pub chosen: bool,
+}
+
+impl Paths {
+    /// Whose a datagram is that begins like `kind`.
+    ///
+    /// # Errors
+    ///
+    /// Why it is nobody's.
+    #[inline]
+    pub fn whose(&self, kind: Kind, datagram: &Inbound<'_>) -> Result<Whose, DropReason> {
+        match kind {
+            Kind::Stun => self.named(datagram),
+            _ => self.owned(datagram),
+        }
+    }
+
+    /// The session that a check names.
+    fn named(&self, datagram: &Inbound<'_>) -> Result<Whose, DropReason> {
+        let peek = stun::peek(datagram.bytes).map_err(|_malformed| DropReason::MalformedStun)?;
+        if peek.class != Class::Request || !peek.binding {
+            return Err(DropReason::UnsolicitedStun);
+        }
+        let ufrag = peek.local_ufrag.ok_or(DropReason::StunWithoutUsername)?;
+        let session = self.ufrag_key.decode(ufrag).ok_or(DropReason::ForgedUfrag)?;
+        if let Via::Udp(port) = datagram.via
+            && self.ports.are_of_sessions()
+            && (session.shard, session.slot) != (self.shard, port)
+        {
+            // The port is given to one session and goes with it.
+            return Err(DropReason::WrongPort);
+        }
+        if session.shard != self.shard {
+            return handed_over(session.shard, datagram);
+        }
+        let (transaction_id, chosen) = (peek.transaction_id, peek.use_candidate);
+        Ok(Whose::Check(Check { session, transaction_id, chosen }))
+    }
+
+    /// The session whose path a datagram came by.
+    #[inline]
+    fn owned(&self, datagram: &Inbound<'_>) -> Result<Whose, DropReason> {
+        let port = match datagram.via {
+            Via::Udp(port) => port,
+            Via::Tcp(connection) => {
+                let session = self.ways.tcp.session_of(connection);
+                return session.map(Whose::Session).ok_or(DropReason::UnknownFlow);
+            }
+        };
+        let flow = self.flow(port, datagram.local, datagram.remote);
+        let flow = flow.ok_or(DropReason::PortClosed)?;
+        match self.flows.get(&flow) {
+            Some(slot) => Ok(Whose::Session(slot)),
+            None if self.ports.are_of_sessions() => Err(DropReason::UnknownFlow),
+            None => match self.ownership.owner(&flow) {
+                Some(shard) if shard != self.shard => handed_over(shard, datagram),
+                _ if datagram.handed_over => Err(DropReason::StaleFlow),
+                _ => Err(DropReason::UnknownFlow),
+            },
+        }
+    }
+
+    /// The candidate that str0m knows, of those in the answer of a session that was given the port
+    /// in slot `port`, for a datagram that came over `transport` and hit `local`: the same address
+    /// where it is announced, else (behind a 1:1 NAT) the first of the family.
+    ///
+    /// # Errors
+    ///
+    /// [`DropReason::PortClosed`].
+    #[inline]
+    pub fn candidate(
+        &self,
+        port: u32,
+        transport: Transport,
+        local: IpAddr,
+    ) -> Result<SocketAddr, DropReason> {
+        let udp = self.ports.candidates(port).ok_or(DropReason::PortClosed)?;
+        let candidates = match transport {
+            Transport::Udp => udp,
+            Transport::Tcp => &*self.tcp_candidates,
+        };
+        let same = candidates.iter().find(|candidate| candidate.ip() == local);
+        let family = || candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4());
+        let any = || candidates.first();
+        Ok(*same.or_else(family).or_else(any).expect("the node announces at least one address"))
+    }
+}
+
+/// The datagram is `shard`'s. One that was handed over already, or that came by a connection, which
+/// stays where its first check led, goes no further.
+fn handed_over(shard: u16, datagram: &Inbound<'_>) -> Result<Whose, DropReason> {
+    match datagram.via {
+        _ if datagram.handed_over => Err(DropReason::StaleFlow),
+        Via::Tcp(_) => Err(DropReason::ForeignConnection),
+        Via::Udp(_) => Ok(Whose::Shard(shard)),
+    }
+}
