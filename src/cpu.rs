@@ -6,6 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl;
+use nix::time::{ClockId, clock_gettime};
+
 use crate::limits::MAX_CPUS;
 use crate::net::sys;
 
@@ -36,13 +39,17 @@ pub fn pin_current_thread(core: usize) -> io::Result<()> {
 /// CPU time the calling thread has used, in user and kernel mode. Differences are what one wants.
 #[must_use]
 pub fn thread_cpu_time() -> Duration {
-    sys::clock(libc::CLOCK_THREAD_CPUTIME_ID)
+    clock(ClockId::CLOCK_THREAD_CPUTIME_ID)
 }
 
 /// CPU time all threads of the process have used.
 #[must_use]
 pub fn process_cpu_time() -> Duration {
-    sys::clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+    clock(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn clock(id: ClockId) -> Duration {
+    clock_gettime(id).expect("Linux has had the clocks of CPU time since 2.6.12").into()
 }
 
 /// Gives this process pages of 4 KiB only, from here on.
@@ -54,7 +61,7 @@ pub fn process_cpu_time() -> Duration {
 ///
 /// `EINVAL` on a kernel without them, where nothing is lost.
 pub fn disable_huge_pages() -> io::Result<()> {
-    sys::disable_huge_pages()
+    Ok(prctl::set_thp_disable(true)?)
 }
 
 /// Sets the nice value of the calling thread alone, -20 (first) to 19 (last), so that control

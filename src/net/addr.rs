@@ -4,6 +4,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsFd;
 
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::SockaddrStorage;
+
 use super::sys;
 
 /// Bytes of the longer of the two `sockaddr`s we speak, `sockaddr_in6`.
@@ -31,21 +35,21 @@ pub struct Interface {
 ///
 /// Those of `getifaddrs(3)`.
 pub fn interfaces() -> io::Result<Vec<Interface>> {
-    let has = |flags: u32, flag: libc::c_int| flags & flag as u32 != 0;
-    let found = sys::interface_addresses()?;
-    Ok(found
-        .into_iter()
-        .filter_map(|entry| {
-            let address = decode(&entry.address?)?.ip();
-            let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-            (!link_local).then_some(Interface {
-                name: entry.name,
-                address,
-                loopback: has(entry.flags, libc::IFF_LOOPBACK),
-                up: has(entry.flags, libc::IFF_UP),
-            })
+    let ip = |address: SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| v6.ip().to_canonical()))
+    };
+    let found = getifaddrs()?.filter_map(|entry| {
+        let address = ip(entry.address?)?;
+        let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        (!link_local).then_some(Interface {
+            name: entry.interface_name,
+            address,
+            loopback: entry.flags.contains(InterfaceFlags::IFF_LOOPBACK),
+            up: entry.flags.contains(InterfaceFlags::IFF_UP),
         })
-        .collect())
+    });
+    Ok(found.collect())
 }
 
 /// Whether the card behind interface `name` has UDP ports in the hash that picks a receive queue

@@ -38,6 +38,8 @@ mod tests;
 use std::io;
 use std::os::fd::AsFd;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 pub use addr::{Interface, interfaces, udp_hash_has_ports};
 pub use batch::{Destination, FlushReport, SendBatch, SendFailure};
 pub use holder::{PortHolder, tcp_port_holder, udp_port_holder, udp_ports_in_use};
@@ -61,10 +63,10 @@ use crate::drop::DropReason;
 ///
 /// Those of `setrlimit(2)`.
 pub fn raise_open_files(wanted: u64) -> io::Result<u64> {
-    let (soft, hard) = sys::open_files(None)?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let reachable = wanted.min(hard);
     if reachable > soft {
-        sys::open_files(Some(reachable))?;
+        setrlimit(Resource::RLIMIT_NOFILE, reachable, hard)?;
     }
     Ok(reachable.max(soft))
 }

@@ -5,19 +5,21 @@
 //! call asks the set, and its answer names only those worth reading.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::readiness::Readiness;
 use super::socket::UdpSocket;
-use super::sys;
 
 /// Sockets, each under a number of the caller's.
 ///
 /// A socket leaves the set when it is dropped: "Closing a file descriptor causes it to be removed
 /// from all epoll interest lists" unless it was duplicated, which those of a set are not.
 pub struct ReadySet {
-    epoll: OwnedFd,
-    events: Box<[libc::epoll_event]>,
+    epoll: Epoll,
+    events: Box<[EpollEvent]>,
     found: usize,
 }
 
@@ -28,9 +30,9 @@ impl ReadySet {
     ///
     /// `EMFILE`.
     pub fn new(most: usize) -> io::Result<ReadySet> {
-        let none = libc::epoll_event { events: 0, u64: 0 };
-        let events = vec![none; most.max(1)].into_boxed_slice();
-        Ok(ReadySet { epoll: sys::epoll()?, events, found: 0 })
+        let events = vec![EpollEvent::empty(); most.max(1)].into_boxed_slice();
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        Ok(ReadySet { epoll, events, found: 0 })
     }
 
     /// Puts `socket` in, under `number`.
@@ -40,7 +42,8 @@ impl ReadySet {
     /// `ENOSPC` when `fs.epoll.max_user_watches` is used up, `ENOMEM`, and `EEXIST` for a socket
     /// that is in already.
     pub fn add(&self, socket: &UdpSocket, number: u32) -> io::Result<()> {
-        sys::watch_for_input(self.epoll.as_fd(), socket.as_fd(), u64::from(number))
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(number));
+        Ok(self.epoll.add(socket.as_fd(), event)?)
     }
 
     /// Asks which sockets have something to receive and returns how many are named, without
@@ -52,13 +55,13 @@ impl ReadySet {
     pub fn look(&mut self) -> io::Result<usize> {
         self.found = 0;
         loop {
-            match sys::ready_now(self.epoll.as_fd(), &mut self.events) {
+            match self.epoll.wait(&mut self.events, EpollTimeout::ZERO) {
                 Ok(found) => {
                     self.found = found;
                     return Ok(found);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -68,7 +71,7 @@ impl ReadySet {
     pub fn named(&self, index: usize) -> Option<u32> {
         let event = self.events[..self.found].get(index)?;
         // What `add` put there came from a u32.
-        u32::try_from(event.u64).ok()
+        u32::try_from(event.data()).ok()
     }
 
     /// Whether the last [`ReadySet::look`] named as many as it can, so that there may be more.
@@ -88,7 +91,7 @@ impl ReadySet {
     ///
     /// Outside a tokio runtime.
     pub fn readiness(&self) -> io::Result<Readiness> {
-        Readiness::new(self.epoll.as_fd())
+        Readiness::new(self.epoll.0.as_fd())
     }
 }
 

@@ -1,14 +1,15 @@
 //! One thin function per system call: arguments in, `io::Result` out, no policy.
 //!
+//! What sends, receives or shares memory with the kernel is here, and what the crate `nix` has not:
+//! socket options by number, ethtool, masks of more CPUs than `cpu_set_t` has, a thread's priority.
 //! Everything unsafe about talking to the kernel is here or, for the ring back end, in
 //! [`super::uring`]. Each function quotes the sentence of the man page that governs the argument it
 //! has to get right.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
-use std::time::Duration;
 
 use crate::limits::MAX_CPUS;
 
@@ -94,123 +95,6 @@ pub(super) unsafe fn receive_messages(
     Ok(received as usize)
 }
 
-/// `eventfd(2)`, counting from zero.
-pub(super) fn event() -> io::Result<OwnedFd> {
-    // SAFETY: no memory changes hands.
-    let fd = checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-    // SAFETY: "On success, eventfd() returns a new file descriptor": nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// `epoll_create1(2)`.
-pub(super) fn epoll() -> io::Result<OwnedFd> {
-    // SAFETY: no memory changes hands.
-    let fd = checked(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-    // SAFETY: "returns a file descriptor referring to the new epoll instance": nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// `epoll_ctl(2)`: adds `fd` for reading, level-triggered; events for it carry `number`.
-pub(super) fn watch_for_input(
-    epoll: BorrowedFd<'_>,
-    fd: BorrowedFd<'_>,
-    number: u64,
-) -> io::Result<()> {
-    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: number };
-    let (epoll, fd) = (epoll.as_raw_fd(), fd.as_raw_fd());
-    // SAFETY: "The event argument describes the object linked to the file descriptor fd": a live
-    // local that the kernel copies.
-    checked(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &mut event) })?;
-    Ok(())
-}
-
-/// `epoll_wait(2)` without waiting. Returns how many of `events` were filled.
-pub(super) fn ready_now(
-    epoll: BorrowedFd<'_>,
-    events: &mut [libc::epoll_event],
-) -> io::Result<usize> {
-    let most = c_int::try_from(events.len()).unwrap_or(c_int::MAX);
-    // SAFETY: "Up to maxevents are returned by epoll_wait(). The maxevents argument must be greater
-    // than zero": the pointer is to at least as many, and for none the kernel says EINVAL.
-    let found =
-        checked(unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), most, 0) })?;
-    Ok(found as usize)
-}
-
-/// `getrlimit(2)` and `setrlimit(2)` of this process for open files: makes `soft` the soft limit,
-/// where given, and returns the soft and hard limits from before.
-pub(super) fn open_files(soft: Option<u64>) -> io::Result<(u64, u64)> {
-    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: "If the old_limit argument is not NULL, then a successful call places the previous
-    // limits in the rlimit structure pointed to by old_limit": a live local.
-    checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut before) })?;
-    if let Some(soft) = soft {
-        let after = libc::rlimit { rlim_cur: soft, rlim_max: before.rlim_max };
-        // SAFETY: the structure is a live local that the kernel copies.
-        checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &after) })?;
-    }
-    Ok((before.rlim_cur, before.rlim_max))
-}
-
-/// `unshare(2)`: gives the calling thread an empty network namespace. For tests.
-#[cfg(test)]
-pub(super) fn leave_network() -> io::Result<()> {
-    // SAFETY: no memory changes hands, and only the calling thread's namespace changes.
-    checked(unsafe { libc::unshare(libc::CLONE_NEWNET) })?;
-    Ok(())
-}
-
-/// One line of `getifaddrs(3)`: an interface together with one of its addresses.
-pub(super) struct InterfaceAddress {
-    /// The interface's name.
-    pub name: String,
-    /// `IFF_*` flags.
-    pub flags: u32,
-    /// The leading bytes of its `sockaddr`, as many as [`super::addr::decode`] wants; `None` for
-    /// link-layer addresses and interfaces without one.
-    pub address: Option<[u8; super::addr::RAW_BYTES]>,
-}
-
-/// `getifaddrs(3)`, copied out and freed.
-pub(super) fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
-    let mut head: *mut libc::ifaddrs = ptr::null_mut();
-    // SAFETY: "stores the address of the first item of the list in *ifap": a live local.
-    checked(unsafe { libc::getifaddrs(&mut head) })?;
-    let mut found = Vec::new();
-    let mut entry = head;
-    // SAFETY: "ifa_next contains a pointer to the next structure on the list, or NULL": entries
-    // stay valid until freeifaddrs below.
-    while let Some(item) = unsafe { entry.as_ref() } {
-        found.push(InterfaceAddress {
-            // SAFETY: "ifa_name points to the null-terminated interface name".
-            name: unsafe { CStr::from_ptr(item.ifa_name) }.to_string_lossy().into_owned(),
-            flags: item.ifa_flags,
-            address: interface_sockaddr(item.ifa_addr),
-        });
-        entry = item.ifa_next;
-    }
-    // SAFETY: `head` came from getifaddrs and nothing borrowed from it is left.
-    unsafe { libc::freeifaddrs(head) };
-    Ok(found)
-}
-
-/// Copies an IP `sockaddr` of the interface list; other families, and null, are `None`.
-fn interface_sockaddr(address: *const libc::sockaddr) -> Option<[u8; super::addr::RAW_BYTES]> {
-    // SAFETY: "ifa_addr points to a structure containing the interface address ... This pointer
-    // may be null"; it is live while the list is.
-    let family = c_int::from(unsafe { address.as_ref() }?.sa_family);
-    let length = match family {
-        libc::AF_INET => size_of::<libc::sockaddr_in>(),
-        libc::AF_INET6 => size_of::<libc::sockaddr_in6>(),
-        _ => return None,
-    };
-    let mut bytes = [0; super::addr::RAW_BYTES];
-    // SAFETY: "The sa_family subfield should be consulted to determine the format": the family says
-    // how long the structure is, and neither is longer than `bytes`.
-    unsafe { ptr::copy_nonoverlapping(address.cast(), bytes.as_mut_ptr(), length) };
-    Some(bytes)
-}
-
 /// `ioctl(SIOCETHTOOL)` with `ETHTOOL_GRXFH`: what of an IPv4 UDP datagram a card hashes, as the
 /// `RXH_*` bits of include/uapi/linux/ethtool.h.
 pub(super) fn udp_hash_fields(socket: BorrowedFd<'_>, name: &str) -> io::Result<u64> {
@@ -266,27 +150,6 @@ pub(crate) fn set_thread_priority(nice: c_int) -> io::Result<()> {
     // Linux is the calling thread alone (NOTES: "the nice value is a per-thread attribute").
     checked(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) })?;
     Ok(())
-}
-
-/// `prctl(2)` with `PR_SET_THP_DISABLE`: no transparent huge pages for this process.
-pub(crate) fn disable_huge_pages() -> io::Result<()> {
-    // SAFETY: no memory changes hands. "arg2 is nonzero" sets the flag, and the others "must be
-    // specified as 0".
-    checked(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) })?;
-    Ok(())
-}
-
-/// `clock_gettime(2)`.
-///
-/// # Panics
-///
-/// If the kernel does not know the clock, which for the CPU-time clocks it always does.
-pub(crate) fn clock(id: libc::clockid_t) -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: "tp ... is a pointer to a timespec structure": a live local.
-    let result = checked(unsafe { libc::clock_gettime(id, &mut time) });
-    assert!(result.is_ok(), "clock {id} does not exist on this kernel");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Zeroed memory from `mmap(2)` that both the kernel and we hold addresses of.

@@ -3,13 +3,15 @@
 
 use std::process::{Command, Stdio};
 
+use nix::sched::{CloneFlags, unshare};
+
 use super::*;
 
 /// Runs `test` on a thread with a namespace of its own, in which 192.0.2.2 is behind a link of
 /// 1,280 bytes, and which `commands` have prepared further.
 fn in_namespace(commands: &'static [&'static str], test: fn()) {
     let thread = std::thread::spawn(move || {
-        let prepared = sys::leave_network().is_ok()
+        let prepared = unshare(CloneFlags::CLONE_NEWNET).is_ok()
             && ["ip link set lo up", "ip link add v0 mtu 1280 type veth peer name v1"]
                 .into_iter()
                 .chain(["ip link set v0 up", "ip link set v1 up"])

@@ -1,17 +1,17 @@
 //! One ring, receiving for one socket: a multishot recvmsg that stays armed, and its completions.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{Ordering, fence};
 
 use io_uring::types::{CancelBuilder, Fixed, RecvMsgOut, Timespec};
 use io_uring::{Builder, IoUring, cqueue, opcode};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::buffers::{Buffers, GROUP};
 use crate::net::cmsg;
 use crate::net::inbound::{Message, SLOT_BYTES, SLOT_HEAD_BYTES, SLOT_NAME_BYTES};
 use crate::net::socket::UdpSocket;
-use crate::net::sys;
 
 /// Submissions in flight: arming is the only one there ever is.
 pub(super) const SUBMISSIONS: u32 = 4;
@@ -40,7 +40,7 @@ pub(super) struct SocketRing {
     ///
     /// The ring's own descriptor will not do: with DEFER_TASKRUN, an arrival does not wake a
     /// runtime that sleeps on it (epoll, Linux 6.18).
-    event: OwnedFd,
+    event: EventFd,
     /// `None` only once dropped.
     buffers: Option<Buffers>,
     /// The template of the receive, read by the kernel while armed; boxed to stay where it is.
@@ -71,7 +71,7 @@ impl SocketRing {
         count: u16,
     ) -> io::Result<SocketRing> {
         ring.submitter().register_files(&[socket.as_raw_fd()])?;
-        let event = sys::event()?;
+        let event = event()?;
         ring.submitter().register_eventfd(event.as_raw_fd())?;
         let buffers = Buffers::register(&ring, count)?;
         // SAFETY: integers and pointers, for which zero is a value: nothing.
@@ -278,6 +278,11 @@ fn read(
     }
     let payload = (start + SLOT_HEAD_BYTES, out.payload_data().len());
     Message::read(socket, overflow, (out.name_data(), out.control_data()), payload)
+}
+
+/// Something for the kernel to count up when a ring has completions.
+pub(super) fn event() -> io::Result<EventFd> {
+    Ok(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?)
 }
 
 /// A disabled ring that runs deferred work when we ask for completions, instead of interrupting

@@ -12,10 +12,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use io_uring::squeue::Flags;
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode};
+use nix::sys::eventfd::EventFd;
 
-use super::ring::{ENTER_GETEVENTS, SUBMISSIONS, cooperative, deferred};
+use super::ring::{ENTER_GETEVENTS, SUBMISSIONS, cooperative, deferred, event};
 use crate::net::Readiness;
-use crate::net::sys;
 
 /// Wake-ups that can wait to be taken in. A shard is woken once per sleep.
 const MESSAGES: u16 = 64;
@@ -33,7 +33,7 @@ pub struct WakeRing {
     ring: IoUring,
     /// Counted up by the kernel when somebody has woken this ring; see `SocketRing` for why the
     /// ring's own descriptor will not do.
-    event: OwnedFd,
+    event: EventFd,
     /// The numbers of the wake-ups in the submission queue, in its order.
     queued: VecDeque<usize>,
 }
@@ -50,7 +50,7 @@ impl WakeRing {
     /// What the kernel says to a ring, see [`super::uring_available`].
     pub fn new() -> io::Result<WakeRing> {
         let ring = deferred(MESSAGES).or_else(|_| cooperative(MESSAGES))?;
-        let event = sys::event()?;
+        let event = event()?;
         ring.submitter().register_eventfd(event.as_raw_fd())?;
         ring.submitter().register_enable_rings()?;
         Ok(WakeRing { ring, event, queued: VecDeque::with_capacity(SUBMISSIONS as usize) })
@@ -220,7 +220,7 @@ mod tests {
     fn others() -> (Vec<WakeRing>, Vec<RingWaker>) {
         let others: Vec<WakeRing> = (0..3).map(|_| WakeRing::new().unwrap()).collect();
         let mut wakers: Vec<RingWaker> = others.iter().map(|ring| ring.waker().unwrap()).collect();
-        wakers[1] = RingWaker(sys::event().unwrap());
+        wakers[1] = RingWaker(event().unwrap().into());
         (others, wakers)
     }
 
