@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
-use monoport::demux::Directory;
 use monoport::drop::DropReason;
 use monoport::id::{SessionKey, StreamKey};
+use monoport::paths::{Directory, Ownership};
 use monoport::session::{LocalIce, Negotiator, Offer, StreamCodecs};
 use monoport::shard::{
     Command, EndReason, Mailbox, Report, SessionPort, ShardConfig, Simulated, Wiring,
@@ -82,8 +82,11 @@ impl Server {
         let shards = usize::from(setup.shards);
         let wiring = Arc::new(Wiring {
             mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
-            directory: Directory::new(SESSIONS * shards * 2),
-            steering: None,
+            ownership: Arc::new(Ownership {
+                directory: Directory::new(SESSIONS * shards * 2),
+                steering: None,
+                shards,
+            }),
             ufrag_key: UfragKey::from_bytes(*b"of a simulation!"),
             counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
             tcp_refusals: TcpRefusals::default(),
