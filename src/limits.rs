@@ -430,7 +430,7 @@ pub const TCP_EVENTS_PER_LOOK: usize = 256;
 /// time and waits 50 ms for its answer.
 pub const MAX_TCP_FRAMES_UNPROVED: usize = 16;
 
-/// TCP connections the kernel completes before they are accepted: a burst of newcomers. More wait
+/// TCP connections the kernel completes before they are accepted: a burst of clients. More wait
 /// for their SYN to be sent again (listen(2); `net.core.somaxconn`, 4,096 by default, caps it).
 pub const TCP_BACKLOG: i32 = 1_024;
 

@@ -204,7 +204,7 @@ fn queue_drops_are_counted() {
                     count => arrived += count as u64,
                 }
             }
-            // The datagram that carries the news.
+            // The datagram that tells of it.
             client.send_to(&[1], socket.local_addr()).unwrap();
             arrived += collect(&mut receiver, &socket, 1).len() as u64;
             assert_eq!(receiver.overflow_drops() + arrived, round * 301, "{backend:?}");

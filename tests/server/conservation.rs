@@ -93,16 +93,16 @@ impl Traffic<'_> {
         };
         let (server, sent) = (self.server, sent(self));
         eventually(what, || server.sum(|c| c.datagrams_in.get()) == sent);
-        let books = || server.node().counters().map(|c| c.conservation()).collect::<Vec<_>>();
+        let balance = || server.node().counters().map(|c| c.conservation()).collect::<Vec<_>>();
         eventually(what, || {
             let passed_on = server.sum(|c| c.handed_over.get());
-            books().iter().all(|(come, outcomes)| come == outcomes)
+            balance().iter().all(|(come, outcomes)| come == outcomes)
                 && server.sum(|c| c.taken_over.get()) == passed_on
         });
         // Equal at a moment may be chance; nothing moves any more, so it must stay.
-        let before = books();
+        let before = balance();
         std::thread::sleep(Duration::from_millis(20));
-        assert_eq!(books(), before, "{what}: something was counted later");
+        assert_eq!(balance(), before, "{what}: something was counted later");
         for shard in server.node().counters() {
             let (come, outcomes) = shard.media_conservation();
             assert_eq!(come, outcomes, "{what}: media packets");
@@ -173,7 +173,7 @@ fn forged_replayed_and_corrupted_packets_add_up() {
         traffic.play(30);
         traffic.settle("before");
         let publisher = &mut traffic.publishers[0];
-        let kept: Vec<Vec<u8>> = publisher.journal.iter().cloned().collect();
+        let kept: Vec<Vec<u8>> = publisher.recent_srtp.iter().cloned().collect();
         let is_rtcp = |datagram: &[u8]| (192..=223).contains(&datagram[1]);
         let media: Vec<&Vec<u8>> = kept.iter().filter(|datagram| !is_rtcp(datagram)).collect();
         let authenticated = server.sum(|c| c.rtp_in.get());
@@ -207,7 +207,7 @@ fn forged_replayed_and_corrupted_packets_add_up() {
         assert_eq!(server.drops(DropReason::MalformedRtp), 10);
 
         let viewer = &mut traffic.viewers[0];
-        let reports: Vec<Vec<u8>> = viewer.journal.iter().cloned().collect();
+        let reports: Vec<Vec<u8>> = viewer.recent_srtp.iter().cloned().collect();
         let mut raw = Stranger { socket: viewer.socket.try_clone().expect("a handle"), sent: 0 };
         let replays = server.drops(DropReason::SrtpReplay);
         for report in reports.iter().filter(|datagram| is_rtcp(datagram)).take(5) {
@@ -298,7 +298,7 @@ fn strangers_and_moves_add_up() {
         assert!(server.drops(DropReason::UnsolicitedStun) >= 20);
 
         run_until("everybody reports", &mut traffic.clients(), |clients| {
-            clients.iter().all(|client| !client.journal.is_empty())
+            clients.iter().all(|client| !client.recent_srtp.is_empty())
         });
         // Sessions that move: checks from new addresses, and what the old one still sends.
         for index in 0..traffic.viewers.len() {
@@ -307,7 +307,7 @@ fn strangers_and_moves_add_up() {
             for _ in 0..3 {
                 moved.send(server, &checks.request(true).1);
             }
-            let report = traffic.viewers[index].journal[0].clone();
+            let report = traffic.viewers[index].recent_srtp[0].clone();
             moved.send(server, &report);
             traffic.strangers.push(moved);
             traffic.play(3);

@@ -380,7 +380,7 @@ fn ports_follow_the_load_and_every_decision_can_be_read() {
     eventually("as many ports as eight sessions want", || ports(&server) == 3);
     let late = show.viewers(&server, 3);
     let at: BTreeSet<u16> = late.iter().map(|viewer| viewer.server().port()).collect();
-    assert!(!at.contains(&viewers[0].server().port()), "newcomers get the new ones: {at:?}");
+    assert!(!at.contains(&viewers[0].server().port()), "new sessions get the new ones: {at:?}");
     for viewer in late.iter().chain(&viewers[1..]) {
         assert_eq!(viewer.delete().status, 200);
     }

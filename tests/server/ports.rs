@@ -54,8 +54,8 @@ fn a_new_session_gets_the_port_with_the_fewest() {
         stays
     });
     eventually("they are gone", || server.node().counts().0 == 4);
-    let newcomers: Vec<Client> = (0..8).map(|_| Client::watch(&server, "s", BOTH)).collect();
-    let counts = per_port(&newcomers);
+    let new: Vec<Client> = (0..8).map(|_| Client::watch(&server, "s", BOTH)).collect();
+    let counts = per_port(&new);
     assert_eq!(counts.get(&stays), None, "it had the most: {counts:?}");
     assert!(counts.len() == 2 && counts.values().all(|count| *count == 4), "{counts:?}");
 }

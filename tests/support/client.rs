@@ -32,7 +32,7 @@ pub struct Client {
     /// Datagrams it has sent to the server.
     pub sent: u64,
     /// The last of them that were SRTP or SRTCP, newest first.
-    pub journal: VecDeque<Vec<u8>>,
+    pub recent_srtp: VecDeque<Vec<u8>>,
     audio: Option<Mid>,
     video: Option<Mid>,
     codec: Codec,
@@ -128,7 +128,7 @@ impl Client {
             keyframes_asked: 0,
             received: Vec::new(),
             sent: 0,
-            journal: VecDeque::new(),
+            recent_srtp: VecDeque::new(),
             audio,
             video,
             codec: offered.codec,
@@ -370,8 +370,8 @@ impl Client {
     fn transmit(&mut self, datagram: &[u8], to: SocketAddr) {
         self.sent += u64::from(self.socket.send_to(datagram, to).is_ok());
         if datagram.first() >= Some(&128) {
-            self.journal.truncate(63);
-            self.journal.push_front(datagram.to_vec());
+            self.recent_srtp.truncate(63);
+            self.recent_srtp.push_front(datagram.to_vec());
         }
     }
 

@@ -225,7 +225,7 @@ impl Worker {
             let outbox = &self.outbox;
             let count = match self.receiver.receive(outbox.socket(socket)) {
                 Ok(count) => count,
-                // An ICMP error of one peer is the kernel's news about that peer, not the socket's.
+                // An ICMP error of one peer is about that peer, not about the socket.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
                 Err(error) => return Err(error),
             };
