@@ -49,11 +49,11 @@
 //! ```
 //!
 //! Where UDP is blocked, a client connects to the one TCP port. A control thread hears its first
-//! frame, whose ufrag names the shard, and hands the connection over ([`shard::NewConnection`]).
+//! frame, whose ufrag names the shard, and hands the connection over ([`paths::NewConnection`]).
 //! There it is one more path to the session, and each frame in it a datagram.
 //!
 //! The loop: **receive** a batch → **mail** of other shards → **commands** → **timers** →
-//! **deliver** → **flush** and ring → **wait**.
+//! **deliver** → **flush** and wake → **wait**.
 //!
 //! ## Where what is
 //!
