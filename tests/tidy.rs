@@ -144,6 +144,56 @@ fn edges_of_the_table_make_no_circle() {
     }
 }
 
+/// A thing whose methods stand in several files is read file by file: so these call one another in
+/// one direction.
+#[test]
+fn files_of_one_thing_call_one_another_in_one_direction() {
+    let files = sources();
+    let mut faults = Vec::new();
+    let mut things: Vec<(String, Vec<(String, String)>)> = Vec::new();
+    for file in files.iter().filter(|file| file.path.starts_with("src/")) {
+        for (name, body) in file.inherent_impls() {
+            let place = (file.path.clone(), body);
+            let thing = format!("{} {name}", file.module());
+            match things.iter_mut().find(|(known, _)| *known == thing) {
+                Some((_, places)) => places.push(place),
+                None => things.push((thing, vec![place])),
+            }
+        }
+    }
+    for (thing, places) in things {
+        let methods = |body: &str| -> Vec<String> {
+            let after = body.split("fn ").skip(1);
+            after.filter_map(|rest| rest.split(['(', '<']).next().map(str::to_owned)).collect()
+        };
+        let mut calls: Vec<(&str, &str)> = Vec::new();
+        for (from, body) in &places {
+            for (to, other) in places.iter().filter(|(to, _)| to != from) {
+                let called = methods(other).into_iter();
+                if called.into_iter().any(|name| body.contains(&format!("self.{name}("))) {
+                    calls.push((from, to));
+                }
+            }
+        }
+        // Whoever calls nobody that is left is at the bottom, and is taken away.
+        let mut left: Vec<&str> = places.iter().map(|(path, _)| path.as_str()).collect();
+        left.dedup();
+        loop {
+            let before = left.len();
+            let calls_somebody =
+                |path: &str| calls.iter().any(|(from, to)| *from == path && left.contains(to));
+            left = left.iter().copied().filter(|path| calls_somebody(path)).collect();
+            if left.len() == before {
+                break;
+            }
+        }
+        if !left.is_empty() {
+            faults.push(format!("{thing}: these call one another in a circle: {left:?}"));
+        }
+    }
+    report(&faults);
+}
+
 #[test]
 fn files_functions_and_lines_stay_short() {
     let mut faults = Vec::new();

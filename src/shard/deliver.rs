@@ -3,38 +3,39 @@
 use std::time::Instant;
 
 use super::Mail;
-use super::core::Core;
+use super::core::{Core, Scratch};
 use crate::track::{Ask, NeedKeyframe, Source};
 
 impl Core {
     /// Asks for the key frames that are needed and sends what is due. Returns when the next of
     /// either is.
     pub fn deliver(&mut self, now: Instant) -> Option<Instant> {
-        let mut needed = std::mem::take(&mut self.keyframes_needed);
+        let mut needed = std::mem::take(&mut self.scratch.keyframes_needed);
         self.streams.keyframes_due(now, &mut needed);
         for NeedKeyframe { track, layer, ask } in needed.drain(..) {
             match ask {
                 Ask::Source(Source::Session(slot)) => {
                     let Some(entry) = self.sessions.at(slot) else { continue };
                     if entry.session.request_keyframe(track.id, layer) {
-                        self.counters().keyframe_requests_out.add(1);
+                        self.post.counters().keyframe_requests_out.add(1);
                         // str0m writes RTCP when time passes.
                         self.on_rtc_timeout(now, slot);
                     }
                 }
                 Ask::Source(Source::Relay(relay)) => {
                     if self.relays.ask(relay, track, layer) {
-                        self.counters().keyframe_requests_out.add(1);
+                        self.post.counters().keyframe_requests_out.add(1);
                     }
                 }
-                Ask::Shard(shard) => self.note(shard, Mail::Keyframe { track, layer }),
+                Ask::Shard(shard) => self.post.note(shard, Mail::Keyframe { track, layer }),
             }
         }
-        self.keyframes_needed = needed;
-        let Core { streams, paths, wiring, started, departing, .. } = self;
-        let counters = &wiring.counters[usize::from(self.index)];
+        self.scratch.keyframes_needed = needed;
+        let Core { streams, paths, post, scratch, .. } = self;
+        let Scratch { started, departing, .. } = scratch;
+        let counters = post.counters();
         let next = streams.deliver(now, &mut paths.ways, counters, started, departing);
-        while let Some(slot) = self.started.pop() {
+        while let Some(slot) = self.scratch.started.pop() {
             self.first_media(now, slot);
         }
         next

@@ -33,7 +33,7 @@ impl Core {
             None if datagram.bytes.is_empty() => Err(DropReason::Empty),
             None => Err(DropReason::UnknownKind),
         };
-        let counters = self.counters();
+        let counters = self.post.counters();
         match outcome {
             Ok(Handled::Stun) => counters.stun_requests.add(1),
             Ok(Handled::Dtls) => counters.dtls_in.add(1),
@@ -64,11 +64,9 @@ impl Core {
         datagram: Inbound<'_>,
     ) -> Result<Handled, DropReason> {
         let key = check.session;
-        if self.sessions.get(key).is_none() {
-            // The answer that named the session may have overtaken the command that brings it. To
-            // a browser this check is worth 50 ms.
-            self.take_commands(now);
-        }
+        // The answer that named the session may have overtaken the command that brings it. To a
+        // browser this check is worth 50 ms. What is carried out here is of the turn's share.
+        while self.sessions.get(key).is_none() && self.take_command(now) {}
         let entry = self.sessions.get(key).ok_or(DropReason::EndedSession)?;
         let transport = datagram.via.transport();
         let candidate = self.paths.candidate(entry.port, transport, datagram.local)?;
@@ -91,10 +89,10 @@ impl Core {
     fn prove(&mut self, now: Instant, slot: u32, path: Path, chosen: bool) {
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.heard = now;
-        let counters = &self.wiring.counters[usize::from(self.index)];
+        let counters = self.post.counters();
         let proved = self.paths.prove(slot, path, chosen, counters);
         if let Some((shard, flow)) = proved.taken_from {
-            self.note(shard, Mail::FlowLost(flow));
+            self.post.note(shard, Mail::FlowLost(flow));
         }
         if let Some(displaced) = proved.displaced {
             self.follow(now, displaced);
@@ -168,7 +166,7 @@ impl Core {
 
     fn hand_over(&mut self, shard: u16, datagram: Inbound<'_>) -> Result<Handled, DropReason> {
         let Via::Udp(port) = datagram.via else { return Err(DropReason::ForeignConnection) };
-        if usize::from(shard) >= self.posted.len() {
+        if !self.post.knows(shard) {
             // A ufrag of an earlier run with more shards; its key would have to be the same.
             return Err(DropReason::ForgedUfrag);
         }
@@ -179,7 +177,7 @@ impl Core {
             bytes: datagram.bytes.into(),
             arrived: datagram.arrived,
         });
-        let posted = self.post(shard, mail);
+        let posted = self.post.mail(shard, mail);
         posted.map(|()| Handled::HandedOver).map_err(|_full| DropReason::RingFull)
     }
 }

@@ -6,19 +6,22 @@
 //!
 //! ```text
 //! turn.rs      the loop: receive → mail → commands → timers → deliver → flush → wait
-//! reactor.rs   what comes from the kernel, whom it wakes, mux ports that come and go
-//! inbound.rs   a datagram reaches its session, or another shard
-//! outputs.rs   what a session wants: datagrams out, keys, media, its end
-//! publish.rs   a publisher's packets go to the shards that have viewers
-//! relay.rs     streams whose publisher is elsewhere
+//!   reactor.rs    at the kernel: what sockets have received, whom it wakes, ports that come and go
+//!   runtime.rs    its thread, and how that sleeps (sleep.rs)
+//!   simulated.rs  the same shard, driven by hand
+//! inbound.rs   a datagram reaches its session, or another shard (tcp.rs: out of a connection)
+//! commands.rs  what control threads ask for (command.rs)
 //! deliver.rs   packets to viewers, key frame requests to publishers
-//! port_changes.rs  mux ports that come and go while it runs
-//! viewers.rs   what viewers report: repair, key frames
-//! simulated.rs the same shard, driven by hand, for simulations
-//! metrics.rs   what all shards show to a scraper
+//! outputs.rs   what a session wants: datagrams out, keys, media, its end
+//! publish.rs   a publisher's packets go to the shards that have viewers (relay.rs: without one)
+//! viewers.rs   what viewers report and are told
+//! lifecycle.rs a session comes and ends
 //! watch.rs     how a session fares: phases, quality, its card
-//! tcp.rs       the same over TCP
+//! core.rs      everything it owns; post.rs what it tells others; sessions.rs, timers.rs
 //! ```
+//!
+//! Files call downwards in this list, never back up (`tests/tidy.rs` checks it). What `paths`,
+//! `session` and `track` want of one another they say as values, and it is carried out here.
 
 mod arrival;
 #[expect(
@@ -26,14 +29,17 @@ mod arrival;
     reason = "a stream's shared part is counted when somebody comes or goes"
 )]
 mod command;
+mod commands;
 #[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod core;
 mod deliver;
 mod inbound;
+mod lifecycle;
 mod mailbox;
 mod metrics;
 mod outputs;
 mod port_changes;
+mod post;
 mod publish;
 mod reactor;
 #[expect(

@@ -27,7 +27,7 @@ impl Core {
     /// success.
     pub fn drain(&mut self, now: Instant, slot: u32, asked: Option<Asked>) -> bool {
         let Some(entry) = self.sessions.at(slot) else { return false };
-        let mut outputs = std::mem::take(&mut self.outputs);
+        let mut outputs = std::mem::take(&mut self.scratch.outputs);
         entry.rtc_deadline = entry.session.drain(now, &mut outputs);
         let mut answered = false;
         let mut heard = false;
@@ -38,7 +38,7 @@ impl Core {
                     let Some((path, id)) = &asked else { continue };
                     answered |= contents[..2] == BINDING_SUCCESS && contents.get(8..20) == Some(id);
                     self.send(path.destination(false), &contents);
-                    self.counters().stun_responses_out.add(1);
+                    self.post.counters().stun_responses_out.add(1);
                 }
                 Output::Datagram { contents, .. } => self.send_to_session(slot, &contents),
                 Output::Keys(keys) => self.on_keys(now, slot, &keys),
@@ -50,14 +50,14 @@ impl Core {
                 }
                 Output::Unplaced(reason) => {
                     heard = true;
-                    self.counters().publisher_packets.add(1);
-                    self.dropped(reason);
+                    self.post.counters().publisher_packets.add(1);
+                    self.post.dropped(reason);
                 }
                 Output::Clock(report) => self.on_clock(report),
                 Output::Gone(how) => gone = Some(how),
             }
         }
-        self.outputs = outputs;
+        self.scratch.outputs = outputs;
         // Some publishers (ffmpeg's) send no checks once they are connected: media is life enough.
         if heard && let Some(entry) = self.sessions.at(slot) {
             entry.heard = now;
@@ -79,6 +79,16 @@ impl Core {
             Some(Gone::ConsentLost) | None => {}
         }
         answered
+    }
+
+    /// Tells str0m the time.
+    pub fn on_rtc_timeout(&mut self, now: Instant, slot: u32) {
+        let Some(entry) = self.sessions.at(slot) else { return };
+        let alive = entry.session.timeout(now).is_ok();
+        self.drain(now, slot, None);
+        if !alive {
+            self.end(slot, EndReason::Failed);
+        }
     }
 
     fn send_to_session(&mut self, slot: u32, contents: &[u8]) {
@@ -124,7 +134,7 @@ impl Core {
         let position = self.streams.add_viewer(stream_key, slot, egress, to);
         if let (Some(entry), Some(position)) = (self.sessions.at(slot), position) {
             entry.viewer = Some(ReadyViewer { control, position });
-            let ready = &self.counters().viewers_ready;
+            let ready = &self.post.counters().viewers_ready;
             ready.set(ready.get() + 1);
         }
     }

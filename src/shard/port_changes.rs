@@ -3,14 +3,12 @@
 //! Commands only note what is wanted; it is done at the end of the turn, when nothing that was
 //! received is being read any more.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::core::Core;
 use super::{BoundPort, EndReason};
-use crate::telemetry::PortName;
 
 /// What a command wants of the ports; see [`super::Command`].
 pub(super) enum PortChange {
@@ -19,12 +17,6 @@ pub(super) enum PortChange {
 }
 
 impl Core {
-    /// The mux port `number` is served in `slot` from here on.
-    pub fn serve_port(&mut self, slot: u32, number: u16, candidates: Vec<SocketAddr>) {
-        self.port_counters(slot).open(PortName::Port(number));
-        self.paths.ports.insert(slot, number, candidates);
-    }
-
     /// Ends the sessions of a mux port, forgets the flows of others through it, and serves it no
     /// longer. False when it was not served.
     pub fn vacate_port(&mut self, now: Instant, slot: u32) -> bool {

@@ -2,7 +2,6 @@
 
 use super::core::Core;
 use super::{Mail, Report};
-use crate::drop::DropReason;
 use crate::media::{ClockReport, MediaPacket};
 use crate::track::{Published, Source};
 
@@ -15,17 +14,10 @@ impl Core {
 
     /// A packet whose publisher's packets come to this shard first.
     pub fn publish(&mut self, packet: MediaPacket) {
-        let Core { streams, wiring, posted, .. } = self;
-        let counters = &wiring.counters[usize::from(self.index)];
-        counters.publisher_packets.add(1);
-        let published = streams.publish(packet, |shard, packet| {
-            posted[usize::from(shard)] = true;
-            let mail = Mail::Media(packet.copy_for_other_shard());
-            match wiring.mailboxes[usize::from(shard)].post(mail) {
-                Ok(()) => counters.media_handed_over.add(1),
-                Err(_full) => counters.dropped(DropReason::MediaRingFull),
-            }
-        });
+        let Core { streams, post, .. } = self;
+        post.counters().publisher_packets.add(1);
+        let published = streams.publish(packet, |shard, packet| post.copy(shard, packet));
+        let counters = post.counters();
         match published {
             Ok(Published::Here) => counters.media_admitted.add(1),
             Ok(Published::Elsewhere) => counters.media_relayed.add(1),
@@ -36,8 +28,8 @@ impl Core {
     /// Takes a packet of a publisher on another shard.
     pub fn on_media(&mut self, packet: MediaPacket) {
         match self.streams.receive(packet) {
-            Ok(()) => self.counters().media_admitted.add(1),
-            Err(reason) => self.dropped(reason),
+            Ok(()) => self.post.counters().media_admitted.add(1),
+            Err(reason) => self.post.dropped(reason),
         }
     }
 
@@ -50,7 +42,7 @@ impl Core {
         if let Some(number) = number {
             publisher.number = number;
             let key = entry.key;
-            self.tell_control(Report::Live { key, number });
+            self.post.tell_control(Report::Live { key, number });
         }
     }
 
@@ -65,7 +57,7 @@ impl Core {
             let Some(number) = number else { return 0 };
             publisher.number = number;
             let key = entry.key;
-            self.tell_control(Report::Live { key, number });
+            self.post.tell_control(Report::Live { key, number });
             return number;
         }
         publisher.number
@@ -79,7 +71,7 @@ impl Core {
         }
         self.streams.set_clock(report);
         for shard in self.streams.others_interested(report.track.stream) {
-            self.note(shard, Mail::Clock(report));
+            self.post.note(shard, Mail::Clock(report));
         }
     }
 }

@@ -6,11 +6,11 @@
 use std::io;
 use std::time::Instant;
 
+use super::BoundPort;
 use super::arrival::KernelClock;
 use super::core::Core;
 use super::port_changes::PortChange;
 use super::turn::Next;
-use super::{BoundPort, Mailbox};
 use crate::id::Via;
 use crate::limits::RECEIVE_BATCHES_PER_TURN;
 use crate::net::{Datagram, Receiver, Sockets, WakeRing};
@@ -32,18 +32,10 @@ impl Reactor {
     pub fn turn(&mut self, now: Instant) -> Next {
         let more = self.receive(now);
         let next = self.core.turn(now, more);
-        self.wake_readers();
+        self.core.post.wake_readers(self.wake_ring.as_mut());
         let changed = self.change_ports(now);
         // What a closed port's sessions said last may wait at other ports.
         if changed && next != Next::Stop { Next::Now } else { next }
-    }
-
-    /// Wakes the shards that got mail.
-    fn wake_readers(&mut self) {
-        let Core { posted, wiring, .. } = &mut self.core;
-        let got = posted.iter_mut().enumerate();
-        let got = got.filter_map(|(shard, posted)| std::mem::take(posted).then_some(shard));
-        Mailbox::wake_all(&wiring.mailboxes, got, self.wake_ring.as_mut());
     }
 
     /// Takes in what the kernel has; true when there may be more.
@@ -65,7 +57,7 @@ impl Reactor {
         }
         more |= self.sockets().more_sessions_ready();
         let (core, drops) = (&self.core, self.receiver.overflow_drops());
-        core.counters().kernel_receive_drops.set(drops);
+        core.post.counters().kernel_receive_drops.set(drops);
         if core.paths.ports.are_of_sessions() {
             core.port_counters(0).receive_drops.set(drops);
         }
@@ -95,8 +87,8 @@ impl Reactor {
             let inbound = Inbound { via, local, remote, bytes, arrived, handed_over };
             core.on_datagram(now, inbound);
         }
-        core.meters().histograms.receive_batch.record(count as u64);
-        core.counters().receive_batches.add(1);
+        core.post.meters().histograms.receive_batch.record(count as u64);
+        core.post.counters().receive_batches.add(1);
         core.count_received(port, count as u64, bytes_in);
         // Of the sockets of sessions, the receiver has the sum.
         let socket = core.paths.ways.transmitter.sockets().get(port);

@@ -77,8 +77,8 @@ impl Core {
     pub fn on_relayed(&mut self, name: u32, mut packet: MediaPacket) {
         let number = self.relay_number(name);
         if number == 0 || self.relays.get(name).is_none_or(|r| r.stream != packet.track.stream) {
-            self.counters().publisher_packets.add(1);
-            return self.dropped(DropReason::StaleMedia);
+            self.post.counters().publisher_packets.add(1);
+            return self.post.dropped(DropReason::StaleMedia);
         }
         packet.origin.publisher = number;
         self.publish(packet);

@@ -115,8 +115,8 @@ async fn serve(
     let Reactor { core, receiver, .. } = &mut shard;
     core.paths.ways.transmitter.sockets_mut().watch(receiver)?;
     let mut readiness = vec![core.paths.ways.tcp.watch().readiness()?];
-    let wiring = shard.core.wiring.clone();
-    let mailbox = &wiring.mailboxes[usize::from(shard.core.index)];
+    let wiring = shard.core.post.wiring.clone();
+    let mailbox = &wiring.mailboxes[usize::from(shard.core.post.index)];
     if shard.receiver.backend() == Backend::Uring {
         let ring = WakeRing::new()?;
         readiness.push(ring.readiness()?);

@@ -19,8 +19,7 @@ use crossbeam::utils::CachePadded;
 use tokio::sync::Notify;
 
 use super::core::Core;
-use super::port_changes::PortChange;
-use super::{Command, EndReason, Mail, Mailbox, Report};
+use super::{EndReason, Mail, Mailbox, Report};
 use crate::id::Via;
 use crate::limits::{
     COMMANDS_PER_TURN, DEPARTING_PACKETS, MAIL_PER_TURN, SESSION_IDLE, TIMERS_PER_TURN,
@@ -90,6 +89,7 @@ impl Core {
         let more_received = more_received | self.receive_tcp(now);
         let more_mail = self.take_mail(now);
         let more_commands = self.take_commands(now);
+        self.commands_left = COMMANDS_PER_TURN;
         let more_timers = self.run_timers(now);
         let deliver_at = self.deliver(now);
         self.flush_tcp(now);
@@ -113,26 +113,22 @@ impl Core {
     /// The turn that began at `began` has ended, and with it the way of the packets that left.
     pub fn time_turn(&mut self, began: Instant, ended: Instant) {
         let micros = |since: Instant| ended.saturating_duration_since(since).as_micros() as u64;
-        self.counters().turns.add(1);
-        let histograms = &self.wiring.meters[usize::from(self.index)].histograms;
+        self.post.counters().turns.add(1);
+        let histograms = &self.post.meters().histograms;
         histograms.turn.record(micros(began));
-        if self.all_sent || self.departing.len() >= DEPARTING_PACKETS {
-            for arrived in self.departing.drain(..) {
+        if self.all_sent || self.scratch.departing.len() >= DEPARTING_PACKETS {
+            for arrived in self.scratch.departing.drain(..) {
                 histograms.socket_to_socket.record(micros(arrived));
             }
         }
     }
 
-    fn mailbox(&self) -> &Mailbox {
-        &self.wiring.mailboxes[usize::from(self.index)]
-    }
-
     /// Handles mail of other shards; true when there may be more.
     fn take_mail(&mut self, now: Instant) -> bool {
         for _ in 0..MAIL_PER_TURN {
-            match self.mailbox().next_mail() {
+            match self.post.mailbox().next_mail() {
                 Some(Mail::Datagram(stray)) => {
-                    self.counters().taken_over.add(1);
+                    self.post.counters().taken_over.add(1);
                     let datagram = Inbound {
                         via: Via::Udp(stray.port),
                         local: stray.local,
@@ -144,7 +140,7 @@ impl Core {
                     self.on_datagram(now, datagram);
                 }
                 Some(Mail::Media(packet)) => {
-                    self.counters().media_taken_over.add(1);
+                    self.post.counters().media_taken_over.add(1);
                     self.on_media(packet);
                 }
                 Some(Mail::Clock(report)) => self.streams.set_clock(report),
@@ -160,53 +156,9 @@ impl Core {
         true
     }
 
-    /// Carries out commands of control threads; true when there may be more.
-    pub fn take_commands(&mut self, now: Instant) -> bool {
-        for _ in 0..COMMANDS_PER_TURN {
-            match self.mailbox().next_command() {
-                Some(Command::Add { key, port, session, stream }) => {
-                    self.add(now, key, port, session, &stream);
-                }
-                Some(Command::Connect(arrival)) => {
-                    let counters = &self.wiring.counters[usize::from(self.index)];
-                    self.paths.connect(now, *arrival, counters);
-                }
-                Some(Command::End(key, reason)) => {
-                    if self.sessions.get(key).is_some() {
-                        self.close(now, key.slot, reason);
-                    }
-                }
-                Some(Command::OpenRelay { relay, stream, tracks, wishes }) => {
-                    self.open_relay(relay, &stream, tracks, wishes);
-                }
-                Some(Command::CloseRelay(relay)) => self.close_relay(relay),
-                Some(Command::OpenPort { slot, port, done }) => {
-                    self.port_changes.push(PortChange::Open { slot, port, done });
-                }
-                Some(Command::ClosePort { slot, done }) => {
-                    self.port_changes.push(PortChange::Close { slot, done });
-                }
-                Some(Command::Stop) => {
-                    self.stop(now);
-                    return false;
-                }
-                None => return false,
-            }
-        }
-        true
-    }
-
-    fn stop(&mut self, now: Instant) {
-        let slots: Vec<u32> = self.sessions.occupied().collect();
-        for slot in slots {
-            self.close(now, slot, EndReason::Stopping);
-        }
-        self.stopping = true;
-    }
-
     /// Lets time pass for the sessions whose deadline has come; true when there may be more.
     fn run_timers(&mut self, now: Instant) -> bool {
-        let mut due = std::mem::take(&mut self.due);
+        let mut due = std::mem::take(&mut self.scratch.due);
         if due.is_empty() {
             self.timers.expired(now, &mut due);
         }
@@ -214,7 +166,7 @@ impl Core {
             self.on_timer(now, slot);
         }
         let more = !due.is_empty();
-        self.due = due;
+        self.scratch.due = due;
         more
     }
 
@@ -240,16 +192,6 @@ impl Core {
         self.arm(slot);
     }
 
-    /// Tells str0m the time.
-    pub fn on_rtc_timeout(&mut self, now: Instant, slot: u32) {
-        let Some(entry) = self.sessions.at(slot) else { return };
-        let alive = entry.session.timeout(now).is_ok();
-        self.drain(now, slot, None);
-        if !alive {
-            self.end(slot, EndReason::Failed);
-        }
-    }
-
     /// Viewers whose path refused a train get single datagrams from here on.
     fn single_file(&mut self) {
         while let Some((slot, to)) = self.paths.next_single_file() {
@@ -260,12 +202,12 @@ impl Core {
     /// Hands everything queued to the kernel. False when the kernel took not all of it.
     fn flush(&mut self) -> bool {
         let all_sent = self.paths.ways.transmitter.flush();
-        let counters = &self.wiring.counters[usize::from(self.index)];
-        let meters = &self.wiring.meters[usize::from(self.index)];
+        let counters = self.post.counters();
+        let meters = self.post.meters();
         let trains = &meters.histograms.train_length;
         self.paths.ways.transmitter.publish(counters, &meters.ports, trains);
         self.single_file();
-        let counters = self.counters();
+        let counters = self.post.counters();
         counters.sessions.set(self.sessions.len() as u64);
         counters.flows.set(self.paths.flows() as u64);
         counters.streams.set(self.streams.len() as u64);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::core::Core;
+use super::core::{Core, Scratch};
 use crate::drop::DropReason;
 use crate::limits::REPORT_INTERVAL;
 use crate::net::{Destination, Way};
@@ -16,8 +16,9 @@ impl Core {
         slot: u32,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
-        let Core { sessions, streams, paths, feedback, opened, wiring, .. } = self;
-        let counters = &wiring.counters[usize::from(self.index)];
+        let Core { sessions, streams, paths, post, scratch, .. } = self;
+        let Scratch { feedback, opened, .. } = scratch;
+        let counters = post.counters();
         let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         let ready = entry.viewer.as_mut().ok_or(DropReason::BeforeKeys)?;
         let key = entry.stream;
@@ -55,8 +56,8 @@ impl Core {
 
     /// Sends the viewer in `slot` its sender reports, if it is time.
     pub fn report(&mut self, now: Instant, slot: u32) {
-        let Core { sessions, streams, paths, wiring, .. } = self;
-        let counters = &wiring.counters[usize::from(self.index)];
+        let Core { sessions, streams, paths, post, .. } = self;
+        let counters = post.counters();
         let Some(entry) = sessions.at(slot) else { return };
         let Some(ready) = entry.viewer.as_mut().filter(|v| v.control.next_report <= now) else {
             return;

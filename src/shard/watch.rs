@@ -148,8 +148,8 @@ impl Watch {
 impl Core {
     /// The session in `slot` has an address, or a new one.
     pub fn moved(&mut self, now: Instant, slot: u32, had_one: bool) {
-        self.counters().flow_moves.add(u64::from(had_one));
-        let histogram = &self.wiring.meters[usize::from(self.index)].histograms.setup_first_stun;
+        self.post.counters().flow_moves.add(u64::from(had_one));
+        let histogram = &self.post.meters().histograms.setup_first_stun;
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.watch.moves += u32::from(had_one);
         if entry.watch.first_stun.is_none() {
@@ -161,7 +161,7 @@ impl Core {
 
     /// ICE and DTLS of the session in `slot` are done.
     pub fn connected(&mut self, now: Instant, slot: u32) {
-        let histogram = &self.wiring.meters[usize::from(self.index)].histograms.setup_dtls;
+        let histogram = &self.post.meters().histograms.setup_dtls;
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.watch.dtls = Some(now);
         entry.watch.next = now + REPORT_INTERVAL;
@@ -172,7 +172,7 @@ impl Core {
 
     /// The first media packet has come from, or gone to, the session in `slot`.
     pub fn first_media(&mut self, now: Instant, slot: u32) {
-        let histogram = &self.wiring.meters[usize::from(self.index)].histograms.setup_first_media;
+        let histogram = &self.post.meters().histograms.setup_first_media;
         let Core { sessions, streams, .. } = self;
         let Some(entry) = sessions.at(slot) else { return };
         entry.watch.first_media = Some(now);
@@ -190,7 +190,7 @@ impl Core {
 
     /// Judges the last window of the viewer in `slot`.
     pub fn judge_viewer(&mut self, now: Instant, slot: u32) {
-        let histogram = &self.wiring.meters[usize::from(self.index)].histograms.quality_down;
+        let histogram = &self.post.meters().histograms.quality_down;
         let Core { sessions, streams, .. } = self;
         let Some(entry) = sessions.at(slot) else { return };
         let (Some(ready), Some(stream)) = (&entry.viewer, streams.get(entry.stream)) else {
@@ -224,7 +224,7 @@ impl Core {
 
     /// Judges the last window of the publisher in `slot`, if it is over.
     pub fn judge_publisher(&mut self, now: Instant, slot: u32) {
-        let histogram = &self.wiring.meters[usize::from(self.index)].histograms.quality_up;
+        let histogram = &self.post.meters().histograms.quality_up;
         let Some(entry) = self.sessions.at(slot) else { return };
         if !entry.connected || !entry.is_publisher || now < entry.watch.next {
             return;
@@ -251,10 +251,10 @@ impl Core {
 
     /// Writes the card of the session in `slot`.
     pub fn show(&mut self, slot: u32) {
-        let index = usize::from(self.index);
+        let index = usize::from(self.post.index);
         let Some(entry) = self.sessions.at(slot) else { return };
         let card = card(entry, &self.paths);
-        self.wiring.meters[index].cards.write(slot, entry.key.generation, &card);
+        self.post.wiring.meters[index].cards.write(slot, entry.key.generation, &card);
     }
 }
 

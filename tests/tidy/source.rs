@@ -66,6 +66,21 @@ impl Source {
         lengths.collect()
     }
 
+    /// The inherent `impl` blocks, each with the type's name and its body.
+    pub fn inherent_impls(&self) -> Vec<(String, String)> {
+        let starts = self.code.match_indices("\nimpl");
+        let blocks = starts.filter_map(|(at, word)| {
+            let rest = &self.code[at + word.len()..];
+            let (head, body) = rest.split_once('{')?;
+            if head.contains(" for ") {
+                return None;
+            }
+            let name = head.split_whitespace().next_back()?.split('<').next()?.to_owned();
+            Some((name, body.split("\n}\n").next()?.to_owned()))
+        });
+        blocks.collect()
+    }
+
     pub fn line_of_word(&self, word: &str) -> Option<usize> {
         let is_word = |text: &str| {
             text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == word)

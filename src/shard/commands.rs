@@ -1,0 +1,61 @@
+//! What control threads have asked for is carried out, a few commands a turn.
+
+use std::time::Instant;
+
+use super::core::Core;
+use super::port_changes::PortChange;
+use super::{Command, EndReason};
+
+impl Core {
+    /// Carries out commands of control threads; true when there may be more.
+    pub fn take_commands(&mut self, now: Instant) -> bool {
+        while self.take_command(now) {}
+        self.commands_left == 0 && !self.stopping
+    }
+
+    /// Carries out the next command; false when none waits, or this turn has had its share.
+    pub fn take_command(&mut self, now: Instant) -> bool {
+        if self.commands_left == 0 {
+            return false;
+        }
+        let Some(command) = self.post.mailbox().next_command() else { return false };
+        self.commands_left -= 1;
+        match command {
+            Command::Add { key, port, session, stream } => {
+                self.add(now, key, port, session, &stream);
+            }
+            Command::Connect(arrival) => {
+                let counters = self.post.counters();
+                self.paths.connect(now, *arrival, counters);
+            }
+            Command::End(key, reason) => {
+                if self.sessions.get(key).is_some() {
+                    self.close(now, key.slot, reason);
+                }
+            }
+            Command::OpenRelay { relay, stream, tracks, wishes } => {
+                self.open_relay(relay, &stream, tracks, wishes);
+            }
+            Command::CloseRelay(relay) => self.close_relay(relay),
+            Command::OpenPort { slot, port, done } => {
+                self.port_changes.push(PortChange::Open { slot, port, done });
+            }
+            Command::ClosePort { slot, done } => {
+                self.port_changes.push(PortChange::Close { slot, done });
+            }
+            Command::Stop => {
+                self.stop(now);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn stop(&mut self, now: Instant) {
+        let slots: Vec<u32> = self.sessions.occupied().collect();
+        for slot in slots {
+            self.close(now, slot, EndReason::Stopping);
+        }
+        self.stopping = true;
+    }
+}
