@@ -17,6 +17,7 @@
 //! connections.rs  TCP connections: frames in (frames.rs), frames out (outbox.rs)
 //! ```
 
+mod audit;
 mod connections;
 pub mod directory;
 pub mod flows;

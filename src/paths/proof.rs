@@ -49,7 +49,10 @@ impl Paths {
         let Some(peer) = self.peers.at(slot) else { return proved };
         let lost = match peer.path.map(|path| path.via) {
             Some(Via::Tcp(connection)) => !self.ways.tcp.has(connection),
-            Some(Via::Udp(_)) => false,
+            // Another session has proved it, and there was no other to fall back to.
+            Some(Via::Udp(_)) => {
+                !self.flow_in_use(slot).is_some_and(|flow| peer.flows.contains(&flow))
+            }
             None => true,
         };
         if lost || (chosen && peer.path != Some(path)) {
@@ -98,7 +101,7 @@ impl Paths {
     }
 
     /// The flow that the datagrams of the session in `slot` take.
-    fn flow_in_use(&self, slot: u32) -> Option<FlowKey> {
+    pub(super) fn flow_in_use(&self, slot: u32) -> Option<FlowKey> {
         match self.path(slot)? {
             Path { via: Via::Udp(port), local, remote } => self.flow(port, local, remote),
             Path { via: Via::Tcp(_), .. } => None,

@@ -8,7 +8,7 @@
 //! turn.rs      the loop: receive → mail → commands → timers → deliver → flush → wait
 //!   reactor.rs    at the kernel: what sockets have received, whom it wakes, ports that come and go
 //!   runtime.rs    its thread, and how that sleeps (sleep.rs)
-//!   simulated.rs  the same shard, driven by hand
+//!   simulated.rs  the same shard, driven by hand; audit.rs: whether its tables agree
 //! inbound.rs   a datagram reaches its session, or another shard (tcp.rs: out of a connection)
 //! commands.rs  what control threads ask for (command.rs)
 //! deliver.rs   packets to viewers, key frame requests to publishers
@@ -24,6 +24,7 @@
 //! `session` and `track` want of one another they say as values, and it is carried out here.
 
 mod arrival;
+mod audit;
 #[expect(
     clippy::disallowed_types,
     reason = "a stream's shared part is counted when somebody comes or goes"

@@ -41,6 +41,11 @@ impl Relays {
         relay.is_some_and(|relay| relay.wishes.push((track, layer)).is_ok())
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn get(&mut self, name: u32) -> Option<&mut Relay> {
         self.0.iter_mut().find(|relay| relay.name == name)
     }

@@ -69,4 +69,12 @@ impl Simulated {
     pub fn take_sent(&mut self) -> Vec<Sent> {
         self.core.paths.ways.transmitter.take_sent()
     }
+
+    /// Whether its tables agree with one another: between two turns they do.
+    ///
+    /// # Errors
+    /// What does not agree, in words.
+    pub fn audit(&mut self) -> Result<(), String> {
+        self.core.audit()
+    }
 }

@@ -1,5 +1,7 @@
 //! The streams one shard takes part in, and which of them have something to do.
 
+mod audit;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

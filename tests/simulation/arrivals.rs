@@ -1,13 +1,16 @@
-//! Every datagram that comes has one outcome, and nobody's media goes to another's address.
+//! Every datagram that comes has one outcome, and the path that a client chose stays its path.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use is::stun::StunMessage;
 use monoport::drop::DropReason;
 use monoport::limits::MAX_NACKED_PER_DATAGRAM;
 use monoport::telemetry::ShardCounters;
 
+use crate::network::{Kind, kind};
+use crate::peer::Peer;
 use crate::server::{LOCAL, Server};
 
 /// What became of a datagram.
@@ -23,6 +26,8 @@ pub enum Outcome {
 
 #[derive(Default)]
 pub struct Arrivals {
+    /// The address that each client's last check chose which the server took.
+    chosen: HashMap<usize, SocketAddr>,
     /// Since when an address is proved to be a client's, and which each has proved last.
     proved: HashMap<(SocketAddr, usize), Instant>,
     proved_last: HashMap<usize, SocketAddr>,
@@ -73,11 +78,35 @@ impl Arrivals {
     }
 
     /// Notes what became of a datagram of a client's.
-    pub fn note(&mut self, now: Instant, number: usize, from: SocketAddr, outcome: Outcome) {
+    pub fn note(
+        &mut self,
+        now: Instant,
+        peer: &Peer,
+        number: usize,
+        from: SocketAddr,
+        bytes: &[u8],
+        outcome: Outcome,
+    ) -> Result<(), String> {
         if outcome == Outcome::Stun {
             self.proved.entry((from, number)).or_insert(now);
             self.proved_last.insert(number, from);
         }
+        if outcome == Outcome::Stun && chooses(bytes) {
+            self.chosen.insert(number, from);
+        }
+        if kind(bytes) == Kind::Stun && outcome == Outcome::HandedOver {
+            // Which check comes first is the other shard's business.
+            self.chosen.remove(&number);
+        }
+        let lost =
+            matches!(outcome, Outcome::Dropped(DropReason::UnknownFlow | DropReason::StaleFlow));
+        let by_chosen_path = self.chosen.get(&number) == Some(&from);
+        if lost && by_chosen_path && peer.ended.is_none() {
+            return Err(format!(
+                "peer {number} chose {from}, and what comes from there is {outcome:?}"
+            ));
+        }
+        Ok(())
     }
 
     /// Whether media of a client may still go to an address that `newer` clients have had since. It
@@ -100,6 +129,11 @@ impl Arrivals {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a check chooses its path.
+fn chooses(check: &[u8]) -> bool {
+    StunMessage::parse(check).is_ok_and(|check| check.use_candidate())
 }
 
 fn outcomes(counters: &ShardCounters) -> Vec<(Outcome, u64)> {

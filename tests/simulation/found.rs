@@ -5,7 +5,7 @@ use std::time::Duration;
 use monoport::shard::EndReason;
 
 use crate::network::Quality;
-use crate::rogue::Reporter;
+use crate::rogue::{self, Reporter};
 use crate::scenario::finish;
 use crate::server::Setup;
 use crate::world::World;
@@ -84,6 +84,22 @@ fn the_4096th_publisher_of_a_stream_is_heard() {
 }
 
 #[test]
+fn other_paths_that_prove_themselves_do_not_evict_the_one_in_use() {
+    let (mut world, publisher, viewer) = playing(SETUP);
+    for peer in [publisher, viewer] {
+        for _ in 0..12 {
+            let check = rogue::check(&mut world.peers[peer].client, false, true);
+            let from = rogue::somewhere(&mut world.random);
+            world.send_from(Some(peer), from, 0, check);
+        }
+    }
+    let before = video_of(&mut world, viewer);
+    pass(&mut world, 1_000);
+    assert!(video_of(&mut world, viewer) > before, "nothing of the publisher's is lost");
+    finish(&mut world);
+}
+
+#[test]
 fn a_track_whose_numbers_start_anew_goes_on_in_the_viewers_numbers() {
     let (mut world, publisher, viewer) = playing(SETUP);
     for track in 0..2 {
@@ -94,5 +110,40 @@ fn a_track_whose_numbers_start_anew_goes_on_in_the_viewers_numbers() {
     for line in [&entry.audio, &entry.video] {
         assert!(line.sent.values().any(|tag| tag.source.start == 1), "both are followed");
     }
+    finish(&mut world);
+}
+
+#[test]
+fn who_lost_his_address_to_another_is_reached_by_the_next_that_proves_itself() {
+    let (mut world, _publisher, viewer) = playing(SETUP);
+    let other = world.watch(0, Quality::PERFECT);
+    pass(&mut world, 1_000);
+    // Nothing of the viewer's own comes from its new address.
+    world.peers[viewer].leg.up.cut_until = Some(world.now + Duration::from_secs(60));
+    world.rebind_to(other, viewer);
+    let check = rogue::check(&mut world.peers[other].client, true, true);
+    let outside = world.peers[other].leg.outside;
+    world.send_from(Some(other), outside, 0, check);
+    pass(&mut world, 100);
+    let check = rogue::check(&mut world.peers[viewer].client, false, true);
+    let from = rogue::somewhere(&mut world.random);
+    world.send_from(Some(viewer), from, 0, check);
+    pass(&mut world, 1_000);
+    finish(&mut world);
+}
+
+#[test]
+fn checks_that_overtake_a_storm_of_set_ups_do_not_make_one_turn_take_them_all() {
+    let mut world = World::new(0, SETUP, 1);
+    let publisher = world.publish(0, 1, Quality::PERFECT);
+    world.peers[publisher].present = false;
+    pass(&mut world, 500);
+    let viewers: Vec<usize> = (0..40).map(|_| world.watch(0, Quality::PERFECT)).collect();
+    for viewer in viewers {
+        let check = rogue::check(&mut world.peers[viewer].client, true, true);
+        let outside = world.peers[viewer].leg.outside;
+        world.send_from(Some(viewer), outside, 0, check);
+    }
+    pass(&mut world, 1_000);
     finish(&mut world);
 }

@@ -247,7 +247,8 @@ impl World {
         };
         self.take_ended();
         if let Some(peer) = by {
-            self.arrivals.note(self.now, peer, from, outcome);
+            let rule = self.arrivals.note(self.now, &self.peers[peer], peer, from, bytes, outcome);
+            self.hold_to(rule);
             let stream = self.peers[peer].stream;
             if let Some(tag) = self.numbering.reached(self.now, (peer, stream), bytes, outcome) {
                 self.waiting.taken(self.now, stream, tag);
@@ -341,6 +342,8 @@ impl World {
         let next = self.server.shards[shard].turn(self.now);
         let rule = self.turns.after(&self.server, shard, before, self.now, next);
         self.hold_to(rule);
+        let audit = self.server.shards[shard].audit();
+        self.hold_to(audit.map_err(|why| format!("shard {shard}: {why}")));
         self.due[shard] = next.expect("nobody stops it");
         self.route_sent(shard);
     }

@@ -1,0 +1,41 @@
+//! Whether the tables of a shard agree with one another, for simulations.
+
+use super::core::Core;
+
+impl Core {
+    /// Every session has its peer among the paths and its stream, every ready viewer its place in
+    /// the stream and the way its peer is reached by, and nothing is there that is no session's.
+    ///
+    /// # Errors
+    /// What does not agree, in words.
+    pub fn audit(&mut self) -> Result<(), String> {
+        let occupied: Vec<u32> = self.sessions.occupied().collect();
+        let mut viewers = 0;
+        for slot in occupied.iter().copied() {
+            let Some(entry) = self.sessions.at(slot) else { continue };
+            let stream = self.streams.get(entry.stream);
+            let stream = stream.ok_or_else(|| format!("slot {slot} is of no stream"))?;
+            let Some(ready) = &entry.viewer else { continue };
+            viewers += 1;
+            let viewer = stream.viewer(ready.position).filter(|viewer| viewer.slot == slot);
+            let viewer = viewer.ok_or_else(|| format!("viewer {slot} is not where it believes"))?;
+            let to = self.paths.destination(slot);
+            if to != Some(viewer.to) {
+                return Err(format!("viewer {slot} is sent to {:?}, not to {to:?}", viewer.to));
+            }
+        }
+        let (sessions, relays) = (occupied.len(), self.relays.len());
+        let peers = self.paths.audit()?;
+        let population = self.streams.audit()?;
+        if (sessions, sessions) != (peers, self.sessions.len())
+            || (sessions + relays, viewers) != (population.members, population.viewers)
+        {
+            let counted = self.sessions.len();
+            return Err(format!(
+                "{sessions} sessions ({counted} counted), {peers} peers, {relays} relays, \
+                 {viewers} viewers; streams have {population:?}"
+            ));
+        }
+        Ok(())
+    }
+}
