@@ -87,7 +87,7 @@ fn one(api: &Api, shard: usize, span: Option<Span<'_>>, publishers: &[usize]) ->
         turns_per_s: rate(|shard| shard.turns),
         turn_us: both.map(|(_, from, to)| turn(from, to)).unwrap_or_default(),
         mail_depth: wiring.mailboxes[shard].depth(),
-        mail_full: counters.drops(crate::drop::DropReason::RingFull),
+        mail_full: counters.mailboxes_full(),
         stuck: api.alive.is_stuck(shard),
     }
 }

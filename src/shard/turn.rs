@@ -214,3 +214,82 @@ impl Core {
         all_sent
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::id::SessionKey;
+    use crate::net::Transmitter;
+    use crate::paths::{Directory, Ownership, Sharing};
+    use crate::shard::Command;
+
+    const SESSIONS: usize = 8;
+    const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn core(now: Instant) -> Core {
+        let directory = Directory::new(SESSIONS);
+        let wiring = Wiring {
+            mailboxes: vec![Mailbox::default()],
+            ownership: SharedOwnership::new(Ownership { directory, steering: None, shards: 1 }),
+            ufrag_key: UfragKey::from_bytes(*b"of a turn's test"),
+            counters: vec![ShardCounters::padded()],
+            tcp_refusals: TcpRefusals::default(),
+            meters: vec![Meters::new(SESSIONS).into()],
+            reports: vec![ArrayQueue::new(SESSIONS)],
+            reported: Notify::new(),
+        };
+        let config = ShardConfig {
+            index: 0,
+            core: None,
+            tcp_candidates: Vec::new(),
+            hold: Duration::ZERO,
+            trains: true,
+            setup_timeout: Duration::from_secs(30),
+            busy_poll: Duration::ZERO,
+            seed: 1,
+        };
+        let ports = vec![(7_882, vec![SocketAddr::new(LOCAL, 7_882)])];
+        let memory = Transmitter::memory();
+        Core::new(&config, Sharing::Mux, ports, memory, wiring.into(), now).unwrap()
+    }
+
+    /// A check for a session that is not there, though its ufrag is one of ours.
+    fn check(key: &UfragKey) -> Vec<u8> {
+        let session = SessionKey { shard: 0, slot: 1, generation: 2 };
+        let username = format!("{}:peer", key.encode(session).as_str());
+        let padded = username.len().next_multiple_of(4);
+        let mut bytes = vec![0x00, 0x01, 0x00, 4 + padded as u8, 0x21, 0x12, 0xa4, 0x42];
+        bytes.extend([7; 12]);
+        bytes.extend([0x00, 0x06, 0x00, username.len() as u8]);
+        bytes.extend(username.bytes());
+        bytes.resize(24 + padded, 0);
+        bytes
+    }
+
+    #[test]
+    fn checks_of_sessions_that_are_not_there_carry_out_no_more_commands_than_a_turn_may() {
+        let now = Instant::now();
+        let mut core = core(now);
+        let mut answers = Vec::new();
+        for _ in 0..10 * COMMANDS_PER_TURN {
+            let (done, answer) = oneshot::channel();
+            answers.push(answer);
+            let command = Command::ClosePort { slot: 9, done };
+            assert!(core.post.mailbox().command(command).is_ok());
+        }
+        let bytes = check(&core.post.wiring.ufrag_key);
+        let (via, remote) = (Via::Udp(0), SocketAddr::new(LOCAL, 50_000));
+        let check =
+            Inbound { via, local: LOCAL, remote, bytes: &bytes, arrived: now, handed_over: false };
+        for turns in 1..5 {
+            (0..100).for_each(|_| core.on_datagram(now, check));
+            assert_eq!(core.turn(now, false), Next::Now, "there are more");
+            assert_eq!(core.port_changes.len(), turns * COMMANDS_PER_TURN);
+        }
+        assert_eq!(core.post.counters().drops(crate::drop::DropReason::EndedSession), 400);
+    }
+}

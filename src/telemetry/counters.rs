@@ -158,9 +158,33 @@ impl ShardCounters {
         (come, self.media_admitted.get() + self.media_relayed.get() + dropped)
     }
 
+    /// How often another shard's mailbox was full, whatever was to go in: a datagram, a media
+    /// packet or a note.
+    #[must_use]
+    pub fn mailboxes_full(&self) -> u64 {
+        let dropped = [DropReason::RingFull, DropReason::MediaRingFull];
+        let dropped: u64 = dropped.into_iter().map(|reason| self.drops(reason)).sum();
+        dropped + self.mail_lost.get()
+    }
+
     /// How many were not forwarded for `reason`.
     #[must_use]
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops.0[reason as usize].get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_is_full_for_datagrams_media_and_notes_alike() {
+        let counters = ShardCounters::default();
+        counters.dropped(DropReason::RingFull);
+        counters.dropped_many(DropReason::MediaRingFull, 20);
+        counters.mail_lost.add(300);
+        counters.dropped(DropReason::SendQueueFull);
+        assert_eq!(counters.mailboxes_full(), 321);
     }
 }
