@@ -179,3 +179,46 @@ fn the_run_is_drawn_or_told_in_lines() {
     let told = progress("--live=auto");
     assert!(!told.contains('\x1b') && told.contains("measure: 1 publishers, 1 viewers"), "{told}");
 }
+
+/// Nothing to measure: no ten seconds of zeros, but the reason.
+#[test]
+fn a_run_without_a_session_ends_at_once_and_says_why() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr());
+    let nobody = format!("http://{}", closed.expect("a free port"));
+    let server = Server::start("1");
+    let unknown = format!("{}nowhere/{{name}}", server.url);
+    for (url, streams, words) in [
+        (&["--url", &nobody][..], "1", "1 × "),
+        (&["--url", &nobody], "100", "Connection refused"),
+        (&["--whip-url", &unknown, "--whep-url", &unknown], "2", "2 × status 404"),
+    ] {
+        let started = std::time::Instant::now();
+        let output = Command::new(env!("CARGO_BIN_EXE_monoport-load"))
+            .args(["run", "--streams", streams, "--viewers", "3"])
+            .args(url)
+            .output()
+            .expect("the load generator starts");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("no session could be set up: ") && told.contains(words), "{told}");
+        // A second on an idle machine, of which half is the program's start here.
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{told}");
+    }
+}
+
+#[test]
+fn urls_and_tokens_of_any_server_lead_to_its_streams() {
+    let server = Server::start("1");
+    let (whip, whep) =
+        (format!("{}whip/{{name}}", server.url), format!("{}whep/{{name}}", server.url));
+    let json = std::env::temp_dir().join(format!("monoport-load-any-{}", std::process::id()));
+    let output = Command::new(env!("CARGO_BIN_EXE_monoport-load"))
+        .args(["run", "--whip-url", &whip, "--whep-url", &whep, "--token", "for-{name}"])
+        .args(["--streams", "2", "--duration", "500ms", "--threads", "1"])
+        .args(["--json".as_ref(), json.as_os_str()])
+        .args(PATIENT)
+        .output()
+        .expect("the load generator starts");
+    let _ = std::fs::remove_file(&json);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

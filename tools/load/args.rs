@@ -7,9 +7,16 @@ use std::time::Duration;
 /// Publishes streams to a server, watches them, and measures.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// The server, for example http://127.0.0.1:8080
-    #[arg(long)]
-    pub url: String,
+    /// The server, for example http://127.0.0.1:7880; streams are at /whip/NAME and /whep/NAME
+    #[arg(long, value_parser = parse_url)]
+    #[arg(required_unless_present_all = ["whip_url", "whep_url"])]
+    pub url: Option<String>,
+    /// Where publishers post instead, as in http://127.0.0.1:8889/{name}/whip
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    pub whip_url: Option<String>,
+    /// Where viewers post instead, as in http://127.0.0.1:8889/{name}/whep
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    pub whep_url: Option<String>,
     /// Streams, with one publisher each
     #[arg(long, default_value_t = 1)]
     pub streams: usize,
@@ -51,9 +58,15 @@ pub struct RunArgs {
     /// Process whose CPU time is reported
     #[arg(long)]
     pub server_pid: Option<u32>,
-    /// Bearer token
-    #[arg(long, env = "MONOPORT_TOKEN")]
+    /// Bearer token; {name} in it stands for the stream's name
+    #[arg(long, env = "MONOPORT_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// Bearer token of publishers, where it is another
+    #[arg(long, value_name = "TOKEN")]
+    pub whip_token: Option<String>,
+    /// Bearer token of viewers, where it is another
+    #[arg(long, value_name = "TOKEN")]
+    pub whep_token: Option<String>,
     /// Open one packet in K: `1/64`. Default: all up to 1,000 viewers, then 1/64
     #[arg(long, value_parser = parse_one_in)]
     pub authenticate: Option<u32>,
@@ -99,6 +112,25 @@ impl RunArgs {
     #[must_use]
     pub fn sessions(&self) -> u64 {
         (self.streams * (1 + self.viewers)) as u64
+    }
+
+    /// What is measured, in a line.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        let given = [&self.url, &self.whep_url, &self.whip_url].into_iter().flatten().next();
+        given.map_or("", String::as_str)
+    }
+}
+
+/// A URL, perhaps with `{name}` in it.
+///
+/// # Errors
+/// What to write instead, for the command line.
+pub fn parse_url(text: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        Some(("http" | "https", host)) if !host.is_empty() => Ok(text.to_owned()),
+        Some(_) => Err("it takes a URL of http:// or https://".into()),
+        None => Err(format!("a URL begins with its scheme: http://{text} or https://{text}")),
     }
 }
 

@@ -46,7 +46,7 @@ pub fn page(args: &RunArgs, report: &Report, curves: &Curves) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\
          <title>monoport-load: {}</title>\n<style>{STYLE}</style></head><body>\n",
-        escaped(&args.url)
+        escaped(args.server())
     );
     head(&mut page, args, report);
     verdict(&mut page, args, report);
@@ -61,7 +61,7 @@ fn head(page: &mut String, args: &RunArgs, report: &Report) {
     let _ = writeln!(
         page,
         "<h1>Load on {}</h1>\n<p>{} streams with {} viewers each, measured for {:.1} s.</p>",
-        escaped(&args.url),
+        escaped(args.server()),
         args.streams,
         args.viewers,
         report.measured_s

@@ -30,6 +30,8 @@ const MAX_HEADER: usize = 24;
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// Video packets kept for sending again: four seconds at 250 a second.
 const HISTORY: usize = 1_024;
+/// A frame that leaves this much after its time is late: a third of the frame time of 30 a second.
+const LATE: Duration = Duration::from_millis(10);
 /// Seconds from 1900 to 1970 (RFC 868).
 const NTP_EPOCH_S: u64 = 2_208_988_800;
 
@@ -82,6 +84,9 @@ pub struct Publisher {
     pub resent: u64,
     /// Frames left out because this process was late by more than a frame.
     pub skipped_frames: u64,
+    /// Frames sent later than [`LATE`], and how late the latest was.
+    pub late_frames: u64,
+    pub latest: Duration,
 }
 
 /// One SSRC.
@@ -149,7 +154,15 @@ impl Publisher {
             asked_again: 0,
             resent: 0,
             skipped_frames: 0,
+            late_frames: 0,
+            latest: Duration::ZERO,
         }
+    }
+
+    /// Frames of video sent so far.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames
     }
 
     /// Packets of both media sent so far.
@@ -170,6 +183,9 @@ impl Publisher {
             self.audio_packet(now, out);
         }
         if now >= self.next_frame {
+            let late = now - self.next_frame;
+            self.late_frames += u64::from(late > LATE);
+            self.latest = self.latest.max(late);
             let (next, skipped) = next_tick(self.next_frame, self.shape.frame_interval(), now);
             self.next_frame = next;
             self.skipped_frames += skipped;

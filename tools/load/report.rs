@@ -24,7 +24,11 @@ pub struct Sums {
     pub key_frames: u64,
     pub asked_again: u64,
     pub resent: u64,
+    pub frames: u64,
     pub skipped_frames: u64,
+    pub late_frames: u64,
+    /// How late the latest frame was, in microseconds.
+    pub latest_us: u64,
 }
 
 /// What one worker hands in.
@@ -98,6 +102,11 @@ pub struct Report {
     pub publisher_nacks: u64,
     pub publisher_resent: u64,
     pub publisher_frames_skipped: u64,
+    /// Frames that this process sent over 10 ms after their time, of all, and how late the latest
+    /// was: such latencies are the load's own.
+    pub publisher_frames_late: u64,
+    pub publisher_frames: u64,
+    pub publisher_latest_ms: f64,
     pub unauthentic: u64,
     pub unstamped: u64,
     pub unknown: u64,
@@ -156,7 +165,10 @@ impl Sums {
         self.key_frames += publisher.key_frames;
         self.asked_again += publisher.asked_again;
         self.resent += publisher.resent;
+        self.frames += publisher.frames();
         self.skipped_frames += publisher.skipped_frames;
+        self.late_frames += publisher.late_frames;
+        self.latest_us = self.latest_us.max(publisher.latest.as_micros() as u64);
     }
 
     pub fn add_viewer(&mut self, viewer: &Viewer) {
@@ -182,7 +194,10 @@ impl Sums {
         self.key_frames += other.key_frames;
         self.asked_again += other.asked_again;
         self.resent += other.resent;
+        self.frames += other.frames;
         self.skipped_frames += other.skipped_frames;
+        self.late_frames += other.late_frames;
+        self.latest_us = self.latest_us.max(other.latest_us);
     }
 }
 
@@ -234,6 +249,9 @@ impl Report {
             publisher_nacks: sums.asked_again,
             publisher_resent: sums.resent,
             publisher_frames_skipped: sums.skipped_frames,
+            publisher_frames_late: sums.late_frames,
+            publisher_frames: sums.frames,
+            publisher_latest_ms: sums.latest_us as f64 / 1_000.0,
             unauthentic: total(|h| h.odd.unauthentic),
             unstamped: total(|h| h.odd.unstamped),
             unknown: total(|h| h.odd.unknown),
@@ -248,6 +266,31 @@ impl Report {
             rebind: RebindReport::new(harvests.iter().map(|harvest| &harvest.moved)),
             late_for_a_move: total(|h| h.odd.late_for_a_move),
         }
+    }
+
+    /// In words, when the load itself was late or full, so that what was measured is its own.
+    #[must_use]
+    pub fn own_lateness(&self) -> Option<String> {
+        let (late, frames) = (self.publisher_frames_late, self.publisher_frames);
+        let mut faults = Vec::new();
+        // One in a hundred is what a percentile of 99 sees.
+        if late * 100 >= frames.max(1) {
+            let latest = self.publisher_latest_ms;
+            faults.push(format!("{late} of {frames} frames left over 10 ms late ({latest} ms)"));
+        }
+        for (count, what) in [
+            (self.publisher_frames_skipped, "frames were left out"),
+            (self.client_receive_overflows, "datagrams did not fit its receive queues"),
+            (self.client_send_drops, "datagrams did not fit its send queues"),
+        ] {
+            if count > 0 {
+                faults.push(format!("{count} {what}"));
+            }
+        }
+        (!faults.is_empty()).then(|| {
+            let faults = faults.join(", ");
+            format!("the load itself was late: {faults}; use more cores or ask for less")
+        })
     }
 
     /// What the run had to keep to, and whether it did.
@@ -370,6 +413,19 @@ mod tests {
         assert_eq!(report.missed(&Thresholds { max_p99_ms: 0.5, ..good }).len(), 1);
         let short = Report { sessions_connected: 2, ..report };
         assert_eq!(short.missed(&good).len(), 1);
+    }
+
+    #[test]
+    fn says_when_the_load_itself_was_late() {
+        let report = Report { publisher_frames: 1_000, publisher_frames_late: 9, ..report() };
+        assert_eq!(report.own_lateness(), None);
+        let late =
+            Report { publisher_frames_late: 10, publisher_latest_ms: 31.5, ..report.clone() };
+        let words = late.own_lateness().expect("it was");
+        assert!(words.contains("10 of 1000 frames left over 10 ms late (31.5 ms)"), "{words}");
+        let full = Report { client_receive_overflows: 7, ..report };
+        let words = full.own_lateness().expect("it was");
+        assert!(words.contains("7 datagrams did not fit its receive queues"), "{words}");
     }
 
     /// The keys that other programs read.

@@ -7,7 +7,7 @@ use crate::publisher::Shape;
 use crate::rebind;
 use crate::report::{Harvest, Measured, Report, Thresholds};
 use crate::sdp::{Offer, Ssrcs};
-use crate::signalling::{Client, Refused};
+use crate::signalling::{Client, Refused, Session};
 use crate::stream::Stream;
 use crate::tally::{Phase, PhaseCell, Snapshot, Tally};
 use crate::transport::{Credentials, Identity};
@@ -26,9 +26,9 @@ use std::{io, thread};
 const OFFERING_THREADS: usize = 8;
 /// How long the last sessions may take to connect after the ramp.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// A viewer asks again this often while nobody publishes its stream.
-const NO_PUBLISHER_RETRY: Duration = Duration::from_millis(200);
-const NO_PUBLISHER_RETRIES: usize = 25;
+/// What may be taken later is asked again this often: nobody publishes yet, or there is no room.
+const RETRY: Duration = Duration::from_millis(200);
+const RETRIES: usize = 25;
 /// What is in flight has this long to arrive, and longer while it still does.
 const DRAIN: Duration = Duration::from_millis(500);
 const MAX_DRAIN: Duration = Duration::from_secs(3);
@@ -46,6 +46,9 @@ pub enum RunError {
     Io(#[from] io::Error),
     #[error("a worker thread panicked")]
     Worker,
+    /// There is nothing to measure.
+    #[error("no session could be set up: {0}")]
+    NoSession(String),
 }
 
 /// What the threads that make offers share.
@@ -55,7 +58,7 @@ struct Ramp {
     identity: Arc<Identity>,
     streams: Vec<Arc<Stream>>,
     inboxes: Vec<channel::Sender<Box<Plan>>>,
-    sessions: Mutex<Vec<String>>,
+    sessions: Mutex<Vec<Session>>,
     refused: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -75,7 +78,7 @@ pub fn run(args: &RunArgs) -> Result<bool, RunError> {
     let name = |i| format!("{}-{i}", args.prefix);
     let streams = (0..args.streams).map(|i| Arc::new(Stream::new(name(i)))).collect();
     let ramp = Ramp {
-        client: Client::new(&args.url, args.token.clone()),
+        client: Client::new(args),
         args: args.clone(),
         identity,
         streams,
@@ -88,6 +91,9 @@ pub fn run(args: &RunArgs) -> Result<bool, RunError> {
     let started = Instant::now();
     offer_all(&ramp, &mut watch, true, args.streams);
     await_connected(&ramp, &workers, &mut watch, args.streams as u64);
+    if workers.snapshot().connected() == 0 {
+        return Err(give_up(&ramp, workers));
+    }
     let server_cpu = || args.server_pid.and_then(|pid| cpu_seconds(pid).ok());
     let cpu_before = server_cpu();
     offer_all(&ramp, &mut watch, false, args.streams * args.viewers);
@@ -100,11 +106,7 @@ pub fn run(args: &RunArgs) -> Result<bool, RunError> {
     measured.sessions_connected = workers.snapshot().connected();
     workers.phase.set(Phase::Drain);
     workers.drain();
-    workers.phase.set(Phase::Stop);
-    let mut harvests = Vec::new();
-    for worker in workers.threads {
-        harvests.push(worker.join().map_err(|_| RunError::Worker)??);
-    }
+    let harvests = workers.stop()?;
     delete_all(&ramp);
     measured.refused = std::mem::take(&mut *lock(&ramp.refused));
     let report = Report::new(&measured, &harvests);
@@ -113,6 +115,26 @@ pub fn run(args: &RunArgs) -> Result<bool, RunError> {
         std::fs::write(path, html::page(args, &report, &curve))?;
     }
     conclude(args, &report)
+}
+
+/// Ends what there is, and says why there is no session.
+fn give_up(ramp: &Ramp, workers: Workers) -> RunError {
+    let harvests = match workers.stop() {
+        Ok(harvests) => harvests,
+        Err(error) => return error,
+    };
+    delete_all(ramp);
+    let mut reasons = std::mem::take(&mut *lock(&ramp.refused));
+    for (reason, count) in harvests.iter().flat_map(|harvest| &harvest.failures) {
+        *reasons.entry((*reason).to_owned()).or_default() += count;
+    }
+    let told = reasons.iter().map(|(reason, count)| format!("{count} × {reason}"));
+    let told = told.collect::<Vec<_>>().join("; ");
+    let unanswered = || {
+        let seconds = CONNECT_TIMEOUT.as_secs();
+        format!("offers were taken, but in {seconds} s none was connected: is UDP let through?")
+    };
+    RunError::NoSession(if told.is_empty() { unanswered() } else { told })
 }
 
 fn spawn_workers(
@@ -154,7 +176,8 @@ fn offer_all(ramp: &Ramp, watch: &mut Watch, publish: bool, count: usize) {
             scope.spawn(|| {
                 loop {
                     let job = next.fetch_add(1, Ordering::Relaxed);
-                    if job >= count {
+                    if job >= count || ramp.is_hopeless() {
+                        next.fetch_max(count, Ordering::Relaxed);
                         return;
                     }
                     let due = started + interval.mul_f64(job as f64);
@@ -196,12 +219,12 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
     };
     let offer = offer.to_text();
     let posted = Instant::now();
-    let mut retries = NO_PUBLISHER_RETRIES;
+    let mut retries = RETRIES;
     let accepted = loop {
         match client.offer(publish, &stream.name, &offer) {
-            Err(Refused::NoPublisher) if retries > 0 => {
+            Err(Refused::Later(..)) if retries > 0 => {
                 retries -= 1;
-                thread::sleep(NO_PUBLISHER_RETRY);
+                thread::sleep(RETRY);
             }
             other => break other?,
         }
@@ -247,7 +270,7 @@ fn await_connected(ramp: &Ramp, workers: &Workers, watch: &mut Watch, count: u64
     while Instant::now() < deadline {
         let snapshot = workers.snapshot();
         let refused: u64 = lock(&ramp.refused).values().sum();
-        if snapshot.connected() + snapshot.failed + refused >= count {
+        if snapshot.connected() + snapshot.failed + refused >= count || ramp.is_hopeless() {
             return;
         }
         thread::sleep(Duration::from_millis(5));
@@ -308,6 +331,9 @@ fn conclude(args: &RunArgs, report: &Report) -> Result<bool, RunError> {
     }
     let Percentages { server, client } = percentages(report);
     eprintln!("server {server}, client {client:.0} % of a core");
+    if let Some(words) = report.own_lateness() {
+        eprintln!("{words}");
+    }
     let missed = report.missed(&Thresholds::of(args));
     missed.iter().for_each(|miss| eprintln!("missed: {miss}"));
     Ok(missed.is_empty())
@@ -327,7 +353,25 @@ fn percentages(report: &Report) -> Percentages {
     }
 }
 
+impl Ramp {
+    /// Whether nothing was accepted and enough was refused to expect nothing else.
+    fn is_hopeless(&self) -> bool {
+        let refused: u64 = lock(&self.refused).values().sum();
+        refused >= OFFERING_THREADS as u64 && lock(&self.sessions).is_empty()
+    }
+}
+
 impl Workers {
+    /// Ends the workers and takes what they have.
+    fn stop(self) -> Result<Vec<Harvest>, RunError> {
+        self.phase.set(Phase::Stop);
+        let mut harvests = Vec::new();
+        for worker in self.threads {
+            harvests.push(worker.join().map_err(|_| RunError::Worker)??);
+        }
+        Ok(harvests)
+    }
+
     fn snapshot(&self) -> Snapshot {
         Snapshot::of(self.tallies.iter().map(Arc::as_ref))
     }

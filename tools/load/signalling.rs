@@ -1,24 +1,43 @@
 //! WHIP and WHEP from the client's side: post an offer, read the answer, delete the session.
 
+use crate::args::RunArgs;
 use crate::sdp::{Answer, AnswerError};
 use std::time::Duration;
 
 /// A server that takes longer to answer an offer has failed.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// One that does not take a connection by then (two SYNs a second apart) is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What stands for the stream's name in URLs and tokens.
+const NAME: &str = "{name}";
 
 /// A client of one server; cheap to clone, and clones share connections.
 #[derive(Clone)]
 pub struct Client {
     agent: ureq::Agent,
-    base: String,
+    publish: Endpoint,
+    view: Endpoint,
+}
+
+/// Where one side posts its offers: templates, in which [`NAME`] stands for the stream's.
+#[derive(Clone)]
+struct Endpoint {
+    url: String,
     token: Option<String>,
 }
 
 /// An accepted offer.
 pub struct Accepted {
     pub answer: Answer,
-    /// The session's URL.
-    pub session: String,
+    pub session: Session,
+}
+
+/// What ends a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    url: String,
+    token: Option<String>,
 }
 
 /// Why an offer led to no session.
@@ -26,9 +45,9 @@ pub struct Accepted {
 pub enum Refused {
     #[error("{0}")]
     Http(#[from] Box<ureq::Error>),
-    /// Nobody publishes the stream yet.
-    #[error("409 no publisher yet")]
-    NoPublisher,
+    /// The same may be taken later: nobody publishes the stream yet, or there is no room now.
+    #[error("status {0}: {1}")]
+    Later(u16, String),
     #[error("status {0}: {1}")]
     Status(u16, String),
     #[error("{0}")]
@@ -38,73 +57,171 @@ pub enum Refused {
 }
 
 impl Client {
-    /// A client for the server at `base`, with a bearer token if it wants one.
+    /// A client for the server that `args` name.
     #[must_use]
-    pub fn new(base: &str, token: Option<String>) -> Self {
+    pub fn new(args: &RunArgs) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
             .max_idle_connections_per_host(32)
             .build();
-        Self { agent: config.into(), base: base.trim_end_matches('/').to_owned(), token }
+        let base = args.url.as_deref().unwrap_or_default().trim_end_matches('/');
+        let endpoint = |url: &Option<String>, token: &Option<String>, kind| Endpoint {
+            url: url.clone().unwrap_or_else(|| format!("{base}/{kind}/{NAME}")),
+            token: token.clone().or_else(|| args.token.clone()),
+        };
+        Self {
+            agent: config.into(),
+            publish: endpoint(&args.whip_url, &args.whip_token, "whip"),
+            view: endpoint(&args.whep_url, &args.whep_token, "whep"),
+        }
     }
 
-    /// Posts `offer` to `/whip/NAME` or `/whep/NAME`.
+    /// Posts `offer` for the stream `name`.
     ///
     /// # Errors
     /// See [`Refused`].
     pub fn offer(&self, publish: bool, name: &str, offer: &str) -> Result<Accepted, Refused> {
-        let kind = if publish { "whip" } else { "whep" };
-        let url = format!("{}/{kind}/{name}", self.base);
+        let Endpoint { url, token } = if publish { &self.publish } else { &self.view };
+        let url = url.replace(NAME, name);
+        let token = token.as_ref().map(|token| token.replace(NAME, name));
         let mut request = self.agent.post(&url).header("Content-Type", "application/sdp");
-        if let Some(token) = &self.token {
+        if let Some(token) = &token {
             request = request.header("Authorization", &format!("Bearer {token}"));
         }
         let mut response = request.send(offer).map_err(Box::new)?;
         let location = response.headers().get("location").and_then(|v| v.to_str().ok());
-        let location = location.map(|location| self.absolute(location));
+        let location = location.map(|location| absolute(&url, location));
         let body = response.body_mut().read_to_string().map_err(Box::new)?;
+        let said = || body.chars().take(200).collect();
         match response.status().as_u16() {
             200 | 201 => {}
-            409 => return Err(Refused::NoPublisher),
-            status => return Err(Refused::Status(status, body.chars().take(200).collect())),
+            // Servers differ in how they say that nobody publishes yet.
+            status @ (404 | 409) if !publish => return Err(Refused::Later(status, said())),
+            status @ 503 => return Err(Refused::Later(status, said())),
+            status => return Err(Refused::Status(status, said())),
         }
-        let session = location.ok_or(Refused::NoLocation)?;
+        let session = Session { url: location.ok_or(Refused::NoLocation)?, token };
         Ok(Accepted { answer: Answer::scan(&body)?, session })
     }
 
     /// Ends a session. A failure is of no interest at the end of a run: the server reaps it.
-    pub fn delete(&self, session: &str) -> bool {
-        let mut request = self.agent.delete(session);
-        if let Some(token) = &self.token {
+    pub fn delete(&self, session: &Session) -> bool {
+        let mut request = self.agent.delete(&session.url);
+        if let Some(token) = &session.token {
             request = request.header("Authorization", &format!("Bearer {token}"));
         }
         request.call().is_ok_and(|response| response.status().is_success())
     }
+}
 
-    /// A `Location` as a URL: the server may give a path (RFC 9110 §10.2.2).
-    fn absolute(&self, location: &str) -> String {
-        if location.contains("://") {
-            return location.to_owned();
-        }
-        let host_end = self.base.find("://").map_or(0, |at| at + 3);
-        let origin_end =
-            self.base[host_end..].find('/').map_or(self.base.len(), |at| host_end + at);
-        let separator = if location.starts_with('/') { "" } else { "/" };
-        format!("{}{separator}{location}", &self.base[..origin_end])
+/// A `Location` as a URL: the server may give a path, from its root or from where it was asked
+/// (RFC 9110 §10.2.2).
+fn absolute(asked: &str, location: &str) -> String {
+    if location.contains("://") {
+        return location.to_owned();
     }
+    let host = asked.find("://").map_or(0, |at| at + 3);
+    let origin = asked[host..].find('/').map_or(asked.len(), |at| host + at);
+    if location.starts_with('/') {
+        return format!("{}{location}", &asked[..origin]);
+    }
+    let path = asked.split(['?', '#']).next().unwrap_or_default();
+    let folder = path.rfind('/').filter(|at| *at >= origin).unwrap_or(origin);
+    format!("{}/{location}", &asked[..folder])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    fn client(options: &[&str]) -> Client {
+        let words = ["run"].iter().chain(options);
+        Client::new(&<Cli as clap::Parser>::parse_from(words).args)
+    }
 
     #[test]
-    fn a_relative_location_is_joined_to_the_origin() {
-        let client = Client::new("http://127.0.0.1:8080/base/", None);
-        assert_eq!(client.absolute("/session/1"), "http://127.0.0.1:8080/session/1");
-        assert_eq!(client.absolute("http://a/b"), "http://a/b");
-        let client = Client::new("http://127.0.0.1:8080", None);
-        assert_eq!(client.absolute("/session/1"), "http://127.0.0.1:8080/session/1");
+    fn a_relative_location_is_joined_to_where_it_was_asked() {
+        let asked = "http://127.0.0.1:8080/base/whip/s?x=/y";
+        assert_eq!(absolute(asked, "/session/1"), "http://127.0.0.1:8080/session/1");
+        assert_eq!(absolute(asked, "s/1"), "http://127.0.0.1:8080/base/whip/s/1");
+        assert_eq!(absolute(asked, "http://a/b"), "http://a/b");
+        assert_eq!(absolute("http://127.0.0.1:8080", "1"), "http://127.0.0.1:8080/1");
+    }
+
+    /// Answers one request with `status` and returns its first line and its token.
+    fn asked(status: u16, ask: impl FnOnce(String) -> Result<Accepted, Refused>) -> Asked {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let base = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let server = std::thread::spawn(move || {
+            let mut stream = BufReader::new(listener.accept().expect("one comes").0);
+            let (mut head, mut line) = (Vec::new(), String::new());
+            while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
+                head.push(std::mem::take(&mut line).trim().to_owned());
+            }
+            let named = |name: &str| {
+                let of = |line: &String| line.to_lowercase().starts_with(name);
+                head.iter().find(|line| of(line)).cloned().unwrap_or_default()
+            };
+            let length = named("content-length").split(' ').nth(1).and_then(|n| n.parse().ok());
+            let mut body = vec![0; length.unwrap_or(0)];
+            stream.read_exact(&mut body).expect("the offer comes whole");
+            let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n");
+            stream.get_mut().write_all(answer.as_bytes()).expect("it listens");
+            (head[0].clone(), named("authorization"))
+        });
+        let refused = ask(base).err().expect("there is no SDP in it");
+        let (line, token) = server.join().expect("the server does not fail");
+        Asked { line, token, refused }
+    }
+
+    struct Asked {
+        line: String,
+        token: String,
+        refused: Refused,
+    }
+
+    #[test]
+    fn any_server_is_asked_by_its_urls_and_tokens() {
+        let Asked { line, token, .. } = asked(400, |base| {
+            let whip = format!("{base}/live/{{name}}/whip?v=1");
+            let options = ["--whip-url", &whip, "--whep-url", "http://a/", "--token", "t-{name}"];
+            client(&options).offer(true, "load-0", "v=0")
+        });
+        assert_eq!(line, "POST /live/load-0/whip?v=1 HTTP/1.1");
+        assert!(token.ends_with("Bearer t-load-0"), "{token}");
+        let Asked { line, token, .. } = asked(400, |base| {
+            let options = ["--url", &base, "--token", "a", "--whep-token", "b-{name}"];
+            client(&options).offer(false, "x", "v=0")
+        });
+        assert_eq!(line, "POST /whep/x HTTP/1.1");
+        assert!(token.ends_with("Bearer b-x"), "{token}");
+    }
+
+    #[test]
+    fn what_may_be_taken_later_is_told_from_what_is_refused() {
+        for (status, publish, later) in [
+            (404, false, true),
+            (409, false, true),
+            (503, false, true),
+            (503, true, true),
+            (404, true, false),
+            (409, true, false),
+            (401, false, false),
+            (400, true, false),
+        ] {
+            let Asked { refused, .. } =
+                asked(status, |base| client(&["--url", &base]).offer(publish, "x", "v=0"));
+            assert_eq!(matches!(refused, Refused::Later(..)), later, "{status} {publish}");
+        }
     }
 }
