@@ -7,30 +7,37 @@
 //!
 //! ## What one packet does
 //!
+//! Read downwards; nothing on the way calls back up. What a part has to say to the others comes
+//! back to the shard as a value.
+//!
 //! ```text
 //!            kernel ── ufrag or flow chooses the socket ── net::Steering (eBPF, where allowed)
 //!              │ recvmmsg or io_uring, GRO            net::Receiver
 //!              ▼
 //!        shard's turn ── first byte (RFC 7983) ───── wire::kind
 //!              │
-//!     STUN ────┤ ufrag names the session ──────────── wire::ufrag     forged: dropped
-//!              │ integrity proves the address ─────── session (str0m)
+//!              ▼ whose is it?                         paths ──▶ Whose::{Session, Check, Shard}
+//!     STUN ────┤ ufrag names the session ──────────── wire::ufrag       forged: dropped
+//!              │ integrity proves the path ────────── session (str0m), then paths ──▶ Proved
 //!     DTLS ────┤
 //!     RTP ─────┤ 4-tuple is a session's flow ──────── paths::flows
 //!     RTCP ────┤   or another shard's ─────────────── paths::directory ──▶ ring ──▶ that shard
 //!              ▼
-//!        publisher decrypts ───────────────────────── session::publisher (str0m)
-//!              │ a packet of the stream ───────────── media::MediaPacket
+//!        publisher decrypts, names track and layer ── session::Publisher ──▶ Output::Media
+//!              │ a packet of a track ──────────────── media::MediaPacket
+//!              ▼
+//!        carried, if it is of the layer viewers get   track::Track
 //!              ├──▶ ring ──▶ each other shard with viewers, one copy each
 //!              ▼
-//!        numbered by the stream, kept for repair,     stream::track
+//!        numbered by the layer, kept for repair,      track::Layer
 //!        held for the rest of its frame
 //!              │ for each viewer of this shard
 //!              ▼
-//!        header, copy, seal in place ──────────────── egress::lane, srtp
+//!        the lane's span gives the number;            egress::Lane, srtp
+//!        header, copy, seal in place
 //!              │ a viewer's packets side by side
 //!              ▼
-//!        one train per viewer and frame ───────────── net::SendBatch (GSO)
+//!        one train per viewer and frame ───────────── net::Transmitter (GSO)
 //!              │ sendmmsg
 //!              ▼
 //!            kernel
@@ -45,7 +52,7 @@
 //!   └────┬────┘ └────┬────┘ └────┬────┘
 //!        └─ bounded mailboxes ───┘         media, strays, key frame requests: shard::Mail
 //!        ▲ shard::Command    │ shard::Report
-//!   control threads: HTTP, SDP, the construction of sessions (control); what is told (api)
+//!   control threads: HTTP (whip, api), SDP, the construction of sessions (control)
 //! ```
 //!
 //! Where UDP is blocked, a client connects to the one TCP port. A control thread hears its first
@@ -53,25 +60,40 @@
 //! There it is one more path to the session, and each frame in it a datagram.
 //!
 //! The loop: **receive** a batch → **mail** of other shards → **commands** → **timers** →
-//! **deliver** → **flush** and wake → **wait**.
+//! **deliver** → **flush** and wake → **wait**. It reads no clock and needs no socket: a whole
+//! shard runs under virtual time ([`shard::Simulated`], `tests/simulation`).
 //!
 //! ## Where what is
 //!
 //! Dependencies point one way (`tests/tidy.rs` checks it):
 //!
 //! ```text
-//! main → node → api → { control, whip }; whip → control ─Command→
-//!   shard → { net paths session egress track } → media, srtp, wire → id, limits, drop
+//! main → node → api ──────┐                                    ┌ paths    whose, and the way back
+//!              ├→ whip ───┤                                    ├ session  one peer, sans-IO
+//!              ▼          ▼                                    ├ track    tracks, layers, fan-out
+//!           control ─────────Command→ shard ── composes ───────┤   └→ egress  lanes, seal, RTCP
+//!           streams, sessions, placement, ports                └ net      system calls
+//!                                                                 │
+//!                              media, srtp, wire → id, limits, drop, telemetry
 //! ```
 //!
-//! `monoport ports` ([`node::PortPlan`]), `monoport check` ([`check`]) and `monoport top` ([`top`])
-//! stand beside the node and start nothing. How the server is used is in the [`manual`], which
-//! `monoport help` prints.
+//! Never `track → paths`, `track → session`, `paths → track`, `session → track`, `egress → track`:
+//! only [`shard`] knows all of them, and carries out what they say. `monoport ports`
+//! ([`node::PortPlan`]), `monoport check` ([`check`]) and `monoport top` ([`top`]) stand beside the
+//! node and start nothing. How the server is used is in the [`manual`], which `monoport help` prints.
 //!
-//! Those in braces never name one another; only [`shard`] composes them. All system calls are
-//! in [`net`]. Every bound is in [`limits`]. A packet that is not forwarded has one
-//! [`drop::DropReason`], and a datagram that came in has one outcome in [`telemetry`]: what came in
-//! is what became of it, to the last one (`tests/server/conservation.rs`).
+//! All system calls are in [`net`]. Every bound is in [`limits`]. A packet that is not forwarded
+//! has one [`drop::DropReason`], and a datagram that came in has one outcome in [`telemetry`]: what
+//! came in is what became of it, to the last one (`tests/server/conservation.rs`).
+//!
+//! ## Words
+//!
+//! A *stream* has a name and one publisher at a time; it is a list of *tracks*, each of one or
+//! several simulcast *layers*. A *publisher* is a session that sends, or a relay that brings a
+//! stream from elsewhere; a *viewer* is a session that takes. A *lane* is one track to one viewer,
+//! a *span* a stretch of it from one layer. A *flow* is a 4-tuple, a *path* a flow or a TCP
+//! connection that a session has proved to be its own. A *train* is one message to the kernel of
+//! several datagrams, a *turn* one round of a shard's loop.
 //!
 //! ## Decisions that shape the rest
 //!
@@ -80,14 +102,18 @@
 //! - **Publishers are whole str0m sessions; viewers use str0m for SDP, ICE and DTLS only.** Media
 //!   leaves by [`egress`], which keeps what a packet touches of a viewer within a few cache lines;
 //!   the keys are tapped from DTLS.
-//! - **Repair costs the stream, not the viewer**: one history per track and shard; a viewer's
-//!   numbers differ from the stream's by a constant, so it remembers nothing per packet.
+//! - **Repair costs the stream, not the viewer**: one history per layer and shard, as long as the
+//!   layer's rate asks; a viewer's numbers are a short list of spans over it, so it remembers
+//!   nothing per packet.
+//! - **A newcomer takes over with its first media**, not when it is answered: one that never
+//!   connects disturbs nobody. Publishers are numbered as they take over, and what comes of an
+//!   earlier one is too late.
 //! - **Viewers gather on their publisher's shard** until it is busy or ahead of the others, since
 //!   each further shard with viewers costs a copy per packet and a wake-up
 //!   (`control/placement.rs`).
 //! - **A port is a slot**: mux ports are opened on all shards or on none, and drained, while the
-//!   server runs (`shard::ports`, `control::ports`), and a slot is used again only once
-//!   nothing refers to it. With a port per session the slot is the session's.
+//!   server runs, and a slot is used again only once nothing refers to it. With a port per session
+//!   the slot is the session's.
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
 
