@@ -80,7 +80,8 @@
 //! Never `track → paths`, `track → session`, `paths → track`, `session → track`, `egress → track`:
 //! only [`shard`] knows all of them, and carries out what they say. `monoport ports`
 //! ([`node::PortPlan`]), `monoport check` ([`check`]) and `monoport top` ([`top`]) stand beside the
-//! node and start nothing. How the server is used is in the [`manual`], which `monoport help` prints.
+//! node and start nothing. How the server is used is in the [`manual`], which `monoport help`
+//! prints.
 //!
 //! All system calls are in [`net`]. Every bound is in [`limits`]. A packet that is not forwarded
 //! has one [`drop::DropReason`], and a datagram that came in has one outcome in [`telemetry`]: what

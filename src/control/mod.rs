@@ -37,7 +37,7 @@ use crate::limits::{END_RETRY, SESSIONS_PER_LOOK};
 use crate::session::Negotiator;
 pub use crate::session::{OfferError, ice_ufrag};
 use crate::shard::{Command, EndReason, Report, Wiring};
-use crate::telemetry::Failures;
+use crate::telemetry::{Failures, SessionCard};
 pub use ended::{EndedSession, Refusal};
 pub use error::ControlError;
 pub use events::SessionEvent;
@@ -207,6 +207,14 @@ impl Control {
     /// Takes no more sessions.
     pub fn stop(&self) {
         self.lock().stopping = true;
+    }
+
+    /// What its shard says of a session.
+    #[must_use]
+    pub fn card(&self, key: SessionKey) -> Option<SessionCard> {
+        let meters = self.wiring.meters.get(usize::from(key.shard))?;
+        let (generation, card) = meters.cards.read(key.slot)?;
+        (generation == key.generation).then_some(card)
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

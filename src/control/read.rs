@@ -17,7 +17,7 @@ use super::slots::Slots;
 use super::{Control, session};
 use crate::id::SessionKey;
 use crate::limits::{ENDED_SESSIONS_KEPT, SESSION_HISTORY_BYTES, SESSIONS_PER_LOOK};
-use crate::telemetry::{Failures, MemoryTerm, SessionCard};
+use crate::telemetry::{Failures, MemoryTerm};
 use crate::track::StreamShared;
 
 /// A stream as the control side knows it.
@@ -92,14 +92,6 @@ impl Control {
                 return;
             }
         }
-    }
-
-    /// What its shard says of a session.
-    #[must_use]
-    pub fn card(&self, key: SessionKey) -> Option<SessionCard> {
-        let meters = self.wiring.meters.get(usize::from(key.shard))?;
-        let (generation, card) = meters.cards.read(key.slot)?;
-        (generation == key.generation).then_some(card)
     }
 
     /// Shows one session, if it lives.

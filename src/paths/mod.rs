@@ -9,6 +9,7 @@
 //! ```text
 //! whose.rs        a datagram's session: by ufrag, by flow, or another shard's
 //! proof.rs        a path is proved, is lost to another, gives way
+//! leaving.rs      a session ends, and its paths with it
 //! peers.rs        the paths of one session
 //! ports.rs        UDP ports by slot: mux ports, or one per session
 //! ways.rs         what datagrams leave by
@@ -22,6 +23,7 @@ mod connections;
 pub mod directory;
 pub mod flows;
 mod frames;
+mod leaving;
 mod outbox;
 mod ownership;
 mod peers;
@@ -49,7 +51,6 @@ pub use whose::{Check, Inbound, Whose};
 
 use crate::id::Via;
 use crate::net::{Destination, Transmitter};
-use crate::telemetry::ShardCounters;
 use crate::wire::ufrag::UfragKey;
 use connections::Connections;
 use peers::Peers;
@@ -134,22 +135,6 @@ impl Paths {
     /// A session has come into `slot`, whose answer named the port in slot `port`.
     pub fn enter(&mut self, slot: u32, port: u32) {
         self.peers.insert(slot, port);
-    }
-
-    /// The session in `slot` has ended: its flows are nobody's, its connections are closed after
-    /// what it said last, and so is its port, where it has one of its own.
-    pub fn leave(&mut self, slot: u32, counters: &ShardCounters) {
-        let Some(peer) = self.peers.remove(slot) else { return };
-        for flow in &peer.flows {
-            self.forget(flow, slot);
-        }
-        for id in peer.connections {
-            self.finish(id, counters);
-        }
-        if self.ports.are_of_sessions() {
-            self.ways.transmitter.close_for_session(slot);
-            self.ports.remove(slot);
-        }
     }
 
     /// The path that the datagrams of the session in `slot` take, once it has proved one.

@@ -8,6 +8,7 @@ use super::*;
 use crate::drop::DropReason;
 use crate::limits::{MAX_FLOWS_PER_SESSION, MAX_TCP_CONNECTIONS_PER_SESSION};
 use crate::net::{SocketOptions, Steering, UdpSocket};
+use crate::telemetry::ShardCounters;
 use crate::wire::kind::Kind;
 
 const PORT: u16 = 7_882;

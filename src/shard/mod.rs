@@ -35,11 +35,16 @@ mod commands;
 mod core;
 mod deliver;
 mod inbound;
+#[expect(
+    clippy::disallowed_types,
+    reason = "a stream's shared part is counted when somebody comes or goes"
+)]
 mod lifecycle;
 mod mailbox;
 mod metrics;
 mod outputs;
 mod port_changes;
+#[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod post;
 mod publish;
 mod reactor;
