@@ -1,5 +1,7 @@
 //! Why control does not do what it is asked to.
 
+use std::net::SocketAddr;
+
 use crate::session::OfferError;
 use crate::telemetry::FailureReason;
 
@@ -12,6 +14,16 @@ pub enum ControlError {
     /// Nobody publishes the stream of this name.
     #[error("nobody publishes `{0}` at the moment")]
     NoPublisher(String),
+    /// The stream is published on another node, which this one takes nothing from.
+    #[error("`{stream}` is published on the node `{node}`, at http://{http}")]
+    Elsewhere {
+        /// The stream.
+        stream: String,
+        /// The node.
+        node: Box<str>,
+        /// Where its HTTP is.
+        http: SocketAddr,
+    },
     /// It contradicts how things stand.
     #[error("{0}")]
     Conflict(String),
@@ -57,6 +69,7 @@ impl ControlError {
             ControlError::Offer(_) => Some(FailureReason::BadOffer),
             ControlError::NoRoom(_) => Some(FailureReason::NoRoom),
             ControlError::NoPublisher(_)
+            | ControlError::Elsewhere { .. }
             | ControlError::Conflict(_)
             | ControlError::NotFound(_)
             | ControlError::Overloaded(_) => None,

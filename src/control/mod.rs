@@ -8,6 +8,7 @@
 //! setup.rs      publish, subscribe: from an offer to a session and its answer
 //! registry.rs   streams, sessions, and the slots in use; streams.rs, session.rs, slots.rs
 //! placement.rs  which shard a session goes to
+//! directory/    who publishes what, among all nodes
 //! ports/        which UDP port it gets, and how ports come and go
 //! read.rs       what the API reads; history.rs, ended.rs, events.rs
 //! ```
@@ -15,6 +16,7 @@
 //! Slots of shards and indexes of streams are given out here and taken back when the shard has
 //! reported the end, so a name in use is never given out twice.
 
+mod directory;
 mod ended;
 mod error;
 mod events;
@@ -32,12 +34,18 @@ mod viewers;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::id::SessionKey;
 use crate::limits::{END_RETRY, SESSIONS_PER_LOOK};
 use crate::session::Negotiator;
 pub use crate::session::{OfferError, ice_ufrag};
 use crate::shard::{Command, EndReason, Report, Wiring};
 use crate::telemetry::{Failures, SessionCard};
+pub use directory::{
+    Beat, Claim, Claimed, Directory, MemoryDirectory, MemoryStore, NodeRecord, Owner, Reply,
+    Unreachable,
+};
 pub use ended::{EndedSession, Refusal};
 pub use error::ControlError;
 pub use events::SessionEvent;
@@ -77,6 +85,10 @@ pub struct Settings {
     pub gather: usize,
     /// What a POST does to a stream that somebody publishes.
     pub on_conflict: OnConflict,
+    /// Who publishes what, among all nodes.
+    pub directory: Arc<dyn Directory>,
+    /// This node's name there.
+    pub node: Box<str>,
 }
 
 /// Everything a request needs.
@@ -91,6 +103,12 @@ pub struct Control {
     /// What `--ports-auto` has decided; empty without it.
     decisions: OnceLock<Decisions>,
     registry: Mutex<Registry>,
+    directory: Arc<dyn Directory>,
+    /// Notified when there is something to tell it.
+    directory_changed: Notify,
+    /// This node's name there.
+    node: Box<str>,
+    on_conflict: OnConflict,
     failures: Arc<Failures>,
 }
 
@@ -98,10 +116,11 @@ impl Control {
     /// A server with nobody on it.
     #[must_use]
     pub fn new(negotiator: Negotiator, wiring: Arc<Wiring>, settings: Settings) -> Arc<Control> {
-        let Settings { ports, tcp_candidates, opener, sessions_per_shard, gather, on_conflict } =
-            settings;
-        let (shards, ports) = (wiring.mailboxes.len(), PortTable::new(ports));
-        let registry = Registry::new(shards, sessions_per_shard, ports, gather, on_conflict);
+        let shards = wiring.mailboxes.len();
+        let Settings { ports, tcp_candidates, opener, directory, node, .. } = settings;
+        let (room, gather) = (settings.sessions_per_shard, settings.gather);
+        let ports = PortTable::new(ports);
+        let registry = Registry::new(shards, room, ports, gather, settings.on_conflict);
         let failures = registry.ended.failures.clone();
         Arc::new(Control {
             negotiator,
@@ -110,6 +129,10 @@ impl Control {
             opener,
             decisions: OnceLock::new(),
             registry: Mutex::new(registry),
+            directory,
+            directory_changed: Notify::new(),
+            node,
+            on_conflict: settings.on_conflict,
             failures,
         })
     }
@@ -148,6 +171,9 @@ impl Control {
                         Report::Ended(ended) => self.lock().ended(ended),
                     }
                 }
+            }
+            if self.lock().kept.has_changed() {
+                self.directory_changed.notify_one();
             }
             if self.end_those_to_be_ended(&mut self.lock()) {
                 self.wiring.reported.notified().await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+use super::directory::Kept;
 use super::ended::{EndedSession, EndedSessions};
 use super::events::{self, SessionEvent};
 use super::placement::Balance;
@@ -38,6 +39,8 @@ pub(super) struct Registry {
     pub publishers: Vec<usize>,
     /// Sessions to be ended as soon as their shard can be told.
     pub ending: VecDeque<(SessionKey, EndReason)>,
+    /// What the directory is told.
+    pub kept: Kept,
     on_conflict: OnConflict,
     pub stopping: bool,
 }
@@ -72,6 +75,7 @@ impl Registry {
             ports,
             publishers: vec![0; shards],
             ending: VecDeque::new(),
+            kept: Kept::default(),
             on_conflict,
             stopping: false,
         }
@@ -193,6 +197,7 @@ impl Registry {
         if stream.publisher() != Some(key) {
             return None;
         }
+        self.kept.went_live(&live.stream);
         if let Some(former) = replaced {
             limited!(INFO, session = %key, "takes `{}` over from {former}", live.stream);
         }
@@ -224,7 +229,11 @@ impl Registry {
         }
         let name = live.stream.clone();
         if let Some(stream) = self.streams.get_mut(&name) {
+            let published = stream.publisher() == Some(key);
             stream.leave(key);
+            if published {
+                self.kept.went_away(&name);
+            }
         }
         self.tell(SessionEvent::now(key, &live, "ended", Some(reason.label())));
         let mut words = reason.describe().into_owned();

@@ -7,7 +7,7 @@ use str0m::IceCreds;
 use super::history::History;
 use super::registry::Reservation;
 use super::session::{self, LiveSession, unix_now};
-use super::{Control, ControlError, Refusal};
+use super::{Control, ControlError, OnConflict, Owner, Refusal};
 use crate::session::{LocalIce, Negotiated, Offer, OfferError, ice_ufrag};
 use crate::shard::{Command, SessionPort};
 use crate::telemetry::limited;
@@ -38,7 +38,10 @@ impl Control {
     /// # Errors
     /// What is wrong with the offer, [`ControlError::Conflict`] where the publisher there is is not
     /// to be replaced, or that there is no room.
-    pub fn publish(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+    pub async fn publish(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+        if self.on_conflict == OnConflict::Refuse {
+            self.not_elsewhere(stream).await?;
+        }
         self.set_up_publisher(stream, sdp).inspect_err(|error| self.refused(stream, true, error))
     }
 
@@ -60,12 +63,30 @@ impl Control {
         self.settle(reservation, port, negotiated, asked)
     }
 
+    /// Refuses with [`ControlError::Elsewhere`] what another node that is alive has. What can't be
+    /// asked is taken for nobody's: requests do not fail with the directory.
+    async fn not_elsewhere(&self, stream: &str) -> Result<(), ControlError> {
+        let owners = self.directory.resolve(vec![stream.into()]).await.unwrap_or_default();
+        let owner = owners.into_iter().next().flatten().filter(|owner| owner.node != self.node);
+        match owner {
+            Some(Owner { node, http: Some(http), .. }) => {
+                Err(ControlError::Elsewhere { stream: stream.to_owned(), node, http })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Sets up a viewer of `stream`.
     ///
     /// # Errors
-    /// What is wrong with the offer, that nobody publishes the stream, or that there is no room.
-    pub fn subscribe(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
-        self.set_up_viewer(stream, sdp).inspect_err(|error| self.refused(stream, false, error))
+    /// What is wrong with the offer, that nobody publishes the stream here, or that there is no
+    /// room.
+    pub async fn subscribe(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+        let placed = self.set_up_viewer(stream, sdp);
+        if let Err(ControlError::NoPublisher(_)) = placed {
+            self.not_elsewhere(stream).await?;
+        }
+        placed.inspect_err(|error| self.refused(stream, false, error))
     }
 
     fn set_up_viewer(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {

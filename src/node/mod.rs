@@ -10,6 +10,8 @@ mod listener;
 mod load;
 mod outside;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +27,9 @@ pub use plan::PortPlan;
 
 use crate::api::{Api, Facts};
 use crate::config::{self, Config, PortCount};
-use crate::control::{AutoPorts, Control, OnConflict, PortRule, Settings, StartingPorts};
+use crate::control::{
+    AutoPorts, Control, MemoryDirectory, OnConflict, PortRule, Settings, StartingPorts,
+};
 use crate::cpu;
 use crate::limits::REPORTS_PER_SLOT;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
@@ -114,6 +118,8 @@ impl Node {
                 config::OnConflict::Replace => OnConflict::Replace,
                 config::OnConflict::Refuse => OnConflict::Refuse,
             },
+            directory: Arc::new(MemoryDirectory::alone(NODE_NAME)),
+            node: NODE_NAME.into(),
         };
         let control = Control::new(negotiator, wiring.clone(), settings);
         let named = (&*candidates, &*tcp_candidates);
@@ -124,7 +130,7 @@ impl Node {
         let api = Api::new(control.clone(), facts, config.admin_token.as_deref());
         let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api)?;
         runtime.spawn(api.run());
-        keep_house(config, rule, &runtime, &control, &mut shards);
+        keep_house(config, rule, &runtime, &control, http_address, &mut shards);
         let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
         Ok(Node {
             shards,
@@ -299,6 +305,9 @@ fn facts(config: &Config, backend: Backend, wiring: &Wiring, http: SocketAddr) -
     }
 }
 
+/// The name of a node that has no others.
+const NODE_NAME: &str = "monoport";
+
 /// Control threads give way to shards: a join storm must not hold up media.
 const CONTROL_NICE: i32 = 5;
 
@@ -330,9 +339,11 @@ fn keep_house(
     rule: PortRule,
     runtime: &tokio::runtime::Runtime,
     control: &Arc<Control>,
+    http: SocketAddr,
     shards: &mut [Spawned],
 ) {
     runtime.spawn(control.clone().take_reports());
+    runtime.spawn(control.clone().keep_directory(http));
     if let Some(PortCount { min: least, max: most }) = config.udp.auto {
         let auto = AutoPorts { least, most, numbers: config.udp.possible_mux(), rule };
         runtime.spawn(control.clone().follow_load(auto));

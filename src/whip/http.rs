@@ -19,7 +19,7 @@ use axum::routing::any;
 
 use super::resource::{has_type, patch};
 use super::{IceServers, Problem, Token, port_metrics};
-use crate::control::{Control, ControlError, Placement};
+use crate::control::{Control, Placement};
 use crate::dashboard;
 use crate::limits::{MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
 use crate::telemetry::{self, limited};
@@ -29,6 +29,13 @@ struct App {
     control: Arc<Control>,
     token: Token,
     ice_servers: Arc<IceServers>,
+}
+
+/// What a POST to an endpoint asks for.
+#[derive(Clone, Copy)]
+enum Verb {
+    Publish,
+    Subscribe,
 }
 
 type Answer = Result<Response<Body>, Problem>;
@@ -78,20 +85,15 @@ async fn cross_origin(request: Request, next: Next) -> Response<Body> {
 }
 
 async fn whip(State(app): State<App>, Path(stream): Path<String>, request: Request) -> Answer {
-    endpoint(app, stream, request, Control::publish).await
+    endpoint(app, stream, request, Verb::Publish).await
 }
 
 async fn whep(State(app): State<App>, Path(stream): Path<String>, request: Request) -> Answer {
-    endpoint(app, stream, request, Control::subscribe).await
+    endpoint(app, stream, request, Verb::Subscribe).await
 }
 
 /// A WHIP or WHEP endpoint (RFC 9725 §4.2): they differ in what a POST sets up.
-async fn endpoint(
-    app: App,
-    stream: String,
-    request: Request,
-    set_up: fn(&Control, &str, &str) -> Result<Placement, ControlError>,
-) -> Answer {
+async fn endpoint(app: App, stream: String, request: Request, verb: Verb) -> Answer {
     match *request.method() {
         Method::POST => {}
         Method::OPTIONS => return Ok(options(&app, request.headers())),
@@ -99,7 +101,7 @@ async fn endpoint(
         Method::HEAD => return Ok(([(CONTENT_TYPE, SDP)], ()).into_response()),
         _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, POST")),
     }
-    let placement = place(&app, &stream, request, set_up).await;
+    let placement = place(&app, &stream, request, verb).await;
     let Placement { id, answer, etag } = placement.inspect_err(|refused| {
         if refused.is_told() {
             return;
@@ -125,14 +127,19 @@ async fn place(
     app: &App,
     stream: &str,
     request: Request,
-    set_up: fn(&Control, &str, &str) -> Result<Placement, ControlError>,
+    verb: Verb,
 ) -> Result<Placement, Problem> {
     app.token.admit(request.headers())?;
     check_stream_name(stream)?;
     if !has_type(request.headers(), SDP) {
         return Err(Problem::unsupported_media_type(SDP));
     }
-    Ok(set_up(&app.control, stream, &text(request).await?)?)
+    let offer = text(request).await?;
+    let placed = match verb {
+        Verb::Publish => app.control.publish(stream, &offer).await,
+        Verb::Subscribe => app.control.subscribe(stream, &offer).await,
+    };
+    Ok(placed?)
 }
 
 /// The methods' answer, with STUN and TURN servers for a client that wants them before it offers

@@ -132,7 +132,9 @@ impl From<ControlError> for Problem {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             ControlError::Offer(_) => StatusCode::BAD_REQUEST,
-            ControlError::NoPublisher(_) | ControlError::Conflict(_) => StatusCode::CONFLICT,
+            ControlError::NoPublisher(_)
+            | ControlError::Elsewhere { .. }
+            | ControlError::Conflict(_) => StatusCode::CONFLICT,
             ControlError::NotFound(_) => StatusCode::NOT_FOUND,
             ControlError::NoRoom(_) | ControlError::Overloaded(_) => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -1,0 +1,183 @@
+//! Keeps the directory told: which streams this node has, and that it is alive.
+//!
+//! One task speaks to the directory. What it could not say it says again; after a time without
+//! contact, or when the directory has forgotten this node, it re-asserts all it has. Requests never
+//! wait for it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Beat, Claim, Claimed, NodeRecord, Unreachable};
+use crate::control::Control;
+use crate::limits::{DIRECTORY_BATCH, DIRECTORY_BEAT, DIRECTORY_REASSERT};
+use crate::shard::EndReason;
+use crate::telemetry::limited;
+
+/// What is still to be told of streams, and what was told.
+#[derive(Default)]
+pub(in crate::control) struct Kept {
+    /// Streams that have gone live here since they were claimed last.
+    to_claim: HashSet<Arc<str>>,
+    /// Claims to give back.
+    to_release: Vec<(Arc<str>, u64)>,
+    /// The epoch of each claim.
+    claimed: HashMap<Arc<str>, u64>,
+}
+
+impl Kept {
+    /// A publisher of `stream` has gone live here.
+    pub fn went_live(&mut self, stream: &Arc<str>) {
+        self.to_claim.insert(stream.clone());
+    }
+
+    /// Whether there is something to tell.
+    pub fn has_changed(&self) -> bool {
+        !self.to_claim.is_empty() || !self.to_release.is_empty()
+    }
+
+    /// `stream` has no publisher here any more.
+    pub fn went_away(&mut self, stream: &Arc<str>) {
+        self.to_claim.remove(stream);
+        if let Some(epoch) = self.claimed.remove(stream) {
+            self.to_release.push((stream.clone(), epoch));
+        }
+    }
+}
+
+impl Control {
+    /// Keeps the directory told until the server stops. `http` is where others reach this node.
+    pub async fn keep_directory(self: Arc<Control>, http: SocketAddr) {
+        let mut beats = tokio::time::interval(DIRECTORY_BEAT);
+        // The first beat is one of a node that has nothing to re-assert.
+        let mut in_contact = true;
+        let mut first = true;
+        let mut asserted = Instant::now();
+        loop {
+            tokio::select! {
+                _ = beats.tick() => {
+                    let known = self.beat(http).await;
+                    let forgotten = known == Ok(false) && !first;
+                    // A claim that nobody renews is garbage one day.
+                    let is_due = asserted.elapsed() >= DIRECTORY_REASSERT;
+                    if known.is_ok() && (forgotten || is_due || !in_contact) {
+                        self.reassert().await;
+                        asserted = Instant::now();
+                    }
+                    (in_contact, first) = (known.is_ok(), false);
+                }
+                () = self.directory_changed.notified() => {}
+            }
+            if in_contact {
+                in_contact = self.tell_directory().await.is_ok();
+            }
+        }
+    }
+
+    /// Renews the lease; says whether the directory knew this node.
+    async fn beat(&self, http: SocketAddr) -> Result<bool, Unreachable> {
+        let (sessions, _streams) = self.counts();
+        let (name, draining) = (self.node.clone(), self.is_stopping());
+        match self.directory.beat(NodeRecord { name, http, sessions, draining }).await? {
+            Beat::Renewed { known, .. } => Ok(known),
+            Beat::NameTaken => {
+                limited!(WARN, "another node is alive under the name `{}`", self.node);
+                Err(Unreachable)
+            }
+        }
+    }
+
+    /// Claims what has gone live and gives back what has gone away.
+    async fn tell_directory(&self) -> Result<(), Unreachable> {
+        loop {
+            let (claims, releases) = {
+                let mut registry = self.lock();
+                let kept = &mut registry.kept;
+                let claims = kept.to_claim.iter().take(DIRECTORY_BATCH);
+                // With the greatest epoch that was seen, which the new one must exceed.
+                let epoch = |name| kept.claimed.get(name).copied().unwrap_or(0);
+                let claims: Vec<(Arc<str>, u64)> =
+                    claims.map(|name| (name.clone(), epoch(name))).collect();
+                for (name, _) in &claims {
+                    kept.to_claim.remove(name);
+                }
+                let count = kept.to_release.len().min(DIRECTORY_BATCH);
+                let releases: Vec<(Arc<str>, u64)> = kept.to_release.drain(..count).collect();
+                (claims, releases)
+            };
+            if claims.is_empty() && releases.is_empty() {
+                return Ok(());
+            }
+            // A stream that came back before its release was told has the later epoch by then, and
+            // a release takes away only the very claim it names.
+            let told = self.tell(&claims, &releases).await;
+            if told.is_err() {
+                let mut registry = self.lock();
+                registry.kept.to_release.extend(releases);
+                registry.kept.to_claim.extend(claims.into_iter().map(|(name, _)| name));
+                return told;
+            }
+        }
+    }
+
+    async fn tell(
+        &self,
+        claims: &[(Arc<str>, u64)],
+        releases: &[(Arc<str>, u64)],
+    ) -> Result<(), Unreachable> {
+        if !releases.is_empty() {
+            self.directory.release(releases.to_vec()).await?;
+        }
+        if !claims.is_empty() {
+            let claimed = self.directory.claim(Claim::New, claims.to_vec()).await?;
+            self.took(claims, claimed);
+        }
+        Ok(())
+    }
+
+    /// Claims again all there is, without taking away what others have claimed since.
+    async fn reassert(&self) {
+        let all: Vec<(Arc<str>, u64)> = {
+            let registry = self.lock();
+            registry.kept.claimed.iter().map(|(name, epoch)| (name.clone(), *epoch)).collect()
+        };
+        for some in all.chunks(DIRECTORY_BATCH) {
+            // What fails now is repeated at the next contact.
+            let Ok(claimed) = self.directory.claim(Claim::Keep, some.to_vec()).await else {
+                return;
+            };
+            self.took(some, claimed);
+        }
+    }
+
+    /// Takes in what became of claims. A stream that another node holds is that node's: its
+    /// publisher came later, and ours is ended.
+    fn took(&self, claims: &[(Arc<str>, u64)], claimed: Vec<Claimed>) {
+        let mut registry = self.lock();
+        for ((name, _), claimed) in claims.iter().zip(claimed) {
+            let publisher = registry.streams.get(name).and_then(|stream| stream.publisher());
+            match claimed {
+                Claimed::Mine { epoch, displaced } => {
+                    if let Some(other) = displaced {
+                        limited!(INFO, "`{name}` is published here now, no longer on `{other}`");
+                    }
+                    match publisher {
+                        Some(_) => registry.kept.claimed.insert(name.clone(), epoch),
+                        // It has left meanwhile.
+                        None => {
+                            registry.kept.to_release.push((name.clone(), epoch));
+                            None
+                        }
+                    };
+                }
+                Claimed::Held { owner, .. } => {
+                    limited!(INFO, "`{name}` is published on `{owner}` now");
+                    registry.kept.claimed.remove(name);
+                    registry.ending.extend(publisher.map(|key| (key, EndReason::Replaced)));
+                }
+            }
+        }
+        self.end_those_to_be_ended(&mut registry);
+    }
+}

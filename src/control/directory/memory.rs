@@ -1,0 +1,174 @@
+//! The directory of nodes that share one memory: of one node alone, and of several in tests.
+
+use std::collections::HashMap;
+use std::future::ready;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{Beat, Claim, Claimed, Directory, NodeRecord, Owner, Reply};
+use crate::limits::{DIRECTORY_CLAIM_KEPT, DIRECTORY_LEASE, DIRECTORY_NODE_KEPT};
+
+/// What is known, by all who share it.
+pub struct MemoryStore {
+    tables: Mutex<Tables>,
+    /// Milliseconds of Unix time: the one clock that counts.
+    clock: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Tables {
+    nodes: HashMap<Box<str>, Node>,
+    streams: HashMap<Arc<str>, Stream>,
+}
+
+struct Node {
+    incarnation: u64,
+    until_ms: u64,
+    record: NodeRecord,
+}
+
+struct Stream {
+    node: Box<str>,
+    incarnation: u64,
+    epoch: u64,
+    claimed_ms: u64,
+}
+
+/// One node's way to a [`MemoryStore`].
+pub struct MemoryDirectory {
+    store: Arc<MemoryStore>,
+    node: Box<str>,
+    /// Tells a node from its predecessor of the same name.
+    incarnation: u64,
+}
+
+impl MemoryStore {
+    /// Nothing is known yet. `clock` says how many milliseconds of Unix time have passed.
+    #[must_use]
+    pub fn new(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Arc<MemoryStore> {
+        Arc::new(MemoryStore { tables: Mutex::default(), clock: Box::new(clock) })
+    }
+
+    /// Forgets everything, as a server that is started anew does.
+    pub fn forget(&self) {
+        *self.lock().0 = Tables::default();
+    }
+
+    /// The tables without what is too old, and what time it is.
+    fn lock(&self) -> (MutexGuard<'_, Tables>, u64) {
+        // Nothing under the lock panics half-way.
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = (self.clock)();
+        let kept = DIRECTORY_NODE_KEPT.as_millis() as u64;
+        tables.nodes.retain(|_, node| now < node.until_ms + kept);
+        (tables, now)
+    }
+}
+
+impl Tables {
+    /// The address of the node that has claimed `stream`, if that is alive.
+    fn alive(&self, stream: &Stream, now: u64) -> Option<SocketAddr> {
+        let node = self.nodes.get(&stream.node)?;
+        let is_alive = node.incarnation == stream.incarnation && now < node.until_ms;
+        is_alive.then_some(node.record.http)
+    }
+
+    fn find(&self, name: &str, now: u64) -> Option<&Stream> {
+        let kept = DIRECTORY_CLAIM_KEPT.as_millis() as u64;
+        self.streams.get(name).filter(|stream| now < stream.claimed_ms + kept)
+    }
+}
+
+impl MemoryDirectory {
+    /// The way of the node `name` to `store`; `incarnation` tells it from a predecessor.
+    #[must_use]
+    pub fn new(store: Arc<MemoryStore>, name: &str, incarnation: u64) -> MemoryDirectory {
+        MemoryDirectory { store, node: name.into(), incarnation }
+    }
+
+    /// The directory of a node that has no others.
+    #[must_use]
+    pub fn alone(name: &str) -> MemoryDirectory {
+        let unix = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        MemoryDirectory::new(MemoryStore::new(move || unix().as_millis() as u64), name, 0)
+    }
+
+    fn is_mine(&self, stream: &Stream) -> bool {
+        stream.node == self.node && stream.incarnation == self.incarnation
+    }
+
+    fn claim_one(&self, claim: Claim, name: Arc<str>, hint: u64) -> Claimed {
+        let (mut tables, now) = self.store.lock();
+        let mut displaced = None;
+        let stored = tables.find(&name, now);
+        let mut epoch = hint;
+        if let Some(stored) = stored {
+            let others = !self.is_mine(stored) && tables.alive(stored, now).is_some();
+            let is_newer = stored.epoch > hint;
+            let may_keep = self.is_mine(stored) || stored.epoch < hint || (!others && !is_newer);
+            if claim == Claim::Keep && !may_keep {
+                return Claimed::Held { owner: stored.node.clone(), epoch: stored.epoch };
+            }
+            displaced = others.then(|| stored.node.clone());
+            epoch = epoch.max(stored.epoch);
+        }
+        if claim == Claim::New {
+            epoch = now.max(epoch + 1);
+        }
+        let (node, incarnation) = (self.node.clone(), self.incarnation);
+        tables.streams.insert(name, Stream { node, incarnation, epoch, claimed_ms: now });
+        Claimed::Mine { epoch, displaced }
+    }
+}
+
+impl Directory for MemoryDirectory {
+    fn beat(&self, record: NodeRecord) -> Reply<'_, Beat> {
+        let (mut tables, now) = self.store.lock();
+        let known = tables.nodes.get(&self.node);
+        let other =
+            known.is_some_and(|node| node.incarnation != self.incarnation && now < node.until_ms);
+        if other {
+            return Box::pin(ready(Ok(Beat::NameTaken)));
+        }
+        let known = known.is_some_and(|node| node.incarnation == self.incarnation);
+        let until_ms = now + DIRECTORY_LEASE.as_millis() as u64;
+        let node = Node { incarnation: self.incarnation, until_ms, record };
+        tables.nodes.insert(self.node.clone(), node);
+        let kept = DIRECTORY_CLAIM_KEPT.as_millis() as u64;
+        tables.streams.retain(|_, stream| now < stream.claimed_ms + kept);
+        Box::pin(ready(Ok(Beat::Renewed { known, now_ms: now })))
+    }
+
+    fn peers(&self) -> Reply<'_, Vec<NodeRecord>> {
+        let (tables, now) = self.store.lock();
+        let alive = tables.nodes.values().filter(|node| now < node.until_ms);
+        Box::pin(ready(Ok(alive.map(|node| node.record.clone()).collect())))
+    }
+
+    fn claim(&self, claim: Claim, streams: Vec<(Arc<str>, u64)>) -> Reply<'_, Vec<Claimed>> {
+        let claimed = streams.into_iter().map(|(name, hint)| self.claim_one(claim, name, hint));
+        Box::pin(ready(Ok(claimed.collect())))
+    }
+
+    fn resolve(&self, streams: Vec<Arc<str>>) -> Reply<'_, Vec<Option<Owner>>> {
+        let (tables, now) = self.store.lock();
+        let owners = streams.iter().map(|name| {
+            let stream = tables.find(name, now)?;
+            let http = tables.alive(stream, now);
+            Some(Owner { node: stream.node.clone(), epoch: stream.epoch, http })
+        });
+        Box::pin(ready(Ok(owners.collect())))
+    }
+
+    fn release(&self, streams: Vec<(Arc<str>, u64)>) -> Reply<'_, ()> {
+        let (mut tables, _now) = self.store.lock();
+        for (name, epoch) in streams {
+            let mine = |stream: &Stream| self.is_mine(stream) && stream.epoch == epoch;
+            if tables.streams.get(&name).is_some_and(mine) {
+                tables.streams.remove(&name);
+            }
+        }
+        Box::pin(ready(Ok(())))
+    }
+}

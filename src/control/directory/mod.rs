@@ -1,0 +1,113 @@
+//! Who publishes what, among all nodes, and which nodes are alive.
+//!
+//! Five calls, each for many streams at once, each answered within half a second or not at all. A
+//! node renews its lease with [`Directory::beat`], and is alive while it does. It claims a stream
+//! when a publisher of it goes live; the later claim has the greater epoch, and the greatest epoch
+//! owns the stream. Nothing else passes through a directory, and no session ends because it can't
+//! be reached: [`keeper`] tells it what it has missed.
+
+mod keeper;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+pub(super) use keeper::Kept;
+pub use memory::{MemoryDirectory, MemoryStore};
+
+/// What a directory answers.
+pub type Reply<'a, T> = BoxFuture<'a, Result<T, Unreachable>>;
+
+/// The directory does not answer; what was asked may have been done or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreachable;
+
+/// The five calls. Whoever makes them is one node, which the implementation knows.
+pub trait Directory: Send + Sync {
+    /// Renews the node's lease of [`crate::limits::DIRECTORY_LEASE`], with what is to be known of
+    /// it.
+    fn beat(&self, record: NodeRecord) -> Reply<'_, Beat>;
+
+    /// The nodes that are alive, this one included.
+    fn peers(&self) -> Reply<'_, Vec<NodeRecord>>;
+
+    /// Claims streams, each with the greatest epoch the claimer has seen of it. The answers are in
+    /// the same order.
+    fn claim(&self, claim: Claim, streams: Vec<(Arc<str>, u64)>) -> Reply<'_, Vec<Claimed>>;
+
+    /// Who has these streams. The answers are in the same order.
+    fn resolve(&self, streams: Vec<Arc<str>>) -> Reply<'_, Vec<Option<Owner>>>;
+
+    /// Gives streams back; only what is exactly this node's under exactly this epoch.
+    fn release(&self, streams: Vec<(Arc<str>, u64)>) -> Reply<'_, ()>;
+}
+
+/// What is known of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// Its name, unlike that of any other.
+    pub name: Box<str>,
+    /// Where its HTTP is.
+    pub http: SocketAddr,
+    /// Its sessions.
+    pub sessions: usize,
+    /// Whether it takes no more.
+    pub draining: bool,
+}
+
+/// What becomes of a beat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// The lease runs anew.
+    Renewed {
+        /// Whether the directory knew the node; if not, it has forgotten its claims as well.
+        known: bool,
+        /// The directory's clock, in milliseconds of Unix time.
+        now_ms: u64,
+    },
+    /// Another process that is alive has this name.
+    NameTaken,
+}
+
+/// How streams are claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A publisher has gone live: the stream is this node's, whoever had it before.
+    New,
+    /// It has been this node's and is to stay so, unless somebody has claimed it since.
+    Keep,
+}
+
+/// What becomes of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// The stream is this node's.
+    Mine {
+        /// Under this epoch.
+        epoch: u64,
+        /// The node that had it, if that is another one and alive.
+        displaced: Option<Box<str>>,
+    },
+    /// Another node has it.
+    Held {
+        /// Which.
+        owner: Box<str>,
+        /// Under this epoch.
+        epoch: u64,
+    },
+}
+
+/// Who has a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The node's name.
+    pub node: Box<str>,
+    /// The epoch of its claim.
+    pub epoch: u64,
+    /// Where its HTTP is, while it is alive.
+    pub http: Option<SocketAddr>,
+}
