@@ -50,6 +50,9 @@ pub(super) fn mixes_extension_forms(offer: &str) -> bool {
 /// `sendrecv` (also when it is only implied) to a WHIP endpoint means `sendonly`, to a WHEP
 /// endpoint `recvonly`.
 ///
+/// A viewer's wish for simulcast is left out: it is sent one encoding of a track, under no RID, and
+/// would wait for RIDs that the answer promised (RFC 8853 §5.3).
+///
 /// # Errors
 /// [`OfferError::WrongDirection`] for the opposite direction.
 pub(super) fn with_direction(text: &str, way: Way) -> Result<String, OfferError> {
@@ -70,6 +73,10 @@ pub(super) fn with_direction(text: &str, way: Way) -> Result<String, OfferError>
             finish(&mut changed, has_direction);
             kind = ["audio", "video"].into_iter().find(|kind| media.starts_with(kind));
             has_direction = kind.is_none();
+        }
+        let asks_for_layers = line.starts_with("a=simulcast:") || line.starts_with("a=rid:");
+        if way == Way::Watch && asks_for_layers {
+            continue;
         }
         let direction = ["sendrecv", "sendonly", "recvonly", "inactive"]
             .into_iter()
@@ -120,6 +127,16 @@ mod tests {
             error.expect_err("a publisher must send").to_string(),
             "the video section is recvonly; sendonly is needed"
         );
+    }
+
+    #[test]
+    fn a_viewer_is_answered_without_the_simulcast_it_asks_for_and_a_publisher_with_its_own() {
+        let layers = |way: &str| format!("a=rid:h {way}\r\na=simulcast:{way} h\r\n");
+        let offer = format!("m=video 9 X 96\r\na=recvonly\r\n{}", layers("recv"));
+        let read = with_direction(&offer, Way::Watch).expect("it receives");
+        assert_eq!(read, "m=video 9 X 96\r\na=recvonly\r\n");
+        let offer = format!("m=video 9 X 96\r\na=sendonly\r\n{}", layers("send"));
+        assert_eq!(with_direction(&offer, Way::Publish).as_deref(), Ok(&*offer));
     }
 
     #[test]

@@ -124,6 +124,20 @@ fn a_viewer_hears_why_it_cannot_watch() {
     assert_eq!(backwards.status, 400, "{}", backwards.body);
 }
 
+/// One encoding is sent, and a player that was promised layers could not tell which it is.
+#[test]
+fn a_viewer_that_asks_for_simulcast_is_promised_one_encoding() {
+    let server = Server::with_shards(1);
+    let vp8 = Offered { audio: false, ..Offered::both(Codec::Vp8) };
+    let _publisher = Client::publish(&server, "s", vp8);
+    let (_viewer, offer, _pending) = Client::offer(vp8, Direction::RecvOnly, socket());
+    let offer = offer.to_sdp_string() + "a=rid:h recv\r\na=rid:l recv\r\na=simulcast:recv h;l\r\n";
+    let answered = post_sdp(&server.url("/whep/s"), &offer);
+    assert_eq!(answered.status, 201, "{}", answered.body);
+    assert!(!answered.body.contains("a=simulcast") && !answered.body.contains("a=rid"));
+    assert!(answered.body.contains("a=ssrc:"), "{}", answered.body);
+}
+
 #[test]
 fn tracks_may_be_missing_on_either_side() {
     let server = Server::with_shards(1);
