@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! setup.rs      publish, subscribe: from an offer to a session and its answer
+//! reports.rs    what shards report
 //! registry.rs   streams, sessions, and the slots in use; streams.rs, session.rs, slots.rs
 //! placement.rs  which shard a session goes to
 //! directory/    who publishes what, among all nodes
@@ -25,6 +26,7 @@ mod placement;
 mod ports;
 mod read;
 mod registry;
+mod reports;
 mod session;
 mod setup;
 mod slots;
@@ -37,10 +39,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
 use crate::id::SessionKey;
-use crate::limits::{END_RETRY, SESSIONS_PER_LOOK};
 use crate::session::Negotiator;
 pub use crate::session::{OfferError, ice_ufrag};
-use crate::shard::{Command, EndReason, Report, Wiring};
+use crate::shard::{Command, EndReason, Wiring};
 use crate::telemetry::{Failures, SessionCard};
 pub use directory::{
     Beat, Claim, Claimed, Directory, MemoryDirectory, MemoryStore, NodeRecord, Owner, Reply,
@@ -161,37 +162,6 @@ impl Control {
         Ok((session.etag.clone(), session.remote_ufrag.clone()))
     }
 
-    /// Takes in what shards report, and ends whom that puts out. Runs until the server stops.
-    pub async fn take_reports(self: Arc<Control>) {
-        loop {
-            for queue in &self.wiring.reports {
-                while let Some(report) = queue.pop() {
-                    match report {
-                        Report::Live { key, number } => self.publisher_is_live(key, number),
-                        Report::Ended(ended) => self.lock().ended(ended),
-                    }
-                }
-            }
-            if self.lock().kept.has_changed() {
-                self.directory_changed.notify_one();
-            }
-            if self.end_those_to_be_ended(&mut self.lock()) {
-                self.wiring.reported.notified().await;
-            } else {
-                tokio::time::sleep(END_RETRY).await;
-            }
-        }
-    }
-
-    /// Viewers that do not take the publisher's codecs are looked for in steps, so that nobody
-    /// waits long for the lock.
-    fn publisher_is_live(&self, key: SessionKey, number: u32) {
-        let Some((codecs, viewers)) = self.lock().live(key, number) else { return };
-        for some in viewers.chunks(SESSIONS_PER_LOOK) {
-            self.lock().end_misfits(some, &codecs);
-        }
-    }
-
     /// Tells shards whom to end; false where a shard has too much to do and some are left.
     fn end_those_to_be_ended(&self, registry: &mut Registry) -> bool {
         while let Some((key, reason)) = registry.ending.front() {
@@ -201,14 +171,6 @@ impl Control {
             registry.ending.pop_front();
         }
         true
-    }
-
-    /// Whether media comes from a publisher, by what its shard says of it every two seconds.
-    fn is_heard(&self, publisher: SessionKey) -> bool {
-        self.card(publisher).is_some_and(|card| {
-            let is_silent = card.packets > 0 && card.bits_per_s == 0;
-            card.first_media_ms.is_some() && !is_silent
-        })
     }
 
     /// Sessions and streams there are.

@@ -8,6 +8,7 @@ use super::history::History;
 use super::registry::Reservation;
 use super::session::{self, LiveSession, unix_now};
 use super::{Control, ControlError, OnConflict, Owner, Refusal};
+use crate::id::SessionKey;
 use crate::session::{LocalIce, Negotiated, Offer, OfferError, ice_ufrag};
 use crate::shard::{Command, SessionPort};
 use crate::telemetry::limited;
@@ -61,6 +62,14 @@ impl Control {
         let asked =
             Asked { etag, remote_ufrag: ice_ufrag(sdp).map(str::to_owned), publisher: true, names };
         self.settle(reservation, port, negotiated, asked)
+    }
+
+    /// Whether media comes from a publisher, by what its shard says of it every two seconds.
+    fn is_heard(&self, publisher: SessionKey) -> bool {
+        self.card(publisher).is_some_and(|card| {
+            let is_silent = card.packets > 0 && card.bits_per_s == 0;
+            card.first_media_ms.is_some() && !is_silent
+        })
     }
 
     /// Refuses with [`ControlError::Elsewhere`] what another node that is alive has. What can't be

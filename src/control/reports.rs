@@ -1,0 +1,41 @@
+//! What shards report: publishers that are live, and sessions that have ended.
+
+use std::sync::Arc;
+
+use super::Control;
+use crate::id::SessionKey;
+use crate::limits::{END_RETRY, SESSIONS_PER_LOOK};
+use crate::shard::Report;
+
+impl Control {
+    /// Takes in what shards report, and ends whom that puts out. Runs until the server stops.
+    pub async fn take_reports(self: Arc<Control>) {
+        loop {
+            for queue in &self.wiring.reports {
+                while let Some(report) = queue.pop() {
+                    match report {
+                        Report::Live { key, number } => self.publisher_is_live(key, number),
+                        Report::Ended(ended) => self.lock().ended(ended),
+                    }
+                }
+            }
+            if self.lock().kept.has_changed() {
+                self.directory_changed.notify_one();
+            }
+            if self.end_those_to_be_ended(&mut self.lock()) {
+                self.wiring.reported.notified().await;
+            } else {
+                tokio::time::sleep(END_RETRY).await;
+            }
+        }
+    }
+
+    /// Viewers that do not take the publisher's codecs are looked for in steps, so that nobody
+    /// waits long for the lock.
+    fn publisher_is_live(&self, key: SessionKey, number: u32) {
+        let Some((codecs, viewers)) = self.lock().live(key, number) else { return };
+        for some in viewers.chunks(SESSIONS_PER_LOOK) {
+            self.lock().end_misfits(some, &codecs);
+        }
+    }
+}
