@@ -121,9 +121,10 @@ impl Numbering {
         let replaced = newer.map(|(_, at)| *at).min();
         // The last may wait for their frames' ends when the viewer goes.
         let end = replaced.into_iter().chain(line.last.map(|last| last - WAITS)).min();
-        // What overtook the key frame that a viewer begins with was nobody's yet.
+        // What overtook the packet that a viewer begins with was nobody's yet.
         let before = line.keyframes.iter().filter(|(tag, _)| tag.source == source);
-        let begins = before.filter(|(tag, _)| tag.number < number).map(|(_, at)| *at).max();
+        let keyframes = before.filter(|(tag, _)| tag.number < number).map(|(_, at)| *at);
+        let begins = keyframes.chain(line.first).max();
         [false, true].into_iter().any(|keyframe| {
             let taken = self.taken.get(&Tag { source, number, keyframe });
             let in_time = |at: &Instant| {

@@ -28,7 +28,8 @@ pub struct Line {
     pub sent: BTreeMap<u64, Tag>,
     /// When each key frame was sent first.
     pub keyframes: HashMap<Tag, Instant>,
-    /// When the last datagram was sent.
+    /// When the first datagram was sent, and the last.
+    pub first: Option<Instant>,
     pub last: Option<Instant>,
     by_tag: HashMap<Tag, u64>,
     /// The datagrams themselves, to see whether one is another.
@@ -66,6 +67,7 @@ impl Line {
     }
 
     fn name(&mut self, now: Instant, index: u64, tag: Tag) -> Result<(), String> {
+        self.first.get_or_insert(now);
         self.last = Some(now);
         if tag.keyframe {
             self.keyframes.entry(tag).or_insert(now);

@@ -45,7 +45,7 @@ pub fn run(seed: u64) {
     let setup = Setup {
         shards: random.one_of(&[1, 1, 2, 3]),
         ports: random.one_of(&[1, 2]),
-        publishers_before: random.one_of(&[0, 0, 0, 4_093]),
+        publishers_before: random.one_of(&[0, 0, 4_093, 4_094]),
         hold: Duration::from_millis(random.one_of(&[0, 5])),
         seed: random.next(),
     };
