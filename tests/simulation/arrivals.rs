@@ -109,6 +109,11 @@ impl Arrivals {
         Ok(())
     }
 
+    /// A client gets an address, which it may have had before: it has yet to prove it.
+    pub fn passes_on(&mut self, outside: SocketAddr, peer: usize) {
+        self.proved.remove(&(outside, peer));
+    }
+
     /// Whether media of a client may still go to an address that `newer` clients have had since. It
     /// may while the client has proved no other.
     pub fn may_reach(

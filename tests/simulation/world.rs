@@ -159,6 +159,7 @@ impl World {
         self.peers[former].leg.outside = self.addresses.give(former);
         self.peers[peer].leg.outside = outside;
         self.addresses.pass_on(outside, peer);
+        self.arrivals.passes_on(outside, peer);
         self.tell(format!("peer {peer} gets the address of peer {former}"));
     }
 
