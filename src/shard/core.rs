@@ -39,8 +39,6 @@ pub(super) struct Core {
     pub stopping: bool,
     /// Whether the kernel took all that was to leave in the last turn.
     pub all_sent: bool,
-    /// When the datagram that is being handled came.
-    pub arriving: Option<Instant>,
     pub scratch: Scratch,
     random: u64,
 }
@@ -93,7 +91,6 @@ impl Core {
             commands_left: COMMANDS_PER_TURN,
             stopping: false,
             all_sent: true,
-            arriving: None,
             scratch: Scratch { tcp_buffer: vec![0; TCP_READ_BYTES], ..Scratch::default() },
             random: config.seed | 1,
         };
@@ -131,18 +128,23 @@ impl Core {
 
     /// Queues a datagram made by str0m.
     pub fn send(&mut self, to: Destination, bytes: &[u8]) {
-        let pushed = self.paths.ways.push(to, |slot| {
-            slot.get_mut(..bytes.len()).ok_or(DropReason::TooLong)?.copy_from_slice(bytes);
-            Ok(bytes.len())
-        });
-        if let Err(reason) = pushed {
-            self.post.dropped(reason);
-        }
+        send(&mut self.paths, &self.post, to, bytes);
     }
 
     /// The mux port `number` is served in `slot` from here on.
     pub fn serve_port(&mut self, slot: u32, number: u16, candidates: Vec<SocketAddr>) {
         self.port_counters(slot).open(PortName::Port(number));
         self.paths.ports.insert(slot, number, candidates);
+    }
+}
+
+/// Queues a datagram made by str0m.
+pub(super) fn send(paths: &mut Paths, post: &Post, to: Destination, bytes: &[u8]) {
+    let pushed = paths.ways.push(to, |slot| {
+        slot.get_mut(..bytes.len()).ok_or(DropReason::TooLong)?.copy_from_slice(bytes);
+        Ok(bytes.len())
+    });
+    if let Err(reason) = pushed {
+        post.dropped(reason);
     }
 }

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use super::core::Core;
+use super::outputs::{Outlets, pour};
+use super::viewers::hear_viewer;
 use super::{HandedOver, Mail};
 use crate::drop::DropReason;
 use crate::id::Via;
@@ -126,13 +128,15 @@ impl Core {
         kind: Kind,
         datagram: Inbound<'_>,
     ) -> Result<Handled, DropReason> {
-        let entry = self.sessions.at(slot).ok_or(DropReason::StaleFlow)?;
+        let Core { sessions, streams, paths, post, scratch, timers, setup_timeout, .. } = self;
+        let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         let transport = datagram.via.transport();
-        let candidate = self.paths.candidate(entry.port, transport, datagram.local)?;
+        let candidate = paths.candidate(entry.port, transport, datagram.local)?;
         match kind {
             Kind::Rtp if !entry.is_publisher => return Err(DropReason::ViewerRtp),
             Kind::Rtcp if !entry.is_publisher => {
-                self.on_viewer_rtcp(now, slot, datagram.bytes)?;
+                let outlets = Outlets { streams, paths, post };
+                hear_viewer(now, entry, datagram.bytes, scratch, outlets)?;
                 return Ok(Handled::Rtcp);
             }
             Kind::Rtp | Kind::Rtcp if !entry.connected => return Err(DropReason::BeforeKeys),
@@ -154,13 +158,18 @@ impl Core {
                 received.map(|()| handled)
             }
         };
-        self.arriving = Some(datagram.arrived);
-        self.drain(now, slot, None);
-        self.arriving = None;
+        let times = (now, datagram.arrived);
+        let outlets = Outlets { streams, paths, post };
+        let rest = pour(times, entry, &mut scratch.outputs, None, outlets);
+        // Media is done with here: its session was looked up once.
+        timers.schedule(slot, entry.deadline(*setup_timeout));
+        if !rest.is_nothing() {
+            self.carry_out(now, slot, rest);
+            self.arm(slot);
+        }
         if kind == Kind::Dtls {
             self.show(slot);
         }
-        self.arm(slot);
         outcome
     }
 

@@ -8,7 +8,6 @@ use super::sessions::Entry;
 use super::watch::Watch;
 use super::{BoundPort, EndReason, Ended, Report, SessionPort};
 use crate::id::{SessionKey, StreamKey};
-use crate::limits::SESSION_IDLE;
 use crate::session::{Output, Session};
 use crate::telemetry::{DtlsStop, limited};
 use crate::track::{Source, StreamShared};
@@ -93,19 +92,9 @@ impl Core {
 
     /// Arms the timer of the session in `slot` for the earliest thing it waits for.
     pub fn arm(&mut self, slot: u32) {
-        let Some(entry) = self.sessions.at(slot) else { return };
-        let limit = if entry.connected {
-            entry.heard + SESSION_IDLE
-        } else {
-            entry.created + self.setup_timeout
-        };
-        let mut at = entry.rtc_deadline.min(limit);
-        if let Some(viewer) = &entry.viewer {
-            at = at.min(viewer.control.next_report);
-        } else if entry.connected && entry.is_publisher {
-            at = at.min(entry.watch.next);
+        if let Some(entry) = self.sessions.at(slot) {
+            self.timers.schedule(slot, entry.deadline(self.setup_timeout));
         }
-        self.timers.schedule(slot, at);
     }
 
     /// Ends the session in `slot`: nothing of it stays behind.

@@ -4,16 +4,19 @@
 use std::time::Instant;
 
 use super::EndReason;
-use super::core::Core;
-use super::sessions::ReadyViewer;
+use super::core::{Core, send};
+use super::post::Post;
+use super::publish::{publish_clock, publish_from};
+use super::sessions::{Entry, ReadyViewer};
 use crate::egress::{Control, Egress};
-use crate::paths::Path;
+use crate::paths::{Path, Paths};
 use crate::session::{Gone, KeyingMaterial, Output};
 use crate::srtp::split_keying_material;
 use crate::telemetry::limited;
+use crate::track::Streams;
 
 /// A STUN request that waits for its answer: where it came from, and its transaction id.
-type Asked = (Path, [u8; 12]);
+pub(super) type Asked = (Path, [u8; 12]);
 
 /// STUN binding success response (RFC 8489 §5).
 const BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
@@ -22,50 +25,107 @@ fn is_stun(contents: &[u8]) -> bool {
     contents.first().is_some_and(|first| *first < 4)
 }
 
+/// Where the outputs of one session flow, besides itself.
+pub(super) struct Outlets<'a> {
+    pub streams: &'a mut Streams,
+    pub paths: &'a mut Paths,
+    pub post: &'a mut Post,
+}
+
+/// Of what a session wanted, the rare things, which touch more than a packet does.
+#[derive(Default)]
+pub(super) struct Rest {
+    /// It answered what was asked, with success.
+    answered: bool,
+    connected: bool,
+    keys: Option<KeyingMaterial>,
+    first_media: bool,
+    gone: Option<Gone>,
+}
+
+impl Rest {
+    pub fn is_nothing(&self) -> bool {
+        let Rest { connected, keys, first_media, gone, .. } = self;
+        !connected && keys.is_none() && !first_media && gone.is_none()
+    }
+}
+
+/// Carries out what the session of `entry` wants and a packet may ask for: its datagrams are sent,
+/// its media is published. `arrived` is when what it answers came. The rest is returned.
+pub(super) fn pour(
+    (now, arrived): (Instant, Instant),
+    entry: &mut Entry,
+    outputs: &mut Vec<Output>,
+    asked: Option<Asked>,
+    outlets: Outlets<'_>,
+) -> Rest {
+    let Outlets { streams, paths, post } = outlets;
+    let mut rest = Rest::default();
+    entry.rtc_deadline = entry.session.drain(now, outputs);
+    let mut heard = false;
+    for output in outputs.drain(..) {
+        match output {
+            Output::Datagram { contents, .. } if is_stun(&contents) => {
+                let Some((path, id)) = &asked else { continue };
+                let success = contents[..2] == BINDING_SUCCESS;
+                rest.answered |= success && contents.get(8..20) == Some(id);
+                send(paths, post, path.destination(false), &contents);
+                post.counters().stun_responses_out.add(1);
+            }
+            Output::Datagram { contents, .. } => {
+                if let Some(path) = paths.path(entry.key.slot) {
+                    send(paths, post, path.destination(false), &contents);
+                }
+            }
+            Output::Keys(keys) => rest.keys = Some(keys),
+            Output::Connected => rest.connected = true,
+            Output::Media(mut packet) => {
+                heard = true;
+                packet.received = arrived;
+                publish_from(entry, packet, streams, post);
+            }
+            Output::Unplaced(reason) => {
+                heard = true;
+                post.counters().publisher_packets.add(1);
+                post.dropped(reason);
+            }
+            Output::Clock(report) => publish_clock(report, streams, post),
+            Output::Gone(how) => rest.gone = Some(how),
+        }
+    }
+    // Some publishers (ffmpeg's) send no checks once they are connected: media is life enough.
+    if heard {
+        entry.heard = now;
+        rest.first_media = entry.watch.first_media.is_none();
+    }
+    rest
+}
+
 impl Core {
     /// Carries out everything the session in `slot` wants. Returns whether it answered `asked` with
     /// success.
     pub fn drain(&mut self, now: Instant, slot: u32, asked: Option<Asked>) -> bool {
-        let Some(entry) = self.sessions.at(slot) else { return false };
-        let mut outputs = std::mem::take(&mut self.scratch.outputs);
-        entry.rtc_deadline = entry.session.drain(now, &mut outputs);
-        let mut answered = false;
-        let mut heard = false;
-        let mut gone = None;
-        for output in outputs.drain(..) {
-            match output {
-                Output::Datagram { contents, .. } if is_stun(&contents) => {
-                    let Some((path, id)) = &asked else { continue };
-                    answered |= contents[..2] == BINDING_SUCCESS && contents.get(8..20) == Some(id);
-                    self.send(path.destination(false), &contents);
-                    self.post.counters().stun_responses_out.add(1);
-                }
-                Output::Datagram { contents, .. } => self.send_to_session(slot, &contents),
-                Output::Keys(keys) => self.on_keys(now, slot, &keys),
-                Output::Connected => self.on_connected(now, slot),
-                Output::Media(mut packet) => {
-                    heard = true;
-                    packet.received = self.arriving.unwrap_or(now);
-                    self.on_published(slot, packet);
-                }
-                Output::Unplaced(reason) => {
-                    heard = true;
-                    self.post.counters().publisher_packets.add(1);
-                    self.post.dropped(reason);
-                }
-                Output::Clock(report) => self.on_clock(report),
-                Output::Gone(how) => gone = Some(how),
-            }
+        let Core { sessions, streams, paths, post, scratch, .. } = self;
+        let Some(entry) = sessions.at(slot) else { return false };
+        let outlets = Outlets { streams, paths, post };
+        let rest = pour((now, now), entry, &mut scratch.outputs, asked, outlets);
+        let answered = rest.answered;
+        self.carry_out(now, slot, rest);
+        answered
+    }
+
+    /// Carries out the rare things that the session in `slot` wants.
+    pub fn carry_out(&mut self, now: Instant, slot: u32, rest: Rest) {
+        if rest.connected {
+            self.on_connected(now, slot);
         }
-        self.scratch.outputs = outputs;
-        // Some publishers (ffmpeg's) send no checks once they are connected: media is life enough.
-        if heard && let Some(entry) = self.sessions.at(slot) {
-            entry.heard = now;
-            if entry.watch.first_media.is_none() {
-                self.first_media(now, slot);
-            }
+        if let Some(keys) = &rest.keys {
+            self.on_keys(now, slot, keys);
         }
-        match gone {
+        if rest.first_media {
+            self.first_media(now, slot);
+        }
+        match rest.gone {
             Some(Gone::Closed) => self.close(now, slot, EndReason::ClosedByPeer),
             Some(Gone::Failed) => {
                 if let Some(entry) = self.sessions.at(slot) {
@@ -78,7 +138,6 @@ impl Core {
             // checks do; the idle timer judges.
             Some(Gone::ConsentLost) | None => {}
         }
-        answered
     }
 
     /// Tells str0m the time.
@@ -88,12 +147,6 @@ impl Core {
         self.drain(now, slot, None);
         if !alive {
             self.end(slot, EndReason::Failed);
-        }
-    }
-
-    fn send_to_session(&mut self, slot: u32, contents: &[u8]) {
-        if let Some(path) = self.paths.path(slot) {
-            self.send(path.destination(false), contents);
         }
     }
 

@@ -1,30 +1,13 @@
 //! A publisher's packets go into this shard's tracks and to every other shard that has viewers.
 
 use super::core::Core;
+use super::post::Post;
+use super::sessions::Entry;
 use super::{Mail, Report};
 use crate::media::{ClockReport, MediaPacket};
-use crate::track::{Published, Source};
+use crate::track::{Published, Source, Streams};
 
 impl Core {
-    /// A packet decrypted by the publisher in `slot`.
-    pub fn on_published(&mut self, slot: u32, mut packet: MediaPacket) {
-        packet.origin.publisher = self.publisher_number(slot);
-        self.publish(packet);
-    }
-
-    /// A packet whose publisher's packets come to this shard first.
-    pub fn publish(&mut self, packet: MediaPacket) {
-        let Core { streams, post, .. } = self;
-        post.counters().publisher_packets.add(1);
-        let published = streams.publish(packet, |shard, packet| post.copy(shard, packet));
-        let counters = post.counters();
-        match published {
-            Ok(Published::Here) => counters.media_admitted.add(1),
-            Ok(Published::Elsewhere) => counters.media_relayed.add(1),
-            Err(reason) => counters.dropped(reason),
-        }
-    }
-
     /// Takes a packet of a publisher on another shard.
     pub fn on_media(&mut self, packet: MediaPacket) {
         match self.streams.receive(packet) {
@@ -45,33 +28,52 @@ impl Core {
             self.post.tell_control(Report::Live { key, number });
         }
     }
+}
 
-    /// The number of the publisher in `slot`. With its first media it takes the place of the one
-    /// before.
-    fn publisher_number(&mut self, slot: u32) -> u32 {
-        let Some(entry) = self.sessions.at(slot) else { return 0 };
-        let Some(publisher) = &mut entry.session.publishes else { return 0 };
-        if publisher.number == 0 {
-            let number =
-                self.streams.take_over(publisher.stream, Source::Session(slot), publisher.tracks());
-            let Some(number) = number else { return 0 };
-            publisher.number = number;
-            let key = entry.key;
-            self.post.tell_control(Report::Live { key, number });
-            return number;
-        }
-        publisher.number
-    }
+/// A packet decrypted by the publisher whose session `entry` is.
+pub(super) fn publish_from(
+    entry: &mut Entry,
+    mut packet: MediaPacket,
+    streams: &mut Streams,
+    post: &mut Post,
+) {
+    packet.origin.publisher = publisher_number(entry, streams, post);
+    publish(packet, streams, post);
+}
 
-    /// A publisher of this shard says what time it is in one of its layers.
-    pub fn on_clock(&mut self, report: ClockReport) {
-        if report.origin.publisher == 0 {
-            // Its media has not come.
-            return;
-        }
-        self.streams.set_clock(report);
-        for shard in self.streams.others_interested(report.track.stream) {
-            self.post.note(shard, Mail::Clock(report));
-        }
+/// A packet whose publisher's packets come to this shard first.
+pub(super) fn publish(packet: MediaPacket, streams: &mut Streams, post: &mut Post) {
+    post.counters().publisher_packets.add(1);
+    let published = streams.publish(packet, |shard, packet| post.copy(shard, packet));
+    let counters = post.counters();
+    match published {
+        Ok(Published::Here) => counters.media_admitted.add(1),
+        Ok(Published::Elsewhere) => counters.media_relayed.add(1),
+        Err(reason) => counters.dropped(reason),
     }
+}
+
+/// A publisher of this shard says what time it is in one of its layers.
+pub(super) fn publish_clock(report: ClockReport, streams: &mut Streams, post: &mut Post) {
+    if report.origin.publisher == 0 {
+        // Its media has not come.
+        return;
+    }
+    streams.set_clock(report);
+    for shard in streams.others_interested(report.track.stream) {
+        post.note(shard, Mail::Clock(report));
+    }
+}
+
+/// The number of a publisher. With its first media it takes the place of the one before.
+fn publisher_number(entry: &mut Entry, streams: &mut Streams, post: &Post) -> u32 {
+    let Some(publisher) = &mut entry.session.publishes else { return 0 };
+    if publisher.number == 0 {
+        let source = Source::Session(entry.key.slot);
+        let number = streams.take_over(publisher.stream, source, publisher.tracks());
+        let Some(number) = number else { return 0 };
+        publisher.number = number;
+        post.tell_control(Report::Live { key: entry.key, number });
+    }
+    publisher.number
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 
 use super::core::Core;
+use super::publish::{publish, publish_clock};
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKey};
 use crate::limits::MAX_RELAYS_PER_SHARD;
@@ -86,7 +87,7 @@ impl Core {
             return self.post.dropped(DropReason::StaleMedia);
         }
         packet.origin.publisher = number;
-        self.publish(packet);
+        publish(packet, &mut self.streams, &mut self.post);
     }
 
     /// What time it is in a layer that a relay brings.
@@ -94,7 +95,7 @@ impl Core {
         let Some(relay) = self.relays.get(name) else { return };
         if relay.stream == report.track.stream {
             report.origin.publisher = relay.number;
-            self.on_clock(report);
+            publish_clock(report, &mut self.streams, &mut self.post);
         }
     }
 

@@ -1,10 +1,11 @@
 //! The sessions of one shard, by slot.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::watch::Watch;
 use crate::egress::Control;
 use crate::id::{SessionKey, StreamKey};
+use crate::limits::SESSION_IDLE;
 use crate::session::Session;
 use crate::wire::dtls::Flight;
 
@@ -35,6 +36,20 @@ pub(super) struct ReadyViewer {
     pub control: Box<Control>,
     /// Index into the viewers of the stream.
     pub position: usize,
+}
+
+impl Entry {
+    /// The earliest thing it waits for, where it has as long as `setup_timeout` to connect.
+    pub fn deadline(&self, setup_timeout: Duration) -> Instant {
+        let limit =
+            if self.connected { self.heard + SESSION_IDLE } else { self.created + setup_timeout };
+        let at = self.rtc_deadline.min(limit);
+        match &self.viewer {
+            Some(viewer) => at.min(viewer.control.next_report),
+            None if self.connected && self.is_publisher => at.min(self.watch.next),
+            None => at,
+        }
+    }
 }
 
 /// Sessions by slot.

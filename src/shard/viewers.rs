@@ -3,46 +3,14 @@
 use std::time::Instant;
 
 use super::core::{Core, Scratch};
+use super::outputs::Outlets;
+use super::sessions::Entry;
 use crate::drop::DropReason;
 use crate::limits::REPORT_INTERVAL;
 use crate::net::{Destination, Way};
 use crate::session::CNAME;
 
 impl Core {
-    /// One SRTCP datagram of the viewer in `slot`.
-    pub fn on_viewer_rtcp(
-        &mut self,
-        now: Instant,
-        slot: u32,
-        bytes: &[u8],
-    ) -> Result<(), DropReason> {
-        let Core { sessions, streams, paths, post, scratch, .. } = self;
-        let Scratch { feedback, opened, .. } = scratch;
-        let counters = post.counters();
-        let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
-        let ready = entry.viewer.as_mut().ok_or(DropReason::BeforeKeys)?;
-        let key = entry.stream;
-        let viewer = streams.get_mut(key).and_then(|stream| stream.viewer_mut(ready.position));
-        let viewer = viewer.ok_or(DropReason::StaleFlow)?;
-        opened.clear();
-        opened.extend_from_slice(bytes);
-        feedback.clear();
-        ready.control.receive(now, &mut viewer.egress, opened, feedback)?;
-        entry.heard = now;
-        counters.viewer_reports.add(1);
-        if feedback.asks_for_keyframe {
-            counters.keyframe_requests_in.add(1);
-            entry.watch.keyframe_requests += 1;
-        }
-        if feedback.asks_for_something() {
-            entry.watch.nacked += feedback.lost.len() as u32 + feedback.refused as u32;
-            let place = (key, ready.position);
-            entry.watch.repaired +=
-                streams.answer(now, place, &mut ready.control, feedback, &mut paths.ways, counters);
-        }
-        Ok(())
-    }
-
     /// Datagrams of the session in `slot` go to `to` from here on: its media follows at once.
     pub fn viewer_moved(&mut self, slot: u32, to: Destination) {
         let Some(entry) = self.sessions.at(slot) else { return };
@@ -82,4 +50,38 @@ impl Core {
         }
         self.judge_viewer(now, slot);
     }
+}
+
+/// One SRTCP datagram of the viewer whose session `entry` is.
+pub(super) fn hear_viewer(
+    now: Instant,
+    entry: &mut Entry,
+    bytes: &[u8],
+    scratch: &mut Scratch,
+    outlets: Outlets<'_>,
+) -> Result<(), DropReason> {
+    let Outlets { streams, paths, post } = outlets;
+    let Scratch { feedback, opened, .. } = scratch;
+    let counters = post.counters();
+    let ready = entry.viewer.as_mut().ok_or(DropReason::BeforeKeys)?;
+    let key = entry.stream;
+    let viewer = streams.get_mut(key).and_then(|stream| stream.viewer_mut(ready.position));
+    let viewer = viewer.ok_or(DropReason::StaleFlow)?;
+    opened.clear();
+    opened.extend_from_slice(bytes);
+    feedback.clear();
+    ready.control.receive(now, &mut viewer.egress, opened, feedback)?;
+    entry.heard = now;
+    counters.viewer_reports.add(1);
+    if feedback.asks_for_keyframe {
+        counters.keyframe_requests_in.add(1);
+        entry.watch.keyframe_requests += 1;
+    }
+    if feedback.asks_for_something() {
+        entry.watch.nacked += feedback.lost.len() as u32 + feedback.refused as u32;
+        let place = (key, ready.position);
+        entry.watch.repaired +=
+            streams.answer(now, place, &mut ready.control, feedback, &mut paths.ways, counters);
+    }
+    Ok(())
 }
