@@ -117,6 +117,26 @@ export const DROPS = {
     means: "A stream's packet came while nobody watched it.",
     remedy: "Normal. It costs its decryption; end publishers that nobody needs.",
   },
+  unknown_track: {
+    title: "Of no known track",
+    means: "The SSRC, MID and payload type of a publisher's packet name none of its tracks.",
+    remedy: "Publish the stream anew if it goes on.",
+  },
+  unknown_payload_type: {
+    title: "Payload type not offered",
+    means: "A publisher sends a payload type that its offer did not announce.",
+    remedy: "Look at the publisher's offer and encoder.",
+  },
+  too_many_layers: {
+    title: "More layers than are carried",
+    means: "A publisher sends more simulcast layers than the server tells apart.",
+    remedy: "Configure fewer encodings at the publisher.",
+  },
+  layer_not_carried: {
+    title: "Simulcast layer without viewers",
+    means: "A packet is of a simulcast layer that no viewer gets.",
+    remedy: "Normal with simulcast. It costs its decryption.",
+  },
   stale_media: {
     title: "Too late",
     means: "A packet came after its place in the stream was gone, or of a replaced publisher.",
