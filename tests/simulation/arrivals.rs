@@ -112,6 +112,7 @@ impl Arrivals {
     /// A client gets an address, which it may have had before: it has yet to prove it.
     pub fn passes_on(&mut self, outside: SocketAddr, peer: usize) {
         self.proved.remove(&(outside, peer));
+        self.chosen.retain(|of, chosen| (*of, *chosen) != (peer, outside));
     }
 
     /// Whether media of a client may still go to an address that `newer` clients have had since. It

@@ -57,11 +57,11 @@ pub struct Offering {
 }
 
 impl Offering {
-    /// One that publishes video in `layers` layers, or watches when there are none.
-    pub fn new(now: Instant, host: SocketAddr, layers: usize) -> Offering {
+    /// Client `number`, which publishes video in `layers` layers, or watches when there are none.
+    pub fn new(now: Instant, number: usize, host: SocketAddr, layers: usize) -> Offering {
         let mut rtc = Rtc::builder()
             .set_crypto_provider(dtls::crypto())
-            .set_dtls_cert(dtls::certificate())
+            .set_dtls_cert(dtls::certificate(number))
             .set_rtp_mode(true)
             .clear_codecs()
             .enable_opus(true, false)

@@ -44,13 +44,15 @@ pub fn crypto() -> Arc<CryptoProvider> {
         .clone()
 }
 
-pub fn certificate() -> DtlsCert {
-    static CERTIFICATE: OnceLock<DtlsCert> = OnceLock::new();
-    let make = || PROVIDER_OF_CERTIFICATES.generate_certificate().expect("a certificate");
-    CERTIFICATE.get_or_init(make).clone()
-}
+/// Certificates there are: more than clients in one run, of which no two have the same.
+const CERTIFICATES: usize = 16;
 
-static PROVIDER_OF_CERTIFICATES: Provider = Provider;
+/// The certificate of a client, by its number: that of another does not do in its place.
+pub fn certificate(number: usize) -> DtlsCert {
+    static ALL: [OnceLock<DtlsCert>; CERTIFICATES] = [const { OnceLock::new() }; CERTIFICATES];
+    let make = || Provider.generate_certificate().expect("a certificate");
+    ALL[number % CERTIFICATES].get_or_init(make).clone()
+}
 
 #[derive(Debug)]
 struct Provider;

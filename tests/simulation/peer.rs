@@ -26,6 +26,8 @@ pub struct Peer {
     pub present: bool,
     /// It has closed its DTLS.
     pub said_goodbye: bool,
+    /// Its address is another client's now, whose DTLS may have been taken for its own.
+    pub lost_its_address: bool,
     /// The server has reported its end.
     pub ended: Option<EndReason>,
 }
@@ -42,6 +44,7 @@ impl Peer {
         let may = match reason {
             EndReason::Deleted | EndReason::Replaced => true,
             EndReason::ClosedByPeer => self.said_goodbye,
+            EndReason::Failed => self.lost_its_address,
             EndReason::Vanished | EndReason::Unheard | EndReason::DtlsTimeout(_) => !self.present,
             _ => false,
         };

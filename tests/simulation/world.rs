@@ -85,7 +85,7 @@ impl World {
     /// A publisher comes, in the place of the one before.
     pub fn publish(&mut self, stream: usize, layers: usize, quality: Quality) -> usize {
         let at = self.place();
-        let offering = Offering::new(self.now, self.host(), layers);
+        let offering = Offering::new(self.now, self.peers.len(), self.host(), layers);
         let placed = self.server.publish(self.now, offering, stream, at);
         self.publishers += 1;
         let encoders = Encoders::new(&mut self.random, self.now, self.publishers, layers);
@@ -104,7 +104,7 @@ impl World {
     /// A viewer comes.
     pub fn watch(&mut self, stream: usize, quality: Quality) -> usize {
         let at = self.place();
-        let offering = Offering::new(self.now, self.host(), 0);
+        let offering = Offering::new(self.now, self.peers.len(), self.host(), 0);
         let placed = self.server.watch(self.now, offering, stream, at);
         let peer = self.enter(placed.client, placed.key, stream, at.1, quality);
         let Peer { client, .. } = &mut self.peers[peer];
@@ -142,6 +142,7 @@ impl World {
             reporter: None,
             present: true,
             said_goodbye: false,
+            lost_its_address: false,
             ended: None,
         });
         peer
@@ -157,6 +158,7 @@ impl World {
     pub fn rebind_to(&mut self, peer: usize, former: usize) {
         let outside = self.peers[former].leg.outside;
         self.peers[former].leg.outside = self.addresses.give(former);
+        self.peers[former].lost_its_address = true;
         self.peers[peer].leg.outside = outside;
         self.addresses.pass_on(outside, peer);
         self.arrivals.passes_on(outside, peer);
