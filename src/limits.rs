@@ -213,6 +213,9 @@ pub const GATHERED_SESSIONS: usize = 128;
 
 const _: () = assert!(CALM_PERMILLE < BUSY_PERMILLE, "or a shard would change sides every second");
 
+/// Streams that one session may take: as many as a call has cameras in a grid.
+pub const MAX_STREAMS_TAKEN: usize = 64;
+
 /// Streams that one shard may take from relays.
 pub const MAX_RELAYS_PER_SHARD: usize = 4_096;
 

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use monoport::egress::{Control, Egress, Feedback};
+use monoport::egress::{Control, Egress, Feedback, Reception};
 use monoport::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use monoport::limits::{HISTORY_VIDEO_PACKETS, SEND_ARENA_BYTES, SEND_BATCH_MESSAGES};
 use monoport::media::{
@@ -284,7 +284,8 @@ fn a_viewers_rtcp_and_the_repair_it_asks_for_allocate_nothing() {
         fan.forward(packets(TrackKind::Video, 0, 8 * FRAME));
         let now = Instant::now();
         let (local, remote) = (master(profile, 0), master(profile, 200));
-        let mut control = Control::new(profile, &local, &remote, 2, now);
+        let mut control = Control::new(profile, &local, &remote, now);
+        let mut reception = Reception::new(2);
         let mut viewers = RtcpSealer::new(profile, &remote);
         let lost = viewer_sequence(&fan.viewers[0].0, 20);
         let mut datagrams: Vec<_> = (0..40).map(|_| feedback(&mut viewers, lost)).collect();
@@ -294,7 +295,9 @@ fn a_viewers_rtcp_and_the_repair_it_asks_for_allocate_nothing() {
         let mut receive = |datagram: &mut [u8]| {
             wanted.clear();
             let (egress, to) = &mut fan.viewers[0];
-            control.receive(now, egress, datagram, &mut wanted).expect("it is genuine");
+            let length = control.open(datagram).expect("it is genuine");
+            let compound = &datagram[..length];
+            reception.read(now, egress, compound, &mut wanted).expect("it is well-formed");
             assert!(wanted.keyframes == [VIDEO_LANE] && wanted.reports == 1, "{wanted:?}");
             let track = &fan.tracks[TrackKind::Video as usize];
             for (number, sequence) in &wanted.lost {
@@ -309,7 +312,8 @@ fn a_viewers_rtcp_and_the_repair_it_asks_for_allocate_nothing() {
             }
             let slot = fan.batch.slot().expect("room");
             let clock = (5 << 32, 9_000);
-            let length = control.sender_report(now, egress, VIDEO_LANE, clock, "us", slot);
+            let length =
+                control.sender_report(now, egress, &mut reception, VIDEO_LANE, clock, slot);
             fan.batch.commit(*to, length.expect("it plays"));
             fan.batch.clear();
         };

@@ -6,6 +6,7 @@ use super::{Egress, RepairBudget};
 use crate::drop::DropReason;
 use crate::id::TrackKind;
 use crate::limits::{MAX_DATAGRAM_OUT, MAX_NACKED_PER_DATAGRAM};
+use crate::media::CNAME;
 use crate::srtp::{MasterKey, Profile, Rejected, RtcpOpener, RtcpSealer};
 use crate::wire::rtcp::{self, Packet, ReportBlock};
 
@@ -15,9 +16,13 @@ pub struct Control {
     opener: RtcpOpener,
     /// How much the viewer may still ask for again.
     pub repair: RepairBudget,
-    /// When the viewer is told again what time it is in the stream.
+    /// When the viewer is told again what time it is in its streams.
     pub next_report: Instant,
-    /// What the viewer says of each track, by lane.
+}
+
+/// What a viewer says of the tracks of one stream, by lane.
+pub struct Reception {
+    /// By lane.
     pub heard: Vec<Heard>,
 }
 
@@ -117,50 +122,27 @@ impl Feedback {
 }
 
 impl Control {
-    /// `local` is the master key this end writes with, `remote` the viewer's, who has so many
-    /// lanes.
+    /// `local` is the master key this end writes with, `remote` the viewer's.
     #[must_use]
-    pub fn new(
-        profile: Profile,
-        local: &MasterKey,
-        remote: &MasterKey,
-        lanes: usize,
-        now: Instant,
-    ) -> Control {
+    pub fn new(profile: Profile, local: &MasterKey, remote: &MasterKey, now: Instant) -> Control {
         Control {
             sealer: RtcpSealer::new(profile, local),
             opener: RtcpOpener::new(profile, remote),
             repair: RepairBudget::new(now),
             next_report: now,
-            heard: vec![Heard::default(); lanes],
         }
     }
 
-    /// Opens one SRTCP datagram in place and adds what it asks for to `feedback`.
-    ///
-    /// Chromium's viewers use the same sender SSRC in every session, so only the media SSRCs of
-    /// reports and requests are looked at: those are ours.
+    /// Opens one SRTCP datagram in place and returns the length of the compound in it.
     ///
     /// # Errors
-    /// Why nothing of it was taken; of a compound that is malformed further in the head is.
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        egress: &mut Egress,
-        datagram: &mut [u8],
-        feedback: &mut Feedback,
-    ) -> Result<(), DropReason> {
-        let length = self.opener.open(datagram).map_err(|rejected| match rejected {
+    /// Why it was not taken.
+    pub fn open(&mut self, datagram: &mut [u8]) -> Result<usize, DropReason> {
+        self.opener.open(datagram).map_err(|rejected| match rejected {
             Rejected::Malformed => DropReason::MalformedRtcp,
             Rejected::Auth => DropReason::SrtpAuth,
             Rejected::Replay => DropReason::SrtpReplay,
-        })?;
-        let mut packets = rtcp::compound(&datagram[..length]);
-        let first = packets.next().ok_or(DropReason::MalformedRtcp)?;
-        let first = first.map_err(|_malformed| DropReason::MalformedRtcp)?;
-        self.take_in(now, egress, first, feedback);
-        packets.map_while(Result::ok).for_each(|p| self.take_in(now, egress, p, feedback));
-        Ok(())
+        })
     }
 
     /// Writes and seals a sender report with SDES for one lane (RFC 3550 §6.4.1) into `slot` and
@@ -169,9 +151,9 @@ impl Control {
         &mut self,
         now: Instant,
         egress: &Egress,
+        reception: &mut Reception,
         number: usize,
         clock: (u64, u32),
-        cname: &str,
         slot: &mut [u8],
     ) -> Option<usize> {
         let lane = egress.lanes().get(number).filter(|lane| lane.is_playing())?;
@@ -185,9 +167,40 @@ impl Control {
         };
         let room = slot.len().min(MAX_DATAGRAM_OUT) - self.sealer.overhead();
         let mut length = rtcp::sender_report(&info, &[], &mut slot[..room])?;
-        length += rtcp::sdes_cname(lane.ssrc(), cname, &mut slot[length..room])?;
-        self.heard[number].sending(clock.0, now);
+        length += rtcp::sdes_cname(lane.ssrc(), CNAME, &mut slot[length..room])?;
+        reception.heard[number].sending(clock.0, now);
         Some(self.sealer.seal(slot, length))
+    }
+}
+
+impl Reception {
+    /// Nothing yet, of so many lanes.
+    #[must_use]
+    pub fn new(lanes: usize) -> Reception {
+        Reception { heard: vec![Heard::default(); lanes] }
+    }
+
+    /// Takes in what a compound says of the lanes of `egress`, and adds what it asks for to
+    /// `feedback`.
+    ///
+    /// Chromium's viewers use the same sender SSRC in every session, so only the media SSRCs of
+    /// reports and requests are looked at: those are ours.
+    ///
+    /// # Errors
+    /// Why nothing of it was taken; of a compound that is malformed further in the head is.
+    pub fn read(
+        &mut self,
+        now: Instant,
+        egress: &mut Egress,
+        compound: &[u8],
+        feedback: &mut Feedback,
+    ) -> Result<(), DropReason> {
+        let mut packets = rtcp::compound(compound);
+        let first = packets.next().ok_or(DropReason::MalformedRtcp)?;
+        let first = first.map_err(|_malformed| DropReason::MalformedRtcp)?;
+        self.take_in(now, egress, first, feedback);
+        packets.map_while(Result::ok).for_each(|p| self.take_in(now, egress, p, feedback));
+        Ok(())
     }
 
     fn take_in(

@@ -15,7 +15,7 @@ use crate::drop::DropReason;
 use crate::media::{MediaPacket, ViewerTerms};
 use crate::srtp::{MasterKey, Profile, RtpSealer};
 
-pub use control::{Control, Feedback, Heard};
+pub use control::{Control, Feedback, Heard, Reception};
 pub use lane::{Lane, Sent};
 pub use repair::RepairBudget;
 

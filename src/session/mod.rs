@@ -12,6 +12,7 @@ mod dtls;
 mod negotiate;
 mod offer;
 mod publisher;
+mod renegotiate;
 mod sdp;
 mod sources;
 mod uplink;
@@ -19,14 +20,17 @@ mod uplink;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use str0m::media::Mid;
 use str0m::net::{DatagramSend, Protocol, Receive};
+use str0m::rtp::Ssrc;
 use str0m::{Event, IceConnectionState, Input, Output as RtcOutput, Rtc};
 
 pub use dtls::KeyingMaterial;
 pub use negotiate::{LocalIce, Negotiated, Negotiator};
 pub use offer::{Offer, OfferError, StreamCodecs};
 pub use publisher::Publisher;
-pub use sdp::{CNAME, ice_ufrag};
+pub use renegotiate::Renegotiated;
+pub use sdp::ice_ufrag;
 pub use uplink::Uplink;
 
 use crate::drop::DropReason;
@@ -44,6 +48,8 @@ pub struct Session {
     pub publishes: Option<Box<Publisher>>,
     /// What the peer takes, if anything: the `Rtc` keeps ICE and DTLS, media goes by egress lanes.
     pub takes: ViewerTerms,
+    /// The sections that lanes send by.
+    sections: Vec<ViewerSection>,
     /// What str0m said when it gave up.
     failure: Option<Box<str>>,
     /// When its answer was ready.
@@ -52,6 +58,14 @@ pub struct Session {
     pub answered_ms: u64,
     /// How media is encrypted, once DTLS has said.
     pub profile: Option<Profile>,
+}
+
+/// A section whose media leaves by a lane, as str0m must know it when the peer makes a later offer.
+#[derive(Debug)]
+struct ViewerSection {
+    mid: Mid,
+    ssrc: Ssrc,
+    rtx_ssrc: Option<Ssrc>,
 }
 
 /// What a session asks of its shard.
@@ -102,7 +116,8 @@ impl Session {
         (answered, answered_ms): (Instant, u64),
     ) -> Session {
         let rtc = Box::new(rtc);
-        Session { rtc, publishes, takes, answered, answered_ms, profile: None, failure: None }
+        let (sections, profile, failure) = (Vec::new(), None, None);
+        Session { rtc, publishes, takes, sections, answered, answered_ms, profile, failure }
     }
 
     /// Takes in one STUN, DTLS or (publishers only) RTP or RTCP datagram. `local` must be one of

@@ -14,7 +14,7 @@ use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use super::descriptors::Descriptors;
 use super::offer::{Section, takes};
-use super::{Offer, OfferError, Publisher, Session, StreamCodecs, dtls, sdp};
+use super::{Offer, OfferError, Publisher, Session, StreamCodecs, ViewerSection, dtls, sdp};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::REPORT_INTERVAL;
 use crate::media::{ExtensionIds, ViewerTerms, ViewerTrack};
@@ -135,11 +135,16 @@ impl Negotiator {
         let (mut rtc, answer, mids) =
             self.accept(now, &self.viewer_crypto, offer, local, params, extensions)?;
         let mut takes = ViewerTerms::default();
+        let mut sections = Vec::new();
         for mid in mids {
-            let track = viewer_track(&mut rtc, mid, &takes.tracks);
-            takes.tracks.extend(track);
+            if let Some((track, section)) = viewer_track(&mut rtc, mid, &takes.tracks) {
+                takes.tracks.push(track);
+                sections.push(section);
+            }
         }
-        Ok(self.finish(now, rtc, None, takes, taken, &answer))
+        let mut negotiated = self.finish(now, rtc, None, takes, taken, &answer);
+        negotiated.session.sections = sections;
+        Ok(negotiated)
     }
 
     fn finish(
@@ -251,7 +256,11 @@ fn describe(spec: &CodecSpec) -> String {
 /// Reads what the viewer's track was promised, and takes the track's sender out of str0m: media and
 /// its reports leave by the egress lane. It takes the stream's first track of its kind that none of
 /// `others` takes.
-fn viewer_track(rtc: &mut Rtc, mid: Mid, others: &[ViewerTrack]) -> Option<ViewerTrack> {
+pub(super) fn viewer_track(
+    rtc: &mut Rtc,
+    mid: Mid,
+    others: &[ViewerTrack],
+) -> Option<(ViewerTrack, ViewerSection)> {
     let media = rtc.media(mid)?;
     let kind = if media.kind().is_audio() { TrackKind::Audio } else { TrackKind::Video };
     let map = media.remote_extmap();
@@ -269,9 +278,11 @@ fn viewer_track(rtc: &mut Rtc, mid: Mid, others: &[ViewerTrack]) -> Option<Viewe
     let number = others.iter().filter(|other| other.id.kind == kind).count();
     let mut direct = rtc.direct_api();
     let sender = direct.stream_tx_by_mid(mid, None)?;
-    let (ssrc, rtx_ssrc) = (sender.ssrc(), sender.rtx().map(|ssrc| *ssrc));
+    let (ssrc, sender_rtx) = (sender.ssrc(), sender.rtx());
+    let rtx_ssrc = sender_rtx.map(|ssrc| *ssrc);
     direct.remove_stream_tx(ssrc);
-    Some(ViewerTrack {
+    let section = ViewerSection { mid, ssrc, rtx_ssrc: sender_rtx };
+    let track = ViewerTrack {
         id: TrackId { kind, number: u8::try_from(number).ok()? },
         codec,
         mid: mid.to_string(),
@@ -280,5 +291,6 @@ fn viewer_track(rtc: &mut Rtc, mid: Mid, others: &[ViewerTrack]) -> Option<Viewe
         payload_type,
         rtx_payload_type,
         extensions,
-    })
+    };
+    Some((track, section))
 }

@@ -6,7 +6,7 @@ use str0m::change::SdpOffer;
 use str0m::format::{Codec, CodecConfig, CodecSpec, PayloadParams};
 
 use super::sdp;
-use crate::limits::MAX_OFFER_BYTES;
+use crate::limits::{MAX_OFFER_BYTES, MAX_TRACKS_OF_A_KIND};
 
 /// Why an offer is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -142,7 +142,20 @@ impl Offer {
         Offer::parse(text, Way::Watch)
     }
 
+    /// Parses a later offer of a viewer, with as many sections as it takes tracks.
+    ///
+    /// # Errors
+    /// [`OfferError`] says what is wrong with it.
+    pub fn to_renegotiate(text: &str) -> Result<Offer, OfferError> {
+        Offer::parse_sections(text, Way::Watch, MAX_TRACKS_OF_A_KIND)
+    }
+
     fn parse(text: &str, way: Way) -> Result<Offer, OfferError> {
+        Offer::parse_sections(text, way, 1)
+    }
+
+    /// Parses an offer with at most `most` sections of a kind.
+    fn parse_sections(text: &str, way: Way, most: usize) -> Result<Offer, OfferError> {
         if text.len() > MAX_OFFER_BYTES {
             return Err(OfferError::TooLong(text.len()));
         }
@@ -171,7 +184,7 @@ impl Offer {
         }
         for (audio, kind) in [(true, "audio"), (false, "video")] {
             let count = sections.iter().filter(|section| section.audio == audio).count();
-            if count > 1 {
+            if count > most {
                 return Err(OfferError::TooManyTracks { kind, count });
             }
         }

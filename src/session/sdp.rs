@@ -3,11 +3,11 @@
 //! str0m reads offers and writes answers. What it cannot say, or says otherwise than clients need
 //! it, is changed in the text before it reads and after it has written.
 
+use str0m::IceCreds;
+
 use super::OfferError;
 use super::offer::Way;
-
-/// The canonical name of everything this server sends (RFC 3550 §6.5.1), in answers and in SDES.
-pub const CNAME: &str = "monoport";
+use crate::media::CNAME;
 
 /// The one media stream id of an answer.
 const STREAM_ID: &str = "monoport";
@@ -31,6 +31,17 @@ pub(super) fn tidy(answer: &str, say_lite: bool) -> String {
         text.push_str("\r\n");
     }
     text
+}
+
+/// The answer with the ICE name and password `kept` in place of those that str0m has `made`: a
+/// session is found by its name.
+pub(super) fn with_credentials(answer: &str, made: &IceCreds, kept: &IceCreds) -> String {
+    answer
+        .replace(
+            &format!("a=ice-ufrag:{}\r\n", made.ufrag),
+            &format!("a=ice-ufrag:{}\r\n", kept.ufrag),
+        )
+        .replace(&format!("a=ice-pwd:{}\r\n", made.pass), &format!("a=ice-pwd:{}\r\n", kept.pass))
 }
 
 /// The ICE user name in an offer, an answer or a trickled fragment: that of the session, or of its

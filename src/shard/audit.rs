@@ -10,29 +10,39 @@ impl Core {
     /// What does not agree, in words.
     pub fn audit(&mut self) -> Result<(), String> {
         let occupied: Vec<u32> = self.sessions.occupied().collect();
-        let mut viewers = 0;
+        let (mut viewers, mut members) = (0, 0);
         for slot in occupied.iter().copied() {
             let Some(entry) = self.sessions.at(slot) else { continue };
-            let stream = self.streams.get(entry.stream);
-            let stream = stream.ok_or_else(|| format!("slot {slot} is of no stream"))?;
-            let Some(ready) = &entry.viewer else { continue };
-            viewers += 1;
-            let viewer = stream.viewer(ready.position).filter(|viewer| viewer.slot == slot);
-            let viewer = viewer.ok_or_else(|| format!("viewer {slot} is not where it believes"))?;
-            let to = self.paths.destination(slot);
-            if to != Some(viewer.to) {
-                return Err(format!("viewer {slot} is sent to {:?}, not to {to:?}", viewer.to));
+            let taken = entry.takes.iter().map(|taking| taking.stream);
+            for stream in entry.publishes.into_iter().chain(taken) {
+                members += 1;
+                self.streams.get(stream).ok_or_else(|| format!("slot {slot} is of no stream"))?;
+            }
+            for taking in &entry.takes {
+                let Some(ready) = &taking.ready else { continue };
+                viewers += 1;
+                let stream = self.streams.get(taking.stream);
+                let viewer = stream.and_then(|stream| stream.viewer(ready.position));
+                let viewer = viewer.filter(|viewer| viewer.slot == slot);
+                let viewer =
+                    viewer.ok_or_else(|| format!("viewer {slot} is not where it believes"))?;
+                let to = self.paths.destination(slot);
+                if to != Some(viewer.to) {
+                    let sent = viewer.to;
+                    return Err(format!("viewer {slot} is sent to {sent:?}, not to {to:?}"));
+                }
             }
         }
         let (sessions, relays) = (occupied.len(), self.relays.len());
         let peers = self.paths.audit()?;
         let population = self.streams.audit()?;
         if (sessions, sessions) != (peers, self.sessions.len())
-            || (sessions + relays, viewers) != (population.members, population.viewers)
+            || (members + relays, viewers) != (population.members, population.viewers)
         {
             let counted = self.sessions.len();
             return Err(format!(
-                "{sessions} sessions ({counted} counted), {peers} peers, {relays} relays, \
+                "{sessions} sessions ({counted} counted, {members} roles), {peers} peers, \
+                 {relays} relays, \
                  {viewers} viewers; streams have {population:?}"
             ));
         }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::relay::Wishes;
-use crate::id::{SessionKey, TrackId};
+use super::subscribe::NotSubscribed;
+use crate::id::{SessionKey, StreamKey, TrackId};
+use crate::media::ViewerTerms;
 use crate::net::UdpSocket;
 use crate::paths::NewConnection;
-use crate::session::Session;
+use crate::session::{Offer, OfferError, Renegotiated, Session};
 use crate::telemetry::{FailureReason, SessionCard};
 use crate::track::StreamShared;
 use crate::wire::dtls::{Flight, alert_name};
@@ -32,6 +34,34 @@ pub enum Command {
     Connect(Box<NewConnection>),
     /// End a session; unknown keys are ignored, since sessions also end by themselves.
     End(SessionKey, EndReason),
+    /// Give a viewer's session the tracks of one more stream.
+    Subscribe {
+        /// The session.
+        key: SessionKey,
+        /// The stream.
+        stream: Arc<StreamShared>,
+        /// Its tracks, as they were answered ([`Command::Offer`]).
+        terms: ViewerTerms,
+        /// Told whether it is done, and if not, why.
+        done: oneshot::Sender<Result<(), NotSubscribed>>,
+    },
+    /// Give a session nothing of a stream any more; where it gets nothing, nothing happens.
+    Unsubscribe {
+        /// The session.
+        key: SessionKey,
+        /// The stream.
+        stream: StreamKey,
+    },
+    /// Answer a later offer of a viewer's session.
+    Offer {
+        /// The session.
+        key: SessionKey,
+        /// What its peer offers now.
+        offer: Box<Offer>,
+        /// Told the answer, and what can be subscribed to with it; dropped when the session has
+        /// ended.
+        done: oneshot::Sender<Result<Renegotiated, OfferError>>,
+    },
     /// Take a stream from a relay: its packets come as [`super::Mail::Relayed`].
     OpenRelay {
         /// Its name on this shard, unlike that of any other relay.

@@ -33,6 +33,18 @@ impl Core {
                     self.close(now, key.slot, reason);
                 }
             }
+            Command::Subscribe { key, stream, terms, done } => {
+                // Whoever asked may have given up waiting, here and below.
+                let _ = done.send(self.subscribe(now, key, &stream, terms));
+            }
+            Command::Unsubscribe { key, stream } => self.unsubscribe(key, stream),
+            Command::Offer { key, offer, done } => {
+                if let Some(entry) = self.sessions.get(key) {
+                    let _ = done.send(entry.session.renegotiate(*offer));
+                    self.drain(now, key.slot, None);
+                    self.arm(key.slot);
+                }
+            }
             Command::OpenRelay { relay, stream, tracks, wishes } => {
                 self.open_relay(relay, &stream, tracks, wishes);
             }

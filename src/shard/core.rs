@@ -40,7 +40,20 @@ pub(super) struct Core {
     /// Whether the kernel took all that was to leave in the last turn.
     pub all_sent: bool,
     pub scratch: Scratch,
-    random: u64,
+    pub random: Random,
+}
+
+/// Starting points for sequence numbers and timestamps; xorshift64, since nothing secret hangs on
+/// them.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
 }
 
 /// Memory that is used anew each turn.
@@ -92,7 +105,7 @@ impl Core {
             stopping: false,
             all_sent: true,
             scratch: Scratch { tcp_buffer: vec![0; TCP_READ_BYTES], ..Scratch::default() },
-            random: config.seed | 1,
+            random: Random(config.seed | 1),
         };
         if sharing == Sharing::Session {
             // One place counts for all of them.
@@ -115,15 +128,6 @@ impl Core {
         self.post.counters().bytes_in.add(bytes);
         self.port_counters(port).datagrams_in.add(datagrams);
         self.port_counters(port).bytes_in.add(bytes);
-    }
-
-    /// Starting points for sequence numbers and timestamps; xorshift64, since nothing secret hangs
-    /// on them.
-    pub fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
     /// Queues a datagram made by str0m.

@@ -133,8 +133,8 @@ impl Core {
         let transport = datagram.via.transport();
         let candidate = paths.candidate(entry.port, transport, datagram.local)?;
         match kind {
-            Kind::Rtp if !entry.is_publisher => return Err(DropReason::ViewerRtp),
-            Kind::Rtcp if !entry.is_publisher => {
+            Kind::Rtp if entry.publishes.is_none() => return Err(DropReason::ViewerRtp),
+            Kind::Rtcp if entry.publishes.is_none() => {
                 let outlets = Outlets { streams, paths, post };
                 hear_viewer(now, entry, datagram.bytes, scratch, outlets)?;
                 return Ok(Handled::Rtcp);

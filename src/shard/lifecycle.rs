@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::Core;
-use super::sessions::Entry;
+use super::sessions::{Entry, Taking};
 use super::watch::Watch;
 use super::{BoundPort, EndReason, Ended, Report, SessionPort};
-use crate::id::{SessionKey, StreamKey};
+use crate::id::SessionKey;
 use crate::session::{Output, Session};
 use crate::telemetry::{DtlsStop, limited};
 use crate::track::{Source, StreamShared};
@@ -64,22 +64,30 @@ impl Core {
         session: Box<Session>,
         shared: &Arc<StreamShared>,
     ) {
-        let is_publisher = session.publishes.is_some();
+        let mut session = session;
         self.streams.join(shared);
+        let publishes = session.publishes.as_ref().map(|publisher| publisher.stream);
+        let terms = std::mem::take(&mut session.takes);
+        let takes = if publishes.is_none() {
+            vec![Taking { stream: shared.key, terms, ready: None }]
+        } else {
+            Vec::new()
+        };
         self.port_counters(port).sessions.add(1);
         let watch = Watch::new(now, session.answered, session.answered_ms);
         let entry = Entry {
             key,
             session,
-            stream: shared.key,
             port,
             created: now,
             connected: false,
             heard: now,
             flight: None,
             rtc_deadline: now,
-            viewer: None,
-            is_publisher,
+            publishes,
+            takes,
+            keys: None,
+            control: None,
             watch,
         };
         // The control side gives a slot out only after its last tenant was reported as ended.
@@ -110,10 +118,12 @@ impl Core {
         }
         let sessions = &self.port_counters(entry.port).sessions;
         sessions.set(sessions.get().saturating_sub(1));
-        if let Some(viewer) = &entry.viewer {
-            self.remove_viewer(entry.stream, viewer.position);
+        for taking in &entry.takes {
+            self.stop_taking(slot, taking);
         }
-        self.streams.leave(entry.stream, Source::Session(slot));
+        if let Some(stream) = entry.publishes {
+            self.streams.leave(stream, Source::Session(slot));
+        }
         limited!(DEBUG, session = %entry.key, "ended: {}", reason.describe());
         // Before the end is reported: the port may be given out again from then on.
         self.paths.leave(slot, self.post.counters());
@@ -135,18 +145,6 @@ impl Core {
             self.scratch.outputs = outputs;
         }
         self.end(slot, reason);
-    }
-
-    /// Takes a ready viewer out of its stream's list. The last of the list moves into its place.
-    fn remove_viewer(&mut self, key: StreamKey, position: usize) {
-        let moved = self.streams.remove_viewer(key, position);
-        let ready = &self.post.counters().viewers_ready;
-        ready.set(ready.get() - 1);
-        if let Some(entry) = moved.and_then(|slot| self.sessions.at(slot))
-            && let Some(viewer) = &mut entry.viewer
-        {
-            viewer.position = position;
-        }
     }
 }
 

@@ -16,6 +16,7 @@
 //! publish.rs   a publisher's packets go to the shards that have viewers (relay.rs: without one)
 //! viewers.rs   what viewers report and are told
 //! lifecycle.rs a session comes and ends
+//! subscribe.rs streams that a session takes
 //! watch.rs     how a session fares: phases, quality, its card
 //! core.rs      everything it owns; post.rs what it tells others; sessions.rs, timers.rs
 //! ```
@@ -59,6 +60,11 @@ mod sessions;
 #[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod simulated;
 mod sleep;
+#[expect(
+    clippy::disallowed_types,
+    reason = "a stream's shared part is counted when somebody comes or goes"
+)]
+mod subscribe;
 mod tcp;
 pub mod timers;
 mod turn;
@@ -70,4 +76,5 @@ pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
 pub use relay::Wishes;
 pub use runtime::{Serving, Spawned, spawn};
 pub use simulated::Simulated;
+pub use subscribe::NotSubscribed;
 pub use turn::{ShardConfig, Wiring};

@@ -7,8 +7,7 @@ use super::EndReason;
 use super::core::{Core, send};
 use super::post::Post;
 use super::publish::{publish_clock, publish_from};
-use super::sessions::{Entry, ReadyViewer};
-use crate::egress::{Control, Egress};
+use super::sessions::{Entry, Keys};
 use crate::paths::{Path, Paths};
 use crate::session::{Gone, KeyingMaterial, Output};
 use crate::srtp::split_keying_material;
@@ -154,7 +153,7 @@ impl Core {
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.connected = true;
         entry.heard = now;
-        let role = if entry.is_publisher { "publisher" } else { "viewer" };
+        let role = if entry.publishes.is_some() { "publisher" } else { "viewer" };
         let millis = now.saturating_duration_since(entry.created).as_millis();
         limited!(DEBUG, session = %entry.key, role, "connected after {millis} ms");
         self.connected(now, slot);
@@ -162,33 +161,15 @@ impl Core {
     }
 
     fn on_keys(&mut self, now: Instant, slot: u32, keys: &KeyingMaterial) {
-        let random = self.random();
         let Some(entry) = self.sessions.at(slot) else { return };
-        if entry.viewer.is_some() {
-            return;
-        }
-        let terms = &entry.session.takes;
-        if terms.tracks.is_empty() {
-            return;
-        }
         let Some((client, server)) = split_keying_material(keys.profile, &keys.material) else {
             return;
         };
         let (local, remote) =
             if keys.local_is_client { (client, server) } else { (server, client) };
-        let Some(to) = self.paths.destination(slot) else {
-            limited!(WARN, session = %entry.key, "it has keys and no address");
-            return;
-        };
-        let egress = Egress::new(terms, keys.profile, &local, random);
-        let lanes = terms.tracks.len();
-        let control = Box::new(Control::new(keys.profile, &local, &remote, lanes, now));
-        let stream_key = entry.stream;
-        let position = self.streams.add_viewer(stream_key, slot, egress, to);
-        if let (Some(entry), Some(position)) = (self.sessions.at(slot), position) {
-            entry.viewer = Some(ReadyViewer { control, position });
-            let ready = &self.post.counters().viewers_ready;
-            ready.set(ready.get() + 1);
-        }
+        // DTLS says them once.
+        let profile = keys.profile;
+        entry.keys.get_or_insert_with(|| Box::new(Keys { profile, local, remote }));
+        self.start_taking(now, slot);
     }
 }

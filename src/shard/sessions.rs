@@ -3,17 +3,18 @@
 use std::time::{Duration, Instant};
 
 use super::watch::Watch;
-use crate::egress::Control;
+use crate::egress::{Control, Reception};
 use crate::id::{SessionKey, StreamKey};
 use crate::limits::SESSION_IDLE;
+use crate::media::ViewerTerms;
 use crate::session::Session;
+use crate::srtp::{MasterKey, Profile};
 use crate::wire::dtls::Flight;
 
 /// One session with what its shard keeps about it.
 pub(super) struct Entry {
     pub key: SessionKey,
     pub session: Box<Session>,
-    pub stream: StreamKey,
     /// Slot of the port its answer named.
     pub port: u32,
     pub created: Instant,
@@ -24,29 +25,58 @@ pub(super) struct Entry {
     pub flight: Option<Flight>,
     /// When str0m wants to hear of time.
     pub rtc_deadline: Instant,
-    /// A viewer that is ready: its RTCP, and where it stands in its stream's list.
-    pub viewer: Option<ReadyViewer>,
-    pub is_publisher: bool,
+    /// The stream it publishes, if it does.
+    pub publishes: Option<StreamKey>,
+    /// The streams it takes tracks of.
+    pub takes: Vec<Taking>,
+    /// SRTP keys, once DTLS has said, where they are ours to use.
+    pub keys: Option<Box<Keys>>,
+    /// RTCP with whoever takes something.
+    pub control: Option<Box<Control>>,
     /// How it fares.
     pub watch: Watch,
 }
 
-/// The session's part of a viewer whose keys are there.
-pub(super) struct ReadyViewer {
-    pub control: Box<Control>,
-    /// Index into the viewers of the stream.
+/// What a session takes of one stream.
+pub(super) struct Taking {
+    pub stream: StreamKey,
+    /// The tracks it was promised.
+    pub terms: ViewerTerms,
+    /// Set when it is ready for media.
+    pub ready: Option<Ready>,
+}
+
+/// A viewer that is ready for the media of a stream.
+pub(super) struct Ready {
+    /// Its place in the stream's order of fan-out.
     pub position: usize,
+    /// What it reports of the stream.
+    pub reception: Reception,
+}
+
+/// The keys of both ends.
+pub(super) struct Keys {
+    pub profile: Profile,
+    /// What this end writes with.
+    pub local: MasterKey,
+    /// What the peer writes with.
+    pub remote: MasterKey,
 }
 
 impl Entry {
+    /// The first stream it takes that is ready, with its place there.
+    pub fn first_ready(&self) -> Option<(StreamKey, &Ready)> {
+        self.takes.iter().find_map(|taking| Some((taking.stream, taking.ready.as_ref()?)))
+    }
+
     /// The earliest thing it waits for, where it has as long as `setup_timeout` to connect.
     pub fn deadline(&self, setup_timeout: Duration) -> Instant {
         let limit =
             if self.connected { self.heard + SESSION_IDLE } else { self.created + setup_timeout };
         let at = self.rtc_deadline.min(limit);
-        match &self.viewer {
-            Some(viewer) => at.min(viewer.control.next_report),
-            None if self.connected && self.is_publisher => at.min(self.watch.next),
+        match &self.control {
+            Some(control) => at.min(control.next_report),
+            None if self.connected && self.publishes.is_some() => at.min(self.watch.next),
             None => at,
         }
     }

@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use super::sessions::{Entry, ReadyViewer};
-use crate::egress::{Egress, Lane};
+use super::sessions::{Entry, Ready, Taking};
+use crate::egress::Reception;
 use crate::id::{TrackKind, Via};
 use crate::limits::{REPORT_INTERVAL, UNHEARD_AFTER};
 use crate::paths::Paths;
@@ -15,7 +15,7 @@ use crate::session::Uplink;
 use crate::srtp::Profile;
 use crate::telemetry::quality::Window;
 use crate::telemetry::{CardRole, Quality, SessionCard, Stage};
-use crate::track::{Carried, Stream, Track};
+use crate::track::{Carried, Stream, Streams, Track, Viewer};
 use crate::wire::dtls::Flight;
 
 /// What is noted of one session, beyond what it needs to run.
@@ -91,24 +91,29 @@ impl Watch {
         at.saturating_duration_since(self.answered)
     }
 
-    /// The sums of a viewer now.
-    fn viewer_totals(&mut self, ready: &ReadyViewer, egress: &Egress, stream: &Stream) -> Totals {
+    /// The sums of a viewer now, over all that it takes.
+    fn viewer_totals(&mut self, takes: &[Taking], streams: &Streams) -> Totals {
         let (lost, expected_packets, carried) = (0, 0, Carried::default());
         let mut totals =
             Totals { repaired: self.repaired, lost, expected_packets, carried, ..self.totals };
-        self.lanes.resize(egress.lanes().len(), (0, 0));
-        let lanes = egress.lanes().iter().zip(&mut self.lanes).zip(&ready.control.heard);
-        for ((lane, before), heard) in lanes {
-            let sent = lane.sent();
-            let (packets, octets) = std::mem::replace(before, sent);
-            totals.packets += u64::from(sent.0.wrapping_sub(packets));
-            totals.bytes += u64::from(sent.1.wrapping_sub(octets));
-            let carried = stream.track(lane.id()).map(Track::carried);
-            totals.carried = totals.carried + carried.unwrap_or_default();
-            if heard.reports > 0 {
-                let behind_newest = u64::from(heard.highest_sequence) + 1;
-                totals.expected_packets += behind_newest.saturating_sub(lane.first_index());
-                totals.lost += u64::try_from(heard.lost).unwrap_or(0);
+        let mut number = 0;
+        for (stream, viewer, reception) in playing(takes, streams) {
+            for (lane, heard) in viewer.egress.lanes().iter().zip(&reception.heard) {
+                let sent = lane.sent();
+                if self.lanes.len() == number {
+                    self.lanes.push((0, 0));
+                }
+                let (packets, octets) = std::mem::replace(&mut self.lanes[number], sent);
+                number += 1;
+                totals.packets += u64::from(sent.0.wrapping_sub(packets));
+                totals.bytes += u64::from(sent.1.wrapping_sub(octets));
+                let carried = stream.track(lane.id()).map(Track::carried);
+                totals.carried = totals.carried + carried.unwrap_or_default();
+                if heard.reports > 0 {
+                    let behind_newest = u64::from(heard.highest_sequence) + 1;
+                    totals.expected_packets += behind_newest.saturating_sub(lane.first_index());
+                    totals.lost += u64::try_from(heard.lost).unwrap_or(0);
+                }
             }
         }
         totals
@@ -178,13 +183,13 @@ impl Core {
         entry.watch.first_media = Some(now);
         entry.watch.window_began = now;
         histogram.record(entry.watch.phase(now).as_micros() as u64);
-        if let (Some(ready), Some(stream)) = (&entry.viewer, streams.get(entry.stream)) {
-            // What the tracks carried before is not owed to it.
-            let viewer = stream.viewer(ready.position);
-            let lanes = viewer.map_or(&[][..], |viewer| viewer.egress.lanes());
-            let tracks = lanes.iter().filter_map(|lane| stream.track(lane.id()));
-            entry.watch.totals.carried = tracks.map(Track::carried).sum();
-        }
+        // What the tracks carried before is not owed to it.
+        let playing = playing(&entry.takes, streams);
+        let carried = playing.flat_map(|(stream, viewer, _)| {
+            let tracks = viewer.egress.lanes().iter().filter_map(|lane| stream.track(lane.id()));
+            tracks.map(Track::carried)
+        });
+        entry.watch.totals.carried = carried.sum();
         self.show(slot);
     }
 
@@ -193,24 +198,21 @@ impl Core {
         let histogram = &self.post.meters().histograms.quality_down;
         let Core { sessions, streams, .. } = self;
         let Some(entry) = sessions.at(slot) else { return };
-        let (Some(ready), Some(stream)) = (&entry.viewer, streams.get(entry.stream)) else {
+        if entry.first_ready().is_none() {
             return;
-        };
+        }
         let watch = &mut entry.watch;
-        let Some(viewer) = stream.viewer(ready.position) else { return };
-        let totals = watch.viewer_totals(ready, &viewer.egress, stream);
-        let lanes = viewer.egress.lanes().iter();
-        let is_video = |lane: &Lane| lane.id().kind == TrackKind::Video;
-        let mut heard = lanes.zip(&ready.control.heard);
-        let video = heard.any(|(lane, heard)| is_video(lane) && heard.reports > 0);
-        let jitter = ready.control.heard.iter().map(|heard| heard.jitter).max();
-        let rtt = ready.control.heard.iter().rev().find_map(|heard| heard.rtt);
-        let heard = Shown {
-            jitter_us: micros(jitter.unwrap_or_default()),
-            rtt_us: rtt.map(micros),
-            ..Shown::default()
-        };
-        let is_playing = viewer.started;
+        let totals = watch.viewer_totals(&entry.takes, streams);
+        let (mut video, mut is_playing, mut shown) = (false, false, Shown::default());
+        for (_stream, viewer, reception) in playing(&entry.takes, streams) {
+            is_playing |= viewer.started;
+            for (lane, heard) in viewer.egress.lanes().iter().zip(&reception.heard) {
+                video |= lane.id().kind == TrackKind::Video && heard.reports > 0;
+                shown.jitter_us = shown.jitter_us.max(micros(heard.jitter));
+                shown.rtt_us = heard.rtt.map(micros).or(shown.rtt_us);
+            }
+        }
+        let heard = shown;
         let carried_before = watch.totals.carried.packets;
         let mut window = watch.close(now, totals, heard, video);
         window.heard = now.saturating_duration_since(entry.heard) < UNHEARD_AFTER;
@@ -226,7 +228,7 @@ impl Core {
     pub fn judge_publisher(&mut self, now: Instant, slot: u32) {
         let histogram = &self.post.meters().histograms.quality_up;
         let Some(entry) = self.sessions.at(slot) else { return };
-        if !entry.connected || !entry.is_publisher || now < entry.watch.next {
+        if !entry.connected || entry.publishes.is_none() || now < entry.watch.next {
             return;
         }
         let Some(publisher) = &entry.session.publishes else { return };
@@ -272,7 +274,7 @@ fn card(entry: &Entry, paths: &Paths) -> SessionCard {
             (false, None, None, true) => Stage::Refused,
             (false, None, None, false) => Stage::Waiting,
         },
-        role: if entry.is_publisher { CardRole::Publisher } else { CardRole::Viewer },
+        role: if entry.publishes.is_some() { CardRole::Publisher } else { CardRole::Viewer },
         profile: match entry.session.profile {
             None => 0,
             Some(Profile::Aes128CmSha1_80) => 1,
@@ -307,6 +309,18 @@ fn card(entry: &Entry, paths: &Paths) -> SessionCard {
         expected_bits_per_s: last.expected_bits_per_s,
         layer_distance: 0.0,
     }
+}
+
+/// The streams that a session is ready for, with what it gets there and says of it.
+fn playing<'a>(
+    takes: &'a [Taking],
+    streams: &'a Streams,
+) -> impl Iterator<Item = (&'a Stream, &'a Viewer, &'a Reception)> {
+    takes.iter().filter_map(|taking| {
+        let Ready { position, reception } = taking.ready.as_ref()?;
+        let stream = streams.get(taking.stream)?;
+        Some((stream, stream.viewer(*position)?, reception))
+    })
 }
 
 fn micros(duration: Duration) -> u32 {

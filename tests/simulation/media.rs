@@ -29,8 +29,13 @@ pub struct Tag {
 const MARK: [u8; 4] = *b"mono";
 
 impl Tag {
+    /// A frame of a publisher's only layer.
+    pub fn video(publisher: u16, number: u32, keyframe: bool) -> Tag {
+        Tag { source: Source { publisher, layer: 0, start: 0 }, number, keyframe }
+    }
+
     /// A payload of VP8, or of Opus, with the tag at its end.
-    fn payload(&self, first_of_frame: bool, length: usize) -> Vec<u8> {
+    pub fn payload(&self, first_of_frame: bool, length: usize) -> Vec<u8> {
         let mut payload = match (self.source.layer, first_of_frame, self.keyframe) {
             (AUDIO, ..) => vec![0xfc, 0xff],
             (_, true, true) => vec![0x10, 0x00],

@@ -284,7 +284,12 @@ impl Server {
         std::mem::take(&mut self.called[shard]) || self.wiring.mailboxes[shard].depth() > 0
     }
 
-    fn command(&mut self, shard: u16, command: Command) {
+    /// What all shards know of a stream.
+    pub fn shared(&self, stream: usize) -> Arc<StreamShared> {
+        self.streams[stream].shared.clone()
+    }
+
+    pub fn command(&mut self, shard: u16, command: Command) {
         self.called[usize::from(shard)] = true;
         let sent = self.wiring.mailboxes[usize::from(shard)].command(command);
         assert!(sent.is_ok(), "the queue of commands is full");

@@ -1,0 +1,70 @@
+//! A viewer's later offer: more tracks, or other directions, on the connection there is.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use str0m::media::Mid;
+
+use super::negotiate::viewer_track;
+use super::{Offer, OfferError, Session, sdp};
+use crate::media::ViewerTerms;
+
+/// What came of a later offer.
+#[derive(Clone, Debug)]
+pub struct Renegotiated {
+    /// The SDP answer.
+    pub answer: String,
+    /// The tracks of the sections that are new, in their order: what a subscription can give the
+    /// peer from now on.
+    pub added: ViewerTerms,
+}
+
+impl Session {
+    /// Answers a later offer of a viewer. The tracks it has go on under their SSRCs, and the
+    /// session keeps its ICE name, by which it is found.
+    ///
+    /// # Errors
+    /// [`OfferError::Malformed`] for what only str0m finds wrong; the session goes on as it was,
+    /// but for what str0m may have taken in of it.
+    pub fn renegotiate(&mut self, offer: Offer) -> Result<Renegotiated, OfferError> {
+        let malformed = OfferError::malformed;
+        let mids: Vec<Mid> = offer
+            .sdp
+            .media_lines
+            .iter()
+            .filter(|line| line.typ.is_media() && !line.disabled)
+            .map(|line| line.mid())
+            .collect();
+        let (rtc, known) = (&mut self.rtc, &self.sections);
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            let mut direct = rtc.direct_api();
+            let credentials = direct.local_ice_credentials();
+            // str0m has forgotten the tracks' senders, since media leaves by lanes, and would make
+            // new ones with other SSRCs.
+            for section in known {
+                direct.declare_stream_tx(section.ssrc, section.rtx_ssrc, section.mid, None);
+            }
+            let answer = rtc.sdp_api().accept_offer(offer.sdp).map_err(|e| malformed(&e));
+            let mut direct = rtc.direct_api();
+            for section in known {
+                direct.remove_stream_tx(section.ssrc);
+            }
+            let made = direct.local_ice_credentials();
+            direct.set_local_ice_credentials(credentials.clone());
+            Ok((answer?.to_sdp_string(), made, credentials))
+        }));
+        let failed = |_panic| Err(malformed(&"str0m could not make sense of it"));
+        let (answer, made, kept) = answered.unwrap_or_else(failed)?;
+        let answer = sdp::with_credentials(&sdp::tidy(&answer, false), &made, &kept);
+        let mut added = ViewerTerms::default();
+        for mid in mids {
+            if self.sections.iter().any(|section| section.mid == mid) {
+                continue;
+            }
+            if let Some((track, section)) = viewer_track(&mut self.rtc, mid, &added.tracks) {
+                added.tracks.push(track);
+                self.sections.push(section);
+            }
+        }
+        Ok(Renegotiated { answer, added })
+    }
+}
