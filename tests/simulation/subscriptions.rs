@@ -33,11 +33,11 @@ impl Call {
         let server = Server::new(now, SETUP, 2);
         let mut call = Call { now, server, clients: Vec::new(), keys: Vec::new(), sent: 0 };
         for stream in 0..2 {
-            let offering = Offering::new(now, address(stream), 1);
+            let offering = Offering::new(now, stream, address(stream), 1);
             let placed = call.server.publish(now, offering, stream, (0, 0));
             call.enter(placed);
         }
-        let offering = Offering::new(now, address(2), 0);
+        let offering = Offering::new(now, 2, address(2), 0);
         let placed = call.server.watch(now, offering, 0, (0, 0));
         call.enter(placed);
         call.run(100);
