@@ -70,7 +70,7 @@ struct Written {
 /// All of them.
 pub struct Connections {
     watch: TcpWatch,
-    table: Vec<Place>,
+    table: Vec<ConnectionSlot>,
     free: Vec<u32>,
     to_read: VecDeque<ConnectionId>,
     to_write: Vec<ConnectionId>,
@@ -79,7 +79,7 @@ pub struct Connections {
 }
 
 #[derive(Default)]
-struct Place {
+struct ConnectionSlot {
     generation: u32,
     connection: Option<Box<Connection>>,
 }
@@ -120,7 +120,7 @@ impl Connections {
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.table.len() < MAX_TCP_CONNECTIONS_PER_SHARD => {
-                self.table.push(Place::default());
+                self.table.push(ConnectionSlot::default());
                 self.table.len() as u32 - 1
             }
             None => return None,

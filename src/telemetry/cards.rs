@@ -23,19 +23,19 @@ const TRIES: usize = 64;
 /// One card: the stamp, and the words.
 #[repr(align(128))]
 #[derive(Debug)]
-struct Place {
+struct CardSlot {
     /// Generation of the tenant in the upper half, how often it was written in the lower: odd while
     /// the writer is at it.
     stamp: AtomicU64,
     words: [AtomicU64; WORDS],
 }
 
-const _: () = assert!(size_of::<Place>() == 128, "a card is two cache lines");
+const _: () = assert!(size_of::<CardSlot>() == 128, "a card is two cache lines");
 
-impl Place {
-    fn vacant() -> Place {
+impl CardSlot {
+    fn vacant() -> CardSlot {
         let words = [const { AtomicU64::new(0) }; WORDS];
-        Place { stamp: AtomicU64::new(VACANT << 32), words }
+        CardSlot { stamp: AtomicU64::new(VACANT << 32), words }
     }
 
     /// Only the owning thread may call this.
@@ -71,7 +71,7 @@ impl Place {
     }
 }
 
-type Lot = Box<[Place]>;
+type Lot = Box<[CardSlot]>;
 
 /// The cards of one shard.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Cards {
     pub fn write(&self, slot: u32, generation: u32, card: &SessionCard) {
         let (lot, index) = (slot as usize / CARDS_PER_LOT, slot as usize % CARDS_PER_LOT);
         let Some(lot) = self.lots.get(lot) else { return };
-        let lot = lot.get_or_init(|| (0..CARDS_PER_LOT).map(|_| Place::vacant()).collect());
+        let lot = lot.get_or_init(|| (0..CARDS_PER_LOT).map(|_| CardSlot::vacant()).collect());
         lot[index].write(u64::from(generation), Some(card));
     }
 
@@ -124,11 +124,11 @@ impl Cards {
     /// Bytes the cards take now, and when every slot has been used.
     #[must_use]
     pub fn bytes(&self) -> (usize, usize) {
-        let lot = CARDS_PER_LOT * size_of::<Place>();
+        let lot = CARDS_PER_LOT * size_of::<CardSlot>();
         (self.lots.iter().filter(|lot| lot.get().is_some()).count() * lot, self.lots.len() * lot)
     }
 
-    fn place(&self, slot: u32) -> Option<&Place> {
+    fn place(&self, slot: u32) -> Option<&CardSlot> {
         let slot = slot as usize;
         self.lots.get(slot / CARDS_PER_LOT)?.get()?.get(slot % CARDS_PER_LOT)
     }

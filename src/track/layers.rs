@@ -149,11 +149,11 @@ impl Track {
     ) -> (Carry, Option<u8>) {
         let carry = self.carry(packet, self.best);
         self.look(packet.received, show);
-        let news = self.told != Some(self.best) && carry != Carry::Replaced;
-        if news {
+        let changed = self.told != Some(self.best) && carry != Carry::Replaced;
+        if changed {
             self.told = Some(self.best);
         }
-        (carry, self.told.filter(|_| news))
+        (carry, self.told.filter(|_| changed))
     }
 
     /// Decides whether `packet` goes to the viewers of this shard. The track changes to `best`, the

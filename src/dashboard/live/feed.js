@@ -1,7 +1,7 @@
 // What the server says of itself, as it comes: by its stream of events, or by asking again and
 // again where the stream cannot be had.
 //
-// Events of a Feed: `news` with `{ status, ports, shards }` each second; `state` when `state` or
+// Events of a Feed: `snapshot` with `{ status, ports, shards }` each second; `state` when `state` or
 // `words` changed.
 
 import { EventReader } from "/dashboard/sse.js";
@@ -103,7 +103,7 @@ export class Feed extends EventTarget {
     this.#failures = 0;
     this.#heard();
     this.#tell("live", "");
-    this.dispatchEvent(new CustomEvent("news", { detail: JSON.parse(data) }));
+    this.dispatchEvent(new CustomEvent("snapshot", { detail: JSON.parse(data) }));
   }
 
   // Between two attempts at the stream, the same numbers are asked for. Pauses grow, with jitter,
@@ -132,7 +132,7 @@ export class Feed extends EventTarget {
     const others = ["ports", "shards"].map((name) => this.get(`/api/v1/${name}`));
     const [ports, shards] = await Promise.all(others);
     this.#heard();
-    this.dispatchEvent(new CustomEvent("news", { detail: { status, ports, shards } }));
+    this.dispatchEvent(new CustomEvent("snapshot", { detail: { status, ports, shards } }));
     return true;
   }
 

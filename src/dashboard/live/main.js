@@ -36,7 +36,7 @@ const detail = new Detail(feed);
 const sessions = new Sessions(feed, (id) => detail.open(id));
 const quality = new Quality((role) => sessions.showWorst({ role }));
 const streams = new Streams(feed, (stream) => sessions.showWorst({ stream }));
-let news = null;
+let snapshot = null;
 
 window.monoport = {
   state: () => shownState(),
@@ -47,11 +47,11 @@ window.monoport = {
 };
 
 function paint() {
-  if (!news) return;
-  totals.show(news.status, trend);
-  load.show(news);
-  quality.show(news);
-  ranks.show(news);
+  if (!snapshot) return;
+  totals.show(snapshot.status, trend);
+  load.show(snapshot);
+  quality.show(snapshot);
+  ranks.show(snapshot);
 }
 
 function shownState() {
@@ -66,12 +66,12 @@ function showState() {
   mark($("#feed-state"), "state", look);
   put($("#feed-words"), painter.paused ? "Paused" : words);
   const isFresh = ["live", "polling"].includes(state);
-  $("#server-state").hidden = !isFresh || !news;
+  $("#server-state").hidden = !isFresh || !snapshot;
   const isOld = feed.ageMs !== null && !isFresh && state !== "connecting";
   put($("#feed-age"), isOld ? `for ${lasting(feed.ageMs / 1000)}` : "");
   const trouble = $("#trouble");
   trouble.hidden = !["unreachable", "stale"].includes(state);
-  const old = news ? " The numbers below are the last that came." : "";
+  const old = snapshot ? " The numbers below are the last that came." : "";
   const why = state === "stale" ? "The server has fallen silent." : sentence(feed.words);
   put(trouble, trouble.hidden ? "" : `${why} Trying again.${old}`);
   $("#everything").hidden = state === "denied";
@@ -107,13 +107,13 @@ function keepFresh(section, refresh) {
     again();
   }, { rootMargin: "200px" }).observe(section);
   setInterval(again, LIST_MS);
-  feed.addEventListener("news", again, { once: true });
+  feed.addEventListener("snapshot", again, { once: true });
 }
 
 function wire() {
-  feed.addEventListener("news", (event) => {
-    news = event.detail;
-    trend.add(news.status, performance.now());
+  feed.addEventListener("snapshot", (event) => {
+    snapshot = event.detail;
+    trend.add(snapshot.status, performance.now());
     painter.ask();
   });
   feed.addEventListener("state", showState);

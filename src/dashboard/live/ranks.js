@@ -51,8 +51,8 @@ function ranked(classes) {
   return row;
 }
 
-function explain(cell, label, book) {
-  const known = book[label];
+function explain(cell, label, words) {
+  const known = words[label];
   put(cell.firstChild, known?.title ?? spoken(label));
   put(cell.lastChild, known ? `${known.means} ${known.remedy}` : "");
 }
