@@ -144,6 +144,41 @@ fn edges_of_the_table_make_no_circle() {
     }
 }
 
+/// What a thing can do is looked for beside it: in its file, or in its folder.
+#[test]
+fn methods_stand_in_the_file_or_folder_of_their_thing() {
+    let files = sources();
+    let folder = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    let mut faults = Vec::new();
+    for file in files.iter().filter(|file| file.path.starts_with("src/")) {
+        for (name, _body) in file.inherent_impls() {
+            let defines = |other: &&source::Source| {
+                let defined = ["struct", "enum"].iter().any(|word| {
+                    other.code.match_indices(&format!("{word} {name}")).any(|(at, found)| {
+                        let next = other.code[at + found.len()..].chars().next();
+                        !next.is_some_and(|next| next.is_alphanumeric() || next == '_')
+                    })
+                });
+                // What stands at the top has the file of its name and the folder of its name.
+                let home = folder(&other.path);
+                let within = format!("{}/", file.path).starts_with(&format!("{home}/"));
+                let stem = other.path.trim_end_matches(".rs");
+                let own = file.path.starts_with(&format!("{stem}/")) || other.path == file.path;
+                defined && (own || (home != "src" && within))
+            };
+            let is_name = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+            if is_name && !files.iter().any(|other| defines(&other)) {
+                faults.push(format!(
+                    "{}: `impl {name}` stands apart from `{name}`; move it there, or make it a \
+                     function",
+                    file.path
+                ));
+            }
+        }
+    }
+    report(&faults);
+}
+
 /// A thing whose methods stand in several files is read file by file: so these call one another in
 /// one direction.
 #[test]
