@@ -134,7 +134,7 @@ fn fan_out(
         for packet in packets {
             let sent = egress
                 .admit(packet)
-                .and_then(|admitted| push(batch, *to, |slot| egress.send(admitted, packet, slot)));
+                .and_then(|admitted| push(batch, *to, |slot| admitted.send(packet, slot)));
             sent.expect("a viewer that plays takes every packet");
         }
     }

@@ -208,7 +208,7 @@ impl Fan {
         let (egress, to) = &mut self.viewers[viewer];
         let admitted = egress.admit(packet).expect("it plays");
         let slot = self.batch.slot().expect("a flushed batch has room");
-        let length = egress.send(admitted, packet, slot).expect("it fits");
+        let length = admitted.send(packet, slot).expect("it fits");
         self.batch.commit(*to, length);
     }
 

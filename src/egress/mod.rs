@@ -30,11 +30,22 @@ pub struct Egress {
     sealer: RtpSealer,
 }
 
-/// A packet that a viewer takes, and its number there.
-#[derive(Clone, Copy, Debug)]
-pub struct Admitted {
-    lane: usize,
+/// A packet that a viewer takes: what it needs to be sent.
+pub struct Admitted<'a> {
+    lane: &'a mut Lane,
+    sealer: &'a RtpSealer,
     index: u64,
+}
+
+impl Admitted<'_> {
+    /// Seals the `packet` that was admitted into `slot` and returns the datagram's length.
+    ///
+    /// # Errors
+    /// [`DropReason::TooLong`] when it does not fit.
+    #[inline]
+    pub fn send(self, packet: &MediaPacket, slot: &mut [u8]) -> Result<usize, DropReason> {
+        self.lane.send(self.sealer, packet, self.index, slot)
+    }
 }
 
 impl Egress {
@@ -63,25 +74,13 @@ impl Egress {
     ///
     /// # Errors
     /// The reason it does not.
-    pub fn admit(&mut self, packet: &MediaPacket) -> Result<Admitted, DropReason> {
-        let lane = self.lanes.iter().position(|lane| lane.id() == packet.track.id);
+    #[inline]
+    pub fn admit(&mut self, packet: &MediaPacket) -> Result<Admitted<'_>, DropReason> {
+        let Egress { lanes, sealer } = self;
+        let lane = lanes.iter_mut().find(|lane| lane.id() == packet.track.id);
         let lane = lane.ok_or(DropReason::UnknownEncoding)?;
-        let index = self.lanes[lane].admit(packet)?;
-        Ok(Admitted { lane, index })
-    }
-
-    /// Seals an admitted `packet` into `slot` and returns the datagram's length.
-    ///
-    /// # Errors
-    /// [`DropReason::TooLong`] when it does not fit.
-    pub fn send(
-        &mut self,
-        admitted: Admitted,
-        packet: &MediaPacket,
-        slot: &mut [u8],
-    ) -> Result<usize, DropReason> {
-        let Admitted { lane, index } = admitted;
-        self.lanes[lane].send(&self.sealer, packet, index, slot)
+        let index = lane.admit(packet)?;
+        Ok(Admitted { lane, sealer, index })
     }
 
     /// Seals `packet` once more, which `lane` once sent as number `index`: as RTX (RFC 4588) where

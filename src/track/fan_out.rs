@@ -27,7 +27,7 @@ pub(super) fn fan_out(
         for packet in packets {
             let pushed = egress
                 .admit(packet)
-                .and_then(|admitted| way.push(*to, |slot| egress.send(admitted, packet, slot)));
+                .and_then(|admitted| way.push(*to, |slot| admitted.send(packet, slot)));
             match pushed {
                 Ok(()) => sent += 1,
                 Err(reason) => counters.dropped(reason),
