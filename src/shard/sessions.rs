@@ -40,7 +40,7 @@ pub(super) struct Entry {
 /// What a session takes of one stream.
 pub(super) struct Taking {
     pub stream: StreamKey,
-    /// The tracks it was promised.
+    /// The tracks it was promised, until it is ready.
     pub terms: ViewerTerms,
     /// Set when it is ready for media.
     pub ready: Option<Ready>,

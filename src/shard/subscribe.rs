@@ -77,8 +77,10 @@ impl Core {
             Box::new(Control::new(keys.profile, &keys.local, &keys.remote, now))
         });
         for taking in entry.takes.iter_mut().filter(|taking| taking.ready.is_none()) {
-            let egress = Egress::new(&taking.terms, keys.profile, &keys.local, random.next());
-            let reception = Reception::new(taking.terms.tracks.len());
+            // Lanes have what they need of the terms.
+            let terms = std::mem::take(&mut taking.terms);
+            let egress = Egress::new(&terms, keys.profile, &keys.local, random.next());
+            let reception = Reception::new(terms.tracks.len());
             let position = streams.add_viewer(taking.stream, slot, egress, to);
             taking.ready = position.map(|position| Ready { position, reception });
             let ready = &post.counters().viewers_ready;
