@@ -249,7 +249,11 @@ fn video_lane_of(egress: &Egress, ssrc: u32) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use str0m::format::Codec;
+
     use super::*;
+    use crate::id::TrackId;
+    use crate::media::{ExtensionIds, ViewerTerms, ViewerTrack};
 
     #[test]
     fn the_round_trip_is_what_passed_less_what_the_viewer_waited() {
@@ -274,5 +278,78 @@ mod tests {
         let none = ReportBlock { last_sr: 0, delay_since_last_sr: 0, ..report };
         heard.take_in(&none, 90_000, start + ms(9_000));
         assert_eq!((heard.rtt, heard.reports), (Some(ms(80)), 3));
+    }
+
+    const SSRC: u32 = 20;
+
+    /// A viewer of one video track, and what it seals its reports with.
+    fn viewer() -> (Egress, Control, Reception, RtcpSealer) {
+        let profile = Profile::AeadAes128Gcm;
+        let master = |number: u8| {
+            let (key, salt) = (vec![number; profile.key_len()], vec![9; profile.salt_len()]);
+            MasterKey::new(profile, &key, &salt).expect("lengths of the profile")
+        };
+        let track = ViewerTrack {
+            id: TrackId::first(TrackKind::Video),
+            codec: Codec::Vp8,
+            mid: "0".into(),
+            ssrc: SSRC,
+            rtx_ssrc: None,
+            payload_type: 96,
+            rtx_payload_type: None,
+            extensions: ExtensionIds::default(),
+        };
+        let egress = Egress::new(&ViewerTerms { tracks: vec![track] }, profile, &master(1), 7);
+        let control = Control::new(profile, &master(1), &master(2), Instant::now());
+        (egress, control, Reception::new(1), RtcpSealer::new(profile, &master(2)))
+    }
+
+    fn sealed(sealer: &mut RtcpSealer, plain: &[u8]) -> Vec<u8> {
+        let mut datagram = vec![0; plain.len() + 64];
+        datagram[..plain.len()].copy_from_slice(plain);
+        let length = sealer.seal(&mut datagram, plain.len());
+        datagram.truncate(length);
+        datagram
+    }
+
+    fn nack(lost: &[u16]) -> Vec<u8> {
+        let mut plain = vec![0; 8_000];
+        let length = rtcp::nack(1, SSRC, lost, &mut plain).expect("there is room");
+        plain.truncate(length);
+        plain
+    }
+
+    #[test]
+    fn a_malformed_tail_leaves_the_head_standing() {
+        let (mut egress, mut control, mut reception, mut sealer) = viewer();
+        let mut feedback = Feedback::default();
+        let mut receive = |plain: &[u8], feedback: &mut Feedback| {
+            let mut datagram = sealed(&mut sealer, plain);
+            let length = control.open(&mut datagram)?;
+            reception.read(Instant::now(), &mut egress, &datagram[..length], feedback)
+        };
+        let tail = [0x81, 206, 0xff, 0xff, 0, 0, 0, 1];
+        let taken = receive(&[&nack(&[5, 6])[..], &tail].concat(), &mut feedback);
+        assert_eq!((taken, &*feedback.lost), (Ok(()), &[(0, 5), (0, 6)][..]));
+        feedback.clear();
+        let refused = receive(&[&tail[..], &nack(&[5])].concat(), &mut feedback);
+        assert_eq!(refused, Err(DropReason::MalformedRtcp));
+        assert!(feedback.lost.is_empty());
+    }
+
+    #[test]
+    fn the_numbers_of_one_datagram_are_bounded() {
+        let (mut egress, mut control, mut reception, mut sealer) = viewer();
+        let mut feedback = Feedback::default();
+        // As many as a datagram of 1,500 bytes has room for: each word names seventeen.
+        let lost: Vec<u16> = (0..6_000).collect();
+        let mut datagram = sealed(&mut sealer, &nack(&lost));
+        assert!(datagram.len() < 1_500);
+        let length = control.open(&mut datagram).expect("it is genuine");
+        let compound = &datagram[..length];
+        let taken = reception.read(Instant::now(), &mut egress, compound, &mut feedback);
+        assert_eq!((taken, feedback.lost.len()), (Ok(()), MAX_NACKED_PER_DATAGRAM));
+        assert_eq!(feedback.refused as usize, lost.len() - MAX_NACKED_PER_DATAGRAM);
+        assert!(feedback.keyframes.is_empty() && feedback.asks_for_something());
     }
 }

@@ -11,6 +11,7 @@ use monoport::limits::SESSION_IDLE;
 use monoport::media::DependencyDescriptor;
 use str0m::format::Codec;
 use str0m::media::MediaKind;
+use str0m::rtp::RtpPacket;
 
 /// Sends `count` frames of one packet with audio beside them, and runs everybody meanwhile.
 fn send_frames(publisher: &mut Client, viewers: &mut [&mut Client], first: u32, count: u32) {
@@ -152,6 +153,36 @@ fn a_publisher_that_returns_keeps_its_viewers_numbers_continuous() {
                 let step = pair[1].1.wrapping_sub(pair[0].1);
                 assert!((1..90_000 * 20).contains(&step), "timestamps go on: {step}");
             }
+        }
+    }
+}
+
+#[test]
+fn an_ssrc_that_changes_goes_on_at_once_and_its_numbers_too() {
+    for shards in [1, 3] {
+        let server = Server::with_shards(shards);
+        let offered = Offered::both(Codec::Vp8);
+        let mut publisher = Client::publish(&server, "s", offered);
+        connect(&mut [&mut publisher]);
+        let mut viewer = Client::watch(&server, "s", offered);
+        connect(&mut [&mut publisher, &mut viewer]);
+        until_asked(&mut publisher, &mut [&mut viewer]);
+        for round in 0..3 {
+            send_frames(&mut publisher, &mut [&mut viewer], round * 100, 60);
+            run_until("this round's packets", &mut [&mut publisher, &mut viewer], |all| {
+                let last = Some(&(round * 100 + 59));
+                let viewer = &all[1];
+                viewer.video_numbers().last() == last && viewer.audio_numbers().last() == last
+            });
+            publisher.change_ssrc(MediaKind::Audio, 7_000 + round * 10);
+            publisher.change_ssrc(MediaKind::Video, 9_000 + round * 10);
+        }
+        for is_wanted in [is_opus, |packet: &RtpPacket| !is_opus(packet)] {
+            let packets = viewer.received.iter().filter(|packet| is_wanted(packet));
+            let numbers: Vec<u64> = packets.map(|packet| *packet.seq_no).collect();
+            assert_eq!(numbers.len(), 180, "every packet, {shards} shards");
+            let steps = numbers.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(steps.into_iter().all(|step| step == 1), "without a gap: {numbers:?}");
         }
     }
 }

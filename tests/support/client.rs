@@ -266,6 +266,18 @@ impl Client {
         self.drain();
     }
 
+    /// Goes on with another SSRC, as an encoder that is started anew does, unannounced.
+    pub fn change_ssrc(&mut self, kind: MediaKind, ssrc: u32) {
+        let mid = match kind {
+            MediaKind::Audio => self.audio,
+            MediaKind::Video => self.video,
+        };
+        let mid = mid.expect("the track was offered");
+        let mut direct = self.rtc.direct_api();
+        let changed = direct.reset_stream_tx(mid, None, ssrc.into(), Some((ssrc + 1).into()));
+        changed.expect("it had another one");
+    }
+
     /// From here on no check of this client reaches the server, and the client does not notice: as
     /// ffmpeg's publisher, which sends none once it is connected.
     pub fn keep_checks_from_the_server(&mut self, server: SocketAddr) {
