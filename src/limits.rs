@@ -216,6 +216,10 @@ const _: () = assert!(CALM_PERMILLE < BUSY_PERMILLE, "or a shard would change si
 /// Streams that one session may take: as many as a call has cameras in a grid.
 pub const MAX_STREAMS_TAKEN: usize = 64;
 
+/// Sender SSRCs of one peer's RTCP with a replay list each, of 32 bytes: peers that report on each
+/// track from an SSRC of its own have as many as tracks.
+pub const MAX_RTCP_SENDERS: usize = 2 * MAX_STREAMS_TAKEN;
+
 /// Streams that one shard may take from relays.
 pub const MAX_RELAYS_PER_SHARD: usize = 4_096;
 
@@ -313,6 +317,19 @@ pub const LOOKUPS_PER_PACKET: u32 = 8;
 /// Numbers of one RTCP datagram of a viewer that are looked up: as many packets as a burst. A
 /// datagram has room for 6,000.
 pub const MAX_NACKED_PER_DATAGRAM: usize = REPAIR_BURST_PACKETS as usize;
+
+/// How often one packet is sent again to one viewer: with a fifth of all packets lost, one in three
+/// thousand is lost each time.
+pub const RESENDS_PER_PACKET: u8 = 4;
+
+/// The round trip to a viewer whose reports have not told it: what players take it for, too.
+pub const ASSUMED_ROUND_TRIP: Duration = Duration::from_millis(100);
+
+/// Packets sent again to one viewer that are remembered at first, and at most: of a whole burst,
+/// and as many before. Memory: 16 bytes each, of viewers that ask.
+pub const RESENT_REMEMBERED: usize = 32;
+/// The most.
+pub const MAX_RESENT_REMEMBERED: usize = 2 * REPAIR_BURST_PACKETS as usize;
 
 /// Spans of a lane that are remembered: where a viewer was before it changed layers. What it asks
 /// for of an older one is long out of its player's buffer.

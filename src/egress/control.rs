@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Egress, RepairBudget};
+use super::{Egress, RepairBudget, Resent};
 use crate::drop::DropReason;
 use crate::id::TrackKind;
 use crate::limits::{MAX_DATAGRAM_OUT, MAX_NACKED_PER_DATAGRAM};
@@ -16,6 +16,8 @@ pub struct Control {
     opener: RtcpOpener,
     /// How much the viewer may still ask for again.
     pub repair: RepairBudget,
+    /// What the viewer was sent again lately.
+    pub resent: Resent,
     /// When the viewer is told again what time it is in its streams.
     pub next_report: Instant,
 }
@@ -80,6 +82,8 @@ pub struct Feedback {
     pub asks_for_keyframe: bool,
     /// Reports there were in it.
     pub reports: u32,
+    /// The round trip to the viewer, once its reports say.
+    pub rtt: Option<Duration>,
 }
 
 impl Feedback {
@@ -129,6 +133,7 @@ impl Control {
             sealer: RtcpSealer::new(profile, local),
             opener: RtcpOpener::new(profile, remote),
             repair: RepairBudget::new(now),
+            resent: Resent::new(now),
             next_report: now,
         }
     }
@@ -200,6 +205,7 @@ impl Reception {
         let first = first.map_err(|_malformed| DropReason::MalformedRtcp)?;
         self.take_in(now, egress, first, feedback);
         packets.map_while(Result::ok).for_each(|p| self.take_in(now, egress, p, feedback));
+        feedback.rtt = self.heard.iter().filter_map(|heard| heard.rtt).max();
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 mod control;
 mod lane;
 mod repair;
+mod resent;
 
 use smallvec::SmallVec;
 
@@ -18,6 +19,7 @@ use crate::srtp::{MasterKey, Profile, RtpSealer};
 pub use control::{Control, Feedback, Heard, Reception};
 pub use lane::{Lane, Sent};
 pub use repair::RepairBudget;
+pub use resent::Resent;
 
 /// Lanes beside the key schedule, where a packet finds them without another cache line: audio and
 /// video. A viewer of more tracks has them elsewhere.

@@ -9,6 +9,7 @@ use super::cm::{self, CounterMode};
 use super::gcm::{self, Gcm};
 use super::kdf::{Purpose, SessionKeys};
 use super::{Library, MasterKey, Profile, Rejected, ReplayWindow, library};
+use crate::limits::MAX_RTCP_SENDERS;
 
 /// What stays clear: the first packet's header and its sender's SSRC.
 const CLEAR: usize = 8;
@@ -28,8 +29,36 @@ pub struct RtcpSealer {
 /// Decrypts the RTCP of the peer and refuses what it has seen before.
 pub struct RtcpOpener {
     keys: Keyed,
-    /// RTCP is sparse, so a window of 64 packets is minutes of it (RFC 3711 §3.3.2 asks for 64).
-    replay: ReplayWindow<2>,
+    seen: SeenBySender,
+}
+
+/// A replay list for each sender SSRC (RFC 3711 §3.2.3): peers that report on each track from an
+/// SSRC of its own number the packets of each apart. Whoever was heard last stands first.
+#[derive(Default)]
+struct SeenBySender(Vec<(u32, Window)>);
+
+/// RTCP is sparse, so a window of 64 packets is minutes of it (RFC 3711 §3.3.2 asks for 64).
+type Window = ReplayWindow<2>;
+
+impl SeenBySender {
+    /// Whether packet `index` of `ssrc` is neither known nor too old. Changes nothing.
+    fn check(&self, ssrc: u32, index: u64) -> bool {
+        let known = self.0.iter().find(|(sender, _)| *sender == ssrc);
+        known.is_none_or(|(_, window)| window.check(index))
+    }
+
+    /// Records an authentic packet. Of more than [`MAX_RTCP_SENDERS`] the one that was silent
+    /// longest is forgotten; only the peer itself, who has the key, can bring it to that.
+    fn accept(&mut self, ssrc: u32, index: u64) {
+        let known = self.0.iter().position(|(sender, _)| *sender == ssrc);
+        let place = known.unwrap_or_else(|| {
+            self.0.truncate(MAX_RTCP_SENDERS - 1);
+            self.0.push((ssrc, Window::default()));
+            self.0.len() - 1
+        });
+        self.0[..=place].rotate_right(1);
+        self.0[0].1.accept(index);
+    }
 }
 
 /// Boxed in both: a session reads it a few times a second, and it would push apart what is hot.
@@ -100,7 +129,7 @@ impl RtcpOpener {
     }
 
     pub(super) fn known(keys: &SessionKeys, library: Library) -> Self {
-        Self { keys: Keyed::new(keys, library), replay: ReplayWindow::default() }
+        Self { keys: Keyed::new(keys, library), seen: SeenBySender::default() }
     }
 
     /// Checks and decrypts the whole of `packet` in place; returns the length of the RTCP in it.
@@ -109,9 +138,10 @@ impl RtcpOpener {
     /// §3.4 allows the sender either.
     ///
     /// # Errors
-    /// [`Rejected::Malformed`] when index and tag do not fit, [`Rejected::Replay`] for an index
-    /// seen before or too old, [`Rejected::Auth`] when the tag does not match. Only an authentic
-    /// packet moves the replay window. The contents are unspecified after a rejection.
+    /// [`Rejected::Malformed`] when index and tag do not fit, [`Rejected::Replay`] for an index of
+    /// its sender seen before or too old, [`Rejected::Auth`] when the tag does not match. Only an
+    /// authentic packet moves its sender's replay window. The contents are unspecified after a
+    /// rejection.
     pub fn open(&mut self, packet: &mut [u8]) -> Result<usize, Rejected> {
         let overhead = WORD + self.keys.tag_len();
         let len = packet.len().checked_sub(overhead).ok_or(Rejected::Malformed)?;
@@ -125,10 +155,10 @@ impl RtcpOpener {
         let word = [packet[word_at], packet[word_at + 1], packet[word_at + 2], packet[word_at + 3]];
         let encrypted = u32::from_be_bytes(word) & ENCRYPTED != 0;
         let index = u32::from_be_bytes(word) & !ENCRYPTED;
-        if !self.replay.check(u64::from(index)) {
+        let ssrc = sender_ssrc(packet);
+        if !self.seen.check(ssrc, u64::from(index)) {
             return Err(Rejected::Replay);
         }
-        let ssrc = sender_ssrc(packet);
         match &self.keys {
             Keyed::Gcm(gcm, salt) if encrypted => {
                 let aad = associated_data(packet, word);
@@ -152,7 +182,7 @@ impl RtcpOpener {
                 }
             }
         }
-        self.replay.accept(u64::from(index));
+        self.seen.accept(ssrc, u64::from(index));
         Ok(len)
     }
 }

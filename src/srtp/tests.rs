@@ -2,6 +2,7 @@
 
 use super::kdf::SessionKeys;
 use super::*;
+use crate::limits::MAX_RTCP_SENDERS;
 
 /// Bytes from hexadecimal digits; spaces are ignored.
 pub(super) fn hex(digits: &str) -> Vec<u8> {
@@ -244,5 +245,42 @@ fn splits_the_exporter_output_in_the_order_of_rfc_5764() {
         assert_eq!(server.salt(), &material[2 * key + salt..]);
         assert!(split_keying_material(profile, &material[1..]).is_none());
         assert_eq!(format!("{client:?}"), "MasterKey(..)");
+    }
+}
+
+/// RFC 3711 §3.2.3: aiortc, Pion and MediaMTX report from an SSRC per track, each with an index of
+/// its own.
+#[test]
+fn rtcp_of_each_sender_has_a_replay_list_of_its_own() {
+    for profile in [Profile::AeadAes128Gcm, Profile::Aes128CmSha1_80] {
+        let mut opener = RtcpOpener::new(profile, &master(profile, 1));
+        let sealed = |ssrc: u32, index: u32| {
+            let mut sealer = RtcpSealer::new(profile, &master(profile, 1));
+            sealer.start_at(index);
+            let mut packet = vec![0x80, 201, 0, 1];
+            packet.extend(ssrc.to_be_bytes());
+            packet.resize(8 + sealer.overhead(), 0);
+            sealer.seal(&mut packet, 8);
+            packet
+        };
+        for index in 0..10 {
+            assert_eq!(opener.open(&mut sealed(1, index)), Ok(8), "{profile:?}");
+            assert_eq!(opener.open(&mut sealed(2, index)), Ok(8), "{profile:?}");
+            assert_eq!(opener.open(&mut sealed(1, index)), Err(Rejected::Replay));
+            assert_eq!(opener.open(&mut sealed(2, index)), Err(Rejected::Replay));
+        }
+        // A forged sender makes no list, and so pushes none out.
+        for ssrc in 10..1_000 {
+            let mut forged = sealed(ssrc, 0);
+            forged[12] ^= 1;
+            assert_eq!(opener.open(&mut forged), Err(Rejected::Auth));
+        }
+        assert_eq!(opener.open(&mut sealed(1, 3)), Err(Rejected::Replay));
+        // Whoever is heard keeps its list, however many others there are.
+        for ssrc in 10..10 + 3 * MAX_RTCP_SENDERS as u32 {
+            assert_eq!(opener.open(&mut sealed(ssrc, 0)), Ok(8));
+            assert_eq!(opener.open(&mut sealed(1, ssrc)), Ok(8));
+        }
+        assert_eq!(opener.open(&mut sealed(1, 300)), Err(Rejected::Replay));
     }
 }

@@ -59,7 +59,7 @@ impl Stream {
         counters.dropped_many(DropReason::RepairLimited, feedback.refused);
         let Stream { tracks, viewers, .. } = self;
         let Some(Viewer { egress, to, .. }) = viewers.get_mut(position) else { return 0 };
-        let budget = &mut control.repair;
+        let Control { repair: budget, resent, .. } = control;
         let carried = tracks.iter().filter_map(|track| track.layer(track.carried_layer()));
         budget.earn(now, carried.map(|layer| layer.rate.packets_per_s()).sum());
         let mut sent_again = 0;
@@ -88,7 +88,9 @@ impl Stream {
                     continue;
                 }
             };
-            if !budget.send() {
+            // What was sent within a round trip the viewer can't have seen yet.
+            let is_new = resent.admits(now, lane.ssrc(), sent.index, feedback.rtt);
+            if !is_new || !budget.send() {
                 counters.dropped(DropReason::RepairLimited);
                 continue;
             }

@@ -10,11 +10,11 @@ use crate::scenario::finish;
 use crate::server::Setup;
 use crate::world::World;
 
-const SETUP: Setup =
+pub const SETUP: Setup =
     Setup { shards: 1, ports: 1, publishers_before: 0, hold: Duration::ZERO, seed: 1 };
 
 /// A publisher of one layer and a viewer of its, on lines where nothing is lost.
-fn playing(setup: Setup) -> (World, usize, usize) {
+pub fn playing(setup: Setup) -> (World, usize, usize) {
     let mut world = World::new(0, setup, 1);
     let publisher = world.publish(0, 1, Quality::PERFECT);
     let viewer = world.watch(0, Quality::PERFECT);
@@ -23,7 +23,7 @@ fn playing(setup: Setup) -> (World, usize, usize) {
     (world, publisher, viewer)
 }
 
-fn pass(world: &mut World, millis: u64) {
+pub fn pass(world: &mut World, millis: u64) {
     world.run_until(world.now + Duration::from_millis(millis));
 }
 

@@ -34,6 +34,7 @@ mod random;
 mod rogue;
 mod scenario;
 mod server;
+mod staying;
 mod subscriptions;
 mod turns;
 mod waiting;

@@ -15,21 +15,25 @@ use crate::random::Random;
 /// RTCP of a viewer, sealed with its own keys.
 pub struct Reporter {
     sealer: RtcpSealer,
+    /// The SSRC it reports from.
+    sender: u32,
     video: u32,
 }
-
-/// Our SSRC in them: nobody looks at it.
-const SENDER: u32 = 1;
 
 impl Reporter {
     /// That of a client whose DTLS is done. Its own RTCP must be kept from the server from here on:
     /// both would count alike.
     pub fn of(client: &mut Client) -> Option<Reporter> {
+        Reporter::sending_as(client, 1)
+    }
+
+    /// The same from an SSRC of its own, with an index of its own.
+    pub fn sending_as(client: &mut Client, sender: u32) -> Option<Reporter> {
         let keys = client.keys.as_ref()?;
         let sealer = RtcpSealer::new(keys.profile, &keys.local);
         let video = client.watched_ssrcs().video;
         client.own_rtcp = true;
-        Some(Reporter { sealer, video })
+        Some(Reporter { sealer, sender, video })
     }
 
     /// Asks for as many packets as fit a datagram.
@@ -38,39 +42,39 @@ impl Reporter {
         let step = random.one_of(&[1, 1, 17]);
         let lost: Vec<u16> =
             (0..3_000).map(|index: u16| first.wrapping_add(index * step)).collect();
-        self.sealed(|video, out| {
+        self.sealed(|(sender, video), out| {
             // A list of that many may need more entries than there is room for.
             (1..=lost.len())
                 .rev()
                 .step_by(64)
-                .find_map(|count| rtcp::nack(SENDER, video, &lost[..count], out))
+                .find_map(|count| rtcp::nack(sender, video, &lost[..count], out))
         })
     }
 
     /// Asks for a packet that cannot be there any more.
     pub fn nack(&mut self, sequence: u16) -> Vec<u8> {
-        self.sealed(|video, out| rtcp::nack(SENDER, video, &[sequence], out))
+        self.sealed(|(sender, video), out| rtcp::nack(sender, video, &[sequence], out))
     }
 
     pub fn pli(&mut self) -> Vec<u8> {
-        self.sealed(|video, out| rtcp::pli(SENDER, video, out))
+        self.sealed(|(sender, video), out| rtcp::pli(sender, video, out))
     }
 
     /// A report that is well formed, and behind it bytes that are not.
     pub fn garbage(&mut self, random: &mut Random) -> Vec<u8> {
         let length = random.within(4..200) as usize;
         let bytes: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
-        self.sealed(|_video, out| {
-            let head = rtcp::receiver_report(SENDER, &[], out)?;
+        self.sealed(|(sender, _video), out| {
+            let head = rtcp::receiver_report(sender, &[], out)?;
             out[head..head + bytes.len()].copy_from_slice(&bytes);
             Some(head + bytes.len())
         })
     }
 
-    fn sealed(&mut self, write: impl Fn(u32, &mut [u8]) -> Option<usize>) -> Vec<u8> {
+    fn sealed(&mut self, write: impl Fn((u32, u32), &mut [u8]) -> Option<usize>) -> Vec<u8> {
         let mut datagram = vec![0; 1_400];
         let room = datagram.len() - self.sealer.overhead();
-        let length = write(self.video, &mut datagram[..room]).expect("it fits");
+        let length = write((self.sender, self.video), &mut datagram[..room]).expect("it fits");
         let length = self.sealer.seal(&mut datagram, length);
         datagram.truncate(length);
         datagram
