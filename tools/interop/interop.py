@@ -231,8 +231,10 @@ async def all_of(options):
 
 
 def table(done):
-    print("| Client | Publishes | First media | Repaired | Survived | Watches | First frame | Repaired | Survived |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    head = ["Client", "Publishes", "First media", "Repaired", "Survived"]
+    head += ["Watches", "First frame", "Repaired", "Survived"]
+    print("| " + " | ".join(head) + " |")
+    print("|" + "---|" * len(head))
     notes = []
     for client, version, rows in done:
         cells = []

@@ -26,7 +26,8 @@ export async function post(offer) {
     if (answer.status === 201) {
       return { sdp: text, session: new URL(answer.headers.get('location'), url).href };
     }
-    if (answer.status !== 404 && answer.status !== 409) throw new Error(`${answer.status}: ${text.slice(0, 200)}`);
+    const absent = answer.status === 404 || answer.status === 409;
+    if (!absent) throw new Error(`${answer.status}: ${text.slice(0, 200)}`);
     await sleep(250);
   }
   throw new Error('the stream did not come');
