@@ -36,11 +36,18 @@ drop_reasons! {
     EndedSession = "ended_session",
     /// The session exists, but MESSAGE-INTEGRITY does not hold (wrong password) or ICE refused.
     StunRejected = "stun_rejected",
+    /// A check from an address that another session spoke from a moment ago.
+    ForeignFlow = "foreign_flow",
+    /// A check from one more address of a session that has proved too many within a short time.
+    TooManyAddresses = "too_many_addresses",
+    /// A check for a session for which checks with a wrong password came by the thousand: it is not
+    /// looked at.
+    ChecksLimited = "checks_limited",
     /// STUN for another session than the one the port was given to (`--port-range`).
     WrongPort = "wrong_port",
     /// The mux port it came in at was closed in the meantime.
     PortClosed = "port_closed",
-    /// A STUN response or indication: this server sends no requests that would earn one.
+    /// A STUN response to no check of ours, or an indication.
     UnsolicitedStun = "unsolicited_stun",
     /// DTLS, RTP or RTCP from a 4-tuple that no session has proved to be its own.
     UnknownFlow = "unknown_flow",
@@ -81,6 +88,9 @@ drop_reasons! {
     WaitingForKeyframe = "waiting_for_keyframe",
     /// The payload is longer than a datagram may be on the way out.
     TooLong = "too_long",
+    /// The path was proved by checks alone, whose sender anybody can forge, and has had its share
+    /// until the peer is heard there or answers a check of ours.
+    Unverified = "unverified_path",
     /// A report that has nothing to say yet; only inside the server, never a datagram lost.
     NoReport = "no_report",
     /// A datagram of another shard's session, whose ring is full.
@@ -148,6 +158,7 @@ impl DropReason {
             Reason::UnknownEncoding
             | Reason::WaitingForKeyframe
             | Reason::TooLong
+            | Reason::Unverified
             | Reason::NoReport
             | Reason::SendQueueFull
             | Reason::TcpQueueFull

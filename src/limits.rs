@@ -41,6 +41,47 @@ pub const MAX_MUX_PORTS: usize = 64;
 /// eight covers Wi-Fi, cable and cellular in both families.
 pub const MAX_FLOWS_PER_SESSION: usize = 8;
 
+/// Addresses a session may prove at once, and how many a second: a browser with eight interfaces
+/// has one through each of ours, a phone in a train one every few seconds.
+pub const NEW_ADDRESSES: u32 = 32;
+/// How many a second.
+pub const NEW_ADDRESSES_PER_SECOND: u32 = 2;
+
+/// Checks with a wrong password that are looked at for one session at once, and a second: the HMAC
+/// of each costs a microsecond of the shard.
+pub const REFUSED_CHECKS: u32 = 1_000;
+/// How many a second.
+pub const REFUSED_CHECKS_PER_SECOND: u32 = 50;
+
+/// How often a peer checks a path it uses, at the least: browsers do every 2.5 s. A path that
+/// nothing came by for two such intervals, or two of the peer's own if they are shorter, is left
+/// for another that the peer speaks by.
+pub const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
+
+/// Checks that come faster are of a client that connects.
+pub const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A flow whose owner was heard by it this lately is not given to another session: a publisher
+/// sends all the time, a viewer reports every second.
+pub const FLOW_HELD: Duration = Duration::from_secs(3);
+
+/// Bytes of media that a session's datagrams may bring to addresses it was not seen to receive at,
+/// within [`UNVERIFIED_TIME`]: a round trip of 400 ms at 5 Mb/s. A check is 130 bytes and can name
+/// anybody as its sender.
+pub const UNVERIFIED_BYTES: u32 = 256 * 1024;
+
+/// How long that must do.
+pub const UNVERIFIED_TIME: Duration = Duration::from_secs(30);
+
+/// How often it is looked at how much of it is left.
+pub const UNVERIFIED_LOOK: Duration = Duration::from_millis(50);
+
+/// Checks of our own that an address is sent, the pause doubled after each: 6 s of them.
+pub const OWN_CHECKS: u8 = 8;
+
+/// The first pause: that of RFC 8445 §14.2 between checks.
+pub const OWN_CHECK_PAUSE: Duration = Duration::from_millis(50);
+
 /// The longest offer that is read: browsers with every codec send 6 to 12 KB.
 pub const MAX_OFFER_BYTES: usize = 64 * 1024;
 

@@ -317,13 +317,10 @@ impl Lane {
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
         let extensions = &packet.extensions;
-        let mid = self.extensions.mid.filter(|_| self.name_section);
-        if mid.is_none() && extensions.is_empty() {
-            return header.write(&[], slot).ok_or(DropReason::TooLong);
-        }
         let level = [extensions.audio_level.unwrap_or_default()];
         let orientation = [extensions.video_orientation.unwrap_or_default()];
         let delay = extensions.playout_delay.unwrap_or_default();
+        let mid = self.extensions.mid.filter(|_| self.name_section);
         let mut elements = Elements::default();
         elements.push(mid, &self.mid[..usize::from(self.mid_length)]);
         elements

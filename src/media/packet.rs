@@ -21,17 +21,6 @@ pub struct HeaderExtensions {
     pub descriptor: Option<DependencyDescriptor>,
 }
 
-impl HeaderExtensions {
-    /// Whether there is none of them, as with most packets of video.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.audio_level.is_none()
-            && self.video_orientation.is_none()
-            && self.playout_delay.is_none()
-            && self.descriptor.is_none()
-    }
-}
-
 /// Whose numbers a packet has. Within one origin a layer's sequence numbers and timestamps go on;
 /// where a packet of a newer origin comes, they start anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

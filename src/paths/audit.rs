@@ -15,22 +15,20 @@ impl Paths {
         let (mut peers, mut flows) = (0, 0);
         for (slot, peer) in self.peers.iter() {
             peers += 1;
-            flows += peer.flows.len();
-            if let Some(lost) = peer.flows.iter().find(|flow| self.flows.get(flow) != Some(slot)) {
+            let own = peer.flows().count();
+            flows += own;
+            if let Some(lost) = peer.flows().find(|flow| self.flows.get(flow) != Some(slot)) {
                 return Err(format!("slot {slot} believes to have {lost:?}"));
             }
-            let connections = peer.connections.len();
-            if peer.flows.len() > MAX_FLOWS_PER_SESSION
-                || connections > MAX_TCP_CONNECTIONS_PER_SESSION
-            {
-                let flows = peer.flows.len();
-                return Err(format!("slot {slot} has {flows} flows, {connections} connections"));
+            let connections = peer.connections().count();
+            if own > MAX_FLOWS_PER_SESSION || connections > MAX_TCP_CONNECTIONS_PER_SESSION {
+                return Err(format!("slot {slot} has {own} flows, {connections} connections"));
             }
             let by_udp = matches!(peer.path, Some(Path { via: Via::Udp(_), .. }));
             let in_use = self.flow_in_use(slot).filter(|_| by_udp);
             if let Some(flow) = in_use
-                && !peer.flows.is_empty()
-                && !peer.flows.contains(&flow)
+                && own > 0
+                && !peer.has_flow(&flow)
             {
                 return Err(format!("slot {slot} is sent to by {flow:?}, and has other flows"));
             }

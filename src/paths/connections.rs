@@ -9,10 +9,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Instant;
 
-use super::Path;
 use super::outbox::Outbox;
 use crate::drop::DropReason;
-use crate::id::{ConnectionId, Via};
+use crate::id::ConnectionId;
 use crate::limits::{MAX_TCP_CONNECTIONS_PER_SHARD, TCP_STALL, TCP_SWEEP};
 use crate::net::{Moved, TcpConnection, TcpWatch};
 use crate::telemetry::ShardCounters;
@@ -156,20 +155,9 @@ impl Connections {
         place.connection.as_deref_mut().filter(|_| place.generation == id.generation)
     }
 
-    /// Whether the connection of this name still is.
-    pub(super) fn has(&self, id: ConnectionId) -> bool {
-        self.at(id).is_some()
-    }
-
     /// The slot of the session that has proved a connection.
     pub(super) fn session_of(&self, id: ConnectionId) -> Option<u32> {
         self.at(id)?.session
-    }
-
-    /// The path that a connection is.
-    pub(super) fn path(&self, id: ConnectionId) -> Option<Path> {
-        let Connection { local, remote, .. } = *self.at(id)?;
-        Some(Path { via: Via::Tcp(id), local, remote })
     }
 
     fn at(&self, id: ConnectionId) -> Option<&Connection> {

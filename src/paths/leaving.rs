@@ -8,10 +8,10 @@ impl Paths {
     /// what it said last, and so is its port, where it has one of its own.
     pub fn leave(&mut self, slot: u32, counters: &ShardCounters) {
         let Some(peer) = self.peers.remove(slot) else { return };
-        for flow in &peer.flows {
+        for flow in peer.flows() {
             self.forget(flow, slot);
         }
-        for id in peer.connections {
+        for id in peer.connections() {
             self.finish(id, counters);
         }
         if self.ports.are_of_sessions() {

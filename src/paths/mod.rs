@@ -8,7 +8,9 @@
 //!
 //! ```text
 //! whose.rs        a datagram's session: by ufrag, by flow, or another shard's
+//! admission.rs    which checks are looked at: guard.rs says how many
 //! proof.rs        a path is proved, is lost to another, gives way
+//! voice.rs        which path a peer speaks by, and which it was seen to receive by
 //! leaving.rs      a session ends, and its paths with it
 //! peers.rs        the paths of one session
 //! ports.rs        UDP ports by slot: mux ports, or one per session
@@ -18,17 +20,20 @@
 //! connections.rs  TCP connections: frames in (frames.rs), frames out (outbox.rs)
 //! ```
 
+mod admission;
 mod audit;
 mod connections;
 pub mod directory;
 pub mod flows;
 mod frames;
+mod guard;
 mod leaving;
 mod outbox;
 mod ownership;
 mod peers;
 mod ports;
 mod proof;
+mod voice;
 mod ways;
 mod whose;
 
@@ -39,6 +44,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+pub use admission::Unwelcome;
 pub use connections::NewConnection;
 pub use directory::Directory;
 pub use flows::{FlowKey, Flows};
@@ -46,6 +52,7 @@ pub use frames::Reading;
 pub use ownership::{Ownership, SharedOwnership};
 pub use ports::{Ports, Sharing};
 pub use proof::{Moved, Proved};
+pub use voice::Heard;
 pub use ways::Ways;
 pub use whose::{Check, Inbound, Whose};
 
@@ -133,8 +140,8 @@ impl Paths {
     }
 
     /// A session has come into `slot`, whose answer named the port in slot `port`.
-    pub fn enter(&mut self, slot: u32, port: u32) {
-        self.peers.insert(slot, port);
+    pub fn enter(&mut self, now: Instant, slot: u32, port: u32) {
+        self.peers.insert(now, slot, port);
     }
 
     /// The path that the datagrams of the session in `slot` take, once it has proved one.
@@ -159,17 +166,6 @@ impl Paths {
             Via::Tcp(_) => self.tcp_candidates.first().map_or(0, SocketAddr::port),
         };
         Some(SocketAddr::new(path.local, port))
-    }
-
-    /// Notes that a check for the session in `slot` had a wrong password; true the first time.
-    pub fn refuse(&mut self, slot: u32) -> bool {
-        self.peers.at_mut(slot).is_some_and(|peer| !std::mem::replace(&mut peer.refused, true))
-    }
-
-    /// Whether a check for the session in `slot` had a wrong password.
-    #[must_use]
-    pub fn was_refused(&self, slot: u32) -> bool {
-        self.peers.at(slot).is_some_and(|peer| peer.refused)
     }
 
     /// Flows known.
@@ -212,12 +208,10 @@ impl Paths {
         let Some(number) = self.ports.number(port) else { return };
         let mut gone = Vec::new();
         for (slot, peer) in self.peers.iter_mut() {
-            peer.flows.retain(|flow| {
-                let goes = flow.local().port() == number;
-                if goes {
-                    gone.push((slot, *flow));
-                }
-                !goes
+            peer.own.retain(|own| {
+                let goes = own.flow.filter(|flow| flow.local().port() == number);
+                gone.extend(goes.map(|flow| (slot, flow)));
+                goes.is_none()
             });
         }
         for (slot, flow) in gone {
@@ -230,6 +224,16 @@ impl Paths {
     /// if that is open.
     fn flow(&self, port: u32, local: IpAddr, remote: SocketAddr) -> Option<FlowKey> {
         Some(FlowKey::new(SocketAddr::new(local, self.ports.number(port)?), remote))
+    }
+
+    /// Datagrams of the session in `slot` go by `path` from now on.
+    fn move_to(&mut self, slot: u32, path: Path) -> Option<Moved> {
+        let trains = self.trains;
+        let peer = self.peers.at_mut(slot)?;
+        let had_one = peer.path.replace(path).is_some();
+        // A new path may take what the old one refused.
+        peer.trains = trains;
+        Some(Moved { slot, to: path.destination(trains), had_one })
     }
 
     /// `flow` is the session's in `slot` no longer, if it was.

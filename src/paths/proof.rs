@@ -3,6 +3,9 @@
 //! A session has a bounded number of paths; the oldest gives way, but never the one its datagrams
 //! take: a peer that proves eight more without choosing one goes on receiving by the one it chose.
 
+use std::time::Instant;
+
+use super::voice::Own;
 use super::{FlowKey, Path, Paths};
 use crate::id::{ConnectionId, Via};
 use crate::limits::{MAX_FLOWS_PER_SESSION, MAX_TCP_CONNECTIONS_PER_SESSION};
@@ -37,24 +40,20 @@ impl Paths {
     /// wants to be reached by it. It is where its datagrams go then, or if there was none.
     pub fn prove(
         &mut self,
+        now: Instant,
         slot: u32,
         path: Path,
         chosen: bool,
         counters: &ShardCounters,
     ) -> Proved {
         let mut proved = match path.via {
-            Via::Udp(port) => self.prove_flow(slot, port, &path),
-            Via::Tcp(connection) => self.prove_connection(slot, connection, counters),
+            Via::Udp(port) => self.prove_flow(now, slot, port, path),
+            Via::Tcp(connection) => self.prove_connection(now, slot, connection, path, counters),
         };
+        proved.moved = self.heard_check(now, slot, &path);
         let Some(peer) = self.peers.at(slot) else { return proved };
-        let lost = match peer.path.map(|path| path.via) {
-            Some(Via::Tcp(connection)) => !self.ways.tcp.has(connection),
-            // Another session has proved it, and there was no other to fall back to.
-            Some(Via::Udp(_)) => {
-                !self.flow_in_use(slot).is_some_and(|flow| peer.flows.contains(&flow))
-            }
-            None => true,
-        };
+        // Another session may have proved the path in use, and there was no other to fall back to.
+        let lost = peer.own.iter().all(|own| Some(own.path) != peer.path);
         if lost || (chosen && peer.path != Some(path)) {
             proved.moved = self.move_to(slot, path);
         }
@@ -72,7 +71,7 @@ impl Paths {
         self.part(slot, flow)
     }
 
-    fn prove_flow(&mut self, slot: u32, port: u32, path: &Path) -> Proved {
+    fn prove_flow(&mut self, now: Instant, slot: u32, port: u32, path: Path) -> Proved {
         let mut proved = Proved::default();
         let Some(flow) = self.flow(port, path.local, path.remote) else { return proved };
         let previous = self.flows.insert(flow, slot);
@@ -82,22 +81,36 @@ impl Paths {
         }
         proved.displaced = previous.and_then(|previous| self.part(previous, &flow));
         proved.taken_from = self.claim(flow);
-        if let Some(gone) = self.add_flow(slot, flow) {
+        let is_flow = |own: &Own| own.flow.is_some();
+        let gone = self.add(now, slot, Own::new(now, path, Some(flow)), is_flow);
+        if let Some(gone) = gone.and_then(|gone| gone.flow) {
             self.forget(&gone, slot);
         }
         proved
     }
 
-    /// Adds a flow to those of the session in `slot`; returns the one that gives way to it.
-    fn add_flow(&mut self, slot: u32, flow: FlowKey) -> Option<FlowKey> {
-        let in_use = self.flow_in_use(slot);
+    /// Adds a path to those of the session in `slot`; returns the one that gives way to it, of
+    /// those that are of its `kind`.
+    fn add(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        own: Own,
+        kind: impl Fn(&Own) -> bool,
+    ) -> Option<Own> {
+        let most = match own.path.via {
+            Via::Udp(_) => MAX_FLOWS_PER_SESSION,
+            Via::Tcp(_) => MAX_TCP_CONNECTIONS_PER_SESSION,
+        };
         let peer = self.peers.at_mut(slot)?;
-        peer.flows.push(flow);
-        if peer.flows.len() <= MAX_FLOWS_PER_SESSION {
+        peer.guard.was_new(now);
+        peer.own.push(own);
+        if peer.own.iter().filter(|own| kind(own)).count() <= most {
             return None;
         }
-        let oldest = peer.flows.iter().position(|flow| Some(*flow) != in_use)?;
-        Some(peer.flows.remove(oldest))
+        let in_use = peer.path;
+        let oldest = peer.own.iter().position(|own| kind(own) && Some(own.path) != in_use)?;
+        Some(peer.own.remove(oldest))
     }
 
     /// The flow that the datagrams of the session in `slot` take.
@@ -110,8 +123,10 @@ impl Paths {
 
     fn prove_connection(
         &mut self,
+        now: Instant,
         slot: u32,
         id: ConnectionId,
+        path: Path,
         counters: &ShardCounters,
     ) -> Proved {
         let mut proved = Proved::default();
@@ -121,27 +136,13 @@ impl Paths {
             return proved;
         }
         proved.displaced = previous.and_then(|previous| self.part_with_connection(previous, id));
-        let Some(peer) = self.peers.at_mut(slot) else { return proved };
-        peer.connections.push(id);
-        if peer.connections.len() > MAX_TCP_CONNECTIONS_PER_SESSION {
-            let in_use = peer.path.map(|path| path.via);
-            let gives_way = |id: &&ConnectionId| in_use != Some(Via::Tcp(**id));
-            if let Some(oldest) = peer.connections.iter().find(gives_way).copied() {
-                // Nobody moves: it was not in use.
-                self.lose_connection(oldest, counters);
-            }
+        let is_connection = |own: &Own| matches!(own.path.via, Via::Tcp(_));
+        let gone = self.add(now, slot, Own::new(now, path, None), is_connection);
+        if let Some(Via::Tcp(gone)) = gone.map(|gone| gone.path.via) {
+            // Nobody moves: it was not in use.
+            self.lose_connection(gone, counters);
         }
         proved
-    }
-
-    /// Datagrams of the session in `slot` go by `path` from now on.
-    fn move_to(&mut self, slot: u32, path: Path) -> Option<Moved> {
-        let trains = self.trains;
-        let peer = self.peers.at_mut(slot)?;
-        let had_one = peer.path.replace(path).is_some();
-        // A new path may take what the old one refused.
-        peer.trains = trains;
-        Some(Moved { slot, to: path.destination(trains), had_one })
     }
 
     /// `flow` is this shard's from now on. Returns the shard that had it: it is to be told. Should
@@ -170,9 +171,9 @@ impl Paths {
 
     /// `flow` is no longer the one of the session in `slot`. If that was where its datagrams went,
     /// they would reach another's client now.
-    fn part(&mut self, slot: u32, flow: &FlowKey) -> Option<Moved> {
+    pub(super) fn part(&mut self, slot: u32, flow: &FlowKey) -> Option<Moved> {
         let here = self.flow_in_use(slot).as_ref() == Some(flow);
-        self.peers.at_mut(slot)?.flows.retain(|other| other != flow);
+        self.peers.at_mut(slot)?.own.retain(|own| own.flow.as_ref() != Some(flow));
         if here { self.fall_back(slot) } else { None }
     }
 
@@ -189,7 +190,7 @@ impl Paths {
     /// The connection is no longer one of the session in `slot`.
     fn part_with_connection(&mut self, slot: u32, id: ConnectionId) -> Option<Moved> {
         let peer = self.peers.at_mut(slot)?;
-        peer.connections.retain(|other| *other != id);
+        peer.own.retain(|own| own.path.via != Via::Tcp(id));
         let here = peer.path.is_some_and(|path| path.via == Via::Tcp(id));
         if here { self.fall_back(slot) } else { None }
     }
@@ -198,17 +199,9 @@ impl Paths {
     /// other flow or, for want of one, its newest connection; where it has neither, they stay until
     /// its next check.
     fn fall_back(&mut self, slot: u32) -> Option<Moved> {
-        let peer = self.peers.at(slot)?;
-        let path = match (peer.flows.last(), peer.connections.last()) {
-            (Some(flow), _) => {
-                let (local, remote) = (flow.local(), flow.remote());
-                let own = self.ports.are_of_sessions().then_some(peer.port);
-                let port = own.or_else(|| self.ports.slot_of(local.port()))?;
-                Path { via: Via::Udp(port), local: local.ip(), remote }
-            }
-            (None, Some(id)) => self.ways.tcp.path(*id)?,
-            (None, None) => return None,
-        };
+        let own = &self.peers.at(slot)?.own;
+        let newest_flow = own.iter().rfind(|own| own.flow.is_some());
+        let path = newest_flow.or(own.last())?.path;
         self.move_to(slot, path)
     }
 }

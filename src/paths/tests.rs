@@ -30,7 +30,7 @@ fn paths(shard: u16, ownership: &SharedOwnership) -> Paths {
     let paths = Paths::new(config, ownership.clone(), Sharing::Mux, transmitter, Instant::now());
     let mut paths = paths.unwrap();
     paths.ports.insert(0, PORT, vec![SocketAddr::new(LOCAL, PORT)]);
-    (0..4).for_each(|slot| paths.enter(slot, 0));
+    (0..4).for_each(|slot| paths.enter(Instant::now(), slot, 0));
     paths
 }
 
@@ -39,7 +39,7 @@ fn udp(remote_port: u16) -> Path {
 }
 
 fn prove(paths: &mut Paths, slot: u32, path: Path, chosen: bool) -> Proved {
-    paths.prove(slot, path, chosen, &ShardCounters::default())
+    paths.prove(Instant::now(), slot, path, chosen, &ShardCounters::default())
 }
 
 /// Whose a media datagram is that comes by `path`.
@@ -133,7 +133,7 @@ fn a_flow_goes_from_shard_to_shard_and_the_former_is_told() {
 fn a_closed_port_takes_its_flows_along_and_names_who_is_left_without() {
     let mut paths = paths(0, &ownership(1, None));
     paths.ports.insert(1, PORT + 1, vec![SocketAddr::new(LOCAL, PORT + 1)]);
-    paths.enter(7, 1);
+    paths.enter(Instant::now(), 7, 1);
     let second = |port| Path { via: Via::Udp(1), ..udp(port) };
     prove(&mut paths, 0, second(1), true);
     prove(&mut paths, 1, udp(2), true);

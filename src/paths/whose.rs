@@ -78,6 +78,10 @@ impl Paths {
     /// The session that a check names.
     fn named(&self, datagram: &Inbound<'_>) -> Result<Whose, DropReason> {
         let peek = stun::peek(datagram.bytes).map_err(|_malformed| DropReason::MalformedStun)?;
+        if peek.class == Class::Success && peek.binding {
+            // To a check of ours, where it comes from somebody we have asked.
+            return self.owned(datagram).map_err(|_unknown| DropReason::UnsolicitedStun);
+        }
         if peek.class != Class::Request || !peek.binding {
             return Err(DropReason::UnsolicitedStun);
         }

@@ -8,6 +8,7 @@ mod decryption;
 mod descriptors;
 #[expect(clippy::disallowed_types, reason = "str0m counts its crypto, once a session")]
 mod dtls;
+mod ice;
 #[expect(clippy::disallowed_types, reason = "str0m counts its crypto, once a session")]
 mod negotiate;
 mod offer;
@@ -39,11 +40,13 @@ use crate::media::{ClockReport, MediaPacket, ViewerTerms};
 use crate::srtp::Profile;
 use crate::wire::kind::{self, Kind};
 use decryption::Decryption;
+use ice::Ice;
 
 /// One peer's session.
 #[derive(Debug)]
 pub struct Session {
     rtc: Box<Rtc>,
+    ice: Ice,
     /// What the peer sends, if it does; all of it passes through the `Rtc`.
     pub publishes: Option<Box<Publisher>>,
     /// What the peer takes, if anything: the `Rtc` keeps ICE and DTLS, media goes by egress lanes.
@@ -109,15 +112,16 @@ pub struct Refused;
 
 impl Session {
     /// A session whose answer is ready at `answered`, which is `answered_ms` by the time of day.
-    pub(crate) fn new(
+    fn new(
         rtc: Rtc,
+        ice: Ice,
         publishes: Option<Box<Publisher>>,
         takes: ViewerTerms,
         (answered, answered_ms): (Instant, u64),
     ) -> Session {
         let rtc = Box::new(rtc);
         let (sections, profile, failure) = (Vec::new(), None, None);
-        Session { rtc, publishes, takes, sections, answered, answered_ms, profile, failure }
+        Session { rtc, ice, publishes, takes, sections, answered, answered_ms, profile, failure }
     }
 
     /// Takes in one STUN, DTLS or (publishers only) RTP or RTCP datagram. `local` must be one of
@@ -137,6 +141,7 @@ impl Session {
             Transport::Udp => Protocol::Udp,
             Transport::Tcp => Protocol::Tcp,
         };
+        let remote = self.ice.seen_as(transport, remote);
         let receive = Receive::new(protocol, remote, local, bytes).map_err(|_error| Refused)?;
         self.rtc.handle_input(Input::Receive(now, receive)).map_err(|_error| Refused)
     }

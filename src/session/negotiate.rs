@@ -13,6 +13,7 @@ use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use super::descriptors::Descriptors;
+use super::ice::Ice;
 use super::offer::{Section, takes};
 use super::{Offer, OfferError, Publisher, Session, StreamCodecs, ViewerSection, dtls, sdp};
 use crate::id::{StreamKey, TrackId, TrackKind};
@@ -93,11 +94,12 @@ impl Negotiator {
             (12, Descriptors::extension()),
             (13, Extension::VideoOrientation),
         ]);
+        let ice = Ice::new(local.credentials.clone(), offer.ice());
         let (rtc, answer, mids) =
             self.accept(now, &self.publisher_crypto, offer, local, params.clone(), extensions)?;
         let publisher = Publisher::new(stream, &params, &rtc, &mids);
         let publisher = Some(Box::new(publisher));
-        Ok(self.finish(now, rtc, publisher, ViewerTerms::default(), codecs, &answer))
+        Ok(self.finish(now, (rtc, ice), publisher, ViewerTerms::default(), codecs, &answer))
     }
 
     /// Answers a viewer of a stream that carries `codecs`; see [`Negotiator::publisher`].
@@ -132,6 +134,7 @@ impl Negotiator {
         if offer.mixes_extension_forms {
             extensions.set(12, Descriptors::extension());
         }
+        let ice = Ice::new(local.credentials.clone(), offer.ice());
         let (mut rtc, answer, mids) =
             self.accept(now, &self.viewer_crypto, offer, local, params, extensions)?;
         let mut takes = ViewerTerms::default();
@@ -142,7 +145,7 @@ impl Negotiator {
                 sections.push(section);
             }
         }
-        let mut negotiated = self.finish(now, rtc, None, takes, taken, &answer);
+        let mut negotiated = self.finish(now, (rtc, ice), None, takes, taken, &answer);
         negotiated.session.sections = sections;
         Ok(negotiated)
     }
@@ -150,7 +153,7 @@ impl Negotiator {
     fn finish(
         &self,
         now: Instant,
-        rtc: Rtc,
+        (rtc, ice): (Rtc, Ice),
         publishes: Option<Box<Publisher>>,
         takes: ViewerTerms,
         codecs: StreamCodecs,
@@ -159,7 +162,7 @@ impl Negotiator {
         let answer = sdp::tidy(answer, self.say_lite);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let answered = (now, since.as_millis() as u64);
-        Negotiated { session: Session::new(rtc, publishes, takes, answered), codecs, answer }
+        Negotiated { session: Session::new(rtc, ice, publishes, takes, answered), codecs, answer }
     }
 
     /// Builds the `Rtc` and lets it answer. Should str0m panic over some far corner of SDP, that is

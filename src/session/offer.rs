@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use str0m::IceCreds;
 use str0m::change::SdpOffer;
 use str0m::format::{Codec, CodecConfig, CodecSpec, PayloadParams};
 
@@ -190,6 +191,12 @@ impl Offer {
         }
         let mixes_extension_forms = sdp::mixes_extension_forms(&text);
         Ok(Offer { sdp, sections, mixes_extension_forms })
+    }
+
+    /// The name and password of the peer's ICE: those of the session, or of its first section.
+    pub(super) fn ice(&self) -> Option<IceCreds> {
+        let sections = self.sdp.media_lines.iter().find_map(|line| line.ice_creds());
+        self.sdp.session.ice_creds().or(sections)
     }
 
     /// Whether it has a section for audio, or for video.

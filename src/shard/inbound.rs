@@ -8,7 +8,7 @@ use super::viewers::hear_viewer;
 use super::{HandedOver, Mail};
 use crate::drop::DropReason;
 use crate::id::Via;
-use crate::paths::{Check, FlowKey, Inbound, Moved, Path, Whose};
+use crate::paths::{Check, FlowKey, Heard, Inbound, Path, Whose};
 use crate::wire::dtls;
 use crate::wire::kind::{self, Kind};
 
@@ -17,6 +17,8 @@ use crate::wire::kind::{self, Kind};
 pub(super) enum Handled {
     /// A check, answered.
     Stun,
+    /// The answer to a check of ours.
+    StunAnswer,
     /// Given to DTLS.
     Dtls,
     /// Decrypted.
@@ -38,6 +40,7 @@ impl Core {
         let counters = self.post.counters();
         match outcome {
             Ok(Handled::Stun) => counters.stun_requests.add(1),
+            Ok(Handled::StunAnswer) => counters.stun_answers.add(1),
             Ok(Handled::Dtls) => counters.dtls_in.add(1),
             Ok(Handled::Rtp) => counters.rtp_in.add(1),
             Ok(Handled::Rtcp) => counters.rtcp_in.add(1),
@@ -69,6 +72,15 @@ impl Core {
         // The answer that named the session may have overtaken the command that brings it. To a
         // browser this check is worth 50 ms. What is carried out here is of the turn's share.
         while self.sessions.get(key).is_none() && self.take_command(now) {}
+        if self.sessions.get(key).is_none() {
+            return Err(DropReason::EndedSession);
+        }
+        self.paths.admits(now, key.slot, &datagram.path()).map_err(|unwelcome| {
+            if let Some((shard, flow)) = unwelcome.asked {
+                self.post.note(shard, Mail::FlowWanted(flow));
+            }
+            unwelcome.reason
+        })?;
         let entry = self.sessions.get(key).ok_or(DropReason::EndedSession)?;
         let transport = datagram.via.transport();
         let candidate = self.paths.candidate(entry.port, transport, datagram.local)?;
@@ -78,7 +90,7 @@ impl Core {
             .map_err(|_refused| DropReason::StunRejected)?;
         let answered = self.drain(now, key.slot, Some((datagram.path(), check.transaction_id)));
         if !answered {
-            if self.paths.refuse(key.slot) {
+            if self.paths.refuse(now, key.slot, &datagram.path()) {
                 self.show(key.slot);
             }
             return Err(DropReason::StunRejected);
@@ -92,7 +104,7 @@ impl Core {
         let Some(entry) = self.sessions.at(slot) else { return };
         entry.heard = now;
         let counters = self.post.counters();
-        let proved = self.paths.prove(slot, path, chosen, counters);
+        let proved = self.paths.prove(now, slot, path, chosen, counters);
         if let Some((shard, flow)) = proved.taken_from {
             self.post.note(shard, Mail::FlowLost(flow));
         }
@@ -114,11 +126,11 @@ impl Core {
         }
     }
 
-    /// A session's datagrams take another path from here on.
-    pub fn follow(&mut self, now: Instant, moved: Moved) {
-        let Moved { slot, to, had_one } = moved;
-        self.moved(now, slot, had_one);
-        self.viewer_moved(slot, to);
+    /// Another shard's session would prove that `flow` is its own.
+    pub fn give_up(&mut self, now: Instant, flow: &FlowKey) {
+        if let Some(moved) = self.paths.give_up(now, flow) {
+            self.follow(now, moved);
+        }
     }
 
     fn on_session(
@@ -129,6 +141,10 @@ impl Core {
         datagram: Inbound<'_>,
     ) -> Result<Handled, DropReason> {
         let Core { sessions, streams, paths, post, scratch, timers, setup_timeout, .. } = self;
+        if kind == Kind::Stun {
+            let answers = self.takes_answer(now, slot, &datagram.path(), datagram.bytes);
+            return answers.then_some(Handled::StunAnswer).ok_or(DropReason::UnsolicitedStun);
+        }
         let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         let transport = datagram.via.transport();
         let candidate = paths.candidate(entry.port, transport, datagram.local)?;
@@ -137,6 +153,7 @@ impl Core {
             Kind::Rtcp if entry.publishes.is_none() => {
                 let outlets = Outlets { streams, paths, post };
                 hear_viewer(now, entry, datagram.bytes, scratch, outlets)?;
+                self.hear(now, slot, &datagram.path());
                 return Ok(Handled::Rtcp);
             }
             Kind::Rtp | Kind::Rtcp if !entry.connected => return Err(DropReason::BeforeKeys),
@@ -167,10 +184,32 @@ impl Core {
             self.carry_out(now, slot, rest);
             self.arm(slot);
         }
-        if kind == Kind::Dtls {
-            self.show(slot);
+        match kind {
+            Kind::Dtls => self.shook_hands(now, slot, &datagram.path()),
+            _ if outcome.is_ok() => self.hear(now, slot, &datagram.path()),
+            _ => {}
         }
         outcome
+    }
+
+    /// Media or a report of the session in `slot` has come by `path` and authenticated.
+    fn hear(&mut self, now: Instant, slot: u32, path: &Path) {
+        let heard = self.paths.heard(now, slot, path);
+        if heard != Heard::default() {
+            self.on_heard(now, slot, path, heard);
+        }
+    }
+
+    /// A DTLS record has come by `path`. If it was the last one needed, the peer has received ours
+    /// where all of them went.
+    fn shook_hands(&mut self, now: Instant, slot: u32, path: &Path) {
+        let Some(entry) = self.sessions.at(slot) else { return };
+        let stayed = entry.connected && entry.watch.has_stayed();
+        if stayed && self.paths.path(slot) == Some(*path) && !self.paths.is_verified(slot, path) {
+            self.paths.verify(slot, path);
+            self.verified(now, slot, path);
+        }
+        self.show(slot);
     }
 
     fn hand_over(&mut self, shard: u16, datagram: Inbound<'_>) -> Result<Handled, DropReason> {

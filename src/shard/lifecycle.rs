@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::core::Core;
 use super::sessions::{Entry, Taking};
+use super::trial::Trust;
 use super::watch::Watch;
 use super::{BoundPort, EndReason, Ended, Report, SessionPort};
 use crate::id::SessionKey;
@@ -87,13 +88,14 @@ impl Core {
             publishes,
             takes,
             keys: None,
+            trust: Trust::new(now),
             control: None,
             watch,
         };
         // The control side gives a slot out only after its last tenant was reported as ended.
         debug_assert!(self.sessions.at(key.slot).is_none(), "slot {} is taken", key.slot);
         self.sessions.insert(entry);
-        self.paths.enter(key.slot, port);
+        self.paths.enter(now, key.slot, port);
         self.timers.schedule(key.slot, now);
         self.show(key.slot);
     }

@@ -45,6 +45,8 @@ pub enum Mail {
     },
     /// A session of the sender has proved that this flow is its own.
     FlowLost(FlowKey),
+    /// A session of the sender would prove that this flow is its own, once nobody speaks by it.
+    FlowWanted(FlowKey),
 }
 
 /// A datagram on its way to the shard that owns its session.

@@ -67,6 +67,7 @@ mod sleep;
 mod subscribe;
 mod tcp;
 pub mod timers;
+mod trial;
 mod turn;
 mod viewers;
 mod watch;

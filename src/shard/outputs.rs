@@ -68,7 +68,10 @@ pub(super) fn pour(
                 let Some((path, id)) = &asked else { continue };
                 let success = contents[..2] == BINDING_SUCCESS;
                 rest.answered |= success && contents.get(8..20) == Some(id);
-                send(paths, post, path.destination(false), &contents);
+                // str0m knows one address of the peer; the answer names the one the check has.
+                let answer = success.then(|| entry.session.binding_response(*id, path.remote));
+                let answer = answer.as_deref().unwrap_or(&contents);
+                send(paths, post, path.destination(false), answer);
                 post.counters().stun_responses_out.add(1);
             }
             Output::Datagram { contents, .. } => {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::trial::Trust;
 use super::watch::Watch;
 use crate::egress::{Control, Reception};
 use crate::id::{SessionKey, StreamKey};
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     pub takes: Vec<Taking>,
     /// SRTP keys, once DTLS has said, where they are ours to use.
     pub keys: Option<Box<Keys>>,
+    /// How far media may go where the peer was not seen to receive.
+    pub trust: Trust,
     /// RTCP with whoever takes something.
     pub control: Option<Box<Control>>,
     /// How it fares.
@@ -74,6 +77,7 @@ impl Entry {
         let limit =
             if self.connected { self.heard + SESSION_IDLE } else { self.created + setup_timeout };
         let at = self.rtc_deadline.min(limit);
+        let at = self.trust.deadline().map_or(at, |trial| at.min(trial));
         match &self.control {
             Some(control) => at.min(control.next_report),
             None if self.connected && self.publishes.is_some() => at.min(self.watch.next),

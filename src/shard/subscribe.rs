@@ -86,6 +86,7 @@ impl Core {
             let ready = &post.counters().viewers_ready;
             ready.set(ready.get() + u64::from(position.is_some()));
         }
+        self.try_path(now, slot);
     }
 
     /// The session in `slot` takes a stream no longer. The last in the stream's order of fan-out

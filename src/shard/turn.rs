@@ -147,6 +147,7 @@ impl Core {
                 Some(Mail::Relayed(relay, packet)) => self.on_relayed(relay, packet),
                 Some(Mail::RelayedClock(relay, report)) => self.on_relayed_clock(relay, report),
                 Some(Mail::FlowLost(flow)) => self.lose(now, &flow),
+                Some(Mail::FlowWanted(flow)) => self.give_up(now, &flow),
                 Some(Mail::Keyframe { track, layer }) => {
                     self.streams.want_keyframe(track, Some(layer));
                 }
@@ -187,6 +188,7 @@ impl Core {
         if entry.rtc_deadline <= now {
             self.on_rtc_timeout(now, slot);
         }
+        self.go_on_trial(now, slot);
         self.report(now, slot);
         self.judge_publisher(now, slot);
         self.arm(slot);

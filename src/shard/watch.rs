@@ -86,6 +86,11 @@ impl Watch {
         }
     }
 
+    /// Whether its datagrams have taken one path from the start.
+    pub fn has_stayed(&self) -> bool {
+        self.moves == 0
+    }
+
     /// From the answer to `at`.
     fn phase(&self, at: Instant) -> Duration {
         at.saturating_duration_since(self.answered)

@@ -79,10 +79,12 @@ shard_counters! {
     trains_refused: Counter, "Messages of several datagrams the kernel or device refused";
     kernel_receive_drops: Gauge, "Datagrams the kernel dropped because the receive queue was full";
     stun_requests: Counter, "STUN binding requests that authenticated";
+    stun_answers: Counter, "STUN responses to checks of the server's own";
     dtls_in: Counter, "Datagrams given to a session's DTLS";
     rtp_in: Counter, "RTP datagrams of publishers that authenticated";
     rtcp_in: Counter, "RTCP datagrams that authenticated";
     stun_responses_out: Counter, "STUN responses sent";
+    stun_requests_out: Counter, "Checks of the server's own, of addresses not seen to receive";
     publisher_packets: Counter, "Media packets received from publishers and decrypted";
     viewer_packets: Counter, "Media packets sealed for viewers";
     viewer_reports: Counter, "RTCP packets from viewers that authenticated";
@@ -138,7 +140,8 @@ impl ShardCounters {
     #[must_use]
     pub fn conservation(&self) -> (u64, u64) {
         let come = self.datagrams_in.get() + self.tcp_frames_in.get() + self.taken_over.get();
-        let handled = [&self.stun_requests, &self.dtls_in, &self.rtp_in, &self.rtcp_in];
+        let handled =
+            [&self.stun_requests, &self.stun_answers, &self.dtls_in, &self.rtp_in, &self.rtcp_in];
         let handled: u64 = handled.into_iter().map(Counter::get).sum();
         let arrivals = DropReason::ALL.iter().filter(|reason| reason.stage() == Stage::Arrival);
         let dropped: u64 = arrivals.map(|reason| self.drops(*reason)).sum();

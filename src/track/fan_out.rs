@@ -22,7 +22,11 @@ pub(super) fn fan_out(
     started: &mut Vec<u32>,
 ) {
     let mut sent = 0;
-    for Viewer { egress, to, slot, started: has_started } in viewers {
+    for Viewer { egress, to, slot, started: has_started, muted } in viewers {
+        if *muted {
+            counters.dropped_many(DropReason::Unverified, packets.len() as u64);
+            continue;
+        }
         let before = sent;
         for packet in packets {
             let pushed = egress

@@ -21,6 +21,8 @@ pub struct Viewer {
     pub slot: u32,
     /// Whether it was sent anything yet.
     pub started: bool,
+    /// Whether it is sent nothing for now: nobody was seen to receive where it would go.
+    pub muted: bool,
 }
 
 /// Where a stream's packets come from, on the shard they come to first.

@@ -120,7 +120,7 @@ impl Streams {
         let shard = self.shard;
         let stream = self.get_mut(key)?;
         let position = stream.viewers.len();
-        stream.viewers.push(Viewer { egress, to, slot, started: false });
+        stream.viewers.push(Viewer { egress, to, slot, started: false, muted: false });
         stream.shared.set_interest(shard, true);
         for lane in 0..stream.viewers[position].egress.lanes().len() {
             let id = stream.viewers[position].egress.lanes()[lane].id();

@@ -209,11 +209,13 @@ fn a_flood_of_checks_by_strangers_is_neither_answered_nor_remembered() {
         });
         let stranger = flood(&server, kinds);
         let expected = FLOOD as u64;
-        for reason in
-            [DropReason::StunWithoutUsername, DropReason::ForgedUfrag, DropReason::StunRejected]
-        {
+        for reason in [DropReason::StunWithoutUsername, DropReason::ForgedUfrag] {
             eventually(reason.label(), || server.drops(reason) == expected);
         }
+        let wrong = [DropReason::StunRejected, DropReason::ChecksLimited];
+        let wrong = || wrong.map(|reason| server.drops(reason)).iter().sum::<u64>();
+        eventually("wrong passwords", || wrong() == expected);
+        assert!(server.drops(DropReason::ChecksLimited) > 0, "they came by the thousand");
         assert_eq!(tables(), before, "no state for strangers");
         assert_eq!(server.sum(|c| c.stun_responses_out.get()), answered, "no reply to strangers");
         assert!(stranger.recv(&mut [0; 100]).is_err(), "no reply to strangers");

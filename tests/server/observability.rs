@@ -18,6 +18,8 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("monoport_receive_batches_total", "the histogram of batches counts them"),
     ("monoport_kernel_receive_drops", "shown by port"),
     ("monoport_stun_responses_out_total", "one per request that authenticated"),
+    ("monoport_stun_requests_out_total", "one per new address"),
+    ("monoport_stun_answers_total", "one per new address"),
     ("monoport_publisher_packets_total", "what came in shows RTP"),
     ("monoport_viewer_packets_total", "nearly all of what goes out"),
     ("monoport_viewer_reports_total", "what came in shows RTCP"),

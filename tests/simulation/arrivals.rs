@@ -17,6 +17,7 @@ use crate::server::{LOCAL, Server};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Stun,
+    StunAnswer,
     Dtls,
     Rtp,
     Rtcp,
@@ -145,6 +146,7 @@ fn chooses(check: &[u8]) -> bool {
 fn outcomes(counters: &ShardCounters) -> Vec<(Outcome, u64)> {
     let mut all = vec![
         (Outcome::Stun, counters.stun_requests.get()),
+        (Outcome::StunAnswer, counters.stun_answers.get()),
         (Outcome::Dtls, counters.dtls_in.get()),
         (Outcome::Rtp, counters.rtp_in.get()),
         (Outcome::Rtcp, counters.rtcp_in.get()),

@@ -1,12 +1,20 @@
 //! Viewers stay in: they are sent again what they lack and no more, whichever way they report, and
 //! are followed to where they speak from.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use monoport::drop::DropReason;
-use monoport::limits::RESENDS_PER_PACKET;
+use monoport::limits::{
+    NEW_ADDRESSES, NEW_ADDRESSES_PER_SECOND, REFUSED_CHECKS, REFUSED_CHECKS_PER_SECOND,
+    RESENDS_PER_PACKET, UNVERIFIED_BYTES,
+};
 
 use crate::found::{SETUP, pass, playing};
-use crate::rogue::Reporter;
+use crate::network::Quality;
+use crate::rogue::{self, Reporter};
 use crate::scenario::finish;
+use crate::server::Setup;
 use crate::world::World;
 
 /// Packets the server has sent again.
@@ -64,5 +72,175 @@ fn a_viewer_that_reports_from_two_ssrcs_is_heard_from_both() {
         assert_eq!(sent_again(&world) - before, 2 * round);
     }
     assert_eq!(world.server.wiring.counters[0].drops(DropReason::SrtpReplay), 0);
+    finish(&mut world);
+}
+
+/// Where nobody is.
+const ELSEWHERE: ([u8; 4], u16) = ([203, 0, 113, 9], 9_999);
+
+/// Sends a check of a peer's session from an address of its own choice.
+fn check_from(world: &mut World, peer: usize, from: SocketAddr, nominate: bool) {
+    let check = rogue::check(&mut world.peers[peer].client, nominate, true);
+    let port = world.peers[peer].port;
+    world.send_from(Some(peer), from, port, check);
+}
+
+/// Bytes of media and reports that an address was sent since it was last asked.
+fn sent_to(world: &mut World, to: SocketAddr) -> usize {
+    world.sent_to.remove(&to).unwrap_or_default()
+}
+
+/// What is dropped for a reason, on all shards.
+fn drops(world: &World, reason: DropReason) -> u64 {
+    world.server.wiring.counters.iter().map(|counters| counters.drops(reason)).sum()
+}
+
+/// Lets nothing that a peer sends by its own address arrive any more.
+fn silence(world: &mut World, peer: usize) {
+    world.peers[peer].leg.up.cut_until = Some(world.now + Duration::from_secs(3_600));
+}
+
+/// A publisher of 0.9 Mb/s and a viewer, for some time.
+fn playing_for_long() -> (World, usize, usize) {
+    let (mut world, publisher, viewer) = playing(SETUP);
+    world.peers[publisher].encoders.as_mut().expect("it publishes").enlarge();
+    pass(&mut world, 10_000);
+    (world, publisher, viewer)
+}
+
+/// As aiortc and Pion do whose NAT has forgotten them: they do not know it, and nominate nothing.
+#[test]
+fn media_and_feedback_follow_checks_that_go_on_from_another_address_without_nomination() {
+    let (mut world, publisher, viewer) = playing_for_long();
+    for peer in [viewer, publisher] {
+        let to = SocketAddr::from(([203, 0, 113, 9], 9_000 + peer as u16));
+        silence(&mut world, peer);
+        for _ in 0..2 {
+            check_from(&mut world, peer, to, false);
+            pass(&mut world, 2_500);
+        }
+        assert_eq!(sent_to(&mut world, to), 0, "an address that fell silent may come back");
+        check_from(&mut world, peer, to, false);
+        pass(&mut world, 2_500);
+        assert!(sent_to(&mut world, to) > 0, "two intervals are enough");
+    }
+    finish(&mut world);
+}
+
+#[test]
+fn an_address_that_still_speaks_is_not_left_for_one_that_checks_and_was_not_nominated() {
+    let (mut world, _publisher, viewer) = playing(SETUP);
+    let to = SocketAddr::from(ELSEWHERE);
+    for _ in 0..20 {
+        check_from(&mut world, viewer, to, false);
+        pass(&mut world, 500);
+    }
+    assert_eq!(sent_to(&mut world, to), 0);
+    finish(&mut world);
+}
+
+/// One check of 130 bytes that names a third party as its sender, and the viewer's own reports from
+/// where it is.
+#[test]
+fn a_forged_check_sends_a_third_party_a_small_share_of_the_stream() {
+    for checks in [1, 400] {
+        let (mut world, _publisher, viewer) = playing_for_long();
+        let (victim, own) = (SocketAddr::from(ELSEWHERE), world.peers[viewer].leg.outside);
+        for _ in 0..checks {
+            check_from(&mut world, viewer, victim, true);
+            pass(&mut world, 40_000 / checks);
+        }
+        let sent = sent_to(&mut world, victim);
+        // Forty seconds begin two periods of thirty; a look comes 50 ms late.
+        let share = UNVERIFIED_BYTES as usize * if checks == 1 { 1 } else { 2 };
+        assert!((1_000..share * 11 / 10).contains(&sent), "{sent} bytes for {checks} checks");
+        sent_to(&mut world, own);
+        pass(&mut world, 1_000);
+        assert!(sent_to(&mut world, own) > 1_000, "its stream is the viewer's again");
+        finish(&mut world);
+    }
+}
+
+#[test]
+fn a_viewer_that_moves_answers_our_check_and_has_its_stream_whole() {
+    let (mut world, _publisher, viewer) = playing_for_long();
+    let asked = world.server.wiring.counters[0].stun_answers.get();
+    // Without reports nothing else says that it receives where it is.
+    Reporter::of(&mut world.peers[viewer].client).expect("it has keys");
+    world.rebind(viewer);
+    pass(&mut world, 60_000);
+    assert_eq!(world.server.wiring.counters[0].stun_answers.get(), asked + 1);
+    let outside = world.peers[viewer].leg.outside;
+    assert!(sent_to(&mut world, outside) > 2 * UNVERIFIED_BYTES as usize, "far beyond the share");
+    assert_eq!(drops(&world, DropReason::Unverified), 0);
+    finish(&mut world);
+}
+
+/// By a viewer with a session of its own, who writes the publisher's address on its checks.
+#[test]
+fn a_flow_whose_owner_speaks_is_not_taken_by_anothers_check() {
+    for shards in [1, 3] {
+        let (mut world, publisher, viewer) = playing(Setup { shards, ..SETUP });
+        let mut thieves = Vec::new();
+        for _ in 0..4 {
+            thieves.push(world.watch(0, Quality::PERFECT));
+        }
+        pass(&mut world, 500);
+        let (from, port) = (world.peers[publisher].leg.outside, world.peers[publisher].port);
+        let unknown = drops(&world, DropReason::UnknownFlow);
+        let before = world.numbering.viewer(viewer).expect("it watches").video.sent.len();
+        for round in 0..20 {
+            let thief = thieves[round % thieves.len()];
+            let check = rogue::check(&mut world.peers[thief].client, true, true);
+            world.send_from(None, from, port, check);
+            pass(&mut world, 200);
+        }
+        assert_eq!(drops(&world, DropReason::ForeignFlow), 20, "{shards} shards");
+        assert_eq!(drops(&world, DropReason::UnknownFlow), unknown, "nothing of its is nobody's");
+        let after = world.numbering.viewer(viewer).expect("it watches").video.sent.len();
+        assert!(after > before + 50, "{before} packets, then {after}");
+        finish(&mut world);
+    }
+}
+
+#[test]
+fn addresses_beyond_what_a_client_can_have_prove_nothing() {
+    let (mut world, _publisher, viewer) = playing(SETUP);
+    let counters = |world: &World| world.server.wiring.counters[0].stun_requests.get();
+    let before = counters(&world);
+    for number in 0..10_000u16 {
+        let from = SocketAddr::from(([203, 0, 113, 9], 1_024 + number));
+        check_from(&mut world, viewer, from, false);
+    }
+    pass(&mut world, 1_000);
+    let taken = (counters(&world) - before) as u32;
+    let most = NEW_ADDRESSES + NEW_ADDRESSES_PER_SECOND + 5;
+    assert!((NEW_ADDRESSES - 2..most).contains(&taken), "{taken} were looked at");
+    assert!(drops(&world, DropReason::TooManyAddresses) > 9_900);
+    let own = world.peers[viewer].leg.outside;
+    sent_to(&mut world, own);
+    pass(&mut world, 500);
+    assert!(sent_to(&mut world, own) > 1_000, "the viewer plays on");
+    finish(&mut world);
+}
+
+#[test]
+fn wrong_passwords_by_the_thousand_are_refused_unread_and_the_client_is_heard() {
+    let (mut world, _publisher, viewer) = playing(SETUP);
+    let from = SocketAddr::from(ELSEWHERE);
+    let port = world.peers[viewer].port;
+    for _ in 0..5_000 {
+        let check = rogue::check(&mut world.peers[viewer].client, false, false);
+        world.send_from(Some(viewer), from, port, check);
+    }
+    pass(&mut world, 1_000);
+    let looked_at = drops(&world, DropReason::StunRejected) as u32;
+    let most = REFUSED_CHECKS + REFUSED_CHECKS_PER_SECOND;
+    assert!((REFUSED_CHECKS..most).contains(&looked_at), "{looked_at}");
+    assert_eq!(u64::from(looked_at) + drops(&world, DropReason::ChecksLimited), 5_000);
+    // The client's own, by the way it has, are verified still.
+    let before = world.server.wiring.counters[0].stun_requests.get();
+    pass(&mut world, 10_000);
+    assert!(world.server.wiring.counters[0].stun_requests.get() > before);
     finish(&mut world);
 }

@@ -1,5 +1,6 @@
 //! One run: server, clients and network under one clock.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub struct World {
     pub waiting: Waiting,
     turns: Turns,
     arrivals: Arrivals,
+    /// Bytes of RTP and RTCP sent to each address.
+    pub sent_to: HashMap<SocketAddr, usize>,
     /// What has happened, for whoever reads why a seed failed.
     pub story: Vec<String>,
 }
@@ -60,6 +63,7 @@ impl World {
             waiting: Waiting::new(streams),
             turns: Turns::new(shards),
             arrivals: Arrivals::default(),
+            sent_to: HashMap::new(),
             story: vec![format!("{setup:?}")],
         }
     }
@@ -366,6 +370,9 @@ impl World {
         for sent in self.server.shards[shard].take_sent() {
             let (to, bytes) = (sent.to.remote, &sent.bytes[..]);
             let Via::Udp(port) = sent.to.via else { continue };
+            if matches!(kind(bytes), Kind::Rtp | Kind::Rtcp) {
+                *self.sent_to.entry(to).or_default() += bytes.len();
+            }
             self.see_sent(to, bytes);
             let Some(peer) = self.addresses.holders(to).next() else { continue };
             let arrivals = self.peers[peer].leg.down.carry(&mut self.random, self.now, bytes);

@@ -37,6 +37,21 @@ export const DROPS = {
     means: "A check named a real session and its signature does not fit.",
     remedy: "A client that mixes up two answers, or an attempt to take a session over.",
   },
+  foreign_flow: {
+    title: "Check from another client's address",
+    means: "A session checks from an address that another one spoke from in the last 3 s.",
+    remedy: "A client that forges its address; now and then a NAT gives one out again.",
+  },
+  too_many_addresses: {
+    title: "Too many addresses",
+    means: "A session checks from more addresses than a client can have.",
+    remedy: "Somebody forges checks with the session's own password: end that session.",
+  },
+  checks_limited: {
+    title: "Flood of wrong passwords",
+    means: "Checks with a wrong password came for one session by the thousand; they go unread.",
+    remedy: "Nothing is lost by it; limit the source in the firewall if it does not end.",
+  },
   foreign_connection: {
     title: "Check on another session's connection",
     means: "A check by TCP named a session that another shard than the connection's owns.",
@@ -54,8 +69,8 @@ export const DROPS = {
   },
   unsolicited_stun: {
     title: "STUN answer nobody asked for",
-    means: "This server sends no checks, so no answer can be for it.",
-    remedy: "Harmless; clients that act as full ICE agents towards it do this now and then.",
+    means: "It answers no check that this server waits for.",
+    remedy: "Harmless; late answers, and clients that answer twice.",
   },
   unknown_flow: {
     title: "From an unknown address",
@@ -151,6 +166,11 @@ export const DROPS = {
     title: "Too long for a datagram",
     means: "A publisher's packet is longer than what may go out.",
     remedy: "Lower the publisher's packet size to 1,200 bytes.",
+  },
+  unverified_path: {
+    title: "Address not seen to receive",
+    means: "Checks name a new address, and nothing else has come from there yet.",
+    remedy: "A client that answers no checks and sends no reports, or a forged check.",
   },
   no_report: {
     title: "Nothing to report",

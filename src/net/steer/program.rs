@@ -1,8 +1,8 @@
 //! The program the kernel runs for each datagram that reaches a mux port.
 //!
 //! ```text
-//! first byte 0–3 (STUN): USERNAME ── ufrag ── shard ─────┐
-//! anything else: 4-tuple ── flow map ── shard ───────────┴──▶ the shard's socket
+//! first byte 0 (STUN request): USERNAME ── ufrag ── shard ─┐
+//! anything else: 4-tuple ── flow map ── shard ─────────────┴──▶ the shard's socket
 //!                              └─ unknown: by the kernel's hash, or dropped and counted
 //! whatever does not fit: by the kernel's hash
 //! ```
@@ -84,8 +84,9 @@ pub(super) fn steering(maps: &Maps<'_>) -> Vec<Instruction> {
     // An empty datagram has no first byte: the hash will do.
     load_bytes(&mut asm, Offset::At(0), KEY_PORTS, UDP_HEADER + 1, by_hash);
     asm.load(Size::Byte, Reg::R1, Reg::Frame, FIRST_BYTE);
-    // RFC 7983: 0 to 3 is STUN.
-    asm.jump_if(If::Above, Reg::R1, 3, flow);
+    // RFC 7983: 0 to 3 is STUN; requests begin with 0 (RFC 8489 §5), and their answers, which name
+    // nobody, with 1.
+    asm.jump_if(If::Above, Reg::R1, 0, flow);
 
     find_username(&mut asm, by_hash);
     read_shard(&mut asm, by_hash);

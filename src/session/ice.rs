@@ -1,0 +1,60 @@
+//! What a session does of ICE beside str0m: it answers checks with the address they came from,
+//! makes checks of its own, and starts over under other credentials.
+
+use std::net::SocketAddr;
+
+use str0m::IceCreds;
+
+use super::Session;
+use crate::id::Transport;
+use crate::wire::binding::{self, TransactionId};
+
+/// The credentials of both ends, and the one address that str0m knows of the peer.
+///
+/// str0m keeps every address that a check came from, with a pair for each, as long as the session
+/// lives. It would do so for each of forty thousand that a client forges; so it gets to see the
+/// first one of each transport in the place of all, and which one is used is [`crate::paths`]'
+/// business.
+#[derive(Debug)]
+pub(super) struct Ice {
+    local: IceCreds,
+    remote: Option<IceCreds>,
+    /// By UDP and by TCP.
+    seen_as: [Option<SocketAddr>; 2],
+}
+
+impl Ice {
+    pub fn new(local: IceCreds, remote: Option<IceCreds>) -> Ice {
+        Ice { local, remote, seen_as: [None; 2] }
+    }
+
+    /// What str0m is told for a datagram from `remote`.
+    pub fn seen_as(&mut self, transport: Transport, remote: SocketAddr) -> SocketAddr {
+        *self.seen_as[transport as usize].get_or_insert(remote)
+    }
+}
+
+impl Session {
+    /// The success response to a check that came from `from`.
+    #[must_use]
+    pub fn binding_response(&self, id: TransactionId, from: SocketAddr) -> Vec<u8> {
+        binding::response(id, from, &self.ice.local.pass)
+    }
+
+    /// A check of our own: only the peer can answer it, and only where it receives. `None` where
+    /// its offer had no credentials.
+    #[must_use]
+    pub fn binding_request(&self, id: TransactionId) -> Option<Vec<u8>> {
+        let remote = self.ice.remote.as_ref()?;
+        let username = format!("{}:{}", remote.ufrag, self.ice.local.ufrag);
+        let tie_breaker = u64::from_be_bytes(*id.first_chunk()?);
+        Some(binding::request(id, &username, tie_breaker, &remote.pass))
+    }
+
+    /// The check of ours that a message answers, if the peer wrote it.
+    #[must_use]
+    pub fn answered_check(&self, message: &[u8]) -> Option<TransactionId> {
+        let remote = self.ice.remote.as_ref()?;
+        binding::answered(message).filter(|_| binding::is_sealed_with(message, &remote.pass))
+    }
+}
