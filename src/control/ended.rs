@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::ControlError;
 use super::session::LiveSession;
 use crate::id::SessionKey;
 use crate::limits::{ENDED_SESSIONS_KEPT, REFUSALS_KEPT};
@@ -24,6 +25,8 @@ pub struct EndedSession {
     pub reason: EndReason,
     /// Why, in words.
     pub words: String,
+    /// The publisher that has taken its place, where it was replaced.
+    pub successor: Option<SessionKey>,
 }
 
 /// A POST that was refused.
@@ -90,6 +93,21 @@ impl EndedSessions {
             self.refused.pop_front();
         }
         self.refused.push_back(refusal);
+    }
+
+    /// What to tell the client of a session that is no more, by the last part of its URL: why the
+    /// server has ended it, where that was not the client's wish and is not too long ago.
+    pub fn gone(&self, url: &str) -> ControlError {
+        let ended = self.sessions.iter().rev().find(|session| session.live.url == url);
+        let by_itself = [EndReason::Deleted, EndReason::ClosedByPeer];
+        match ended.filter(|session| !by_itself.contains(&session.reason)) {
+            None => ControlError::not_found("there is no such session; it may have ended"),
+            Some(EndedSession { reason, words, successor, .. }) => ControlError::Gone {
+                reason: reason.label(),
+                words: format!("the server has ended this session: {words}"),
+                successor: *successor,
+            },
+        }
     }
 
     /// The ended session with this key. A key is given out again after 262,144 tenants of its slot:

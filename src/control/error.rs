@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::id::SessionKey;
 use crate::session::OfferError;
 use crate::telemetry::FailureReason;
 
@@ -30,6 +31,16 @@ pub enum ControlError {
     /// Nothing of that name.
     #[error("{0}")]
     NotFound(String),
+    /// The session was there, and the server has ended it.
+    #[error("{words}")]
+    Gone {
+        /// Why, as the API has it.
+        reason: &'static str,
+        /// Why, in words.
+        words: String,
+        /// The session that has taken its place, where it was replaced.
+        successor: Option<SessionKey>,
+    },
     /// There is no room for a session: later there may be.
     #[error("{0}")]
     NoRoom(String),
@@ -72,6 +83,7 @@ impl ControlError {
             | ControlError::Elsewhere { .. }
             | ControlError::Conflict(_)
             | ControlError::NotFound(_)
+            | ControlError::Gone { .. }
             | ControlError::Overloaded(_) => None,
         }
     }

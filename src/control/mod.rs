@@ -141,10 +141,11 @@ impl Control {
     /// Ends the session with this id.
     ///
     /// # Errors
-    /// 404 when there is none; 503 when its shard is too busy to be told.
+    /// 404 when there is none, 410 when the server has ended it; 503 when its shard is too busy to be
+    /// told.
     pub fn leave(&self, id: &str) -> Result<(), ControlError> {
         let mut registry = self.lock();
-        let key = *registry.sessions.get(id).ok_or_else(no_session)?;
+        let key = *registry.sessions.get(id).ok_or_else(|| registry.ended.gone(id))?;
         self.end(key, EndReason::Deleted)?;
         // The URL is dead from here on; the slot is taken back when the shard is done with it.
         registry.sessions.remove(id);
@@ -154,11 +155,11 @@ impl Control {
     /// The ETag and the client's ICE user name of the session with this id.
     ///
     /// # Errors
-    /// 404 when there is none.
+    /// 404 when there is none, 410 when the server has ended it.
     pub fn ice_session(&self, id: &str) -> Result<(String, Option<String>), ControlError> {
         let registry = self.lock();
         let session = registry.sessions.get(id).and_then(|key| registry.live.get(key));
-        let session = session.ok_or_else(no_session)?;
+        let session = session.ok_or_else(|| registry.ended.gone(id))?;
         Ok((session.etag.clone(), session.remote_ufrag.clone()))
     }
 
@@ -216,8 +217,4 @@ impl Control {
             .command(Command::End(key, reason))
             .map_err(|_command| ControlError::overloaded("the session's shard has too much to do"))
     }
-}
-
-fn no_session() -> ControlError {
-    ControlError::not_found("there is no such session; it may have ended")
 }

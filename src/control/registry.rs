@@ -228,6 +228,8 @@ impl Registry {
             self.publishers[usize::from(key.shard)] -= 1;
         }
         let name = live.stream.clone();
+        let publisher = self.streams.get(&name).and_then(Stream::publisher);
+        let successor = publisher.filter(|_| reason == EndReason::Replaced);
         if let Some(stream) = self.streams.get_mut(&name) {
             let published = stream.publisher() == Some(key);
             stream.leave(key);
@@ -241,7 +243,8 @@ impl Registry {
             let announced = live.given.candidates.iter().map(ToString::to_string);
             words += &format!(" at {}", announced.collect::<Vec<_>>().join(" or "));
         }
-        self.ended.add(EndedSession { key, live, card, ended_at: unix_now(), reason, words });
+        let ended_at = unix_now();
+        self.ended.add(EndedSession { key, live, card, ended_at, reason, words, successor });
         self.forget_if_unused(&name);
     }
 

@@ -14,13 +14,24 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     header: Option<(HeaderName, HeaderValue)>,
+    /// What is said beside it, for programs.
+    gone: Option<Gone>,
     /// Whether the log has it already, or need not have it.
     told: bool,
 }
 
+/// Why the server has ended a session.
+#[derive(Debug)]
+struct Gone {
+    /// As the API has it.
+    reason: &'static str,
+    /// Who has taken its place, where it was replaced.
+    successor: Option<String>,
+}
+
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), header: None, told: false }
+        Problem { status, detail: detail.into(), header: None, gone: None, told: false }
     }
 
     fn with(mut self, name: HeaderName, value: &'static str) -> Problem {
@@ -136,6 +147,7 @@ impl From<ControlError> for Problem {
             | ControlError::Elsewhere { .. }
             | ControlError::Conflict(_) => StatusCode::CONFLICT,
             ControlError::NotFound(_) => StatusCode::NOT_FOUND,
+            ControlError::Gone { .. } => StatusCode::GONE,
             ControlError::NoRoom(_) | ControlError::Overloaded(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -147,6 +159,10 @@ impl From<ControlError> for Problem {
             // WHEP §4.2: somebody may publish it soon.
             ControlError::NoPublisher(_) => problem.with(RETRY_AFTER, "2"),
             ControlError::NoRoom(_) | ControlError::Overloaded(_) => problem.with(RETRY_AFTER, "1"),
+            ControlError::Gone { reason, successor, .. } => {
+                let successor = successor.map(|key| key.to_string());
+                Problem { gone: Some(Gone { reason, successor }), ..problem }
+            }
             _ => problem,
         }
     }
@@ -154,12 +170,17 @@ impl From<ControlError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
+        if let Some(Gone { reason, successor }) = self.gone {
+            body["type"] = format!("urn:monoport:session-ended:{reason}").into();
+            body["reason"] = reason.into();
+            body["successor"] = successor.into();
+        }
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.status;
         let json = HeaderValue::from_static("application/problem+json");

@@ -150,3 +150,33 @@ fn whoever_is_heard_is_not_replaced_where_that_is_to_be_refused() {
     assert_eq!(publisher.delete().status, 200);
     eventually("the stream is free", || try_publish(&server, VP8).is_ok());
 }
+
+/// Two pages that publish one name would otherwise take it from each other for ever.
+#[test]
+fn a_publisher_that_is_replaced_learns_by_whom_from_its_sessions_url() {
+    let server = Server::with_shards(2);
+    let (mut former, mut viewer) = playing(&server, 20);
+    let mut latter = Client::publish(&server, "s", VP8);
+    connect(&mut [&mut former, &mut viewer, &mut latter]);
+    send(&mut latter, &mut [&mut former, &mut viewer], 0, 10);
+    run_until("the former is let go", &mut [&mut former, &mut viewer, &mut latter], |all| {
+        all[0].closed
+    });
+    let ask = |method: &str| request(method, &former.session_url, &[], "");
+    eventually("its end is known", || ask("GET").status == 410);
+    let sessions = request("GET", &server.url("/api/v1/sessions?role=publisher"), &[], "").body;
+    let sessions: serde_json::Value = serde_json::from_str(&sessions).expect("JSON");
+    for method in ["GET", "PATCH", "DELETE"] {
+        let told = ask(method);
+        assert_eq!(told.status, 410, "{method}");
+        assert_eq!(told.header("content-type"), Some("application/problem+json"));
+        let problem: serde_json::Value = serde_json::from_str(&told.body).expect("JSON");
+        assert_eq!(problem["type"], "urn:monoport:session-ended:replaced", "{problem}");
+        assert_eq!(problem["reason"], "replaced", "{problem}");
+        assert_eq!(problem["successor"], sessions["sessions"][0]["id"], "{problem}");
+    }
+    // Whoever ends its session itself need not be told.
+    let url = latter.session_url.clone();
+    assert_eq!(latter.delete().status, 200);
+    assert_eq!(request("DELETE", &url, &[], "").status, 404);
+}
