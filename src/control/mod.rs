@@ -141,8 +141,8 @@ impl Control {
     /// Ends the session with this id.
     ///
     /// # Errors
-    /// 404 when there is none, 410 when the server has ended it; 503 when its shard is too busy to be
-    /// told.
+    /// 404 when there is none, 410 when the server has ended it; 503 when its shard is too busy to
+    /// be told.
     pub fn leave(&self, id: &str) -> Result<(), ControlError> {
         let mut registry = self.lock();
         let key = *registry.sessions.get(id).ok_or_else(|| registry.ended.gone(id))?;

@@ -15,7 +15,7 @@ pub struct Problem {
     detail: String,
     header: Option<(HeaderName, HeaderValue)>,
     /// What is said beside it, for programs.
-    gone: Option<Gone>,
+    gone: Option<Box<Gone>>,
     /// Whether the log has it already, or need not have it.
     told: bool,
 }
@@ -161,7 +161,7 @@ impl From<ControlError> for Problem {
             ControlError::NoRoom(_) | ControlError::Overloaded(_) => problem.with(RETRY_AFTER, "1"),
             ControlError::Gone { reason, successor, .. } => {
                 let successor = successor.map(|key| key.to_string());
-                Problem { gone: Some(Gone { reason, successor }), ..problem }
+                Problem { gone: Some(Box::new(Gone { reason, successor })), ..problem }
             }
             _ => problem,
         }
@@ -176,7 +176,8 @@ impl IntoResponse for Problem {
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
-        if let Some(Gone { reason, successor }) = self.gone {
+        if let Some(gone) = self.gone {
+            let Gone { reason, successor } = *gone;
             body["type"] = format!("urn:monoport:session-ended:{reason}").into();
             body["reason"] = reason.into();
             body["successor"] = successor.into();
