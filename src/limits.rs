@@ -17,6 +17,10 @@ pub use tcp::*;
 /// 1,500 B Ethernet less 40 B IPv6 and 8 B UDP is 1,452; publishers send at most about 1,210.
 pub const MAX_DATAGRAM_OUT: usize = 1_452;
 
+/// The longest payload that reaches viewers: less 12 B RTP and the 16 B tag of AES-GCM, without
+/// header extensions.
+pub const MAX_PAYLOAD_OUT: usize = MAX_DATAGRAM_OUT - 12 - 16;
+
 /// The largest datagram UDP can carry, in bytes of payload: 65,535 less 8 B UDP and 20 B IPv4.
 pub const MAX_DATAGRAM_IN: usize = 65_507;
 
@@ -136,6 +140,10 @@ pub const KEYFRAME_RETRY: Duration = Duration::from_secs(2);
 /// How often a viewer is sent sender reports: twice in the 5 s in which a player settles the sync
 /// of audio and video.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A publisher that has sent for this long and has not said what its RTP time means never will: it
+/// is told by when its packets come. RFC 3550 §6.2 has reports every 5 s.
+pub const ARRIVAL_CLOCK_AFTER: Duration = Duration::from_secs(5);
 
 /// Publishers of one stream whose media has not come. The oldest gives way to one more: encoders
 /// that can't connect try again and again.

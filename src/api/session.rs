@@ -14,6 +14,10 @@ use crate::id::SessionKey;
 use crate::telemetry::{PROFILES, SessionCard};
 use crate::whip::Problem;
 
+/// The hint where a publisher's packets are too long.
+const OVERSIZED: &str = "it sends packets that are too long to reach viewers: set its packet size \
+    (MTU) to 1,200 bytes";
+
 /// What a list says of a session.
 #[derive(Serialize)]
 pub(super) struct Brief {
@@ -50,6 +54,7 @@ struct Detail {
     keyframe_requests: u32,
     expected_bits_per_s: Option<u32>,
     layer_distance: f64,
+    hint: Option<&'static str>,
     phases_ms: Phases,
     moves: u32,
     timeline: Vec<Event>,
@@ -173,6 +178,7 @@ fn detail(
         keyframe_requests: card.keyframe_requests,
         expected_bits_per_s: Some(card.expected_bits_per_s).filter(|bits| *bits > 0),
         layer_distance: f64::from(card.layer_distance),
+        hint: card.oversized.then_some(OVERSIZED),
         phases_ms: Phases {
             first_stun: card.first_stun_ms,
             dtls: card.dtls_ms,

@@ -4,7 +4,9 @@ use super::core::Core;
 use super::post::Post;
 use super::sessions::Entry;
 use super::{Mail, Report};
+use crate::limits::MAX_PAYLOAD_OUT;
 use crate::media::{ClockReport, MediaPacket};
+use crate::telemetry::limited;
 use crate::track::{Published, Source, Streams};
 
 impl Core {
@@ -38,7 +40,24 @@ pub(super) fn publish_from(
     post: &mut Post,
 ) {
     packet.origin.publisher = publisher_number(entry, streams, post);
+    if packet.payload.len() > MAX_PAYLOAD_OUT {
+        is_oversized(entry, packet.payload.len());
+    }
     publish(packet, streams, post);
+}
+
+/// A publisher sends packets that no datagram to a viewer has room for: said once.
+#[cold]
+fn is_oversized(entry: &mut Entry, payload: usize) {
+    if std::mem::replace(&mut entry.watch.oversized, true) {
+        return;
+    }
+    limited!(
+        WARN,
+        session = %entry.key,
+        "its publisher sends packets with {payload} bytes of payload; those above \
+         {MAX_PAYLOAD_OUT} reach no viewer: set its packet size (MTU) to 1,200 bytes"
+    );
 }
 
 /// A packet whose publisher's packets come to this shard first.

@@ -31,13 +31,13 @@ impl Core {
         let due = entry.control.as_mut().filter(|control| control.next_report <= now);
         let Some(control) = due else { return };
         control.next_report = now + REPORT_INTERVAL;
+        let wall = entry.watch.ntp_at(now);
         for Taking { stream: key, ready, .. } in &mut entry.takes {
             let (Some(stream), Some(ready)) = (streams.get(*key), ready) else { continue };
             let Some(viewer) = stream.viewer(ready.position) else { continue };
             let Viewer { egress, to, .. } = viewer;
             for (number, lane) in egress.lanes().iter().enumerate() {
-                let track = stream.track(lane.id());
-                let Some(clock) = track.and_then(|track| track.clock_at(now)) else { continue };
+                let Some(clock) = stream.clock_at(lane.id(), now, wall) else { continue };
                 let written = paths.ways.push(*to, |slot| {
                     let heard = &mut ready.reception;
                     let length = control.sender_report(now, egress, heard, number, clock, slot);

@@ -31,6 +31,8 @@ pub(super) struct Watch {
     pub nacked: u32,
     pub repaired: u32,
     pub keyframe_requests: u32,
+    /// Whether it has published a packet that no datagram to a viewer has room for.
+    pub oversized: bool,
     quality: Quality,
     /// When its window ends (publishers; viewers have the time of their report).
     pub next: Instant,
@@ -77,6 +79,7 @@ impl Watch {
             nacked: 0,
             repaired: 0,
             keyframe_requests: 0,
+            oversized: false,
             quality: Quality::default(),
             next: now,
             window_began: now,
@@ -89,6 +92,15 @@ impl Watch {
     /// Whether its datagrams have taken one path from the start.
     pub fn has_stayed(&self) -> bool {
         self.moves == 0
+    }
+
+    /// Our clock at `now`, as an NTP timestamp (RFC 5905 §6).
+    pub fn ntp_at(&self, now: Instant) -> u64 {
+        /// From 1900 to 1970.
+        const UNIX_EPOCH_S: u64 = 2_208_988_800;
+        let since = Duration::from_millis(self.created_ms) + self.phase(now);
+        let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+        (since.as_secs() + UNIX_EPOCH_S) << 32 | fraction
     }
 
     /// From the answer to `at`.
@@ -313,6 +325,7 @@ fn card(entry: &Entry, paths: &Paths) -> SessionCard {
         bits_per_s: last.bits_per_s,
         expected_bits_per_s: last.expected_bits_per_s,
         layer_distance: 0.0,
+        oversized: entry.watch.oversized,
     }
 }
 

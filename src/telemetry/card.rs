@@ -135,6 +135,8 @@ pub struct SessionCard {
     pub expected_bits_per_s: u32,
     /// Simulcast layers below the best one, on average over the last window.
     pub layer_distance: f32,
+    /// Whether it has published packets that no datagram to a viewer has room for.
+    pub oversized: bool,
 }
 
 /// Words of eight bytes a card is kept in.
@@ -175,7 +177,7 @@ impl SessionCard {
         let small = small.iter().rev().fold(0, |word, (value, bits)| word << bits | value);
         let loss = (self.loss_ratio.clamp(0.0, 1.0) * 65_535.0).round() as u64;
         let hundredths = (self.layer_distance * 100.0).clamp(0.0, 65_535.0) as u32;
-        let flags = [self.remote.is_some(), self.local.is_some(), self.over_tcp];
+        let flags = [self.remote.is_some(), self.local.is_some(), self.over_tcp, self.oversized];
         let flags = flags.iter().rev().fold(0, |word, flag| word << 1 | u32::from(*flag));
         [
             small,
@@ -234,6 +236,7 @@ impl SessionCard {
             bits_per_s: high(14),
             expected_bits_per_s: low(14),
             layer_distance: low(8) as f32 / 100.0,
+            oversized: flags >> 3 & 1 == 1,
         }
     }
 }

@@ -168,6 +168,7 @@ mod tests {
             bits_per_s: 2_500_000,
             expected_bits_per_s: 2_600_000,
             layer_distance: 1.5,
+            oversized: true,
         }
     }
 

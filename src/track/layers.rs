@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::LayerShown;
 use super::layer::{Latest, Layer, Recall};
 use crate::id::{TrackId, TrackKind};
-use crate::limits::{MAX_LAYERS, MAX_PENDING_PACKETS, RATE_PERIOD};
+use crate::limits::{ARRIVAL_CLOCK_AFTER, MAX_LAYERS, MAX_PENDING_PACKETS, RATE_PERIOD};
 use crate::media::{ClockReport, MediaPacket};
 
 /// What becomes of a packet of a publisher, before anybody is there to see it.
@@ -52,6 +52,8 @@ pub struct Track {
     /// The layer of the packet that was admitted last.
     admitted: Option<u8>,
     latest: Option<Latest>,
+    /// When the publisher that sends now sent first.
+    publishing_since: Option<Instant>,
     pending: Vec<MediaPacket>,
     /// When the oldest pending packet must leave, marker or not.
     pending_deadline: Option<Instant>,
@@ -97,6 +99,7 @@ impl Track {
             told: None,
             admitted: None,
             latest: None,
+            publishing_since: None,
             pending: Vec::new(),
             pending_deadline: None,
             frame_complete: false,
@@ -248,6 +251,9 @@ impl Track {
         if layer.keep(&packet) && packet.layer == self.carried {
             let descriptor = packet.extensions.descriptor.as_ref();
             let frame_number = descriptor.map(|descriptor| descriptor.frame_number());
+            if self.latest.is_none_or(|latest| latest.publisher != packet.origin.publisher) {
+                self.publishing_since = Some(packet.received);
+            }
             self.latest = Some(Latest {
                 timestamp: packet.timestamp,
                 received: packet.received,
@@ -312,6 +318,20 @@ impl Track {
     #[must_use]
     pub fn clock_at(&self, now: Instant) -> Option<(u64, u32)> {
         self.layers.get(usize::from(self.carried))?.clock_at(now)
+    }
+
+    /// The timestamp that belongs to `now` by when packets come, for a publisher that says nothing
+    /// of its time. `None` before it has had [`ARRIVAL_CLOCK_AFTER`] to say something.
+    #[must_use]
+    pub fn arrival_clock_at(&self, now: Instant) -> Option<u32> {
+        let Latest { timestamp, received, .. } = self.latest?;
+        let since = self.publishing_since?;
+        if now.saturating_duration_since(since) < ARRIVAL_CLOCK_AFTER {
+            return None;
+        }
+        let elapsed = now.saturating_duration_since(received).as_micros();
+        let ticks = elapsed * u128::from(self.id.kind.clock_rate()) / 1_000_000;
+        Some(timestamp.wrapping_add(ticks as u32))
     }
 
     /// From `first` on a layer goes on where the track stands.

@@ -83,6 +83,19 @@ impl Stream {
         self.tracks.iter().find(|track| track.id() == id)
     }
 
+    /// The clock of a track at `now`, which is `wall` by our own: an NTP time and the timestamp
+    /// that belongs to it. Where the publisher says it of none of its tracks, all go by our clock
+    /// and when their packets come; of one alone that would part it from the others.
+    #[must_use]
+    pub fn clock_at(&self, id: TrackId, now: Instant, wall: u64) -> Option<(u64, u32)> {
+        let track = self.track(id)?;
+        if let Some(clock) = track.clock_at(now) {
+            return Some(clock);
+        }
+        let is_silent = self.tracks.iter().all(|track| track.clock_at(now).is_none());
+        track.arrival_clock_at(now).filter(|_| is_silent).map(|timestamp| (wall, timestamp))
+    }
+
     /// The track named `id`, made where it is new; `None` where there can be no such.
     pub(super) fn track_mut(&mut self, id: TrackId) -> Option<&mut Track> {
         track_in(&mut self.tracks, id)

@@ -106,10 +106,10 @@ impl Encoders {
         self.all.iter().map(|encoder| encoder.next).min()
     }
 
-    /// Video has a hundred packets a second from here on, as long as packets are.
-    pub fn enlarge(&mut self) {
+    /// Video has a hundred packets a second from here on, of so many bytes.
+    pub fn enlarge(&mut self, bytes: usize) {
         for encoder in self.all.iter_mut().filter(|encoder| encoder.layer.is_some()) {
-            (encoder.packets_per_frame, encoder.bytes) = (4, 1_100);
+            (encoder.packets_per_frame, encoder.bytes) = (4, bytes);
             encoder.interval = Duration::from_millis(40);
         }
     }

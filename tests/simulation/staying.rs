@@ -9,6 +9,8 @@ use monoport::limits::{
     NEW_ADDRESSES, NEW_ADDRESSES_PER_SECOND, REFUSED_CHECKS, REFUSED_CHECKS_PER_SECOND,
     RESENDS_PER_PACKET, UNVERIFIED_BYTES,
 };
+use monoport::srtp::RtcpOpener;
+use monoport::wire::rtcp::{self, Packet};
 
 use crate::found::{SETUP, pass, playing};
 use crate::network::Quality;
@@ -103,7 +105,7 @@ fn silence(world: &mut World, peer: usize) {
 /// A publisher of 0.9 Mb/s and a viewer, for some time.
 fn playing_for_long() -> (World, usize, usize) {
     let (mut world, publisher, viewer) = playing(SETUP);
-    world.peers[publisher].encoders.as_mut().expect("it publishes").enlarge();
+    world.peers[publisher].encoders.as_mut().expect("it publishes").enlarge(1_100);
     pass(&mut world, 10_000);
     (world, publisher, viewer)
 }
@@ -242,5 +244,68 @@ fn wrong_passwords_by_the_thousand_are_refused_unread_and_the_client_is_heard() 
     let before = world.server.wiring.counters[0].stun_requests.get();
     pass(&mut world, 10_000);
     assert!(world.server.wiring.counters[0].stun_requests.get() > before);
+    finish(&mut world);
+}
+
+/// When each sender report for a viewer was sent, with its SSRC, NTP time and RTP time.
+fn reports(world: &World, viewer: usize) -> Vec<(Duration, u32, u64, u32)> {
+    let peer = &world.peers[viewer];
+    let keys = peer.client.keys.as_ref().expect("it is connected");
+    let mut opener = RtcpOpener::new(keys.profile, &keys.remote);
+    let mut reports = Vec::new();
+    for (at, _to, bytes) in world.rtcp_sent.iter().filter(|(_, to, _)| *to == peer.leg.outside) {
+        let mut datagram = bytes.clone();
+        let length = opener.open(&mut datagram).expect("it is sealed with the viewer's keys");
+        for packet in rtcp::compound(&datagram[..length]).flatten() {
+            if let Packet::SenderReport { ssrc, ntp, rtp_timestamp, .. } = packet {
+                reports.push((*at - world.start, ssrc, ntp, rtp_timestamp));
+            }
+        }
+    }
+    reports
+}
+
+#[test]
+fn viewers_get_sender_reports_made_of_arrival_times_where_the_publisher_sends_none() {
+    let mut world = World::new(0, SETUP, 1);
+    let publisher = world.publish(0, 1, Quality::PERFECT);
+    world.peers[publisher].client.own_rtcp = true;
+    let viewer = world.watch(0, Quality::PERFECT);
+    pass(&mut world, 4_500);
+    assert_eq!(reports(&world, viewer), [], "it may say something yet");
+    pass(&mut world, 10_000);
+    let reports = reports(&world, viewer);
+    let ssrcs = world.peers[viewer].client.watched_ssrcs();
+    for (ssrc, rate) in [(ssrcs.audio, 48_000.0), (ssrcs.video, 90_000.0)] {
+        let own: Vec<_> = reports.iter().filter(|report| report.1 == ssrc).collect();
+        assert!(own.len() >= 3, "{reports:?}");
+        for pair in own.windows(2) {
+            let seconds = (pair[1].0 - pair[0].0).as_secs_f64();
+            let by_ntp = pair[1].2.wrapping_sub(pair[0].2) as f64 / 4_294_967_296.0;
+            let by_rtp = f64::from(pair[1].3.wrapping_sub(pair[0].3)) / rate;
+            assert!((by_ntp - seconds).abs() < 0.001, "{by_ntp} in {seconds}");
+            assert!((by_rtp - seconds).abs() < 0.005, "{by_rtp} in {seconds}");
+        }
+    }
+    // Audio and video of one moment have one NTP time: they play in sync.
+    let of = |ssrc| reports.iter().find(|report| report.1 == ssrc).expect("a report");
+    let (audio, video) = (of(ssrcs.audio), of(ssrcs.video));
+    assert_eq!((audio.0, audio.2), (video.0, video.2));
+    finish(&mut world);
+}
+
+#[test]
+fn a_publisher_whose_packets_are_too_long_for_viewers_has_it_on_its_card() {
+    let (mut world, publisher, _viewer) = playing(SETUP);
+    let key = world.peers[publisher].key;
+    let card = |world: &World| {
+        let cards = &world.server.wiring.meters[usize::from(key.shard)].cards;
+        cards.read(key.slot).expect("it lives").1
+    };
+    pass(&mut world, 2_500);
+    assert!(!card(&world).oversized);
+    world.peers[publisher].encoders.as_mut().expect("it publishes").enlarge(1_460);
+    pass(&mut world, 2_500);
+    assert!(card(&world).oversized && drops(&world, DropReason::TooLong) > 0);
     finish(&mut world);
 }

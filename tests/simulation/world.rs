@@ -37,6 +37,8 @@ pub struct World {
     arrivals: Arrivals,
     /// Bytes of RTP and RTCP sent to each address.
     pub sent_to: HashMap<SocketAddr, usize>,
+    /// RTCP that was sent, and where to.
+    pub rtcp_sent: Vec<(Instant, SocketAddr, Vec<u8>)>,
     /// What has happened, for whoever reads why a seed failed.
     pub story: Vec<String>,
 }
@@ -64,6 +66,7 @@ impl World {
             turns: Turns::new(shards),
             arrivals: Arrivals::default(),
             sent_to: HashMap::new(),
+            rtcp_sent: Vec::new(),
             story: vec![format!("{setup:?}")],
         }
     }
@@ -372,6 +375,9 @@ impl World {
             let Via::Udp(port) = sent.to.via else { continue };
             if matches!(kind(bytes), Kind::Rtp | Kind::Rtcp) {
                 *self.sent_to.entry(to).or_default() += bytes.len();
+            }
+            if kind(bytes) == Kind::Rtcp {
+                self.rtcp_sent.push((self.now, to, bytes.to_vec()));
             }
             self.see_sent(to, bytes);
             let Some(peer) = self.addresses.holders(to).next() else { continue };
