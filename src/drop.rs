@@ -143,6 +143,20 @@ impl Stage {
 }
 
 impl DropReason {
+    /// Whether nobody misses the packet: there was nobody to send it to, or nothing in it. People
+    /// who look for losses need not see these among them.
+    #[must_use]
+    pub const fn is_unwanted(self) -> bool {
+        use DropReason as Reason;
+        matches!(
+            self,
+            Reason::NoViewers
+                | Reason::LayerNotCarried
+                | Reason::UnknownEncoding
+                | Reason::NoReport
+        )
+    }
+
     /// Where this happens.
     #[must_use]
     pub const fn stage(self) -> Stage {

@@ -27,14 +27,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "node",
         &[
-            "api", "config", "control", "cpu", "net", "paths", "session", "shard", "srtp", "whip",
+            "api",
+            "config",
+            "control",
+            "cpu",
+            "dashboard",
+            "net",
+            "paths",
+            "session",
+            "shard",
+            "srtp",
+            "whip",
             "wire",
         ],
     ),
     // Reads what the control side and the shards keep; nobody below knows of it.
     ("api", &["control", "shard", "track", "whip"]),
     // HTTP, turned into the verbs of `control`; another protocol would stand beside it.
-    ("whip", &["control", "dashboard"]),
+    ("whip", &["control"]),
     // SDP is answered and an `Rtc` built on the control threads, hence `session`.
     ("control", &["session", "shard", "track"]),
     ("dashboard", &[]),

@@ -9,6 +9,7 @@ use super::Api;
 use super::answer::{Answer, json};
 use super::sample::{ShardSample, Span, tenths};
 use super::sampler::Window;
+use crate::drop::DropReason;
 
 #[derive(Serialize)]
 pub(super) struct Shards {
@@ -82,7 +83,10 @@ fn one(api: &Api, shard: usize, span: Option<Span<'_>>, publishers: &[usize]) ->
         packets_out_per_s: rate(|shard| shard.traffic.datagrams_out),
         bits_in_per_s: rate(|shard| shard.traffic.bytes_in * 8),
         bits_out_per_s: rate(|shard| shard.traffic.bytes_out * 8),
-        drops_per_s: rate(|shard| shard.drops.iter().sum()),
+        drops_per_s: rate(|shard| {
+            let wanted = shard.drops.iter().zip(DropReason::ALL).filter(|(_, r)| !r.is_unwanted());
+            wanted.map(|(count, _)| count).sum()
+        }),
         handed_over_per_s: rate(|shard| shard.handed_over),
         turns_per_s: rate(|shard| shard.turns),
         turn_us: both.map(|(_, from, to)| turn(from, to)).unwrap_or_default(),

@@ -87,6 +87,8 @@ struct Levels {
 
 #[derive(Serialize)]
 struct Setups {
+    /// Since the start.
+    count: u64,
     p50: Option<f64>,
     p90: Option<f64>,
     p99: Option<f64>,
@@ -138,7 +140,7 @@ pub(super) fn status(api: &Api, window: &Window) -> Status {
         batch_size_mean: mean(|span| span.to.batches.since(&span.from.batches)),
         latency_us: latency(spans.as_ref().map(|(_, ten)| *ten)),
         quality: Quality { up: levels(&counts.up), down: levels(&counts.down) },
-        setup_ms: setups(&window.setups()),
+        setup_ms: setups(&window.setups(), second.map_or(0, |span| span.to.setups.count())),
         failures: failures(api),
         memory: memory(api),
     }
@@ -202,12 +204,12 @@ fn levels(counts: &[u64; Level::ALL.len()]) -> Levels {
 }
 
 /// The histogram counts microseconds.
-fn setups(seen: &Snapshot) -> Setups {
+fn setups(seen: &Snapshot, count: u64) -> Setups {
     let hdr = (seen.count() > 0).then(|| seen.hdr());
     let at = |quantile: f64| {
         hdr.as_ref().map(|hdr| tenths(hdr.value_at_quantile(quantile) as f64 / 1_000.0))
     };
-    Setups { p50: at(0.5), p90: at(0.9), p99: at(0.99) }
+    Setups { count, p50: at(0.5), p90: at(0.9), p99: at(0.99) }
 }
 
 fn failures(api: &Api) -> Vec<Failed> {

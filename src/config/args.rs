@@ -7,6 +7,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use super::addresses::{Announced, Cidr, InterfaceName, PortList};
 use super::cores::CoreList;
+use super::frames::FrameAncestor;
 use super::ice_servers::{IceServer, StunServer};
 use super::udp_ports::{PortCount, PortRange};
 use super::values::{http_address, one_port, server_url};
@@ -204,6 +205,11 @@ pub struct Args {
     /// Serve everybody, also on addresses other than this machine's own
     #[arg(long, conflicts_with = "token")]
     pub no_auth: bool,
+
+    /// Who may show the player at /embed/NAME in a frame: https://example.org, self, none; all may
+    /// when not given
+    #[arg(long, value_name = "ORIGIN,…", value_delimiter = ',')]
+    pub frame_ancestors: Vec<FrameAncestor>,
 
     /// Shards: threads that each serve a share of the sessions; one per core when not given
     #[arg(long, value_name = "N")]

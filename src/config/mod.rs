@@ -4,6 +4,7 @@ mod addresses;
 mod args;
 mod cores;
 mod error;
+mod frames;
 mod ice_servers;
 mod udp_ports;
 mod values;
@@ -18,6 +19,7 @@ pub use args::{
 };
 pub use cores::CoreList;
 pub use error::ConfigError;
+pub use frames::FrameAncestor;
 pub use ice_servers::{IceServer, IceServers, StunServer};
 pub use udp_ports::{PortCount, PortRange, UdpPorts};
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub token: Option<String>,
     /// The bearer token the API asks for, if there is one.
     pub admin_token: Option<String>,
+    /// Who may show the player in a frame; everybody may when there are none.
+    pub frame_ancestors: Vec<FrameAncestor>,
     /// One per shard: the core it is pinned to.
     pub shard_cores: Vec<usize>,
     /// Sessions at a time.
@@ -123,6 +127,7 @@ impl Config {
             http: args.http,
             token,
             admin_token,
+            frame_ancestors: args.frame_ancestors,
             shard_cores,
             max_sessions: args.max_sessions,
             gather: args.gather,

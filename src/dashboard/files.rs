@@ -1,7 +1,7 @@
 //! The pages' files, compiled into the binary: there is no build step and nothing to install.
 
 /// One file as HTTP serves it.
-pub struct PageFile {
+pub(super) struct PageFile {
     /// The path of its URL.
     pub path: &'static str,
     /// Its media type, as the header has it.
@@ -10,31 +10,42 @@ pub struct PageFile {
     pub body: &'static str,
 }
 
-/// What the page may do, as a `Content-Security-Policy`: load its own files and talk to its own
-/// server, nothing else. There is no inline script and no inline style to allow.
-pub const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-
-const HTML: &str = "text/html; charset=utf-8";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Every file of the page at `/` and of the dashboard.
-pub const FILES: [PageFile; 29] = [
-    file("/", HTML, include_str!("index.html")),
+/// The player, alone in a window or in a frame.
+pub(super) const PLAYER: &str = include_str!("player.html");
+
+/// Every file of the pages.
+pub(super) const FILES: [PageFile; 43] = [
+    file("/", HTML, include_str!("home.html")),
+    file("/publish", HTML, include_str!("publish.html")),
+    file("/watch/{stream}", HTML, PLAYER),
     file("/style.css", CSS, include_str!("style.css")),
+    file("/pages.css", CSS, include_str!("pages.css")),
+    file("/player.css", CSS, include_str!("player.css")),
     file("/icon.svg", "image/svg+xml", include_str!("icon.svg")),
-    file("/app.js", JAVASCRIPT, include_str!("app.js")),
-    file("/session.js", JAVASCRIPT, include_str!("session.js")),
+    file("/monoport.d.ts", TEXT, include_str!("monoport.d.ts")),
+    file("/monoport.js", JAVASCRIPT, include_str!("monoport.js")),
+    file("/problem.js", JAVASCRIPT, include_str!("problem.js")),
+    file("/sdp.js", JAVASCRIPT, include_str!("sdp.js")),
+    file("/home.js", JAVASCRIPT, include_str!("home.js")),
+    file("/publish.js", JAVASCRIPT, include_str!("publish.js")),
+    file("/player.js", JAVASCRIPT, include_str!("player.js")),
+    file("/page.js", JAVASCRIPT, include_str!("page.js")),
+    file("/programs.js", JAVASCRIPT, include_str!("programs.js")),
+    file("/sources.js", JAVASCRIPT, include_str!("sources.js")),
     file("/stats.js", JAVASCRIPT, include_str!("stats.js")),
     file("/pattern.js", JAVASCRIPT, include_str!("pattern.js")),
     file("/ticker.js", JAVASCRIPT, include_str!("ticker.js")),
     file("/dashboard", HTML, include_str!("live/index.html")),
-    // The same for who types a slash behind it; all it names begins at the root.
-    file("/dashboard/", HTML, include_str!("live/index.html")),
     file("/dashboard/charts.css", CSS, include_str!("live/charts.css")),
     file("/dashboard/frame.css", CSS, include_str!("live/frame.css")),
     file("/dashboard/parts.css", CSS, include_str!("live/parts.css")),
+    file("/dashboard/verdict.css", CSS, include_str!("live/verdict.css")),
+    file("/dashboard/acts.js", JAVASCRIPT, include_str!("live/acts.js")),
     file("/dashboard/chart.js", JAVASCRIPT, include_str!("live/chart.js")),
     file("/dashboard/detail.js", JAVASCRIPT, include_str!("live/detail.js")),
     file("/dashboard/dom.js", JAVASCRIPT, include_str!("live/dom.js")),
@@ -50,6 +61,7 @@ pub const FILES: [PageFile; 29] = [
     file("/dashboard/streams.js", JAVASCRIPT, include_str!("live/streams.js")),
     file("/dashboard/totals.js", JAVASCRIPT, include_str!("live/totals.js")),
     file("/dashboard/trend.js", JAVASCRIPT, include_str!("live/trend.js")),
+    file("/dashboard/verdict.js", JAVASCRIPT, include_str!("live/verdict.js")),
     file("/dashboard/words.js", JAVASCRIPT, include_str!("live/words.js")),
 ];
 
@@ -82,20 +94,71 @@ mod tests {
         }
     }
 
-    /// What a file loads from the server is there, and nothing is loaded from elsewhere.
+    /// The page counts as lost what the server does.
+    #[test]
+    fn what_is_not_lost_is_the_same_on_both_sides() {
+        let (_, list) = body("/dashboard/words.js").split_once("NOT_LOST = [").expect("a list");
+        let (list, _) = list.split_once(']').expect("its end");
+        let mut shown: Vec<&str> = list.split(", ").map(|label| label.trim_matches('"')).collect();
+        let unwanted = DropReason::ALL.iter().filter(|reason| reason.is_unwanted());
+        let mut unwanted: Vec<&str> = unwanted.map(|reason| reason.label()).collect();
+        shown.sort_unstable();
+        unwanted.sort_unstable();
+        assert_eq!(shown, unwanted);
+    }
+
+    /// The dashboard's verdict has each alert's condition, but for one that takes hours to see.
+    #[test]
+    fn every_alert_is_part_of_the_verdict() {
+        let verdict = body("/dashboard/verdict.js");
+        let alerts = include_str!("../../tools/alerts/monoport.yml");
+        let names = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+        let mut seen = 0;
+        for name in names {
+            seen += 1;
+            let elsewhere = ["MonoportDown", "MonoportMemoryGrows"].contains(&name);
+            assert!(elsewhere || verdict.contains(&format!("alert: \"{name}\"")), "{name}");
+        }
+        assert_eq!(
+            verdict.matches("alert: \"Monoport").count() + 2,
+            seen,
+            "each rule has its alert"
+        );
+    }
+
+    /// What a file loads from the server is there, and nothing is loaded from elsewhere. All of it
+    /// is named relatively: a proxy may have put the server under a path.
     #[test]
     fn files_name_files_that_exist() {
         for file in &FILES {
-            for before in ["from \"", "src=\"", "link rel=\"stylesheet\" href=\""] {
+            for before in ["from \"", "src=\"", "rel=\"stylesheet\" href=\"", "new URL(\"./"] {
                 for (at, _) in file.body.match_indices(before) {
-                    let path = file.body[at + before.len()..].split('"').next().unwrap_or("");
-                    assert!(FILES.iter().any(|other| other.path == path), "{}: {path}", file.path);
+                    let named = file.body[at + before.len()..].split('"').next().unwrap_or("");
+                    let at_root = named.starts_with('/') || named.starts_with("http");
+                    assert!(!at_root || named.contains("example.org"), "{}: {named}", file.path);
+                    let path = resolved(file.path, named);
+                    let is_there = FILES.iter().any(|other| other.path == path);
+                    assert!(is_there || at_root, "{}: {named} is {path}", file.path);
                 }
             }
-            for load in ["src=\"http", "import(\"http", "url(", "fetch(\"http", "@import"] {
+            for load in ["src=\"http", "import(\"http", "url(", "fetch(\"", "href=\"/", "@import"] {
                 assert!(!file.body.contains(load), "{}: {load}", file.path);
             }
         }
+    }
+
+    /// Where a relative reference of the file at `base` leads (RFC 3986 §5.2).
+    fn resolved(base: &str, reference: &str) -> String {
+        let mut parts: Vec<&str> = base.split('/').collect();
+        parts.pop();
+        for part in reference.split('/') {
+            match part {
+                "." => {}
+                ".." => drop(parts.pop()),
+                part => parts.push(part),
+            }
+        }
+        parts.join("/")
     }
 
     fn body(path: &str) -> &'static str {

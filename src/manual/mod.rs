@@ -24,6 +24,7 @@ macro_rules! links {
 [measure]: crate::manual::measure
 [network]: crate::manual::network
 [observe]: crate::manual::observe
+[player]: crate::manual::player
 [ports]: crate::manual::ports
 [promises]: crate::manual::promises
 [recipes]: crate::manual::recipes
@@ -58,6 +59,7 @@ macro_rules! topics {
 topics! {
     flags [] "Every flag and command.";
     recipes [] "OBS, GStreamer, ffmpeg, a page of your own, other machines, systemd.";
+    player [] "The pages, a player to embed, the module for pages of your own.";
     network [] "What answers name, NAT, firewalls, TURN.";
     ports ["ports"] "More ports and fewer, opened while the server runs, a port per session.";
     check ["check"] "Is this host fit, and can the server be reached?";

@@ -26,11 +26,12 @@ pub use error::StartError;
 pub use plan::PortPlan;
 
 use crate::api::{Api, Facts};
-use crate::config::{self, Config, PortCount};
+use crate::config::{self, Config, FrameAncestor, PortCount};
 use crate::control::{
     AutoPorts, Control, MemoryDirectory, OnConflict, PortRule, Settings, StartingPorts,
 };
 use crate::cpu;
+use crate::dashboard;
 use crate::limits::REPORTS_PER_SLOT;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::paths::{Directory, Ownership};
@@ -384,7 +385,9 @@ fn serve_http(
     api: &Arc<Api>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
     let token = Token::new(config.token.as_deref());
-    let app = router(control.clone(), token, ice_servers(config), api.router());
+    let framers = config.frame_ancestors.iter().map(FrameAncestor::as_str);
+    let more = api.router().merge(dashboard::router(framers));
+    let app = router(control.clone(), token, ice_servers(config), more);
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();

@@ -9,18 +9,17 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    LINK, LOCATION,
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ETAG, LINK, LOCATION,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
-use axum::routing::any;
+use axum::routing::{any, get};
 
+use super::live::live;
 use super::resource::{has_type, patch};
 use super::{IceServers, Problem, Token, port_metrics};
 use crate::control::{Control, Placement};
-use crate::dashboard;
 use crate::limits::{MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
 use crate::telemetry::{self, limited};
 
@@ -42,21 +41,20 @@ type Answer = Result<Response<Body>, Problem>;
 
 const SDP: &str = "application/sdp";
 
-/// Everything the server serves over HTTP: WHIP, WHEP, the metrics, the pages, and `more`.
+/// Everything the server serves over HTTP: WHIP, WHEP, the list of what is live, the metrics,
+/// and `more`.
 pub fn router(
     control: Arc<Control>,
     token: Token,
     ice_servers: IceServers,
     more: Router,
 ) -> Router {
-    let mut router = Router::new()
+    let router = Router::new()
         .route("/whip/{stream}", any(whip))
         .route("/whep/{stream}", any(whep))
         .route("/session/{id}", any(session))
+        .route("/live", get(list))
         .route("/metrics", any(metrics));
-    for file in &dashboard::FILES {
-        router = router.route(file.path, any(move || async move { page(file) }));
-    }
     router
         .with_state(App { control, token, ice_servers: Arc::new(ice_servers) })
         .merge(more)
@@ -182,6 +180,11 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
     Ok(StatusCode::OK.into_response())
 }
 
+async fn list(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Answer {
+    app.token.admit(&headers)?;
+    live(&app.control, &uri)
+}
+
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = telemetry::Format::wanted(accept);
@@ -193,16 +196,6 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRespons
     telemetry::memory(&mut exposition, &app.control.memory_terms());
     port_metrics::add(&mut exposition, &app.control);
     ([(CONTENT_TYPE, format.content_type())], exposition.render(format))
-}
-
-fn page(file: &'static dashboard::PageFile) -> impl IntoResponse {
-    let headers = [
-        (CONTENT_TYPE, file.content_type),
-        (CONTENT_SECURITY_POLICY, dashboard::CONTENT_SECURITY_POLICY),
-        // A new version of the server brings a new page.
-        (CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, file.body)
 }
 
 fn accept_post(status: StatusCode) -> Response<Body> {

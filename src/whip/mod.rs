@@ -4,6 +4,7 @@
 mod auth;
 mod http;
 mod ice_servers;
+mod live;
 mod port_metrics;
 mod problem;
 mod resource;

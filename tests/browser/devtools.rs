@@ -200,9 +200,21 @@ impl Tab<'_> {
 
     /// Gives the page the width of a phone or of a desk, in CSS pixels.
     pub fn set_width(&self, width: u32) {
-        let screen =
-            json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.set_size(width, 800);
+    }
+
+    /// Gives the page this size, in CSS pixels.
+    pub fn set_size(&self, width: u32, height: u32) {
+        let is_phone = width.min(height) < 600;
+        let screen = json!({ "width": width, "height": height, "deviceScaleFactor": 1,
+            "mobile": is_phone });
         self.call("Emulation.setDeviceMetricsOverride", screen);
+    }
+
+    /// Has the system prefer `light` or `dark`.
+    pub fn set_scheme(&self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
     }
 
     fn call(&self, method: &str, params: Value) -> Value {

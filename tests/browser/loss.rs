@@ -45,11 +45,10 @@ const WATCHER: &str = "(() => {
 fn a_minute_under_loss_plays_without_a_freeze_and_in_sync() {
     let Some(stage) = Stage::set_with_loss(2) else { return };
     let relay = stage.server.relay.as_ref().expect("a stage with loss has a relay");
-    let publisher = stage.tab("/");
+    let publisher = stage.tab("/publish");
     publisher
         .eval("monoport.publish({ stream: 'lossy', source: 'camera', width: 640, height: 360 })");
-    let viewer = stage.tab("/");
-    viewer.eval("monoport.watch({ stream: 'lossy', muted: false })");
+    let viewer = stage.viewer("lossy");
     stage.assert_plays(&viewer);
     let synced = "monoport.stats().then((s) => s.watch.soundAheadMs !== null)";
     viewer.wait_for("the tracks' common clock", synced, PATIENCE);

@@ -7,18 +7,22 @@
 
 #![expect(clippy::disallowed_types, reason = "a test may wait for its threads")]
 
+mod access;
 #[path = "../support/alone.rs"]
 #[expect(dead_code, reason = "here a test is alone in a namespace, or not at all")]
 mod alone;
+mod axe;
 #[path = "../support/coturn.rs"]
 mod coturn;
 mod dashboard;
 mod devtools;
 mod loss;
+mod pages;
 mod relay;
 mod stage;
 mod tcp;
 mod turn;
+mod verdict;
 
 #[path = "../support/namespace.rs"]
 mod namespace;
@@ -47,10 +51,9 @@ fn four_shards_play_the_camera() {
 
 fn camera_plays(shards: usize) {
     let Some(stage) = Stage::set(shards) else { return };
-    let publisher = stage.tab("/");
+    let publisher = stage.tab("/publish");
     publisher.eval("monoport.publish({ stream: 'camera', source: 'camera' })");
-    let viewer = stage.tab("/");
-    viewer.eval("monoport.watch({ stream: 'camera', muted: false })");
+    let viewer = stage.viewer("camera");
     stage.assert_plays(&viewer);
     assert_same_size(&publisher, &viewer);
     viewer.wait_for("sound", "monoport.stats().then((s) => s.watch.audioEnergy > 0)", PATIENCE);
@@ -62,30 +65,30 @@ fn camera_plays(shards: usize) {
 }
 
 #[test]
-fn test_pattern_starts_from_the_address_and_plays_in_the_same_page() {
+fn test_pattern_starts_from_the_address_and_plays() {
     let Some(stage) = Stage::set(1) else { return };
-    let page = stage.tab("/?stream=pattern&publish=pattern");
+    let page = stage.tab("/publish?stream=pattern&source=pattern&start=1");
     page.wait_for(
         "the publisher",
         "monoport.stats().then((s) => s.publish?.framesEncoded > 0)",
         PATIENCE,
     );
-    let viewer = stage.tab("/?stream=pattern&watch=1");
+    let viewer = stage.tab("/watch/pattern");
     stage.assert_plays(&viewer);
     assert_same_size(&page, &viewer);
-    page.eval("monoport.watch({ muted: false })");
-    stage.assert_plays(&page);
-    page.wait_for("the tone", "monoport.stats().then((s) => s.watch.audioEnergy > 0)", PATIENCE);
+    viewer.wait_for("the tone", "monoport.stats().then((s) => s.watch.audioEnergy > 0)", PATIENCE);
     // The numbers on the page are those of the connection.
-    let shown = "document.querySelector('#watch [data-row=resolution] dd')?.textContent";
-    page.wait_for("the resolution on the page", &format!("{shown} === '1280×720'"), PATIENCE);
+    viewer.eval("document.querySelector('#numbers').click()");
+    let shown = "document.querySelector('#sheet:not([hidden]) [data-row=resolution] dd')";
+    let is_size = format!("{shown}?.textContent === '1280×720'");
+    viewer.wait_for("the resolution on the page", &is_size, PATIENCE);
     assert_no_complaints(&[&page, &viewer]);
 }
 
 #[test]
 fn every_codec_of_the_browser_plays() {
     let Some(stage) = Stage::set(1) else { return };
-    let publisher = stage.tab("/");
+    let publisher = stage.tab("/publish");
     let menu = publisher.eval("[...document.querySelector('#codec').options].map((o) => o.value)");
     let offered: Vec<&str> = menu.as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(offered.contains(&"VP8"), "a browser that cannot send VP8? It offers {offered:?}");
@@ -99,8 +102,7 @@ fn every_codec_of_the_browser_plays() {
             "monoport.publish({{ stream: 'by-{codec}', source: 'pattern', codec: '{codec}', \
              width: 640, height: 360 }})"
         ));
-        let viewer = stage.tab("/");
-        viewer.eval(&format!("monoport.watch({{ stream: 'by-{codec}' }})"));
+        let viewer = stage.viewer(&format!("by-{codec}"));
         stage.assert_plays(&viewer);
         let numbers = stats(&viewer);
         assert_eq!(numbers["videoCodec"], codec, "{numbers:#}");
@@ -112,10 +114,9 @@ fn every_codec_of_the_browser_plays() {
 #[test]
 fn viewer_survives_a_republish() {
     let Some(stage) = Stage::set(2) else { return };
-    let publisher = stage.tab("/");
+    let publisher = stage.tab("/publish");
     publisher.eval("monoport.publish({ stream: 'again', source: 'pattern' })");
-    let viewer = stage.tab("/");
-    viewer.eval("monoport.watch({ stream: 'again' })");
+    let viewer = stage.viewer("again");
     stage.assert_plays(&viewer);
     let connection = "monoport.stats().then((s) => s.watch.pair)";
     let before = viewer.eval(connection);
@@ -149,15 +150,15 @@ fn frames_with_dependency_descriptors_play_across_a_republish() {
         t.getNegotiatedHeaderExtensions().some((e) =>
             e.uri.includes('dependency-descriptor') && e.direction !== 'stopped'))";
     let Some(stage) = Stage::set(2) else { return };
-    let publisher = stage.tab("/");
-    let viewer = stage.tab("/");
+    let publisher = stage.tab("/publish");
+    let viewer = stage.tab("/watch/described?autoplay=0");
     for tab in [&publisher, &viewer] {
         tab.eval(OFFER_DESCRIPTORS);
     }
     let publish = "monoport.publish({ stream: 'described', source: 'pattern', codec: 'VP9', \
                    width: 640, height: 360 })";
     publisher.eval(publish);
-    viewer.eval("monoport.watch({ stream: 'described' })");
+    viewer.eval("monoport.watch()");
     stage.assert_plays(&viewer);
     for tab in [&publisher, &viewer] {
         assert_eq!(tab.eval(NEGOTIATED), true, "the descriptor was taken");
@@ -171,10 +172,10 @@ fn frames_with_dependency_descriptors_play_across_a_republish() {
 #[test]
 fn watcher_of_nothing_waits_in_words_and_then_plays() {
     let Some(stage) = Stage::set(1) else { return };
-    let viewer = stage.tab("/?stream=nobody&watch=1");
+    let viewer = stage.tab("/watch/nobody");
     let words = says("#watch", "Nobody publishes “nobody” yet");
     viewer.wait_for("words for the wait", &words, PATIENCE);
-    let publisher = stage.tab("/?stream=nobody&publish=pattern");
+    let publisher = stage.tab("/publish?stream=nobody&source=pattern&start=1");
     viewer.show();
     stage.assert_plays(&viewer);
     let unexpected: Vec<String> =
@@ -186,14 +187,14 @@ fn watcher_of_nothing_waits_in_words_and_then_plays() {
 #[test]
 fn joining_is_quick() {
     let Some(stage) = Stage::set(2) else { return };
-    let publisher = stage.tab("/");
+    let publisher = stage.tab("/publish");
     publisher.eval("monoport.publish({ stream: 'quick', source: 'pattern' })");
-    let viewer = stage.tab("/");
+    let viewer = stage.tab("/watch/quick?autoplay=0");
     let mut joins_ms: Vec<f64> = (0..5)
         .map(|_| {
             // Joins that follow one another more closely share key frames, and so wait for them.
             std::thread::sleep(Duration::from_secs(1));
-            viewer.eval("monoport.watch({ stream: 'quick' })");
+            viewer.eval("monoport.watch()");
             let seen = "monoport.stats().then((s) => s.watch.firstFrameMs > 0)";
             viewer.wait_for("the first picture", seen, PATIENCE);
             let numbers = stats(&viewer);
@@ -216,10 +217,9 @@ fn joining_is_quick() {
 #[test]
 fn both_roles_come_back_after_a_restart_of_the_server() {
     let Some(stage) = Stage::set(1) else { return };
-    let publisher = stage.tab("/");
+    let publisher = stage.tab("/publish");
     publisher.eval("monoport.publish({ stream: 'restart', source: 'pattern' })");
-    let viewer = stage.tab("/");
-    viewer.eval("monoport.watch({ stream: 'restart' })");
+    let viewer = stage.viewer("restart");
     stage.assert_plays(&viewer);
     stage.server.restart();
     for (tab, panel) in [(&publisher, "#publish"), (&viewer, "#watch")] {
@@ -259,26 +259,6 @@ fn page_of_another_origin_may_begin_and_end_a_session() {
     assert!(told["location"].as_str().is_some_and(|l| l.starts_with("/session/")), "{told:#}");
     assert!(told["etag"].as_str().is_some_and(|tag| tag.starts_with('"')), "{told:#}");
     assert_eq!((&told["ended"], &told["gone"]), (&200.into(), &404.into()), "{told:#}");
-}
-
-#[test]
-fn page_fits_a_phone_and_asks_no_other_host() {
-    let Some(stage) = Stage::set(1) else { return };
-    let page = stage.tab("/");
-    for width in [320, 390, 800, 1280] {
-        page.set_width(width);
-        let overflow =
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth";
-        assert_eq!(page.eval(overflow), 0, "the page is wider than a window of {width} px");
-    }
-    let elsewhere = "performance.getEntriesByType('resource').map((r) => r.name)\
-                     .filter((name) => !name.startsWith(location.origin + '/'))";
-    assert_eq!(page.eval(elsewhere), serde_json::json!([]));
-    // A label for every control, or it has no name for those who do not see it.
-    let nameless = "[...document.querySelectorAll('input, select, button')]\
-                    .filter((e) => !(e.labels?.length || e.textContent.trim())).map((e) => e.id)";
-    assert_eq!(page.eval(nameless), serde_json::json!([]));
-    assert_no_complaints(&[&page]);
 }
 
 fn stats(viewer: &Tab<'_>) -> Value {

@@ -63,6 +63,13 @@ impl Stage {
         self.browser.open(&format!("http://127.0.0.1:{}{path}", self.server.http_port))
     }
 
+    /// A tab that watches, and is connected.
+    pub fn viewer(&self, stream: &str) -> Tab<'_> {
+        let tab = self.tab(&format!("/watch/{stream}?autoplay=0"));
+        tab.eval("monoport.watch()");
+        tab
+    }
+
     /// A document of another origin: the same server by another name. It is one without the page's
     /// policy, which would let it talk to its own origin only.
     pub fn tab_elsewhere(&self) -> Tab<'_> {

@@ -52,15 +52,15 @@ fn a_network_without_udp_is_served_over_tcp() {
     in_namespace(name, HOST_WITHOUT_UDP, || {
         let port = 7_881u16;
         let Some(stage) = Stage::set_with_tcp(2, "192.0.2.1", port) else { return };
-        let publisher = stage.tab("/");
+        let publisher = stage.tab("/publish");
         publisher.eval(KEEP);
         // Small, so that two encoders' and decoders' worth of it fits a small machine.
         publisher.eval(
             "monoport.publish({ stream: 'wall', source: 'pattern', width: 640, height: 360 })",
         );
-        let viewer = stage.tab("/");
+        let viewer = stage.tab("/watch/wall?autoplay=0");
         viewer.eval(KEEP);
-        viewer.eval("monoport.watch({ stream: 'wall' })");
+        viewer.eval("monoport.watch()");
         stage.assert_plays(&viewer);
         let first = stats(&viewer)["firstFrameMs"].as_f64().expect("milliseconds");
         println!("first picture {first:.0} ms after the POST");
@@ -78,9 +78,9 @@ fn a_network_without_udp_is_served_over_tcp() {
         // The wall is what does it: without it, the next to come gets UDP.
         drop(viewer);
         assert!(run("nft flush table inet t"));
-        let free = stage.tab("/");
+        let free = stage.tab("/watch/wall?autoplay=0");
         free.eval(KEEP);
-        free.eval("monoport.watch({ stream: 'wall' })");
+        free.eval("monoport.watch()");
         stage.assert_plays(&free);
         assert_eq!(selected(&free)["protocol"], "udp", "UDP goes before TCP");
     });

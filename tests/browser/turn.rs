@@ -21,11 +21,11 @@ fn the_page_plays_through_a_relay() {
         format!("--turn-secret={SECRET}"),
     ];
     let Some(stage) = Stage::set_with_options(&options) else { return };
-    let publisher = stage.tab("/");
+    let publisher = stage.tab("/publish");
     publisher.eval("monoport.publish({ stream: 'relayed', source: 'pattern' })");
-    let viewer = stage.tab("/");
+    let viewer = stage.tab("/watch/relayed?autoplay=0");
     viewer.eval(RELAYS_ALONE);
-    viewer.eval("monoport.watch({ stream: 'relayed' })");
+    viewer.eval("monoport.watch()");
     viewer.wait_for(
         "a picture through the relay",
         "monoport.stats().then((s) => s.watch?.framesDecoded > 0)",

@@ -1,8 +1,8 @@
 // Lines over time, drawn as SVG so that they take the page's colours. A pointer, or the arrow keys,
 // read a moment of the past; the legend holds the numbers.
 
-import { element, put } from "/dashboard/dom.js";
-import { isKnown, lasting } from "/dashboard/format.js";
+import { element, put } from "./dom.js";
+import { isKnown, lasting } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 600;

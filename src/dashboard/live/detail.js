@@ -1,13 +1,13 @@
 // One session: its numbers, how they went, and what happened when. Its address is
-// `/dashboard#session=ID`, so it can be sent to somebody.
+// `dashboard#session=ID`, so it can be sent to somebody.
 
-import { Chart } from "/dashboard/chart.js";
-import { $, Rows, element, mark, put } from "/dashboard/dom.js";
+import { Chart } from "./chart.js";
+import { $, Rows, element, mark, put } from "./dom.js";
 import {
   bits, bytes, clock, codecs, count, decimal, isKnown, lasting, millis, percent, rate, sentence,
   spoken,
-} from "/dashboard/format.js";
-import { ENDS } from "/dashboard/words.js";
+} from "./format.js";
+import { ENDS } from "./words.js";
 
 // The server keeps a point each 5 s, 60 of them.
 const HISTORY = { spanMs: 60 * 5000, stepMs: 5000 };
@@ -28,9 +28,12 @@ export class Detail {
   #charts;
   #feed;
   #id = null;
+  #shown = null;
 
-  constructor(feed) {
+  // `end(session)` is called when somebody wants to end what is shown.
+  constructor(feed, end) {
     this.#feed = feed;
+    $("#detail-end").addEventListener("click", () => end(this.#shown));
     const root = $("#detail-charts");
     const one = (key) => [{ key, label: "", look: "first filled" }];
     const twice = [
@@ -71,7 +74,7 @@ export class Detail {
     const id = this.#id;
     if (id === null) return;
     try {
-      const session = await this.#feed.get(`/api/v1/sessions/${encodeURIComponent(id)}`);
+      const session = await this.#feed.get(`sessions/${encodeURIComponent(id)}`);
       if (id === this.#id) this.#show(session);
     } catch (problem) {
       if (id === this.#id && problem.status === 404) this.#say(sentence(problem.message));
@@ -82,6 +85,7 @@ export class Detail {
     const id = new URLSearchParams(location.hash.slice(1)).get("session");
     if (!id) return this.#dialog.close();
     this.#id = id;
+    $("#detail-end").hidden = true;
     put($("#detail-title"), `Session ${id}`);
     put($("#detail-remark"), "");
     this.#say("");
@@ -101,6 +105,8 @@ export class Detail {
     const since = `since ${clock(session.created_at)}`;
     put($("#detail-remark"), `${spoken(session.state ?? "")}, ${role} ${session.stream}, ${since}`);
     const { ended } = session;
+    this.#shown = session;
+    $("#detail-end").hidden = Boolean(ended);
     this.#say(ended ? endWords(ended) : "");
     this.#numbers.show(numbers(session), ([label]) => label);
     const moments = (session.timeline ?? []).map((moment, i) => {

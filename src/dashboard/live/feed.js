@@ -4,8 +4,10 @@
 // Events of a Feed: `snapshot` with `{ status, ports, shards }` each second; `state` when `state` or
 // `words` changed.
 
-import { EventReader } from "/dashboard/sse.js";
+import { EventReader } from "./sse.js";
 
+// A server may stand under any path: what is asked for is named from where this file is.
+const API = new URL("../api/v1/", import.meta.url);
 const POLL_MS = 2000;
 // The server speaks each second. After so long a silence numbers are old, and then the connection
 // is given up.
@@ -65,16 +67,18 @@ export class Feed extends EventTarget {
 
   // The JSON at a path of the API. Throws a Refusal, or what fetch throws.
   async get(path) {
-    const response = await fetch(path, {
-      headers: authorization(),
-      cache: "no-store",
-      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
-    });
+    const response = await ask("GET", path);
     if (response.ok) return response.json();
     const refusal = await refusalOf(response);
     // While the stream is open it is that one path which is not allowed.
     if (this.state !== "live") this.#isDenied(refusal);
     throw refusal;
+  }
+
+  // Has the server do something. Throws a Refusal, or what fetch throws.
+  async send(method, path, body) {
+    const response = await ask(method, path, body);
+    if (!response.ok) throw await refusalOf(response);
   }
 
   // Reads the stream until it breaks. Resolves or throws with why it did.
@@ -83,9 +87,9 @@ export class Feed extends EventTarget {
     const { signal } = this.#stream;
     const opening = setTimeout(() => this.#stream.abort(), ANSWER_TIMEOUT_MS);
     const headers = { ...authorization(), Accept: "text/event-stream" };
-    const response = await fetch("/api/v1/events", { headers, cache: "no-store", signal }).finally(
-      () => clearTimeout(opening),
-    );
+    const request = { headers, cache: "no-store", signal };
+    const opened = fetch(new URL("events", API), request).finally(() => clearTimeout(opening));
+    const response = await opened;
     if (!response.ok) throw await refusalOf(response);
     const events = new EventReader();
     const pieces = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -128,8 +132,8 @@ export class Feed extends EventTarget {
 
   async #ask() {
     // One question first: a server that is away is not asked three.
-    const status = await this.get("/api/v1/status");
-    const others = ["ports", "shards"].map((name) => this.get(`/api/v1/${name}`));
+    const status = await this.get("status");
+    const others = ["ports", "shards"].map((name) => this.get(name));
     const [ports, shards] = await Promise.all(others);
     this.#heard();
     this.dispatchEvent(new CustomEvent("snapshot", { detail: { status, ports, shards } }));
@@ -168,6 +172,16 @@ export class Feed extends EventTarget {
     this.words = words;
     this.dispatchEvent(new Event("state"));
   }
+}
+
+function ask(method, path, body) {
+  return fetch(new URL(path, API), {
+    method,
+    headers: body ? { ...authorization(), "Content-Type": "application/json" } : authorization(),
+    body: body && JSON.stringify(body),
+    cache: "no-store",
+    signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
+  });
 }
 
 function authorization() {

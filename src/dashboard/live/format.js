@@ -42,6 +42,11 @@ export function micros(us) {
   return us < 1e6 ? `${significant(us / 1e3)} ms` : `${significant(us / 1e6)} s`;
 }
 
+// A packet's time through the server. Beyond a second there are no finer buckets to tell it by.
+export function latency(us) {
+  return isKnown(us) && us > 1e6 ? "> 1 s" : micros(us);
+}
+
 export function millis(ms) {
   return isKnown(ms) ? micros(ms * 1e3) : NONE;
 }

@@ -1,8 +1,8 @@
 // Who carries what: shards, ports, and memory against its budget.
 
-import { $, Rows, bar, element, fill, mark, put, show, tableRow } from "/dashboard/dom.js";
+import { $, Rows, bar, element, fill, mark, put, show, tableRow } from "./dom.js";
 import { bits, bytes, clock, count, isKnown, lasting, micros, rate, spoken }
-  from "/dashboard/format.js";
+  from "./format.js";
 
 // From here on a bar is drawn as a warning: a shard's core is nearly used up.
 const NEARLY_FULL = 0.8;
@@ -17,6 +17,13 @@ export class Load {
   #memory = new Rows($("#memory tbody"), memoryRow, fillTerm);
   #decisions = new Rows($("#port-decisions"), () => element("li"), fillDecision);
 
+  // `drain(port)` is called when somebody wants a port to be drained.
+  constructor(drain) {
+    $("#ports tbody").addEventListener("click", ({ target }) => {
+      if (target.closest(".ends")) drain(target.closest("tr").dataset.port);
+    });
+  }
+
   show({ status, ports, shards }) {
     const list = shards?.shards ?? [];
     this.#shards.show(list, ({ shard }) => shard);
@@ -24,6 +31,8 @@ export class Load {
     show("shards-turns", turns, rate(turns));
     this.#ports.show(ports?.ports ?? [], ({ port, protocol }) => `${port} ${protocol}`);
     put($("#ports-mode"), modeWords(ports));
+    // With a port a session there is none to open or to drain.
+    $("#open-port").hidden = ports?.mode !== "mux";
     this.#showDecisions(ports?.auto?.decisions ?? []);
     this.#memory.show(status.memory?.terms ?? [], ({ name }) => name);
   }
@@ -77,14 +86,17 @@ function fillShard(row, shard) {
 }
 
 function portRow() {
-  const row = tableRow(["", "split more", "n", "n more", "n more", "n", "n"]);
+  const row = tableRow(["", "split more", "n", "n more", "n more", "n", "n", "acts"]);
+  const drains = element("button", "link ends", "Drain");
+  drains.type = "button";
+  row.lastChild.append(drains);
   row.firstChild.append(element("span"), element("small"));
   row.children[1].append(element("span", "parts"), element("span", "beside"));
   return row;
 }
 
 function fillPort(row, port) {
-  const [name, split, sessions, incoming, bitrate, outgoing, drops] = row.children;
+  const [name, split, sessions, incoming, bitrate, outgoing, drops, acts] = row.children;
   const protocol = (port.protocol ?? "udp").toUpperCase();
   put(name.firstChild, port.port === null ? `all ${protocol}` : `${port.port} ${protocol}`);
   const left = port.drain_deadline_at ? port.drain_deadline_at - Date.now() / 1000 : null;
@@ -92,6 +104,9 @@ function fillPort(row, port) {
   const isOpen = (port.state ?? "open") === "open";
   put(name.lastChild, isOpen ? "" : ` ${port.state}${ending}`);
   mark(row, "state", port.state ?? "");
+  mark(row, "port", port.port ?? "");
+  acts.firstChild.hidden = !isOpen || port.port === null || protocol !== "UDP";
+  acts.firstChild.setAttribute("aria-label", `Drain port ${port.port}`);
   number(sessions, port.sessions, count);
   number(incoming, port.packets_in_per_s, rate);
   number(outgoing, port.packets_out_per_s, rate);
@@ -134,14 +149,20 @@ function memoryRow() {
 function fillTerm(row, term) {
   const [name, load, sizes] = row.children;
   put(name, spoken(term.name));
-  const part = term.budget_bytes ? term.bytes / term.budget_bytes : 0;
+  // What is set aside at the start is all there will be, and no part of anything.
+  const grows = growsWithSessions(term);
+  const part = grows && term.budget_bytes ? term.bytes / term.budget_bytes : 0;
   fill(load.firstChild, part);
-  load.firstChild.hidden = !term.budget_bytes;
-  // What is set aside at the start fills its budget; only more than that is a fault.
+  load.firstChild.hidden = !grows || !term.budget_bytes;
   mark(load, "level", part > 1 ? "bad" : "");
-  const budget = term.budget_bytes ? ` of ${bytes(term.budget_bytes)}` : "";
-  put(sizes, bytes(term.bytes) + budget);
+  const budget = grows && term.budget_bytes ? ` of ${bytes(term.budget_bytes)}` : "";
+  put(sizes, bytes(term.bytes) + (grows ? budget : ", fixed"));
   mark(sizes, "value", term.bytes ?? "");
+}
+
+// Of the others a term's budget is what it takes.
+export function growsWithSessions({ name }) {
+  return name.startsWith("session_") || name === "ended_sessions";
 }
 
 function fillDecision(item, { at, action, port, why }) {

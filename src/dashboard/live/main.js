@@ -3,17 +3,19 @@
 // `window.monoport` is for programs: `state()`, `samples()` of the last five minutes, and `paints`,
 // how often the page was drawn. Numbers on the page have their value in `data-value`.
 
-import { Detail } from "/dashboard/detail.js";
-import { $, Painter, mark, put } from "/dashboard/dom.js";
-import { Feed } from "/dashboard/feed.js";
-import { lasting, sentence } from "/dashboard/format.js";
-import { Load } from "/dashboard/load.js";
-import { Quality } from "/dashboard/quality.js";
-import { Ranks } from "/dashboard/ranks.js";
-import { Sessions } from "/dashboard/sessions.js";
-import { Streams } from "/dashboard/streams.js";
-import { Totals } from "/dashboard/totals.js";
-import { Trend } from "/dashboard/trend.js";
+import { Acts } from "./acts.js";
+import { Detail } from "./detail.js";
+import { $, Painter, mark, put } from "./dom.js";
+import { Feed } from "./feed.js";
+import { lasting, sentence } from "./format.js";
+import { Load } from "./load.js";
+import { Quality } from "./quality.js";
+import { Ranks } from "./ranks.js";
+import { Sessions } from "./sessions.js";
+import { Streams } from "./streams.js";
+import { Totals } from "./totals.js";
+import { Trend } from "./trend.js";
+import { Verdict } from "./verdict.js";
 
 const LIST_MS = 2000;
 const AGE_MS = 500;
@@ -30,12 +32,18 @@ const feed = new Feed();
 const trend = new Trend();
 const painter = new Painter(paint);
 const totals = new Totals();
-const load = new Load();
+const verdict = new Verdict();
+const acts = new Acts(feed, () => refreshLists());
+const load = new Load((port) => acts.drainPort(port));
 const ranks = new Ranks(feed, () => painter.ask());
-const detail = new Detail(feed);
+const detail = new Detail(feed, ({ id, stream }) => acts.endSession(id, stream));
 const sessions = new Sessions(feed, (id) => detail.open(id));
 const quality = new Quality((role) => sessions.showWorst({ role }));
-const streams = new Streams(feed, (stream) => sessions.showWorst({ stream }));
+const streams = new Streams(
+  feed,
+  (stream) => sessions.showWorst({ stream }),
+  (stream) => acts.endStream(stream),
+);
 let snapshot = null;
 
 window.monoport = {
@@ -75,7 +83,18 @@ function showState() {
   const why = state === "stale" ? "The server has fallen silent." : sentence(feed.words);
   put(trouble, trouble.hidden ? "" : `${why} Trying again.${old}`);
   $("#everything").hidden = state === "denied";
+  verdict.show(state, snapshot, performance.now());
   askForToken(state === "denied");
+}
+
+function refreshLists() {
+  for (const part of [sessions, streams, detail]) part.refresh().catch(() => {});
+}
+
+// `dashboard#stream=NAME`: the sessions of a stream, as the player links to them.
+function followStream() {
+  const stream = new URLSearchParams(location.hash.slice(1)).get("stream");
+  if (stream) sessions.showWorst({ stream });
 }
 
 // The way in, where the API is closed. A server without an admin token asks for none: then its
@@ -114,6 +133,7 @@ function wire() {
   feed.addEventListener("snapshot", (event) => {
     snapshot = event.detail;
     trend.add(snapshot.status, performance.now());
+    verdict.add(snapshot, performance.now());
     painter.ask();
   });
   feed.addEventListener("state", showState);
@@ -137,5 +157,6 @@ function wire() {
 
 wire();
 showState();
+followStream();
 detail.start();
 feed.run();

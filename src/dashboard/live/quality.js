@@ -1,8 +1,8 @@
 // How well sessions fare, up (from publishers) and down (to viewers) apart: a publisher's bad
 // uplink and a viewer's bad downlink have different owners.
 
-import { $, element, fill, mark, put } from "/dashboard/dom.js";
-import { count, percent } from "/dashboard/format.js";
+import { $, element, fill, mark, put } from "./dom.js";
+import { count, percent } from "./format.js";
 
 const LEVELS = ["excellent", "good", "poor", "lost"];
 const DIRECTIONS = [

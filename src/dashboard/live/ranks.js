@@ -1,9 +1,9 @@
 // What went wrong, by reason, the most frequent first, each with what it means and what to do; and
 // the latest failures, in the server's words.
 
-import { $, Rows, element, mark, put, tableRow } from "/dashboard/dom.js";
-import { clock, count, rate, sentence, spoken } from "/dashboard/format.js";
-import { DROPS, ENDS } from "/dashboard/words.js";
+import { $, Rows, element, mark, put, tableRow } from "./dom.js";
+import { clock, count, rate, sentence, spoken } from "./format.js";
+import { DROPS, ENDS } from "./words.js";
 
 const SHOWN_AT_FIRST = 6;
 const LATEST_SHOWN = 6;
@@ -38,7 +38,7 @@ export class Ranks {
   }
 
   async refresh() {
-    const { failures } = await this.#feed.get(`/api/v1/failures?limit=${LATEST_SHOWN}`);
+    const { failures } = await this.#feed.get(`failures?limit=${LATEST_SHOWN}`);
     const listed = (failures ?? []).map((failure, i) => ({ ...failure, i }));
     this.#latest.show(listed, ({ i }) => i);
   }

@@ -1,10 +1,10 @@
 // The list of sessions, a page at a time: the server sorts and cuts, so ten thousand cost no more
 // than fifty.
 
-import { $, Rows, bar, element, fill, mark, put, tableRow } from "/dashboard/dom.js";
+import { $, Rows, bar, element, fill, mark, put, tableRow } from "./dom.js";
 import { bits, briefly, count, decimal, isKnown, millis, percent, spoken }
-  from "/dashboard/format.js";
-import { Pages } from "/dashboard/pages.js";
+  from "./format.js";
+import { Pages } from "./pages.js";
 
 const PAGE_ROWS = 20;
 const COLUMNS = [
@@ -55,7 +55,7 @@ export class Sessions {
   async refresh() {
     const query = this.#query();
     const isSame = query === this.#wasAsked;
-    const answer = await this.#feed.get(`/api/v1/sessions?${query}`);
+    const answer = await this.#feed.get(`sessions?${query}`);
     // Somebody may have asked for something else meanwhile.
     if (query !== this.#query()) return;
     this.#wasAsked = query;

@@ -1,8 +1,8 @@
 // The streams: who publishes how well, and how many watch.
 
-import { $, Rows, element, mark, put, tableRow } from "/dashboard/dom.js";
-import { bits, codecs, count, decimal, rate } from "/dashboard/format.js";
-import { Pages } from "/dashboard/pages.js";
+import { $, Rows, element, mark, put, tableRow } from "./dom.js";
+import { bits, codecs, count, decimal, rate } from "./format.js";
+import { Pages } from "./pages.js";
 
 const PAGE_ROWS = 12;
 
@@ -11,12 +11,15 @@ export class Streams {
   #pages;
   #feed;
 
-  // `showSessions(name)` is called when somebody wants to see a stream's sessions.
-  constructor(feed, showSessions) {
+  // `showSessions(name)` is called when somebody wants to see a stream's sessions, `end(name)` when
+  // it shall end.
+  constructor(feed, showSessions, end) {
     this.#feed = feed;
     this.#pages = new Pages($("#streams-back"), $("#streams-next"), () => this.refresh());
     $("#streams tbody").addEventListener("click", ({ target }) => {
-      showSessions(target.closest("tr").dataset.key);
+      const name = target.closest("tr").dataset.key;
+      if (target.closest(".ends")) end(name);
+      else if (!target.closest("a")) showSessions(name);
     });
   }
 
@@ -24,7 +27,7 @@ export class Streams {
     const asked = new URLSearchParams({ limit: PAGE_ROWS });
     const { cursor } = this.#pages;
     if (cursor) asked.set("after", cursor);
-    const answer = await this.#feed.get(`/api/v1/streams?${asked}`);
+    const answer = await this.#feed.get(`streams?${asked}`);
     if (cursor !== this.#pages.cursor) return;
     this.#rows.show(answer.streams ?? [], ({ name }) => name);
     this.#pages.answered(answer.next);
@@ -32,15 +35,18 @@ export class Streams {
 }
 
 function streamRow() {
-  const row = tableRow(["stream", "more", "n more", "n more", "n", "n", "n"]);
+  const row = tableRow(["stream", "more", "n more", "n more", "n", "n", "n", "acts"]);
   const name = element("button", "link");
   name.type = "button";
   row.firstChild.append(name);
+  const ends = element("button", "link ends", "End");
+  ends.type = "button";
+  row.lastChild.append(element("a", "", "Watch"), ends);
   return row;
 }
 
 function fillStream(row, stream) {
-  const [name, media, quality, asked, viewers, incoming, outgoing] = row.children;
+  const [name, media, quality, asked, viewers, incoming, outgoing, acts] = row.children;
   put(name.firstChild, stream.name);
   const spelt = codecs(stream.video, stream.audio);
   put(media, stream.publisher ? spelt : "nobody publishes");
@@ -49,5 +55,9 @@ function fillStream(row, stream) {
   put(quality, decimal(stream.publisher_quality, 0));
   put(incoming, bits(stream.in_bits_per_s));
   put(outgoing, bits(stream.out_bits_per_s));
+  const [watch, ends] = acts.children;
+  watch.href = `watch/${encodeURIComponent(stream.name)}`;
+  watch.setAttribute("aria-label", `Watch ${stream.name}`);
+  ends.setAttribute("aria-label", `End ${stream.name}`);
   put(asked, rate(stream.keyframe_requests_per_s));
 }

@@ -1,12 +1,13 @@
 // The header's facts, the totals, and how they went over the last five minutes.
 
-import { Chart } from "/dashboard/chart.js";
-import { $, mark, put, show } from "/dashboard/dom.js";
+import { Chart } from "./chart.js";
+import { $, mark, put, show } from "./dom.js";
 import {
-  bits, bytes, count, decimal, isKnown, lasting, micros, millis, percent, rate, spoken,
-} from "/dashboard/format.js";
-import { SPAN_MS, dropsPerSecond } from "/dashboard/trend.js";
-import { DROPS } from "/dashboard/words.js";
+  bits, bytes, count, decimal, isKnown, lasting, latency as told, millis, percent, rate, spoken,
+} from "./format.js";
+import { growsWithSessions } from "./load.js";
+import { SPAN_MS, dropsPerSecond, lost } from "./trend.js";
+import { DROPS } from "./words.js";
 
 const ONE = "first filled";
 
@@ -32,7 +33,7 @@ export class Totals {
       chart("Packets in /s", one("inPackets"), rate, { top: 10 }),
       chart("Packets out /s", one("outPackets"), rate, { top: 10 }),
       chart("Dropped /s", one("drops"), rate, { top: 10 }),
-      chart("Latency", percentiles, micros, { scale: "log" }),
+      chart("Latency", percentiles, told, { scale: "log" }),
       chart("Bitrate in", one("inBits"), bits, { top: 10_000 }),
       chart("Bitrate out", one("outBits"), bits, { top: 10_000 }),
       chart("Sessions", sessions, count, { top: 10 }),
@@ -85,12 +86,16 @@ export class Totals {
     this.#showDirection("out", sent ?? {}, sessions?.viewers);
     const perSecond = dropsPerSecond(drops);
     show("drops-per-s", perSecond, rate(perSecond));
-    const total = drops.reduce((sum, drop) => sum + drop.total, 0);
+    const missed = lost(drops);
+    const total = missed.reduce((sum, drop) => sum + drop.total, 0);
     show("drops-total", total, count(total));
     const packets = (received?.packets_per_s ?? 0) + (sent?.packets_per_s ?? 0);
     const part = ratio(perSecond, packets + perSecond);
     show("drops-part", part, percent(part));
-    const most = drops.reduce((a, b) => (b.per_s > (a?.per_s ?? 0) ? b : a), null);
+    const unwatched = drops.filter((drop) => !missed.includes(drop));
+    const unwatchedPerSecond = unwatched.reduce((sum, drop) => sum + (drop.per_s ?? 0), 0);
+    show("unwatched-per-s", unwatchedPerSecond, rate(unwatchedPerSecond));
+    const most = missed.reduce((a, b) => (b.per_s > (a?.per_s ?? 0) ? b : a), null);
     const reason = most ? (DROPS[most.reason]?.title ?? spoken(most.reason)) : "–";
     show("drops-first", most?.reason, reason);
     $("#drops-first").title = reason;
@@ -109,7 +114,7 @@ export class Totals {
   #showHandling(status) {
     const { latency_us: latency, train_length_mean: train, memory, sessions } = status;
     for (const name of ["p50", "p90", "p99", "max"]) {
-      show(`latency-${name}`, latency?.[name], micros(latency?.[name]));
+      show(`latency-${name}`, latency?.[name], told(latency?.[name]));
     }
     show("train-length", train, decimal(train));
     const messages = ratio(status.out?.packets_per_s, train);
@@ -118,7 +123,7 @@ export class Totals {
     show("memory-rss", memory?.rss_bytes, bytes(memory?.rss_bytes));
     const each = ratio(memory?.rss_bytes, sessions?.total);
     show("memory-each", each, bytes(each));
-    const terms = (memory?.terms ?? []).filter((term) => term.budget_bytes > 0);
+    const terms = (memory?.terms ?? []).filter(growsWithSessions);
     const sum = (key) => terms.reduce((total, term) => total + term[key], 0);
     const part = ratio(sum("bytes"), sum("budget_bytes"));
     show("memory-part", part, percent(part));

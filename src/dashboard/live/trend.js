@@ -1,5 +1,7 @@
 // The last five minutes of the server's totals, as far as this page was open to see them.
 
+import { NOT_LOST } from "./words.js";
+
 export const SPAN_MS = 5 * 60 * 1000;
 
 export class Trend {
@@ -25,6 +27,11 @@ export class Trend {
   }
 }
 
-export function dropsPerSecond(drops = []) {
-  return drops.reduce((sum, drop) => sum + (drop.per_s ?? 0), 0);
+// What nobody wanted is not lost, and no drop.
+export function lost(drops = []) {
+  return drops.filter(({ reason }) => !NOT_LOST.includes(reason));
+}
+
+export function dropsPerSecond(drops) {
+  return lost(drops).reduce((sum, drop) => sum + (drop.per_s ?? 0), 0);
 }

@@ -224,6 +224,9 @@ export const DROPS = {
   },
 };
 
+// Reasons by which nobody misses anything: there was nobody to send it to, or nothing to send.
+export const NOT_LOST = ["no_viewers", "layer_not_carried", "unknown_encoding", "no_report"];
+
 // How sessions end; those that are failures are counted.
 export const ENDS = {
   deleted: {

@@ -1,0 +1,110 @@
+/** What went wrong, in words for a person; `code` is for programs. */
+export class Problem extends Error {
+  /**
+   * `token` (one is asked for), `wrong-token`, `forbidden`, `absent` (nobody publishes it yet),
+   * `replaced` (another publisher took the stream), `kicked` (the server's operator ended it),
+   * `unreachable` (no answer), `blocked` (answered, but no media comes through), `lost`,
+   * `unsupported` (by this browser), `refused`, `stopped`; pages may add codes of their own.
+   */
+  readonly code: string;
+  /** Whether a session tries again by itself. */
+  readonly retry: boolean;
+  /** The HTTP status, or 0 where there was none. */
+  readonly status: number;
+}
+
+/** `waiting` and `reconnecting` go on by themselves; `failed` and `stopped` are the end. */
+export type State =
+  "idle" | "connecting" | "live" | "waiting" | "reconnecting" | "failed" | "stopped";
+
+export interface Common {
+  /** The stream's name: 1 to 128 characters of `A-Z a-z 0-9 - _ . ~`. */
+  stream: string;
+  /** The server's URL with a slash at its end; where this module came from if not given. */
+  server?: string | URL;
+  /** Sent as a bearer token. */
+  token?: string;
+}
+
+export interface PublishOptions extends Common {
+  /** What is sent: a camera, a screen, a canvas. It stays yours: stop its tracks yourself. */
+  media: MediaStream;
+  /** One of `sendableCodecs()`; the browser's choice if not given. */
+  codec?: string;
+  /** Of the picture, in bits a second; of all layers together with simulcast. Else 2,500,000. */
+  maxBitrate?: number;
+  /** Three sizes at once: a quarter, a half and all of the picture. */
+  simulcast?: boolean;
+  /** Drop frames rather than make the picture smaller, as screens and slides want it. */
+  keepSize?: boolean;
+}
+
+export interface WatchOptions extends Common {
+  /** Where it is shown. Without, take `session.media` at the first `track` event. */
+  video?: HTMLVideoElement;
+}
+
+export interface SessionEventMap {
+  state: CustomEvent<{ state: State; text: string }>;
+  track: CustomEvent<{ track: MediaStreamTrack; media: MediaStream }>;
+}
+
+/** One stream, published or watched, that keeps itself up until `stop()`. */
+export class Session extends EventTarget {
+  readonly stream: string;
+  readonly state: State;
+  /** What ended it, once `state` is `failed`. */
+  readonly problem: Problem | null;
+  /** The connection, while there is one; another after each reconnect. */
+  readonly pc: RTCPeerConnection | null;
+  /** What is sent, or what arrives. */
+  readonly media: MediaStream | null;
+  /** Milliseconds from the request to the answer, to the connection, to the first picture. */
+  readonly answeredMs: number | null;
+  readonly connectedMs: number | null;
+  readonly firstFrameMs: number | null;
+  /** Ends it, and tells the server. */
+  stop(): void;
+  /** Asks whether the server still knows the session, and connects anew if it does not. */
+  verify(): Promise<void>;
+  addEventListener<K extends keyof SessionEventMap>(
+    type: K,
+    listener: (event: SessionEventMap[K]) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+}
+
+/** What `streams()` lists. */
+export interface LiveStream {
+  name: string;
+  video: string | null;
+  audio: string | null;
+  /** Of the best layer, in pixels; null until a key frame has said it. */
+  width: number | null;
+  height: number | null;
+  viewers: number;
+  /** Seconds since its publisher came. */
+  age_s: number;
+}
+
+/** Publishes `media` as `stream`. */
+export function publish(options: PublishOptions): Session;
+
+/** Watches `stream`. */
+export function watch(options: WatchOptions): Session;
+
+/** What is live, by name, 50 at most; `after` a name are the next, `name` asks for one. */
+export function streams(options?: {
+  server?: string | URL;
+  token?: string;
+  name?: string;
+  after?: string;
+}): Promise<LiveStream[]>;
+
+/** Video codecs this browser can send, as `codec` names them. */
+export function sendableCodecs(): string[];
