@@ -34,24 +34,39 @@ def script(interpreter, file):
     return lambda role, url, seconds: [interpreter, path, role, url, str(seconds)]
 
 
-def ffmpeg(binary):
+def ffmpeg(*program):
     """The manual's recipe, word for word but for the program and the URL."""
     with open(RECIPES) as manual:
         block = next(part for part in manual.read().split("```") if part.startswith("sh\nffmpeg "))
     words = shlex.split(block.removeprefix("sh\n").replace("\\\n", " "))
 
     def command(_role, url, seconds):
-        return [binary, "-nostdin", *words[1:-1], "-t", str(seconds), url]
+        return [*program, "-nostdin", *words[1:-1], "-t", str(seconds), url]
 
     return command
 
 
-def version_of(binary):
+def version_of(*binary):
     try:
-        said = subprocess.run([binary, "-version"], capture_output=True, text=True, timeout=10)
+        said = subprocess.run([*binary, "-version"], capture_output=True, text=True, timeout=10)
         return said.stdout.split()[2].split("-")[0].lstrip("n")
     except (OSError, IndexError, subprocess.TimeoutExpired):
         return ""
+
+
+def newer(root):
+    """Those of a newer distribution's, where one was put into a folder (`run --newer`)."""
+    if not os.path.isdir(root):
+        return []
+    inside = ["chroot", root]
+    version = version_of(*inside, "ffmpeg")
+    tls = "FFmpeg (Debian, GnuTLS)"
+    program = ffmpeg(*inside, "ffmpeg")
+    found = [Client("ffmpeg-newer", tls, program, ("publish",), version=version)]
+    shutil.copytree(HERE, os.path.join(root, "interop"), dirs_exist_ok=True)
+    line = [*inside, "/usr/bin/python3", "/interop/gstreamer.py"]
+    command = lambda role, url, seconds: [*line, role, url, str(seconds)]  # noqa: E731
+    return [*found, Client("gstreamer-newer", "GStreamer", command)]
 
 
 def clients_of(tools):
@@ -70,6 +85,7 @@ def clients_of(tools):
     # Its GObject bindings belong to the distribution's own Python.
     if shutil.which("gst-inspect-1.0"):
         found.append(Client("gstreamer", "GStreamer", script("/usr/bin/python3", "gstreamer.py")))
+    found += newer(os.path.join(tools, "newer"))
     node = shutil.which("node")
     if node and os.path.isdir(os.path.join(tools, "node_modules")):
         where = {"INTEROP_MODULES": os.path.join(tools, "node_modules")}
