@@ -64,6 +64,16 @@ pub fn disable_huge_pages() -> io::Result<()> {
     Ok(prctl::set_thp_disable(true)?)
 }
 
+/// Lets the calling thread sleep as long as it asks for and no longer: the kernel otherwise adds up
+/// to 50 µs, so that several timers may end at once.
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn sleep_exactly() -> io::Result<()> {
+    // In nanoseconds; 0 would mean the default.
+    Ok(prctl::set_timerslack(1)?)
+}
+
 /// Sets the nice value of the calling thread alone, -20 (first) to 19 (last), so that control
 /// threads yield to shards.
 ///

@@ -269,6 +269,10 @@ pub const GATHERED_SESSIONS: usize = 128;
 
 const _: () = assert!(CALM_PERMILLE < BUSY_PERMILLE, "or a shard would change sides every second");
 
+/// The longest a shard may rest between turns: longer, and the receive queue of a socket (16 MiB)
+/// no longer holds what comes at the kernel's rate, and voices lag.
+pub const MAX_WAKE_GAP: Duration = Duration::from_millis(10);
+
 /// Streams that one session may take: as many as a call has cameras in a grid.
 pub const MAX_STREAMS_TAKEN: usize = 64;
 

@@ -10,7 +10,7 @@ use super::cores::CoreList;
 use super::frames::FrameAncestor;
 use super::ice_servers::{IceServer, StunServer};
 use super::udp_ports::{PortCount, PortRange};
-use super::values::{http_address, one_port, server_url};
+use super::values::{WakeGap, http_address, one_port, server_url};
 use crate::limits::{
     GATHERED_SESSIONS, MAX_DRAIN_TIMEOUT, MAX_SETUP_TIMEOUT, MAX_TURN_TTL, SETUP_TIMEOUT, TURN_TTL,
 };
@@ -277,6 +277,11 @@ pub struct Args {
     #[arg(long, value_name = "US", default_value_t = 0)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub busy_poll_us: u32,
+
+    /// Under load, let datagrams wait this long so that one turn of a shard handles several, in
+    /// microseconds; auto rests for up to 1,000 once a shard has used a quarter of its core
+    #[arg(long, value_name = "US|auto", default_value = "auto")]
+    pub wake_us: WakeGap,
 
     /// Receive buffer asked for per socket, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]

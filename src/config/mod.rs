@@ -80,6 +80,9 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long a shard spins before it sleeps.
     pub busy_poll: Duration,
+    /// The least time between the beginnings of two turns of a shard under load; `None` goes by the
+    /// load.
+    pub wake_gap: Option<Duration>,
     /// SO_RCVBUF asked for.
     pub receive_buffer: usize,
     /// SO_SNDBUF asked for.
@@ -142,6 +145,7 @@ impl Config {
             setup_timeout: Duration::from_secs(args.setup_timeout),
             drain_timeout: Duration::from_secs(args.drain_timeout),
             busy_poll: Duration::from_micros(u64::from(args.busy_poll_us)),
+            wake_gap: args.wake_us.0,
             receive_buffer: args.receive_buffer,
             send_buffer: args.send_buffer,
             control_threads: usize::from(args.control_threads),

@@ -1,6 +1,9 @@
 //! Values of single options that people write in other ways, and the words that tell them how.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::limits::MAX_WAKE_GAP;
 
 /// `ADDR:PORT`, as `--http` takes it.
 ///
@@ -54,6 +57,25 @@ pub(super) fn server_url(text: &str) -> Result<String, String> {
         Some(("http" | "https", host)) if !host.is_empty() => Ok(text.to_owned()),
         Some(_) => Err("it takes a URL of http:// or https://".into()),
         None => Err(format!("a URL begins with its scheme: http://{text} or https://{text}")),
+    }
+}
+
+/// `--wake-us`: a time, or `None` where the load decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WakeGap(pub Option<Duration>);
+
+impl std::str::FromStr for WakeGap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<WakeGap, String> {
+        if text == "auto" {
+            return Ok(WakeGap(None));
+        }
+        let most = MAX_WAKE_GAP.as_micros() as u64;
+        match text.parse() {
+            Ok(micros) if micros <= most => Ok(WakeGap(Some(Duration::from_micros(micros)))),
+            _ => Err(format!("it takes auto, or microseconds up to {most}; 0 never rests")),
+        }
     }
 }
 

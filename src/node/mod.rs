@@ -285,6 +285,7 @@ fn shard_config(config: &Config, index: usize, tcp_candidates: &[SocketAddr]) ->
         trains: config.gso,
         setup_timeout: config.setup_timeout,
         busy_poll: config.busy_poll,
+        wake_gap: config.wake_gap,
         seed: u64::from_ne_bytes(seed),
     }
 }

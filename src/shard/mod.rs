@@ -35,6 +35,7 @@ mod commands;
 #[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod core;
 mod deliver;
+mod gap;
 mod inbound;
 #[expect(
     clippy::disallowed_types,

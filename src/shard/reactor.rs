@@ -25,11 +25,14 @@ pub(super) struct Reactor {
     pub wake_ring: Option<WakeRing>,
     /// This moment, on the clock that arrivals are stamped by and on the loop's.
     pub clock: fn() -> KernelClock,
+    /// Whether the last turn found datagrams or mail: more are on their way.
+    pub found: bool,
 }
 
 impl Reactor {
     /// One turn.
     pub fn turn(&mut self, now: Instant) -> Next {
+        self.found = self.core.post.mailbox().depth() > 0;
         let more = self.receive(now);
         let next = self.core.turn(now, more);
         self.core.post.wake_readers(self.wake_ring.as_mut());
@@ -66,7 +69,7 @@ impl Reactor {
 
     /// One batch of the socket in slot `port`; returns how many datagrams that were.
     fn receive_batch(&mut self, now: Instant, port: u32) -> usize {
-        let Reactor { core, receiver, clock, .. } = self;
+        let Reactor { core, receiver, clock, found, .. } = self;
         let Some(socket) = core.paths.ways.transmitter.sockets().get(port) else { return 0 };
         let count = match receiver.receive(socket) {
             Ok(0) => return 0,
@@ -77,6 +80,7 @@ impl Reactor {
                 return 0;
             }
         };
+        *found = true;
         let clock = clock();
         let mut bytes_in = 0;
         for datagram in receiver.datagrams() {

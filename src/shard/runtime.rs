@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::arrival::KernelClock;
 use super::core::Core;
+use super::gap::Gap;
 use super::reactor::Reactor;
 use super::turn::Next;
 use super::{BoundPort, ShardConfig, Wiring};
@@ -70,9 +71,14 @@ pub fn spawn(
                 return;
             }
         };
-        let shard = Reactor { core, receiver, wake_ring: None, clock: kernel_clock };
+        let clock = kernel_clock;
+        let shard = Reactor { core, receiver, wake_ring: None, clock, found: false };
         let load = ThreadLoad::of_current_thread().ok();
-        let serve = serve(shard, config.busy_poll, load, ready.clone());
+        if let Err(error) = cpu::sleep_exactly() {
+            tracing::warn!("shard {} rests longer than it should: {error}", config.index);
+        }
+        let waits = Waits { busy_poll: config.busy_poll, gap: config.wake_gap };
+        let serve = serve(shard, waits, load, ready.clone());
         let result = if uring_available().is_ok() {
             tokio_uring::start(serve)
         } else {
@@ -104,9 +110,17 @@ impl Drop for EndsAll {
     }
 }
 
+/// How a shard waits.
+struct Waits {
+    /// How long it spins before it sleeps.
+    busy_poll: Duration,
+    /// The least time between the beginnings of two turns; `None` goes by the load.
+    gap: Option<Duration>,
+}
+
 async fn serve(
     mut shard: Reactor,
-    busy_poll: Duration,
+    waits: Waits,
     load: Option<ThreadLoad>,
     ready: mpsc::Sender<io::Result<Option<ThreadLoad>>>,
 ) -> io::Result<()> {
@@ -125,10 +139,16 @@ async fn serve(
     }
     let _ = ready.send(Ok(load));
     let mut busy_since = Instant::now();
+    let mut gap = Gap::new(waits.gap, busy_since, cpu::thread_cpu_time());
+    show(&shard, &gap);
     loop {
         let now = Instant::now();
         let next = shard.turn(now);
-        shard.core.time_turn(now, Instant::now());
+        let ended = Instant::now();
+        shard.core.time_turn(now, ended);
+        if gap.look(ended, cpu::thread_cpu_time) {
+            show(&shard, &gap);
+        }
         let (until, write) = match next {
             Next::Stop => return Ok(()),
             Next::Now => {
@@ -139,8 +159,15 @@ async fn serve(
             Next::At(at) => (at, false),
             Next::WhenWritable(at) => (at, true),
         };
-        if now.saturating_duration_since(busy_since) < busy_poll {
+        if now.saturating_duration_since(busy_since) < waits.busy_poll {
             std::hint::spin_loop();
+            continue;
+        }
+        if shard.found && !write && !gap.length().is_zero() {
+            let until = until.min(now + gap.length());
+            shard.core.post.counters().turn_gaps.add(1);
+            // The runtime is not asked: its sockets would wake it.
+            std::thread::sleep(until.saturating_duration_since(ended));
             continue;
         }
         if !mailbox.prepare_to_sleep() {
@@ -158,6 +185,11 @@ async fn serve(
         }
         busy_since = Instant::now();
     }
+}
+
+/// The gap is shown as it changes.
+fn show(shard: &Reactor, gap: &Gap) {
+    shard.core.post.counters().turn_gap_microseconds.set(gap.length().as_micros() as u64);
 }
 
 /// This moment, on the clock that the kernel stamps arrivals by and on the loop's.

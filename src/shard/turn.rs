@@ -66,6 +66,8 @@ pub struct ShardConfig {
     pub setup_timeout: Duration,
     /// How long it spins before it sleeps.
     pub busy_poll: Duration,
+    /// The least time between the beginnings of two turns under load; `None` goes by the load.
+    pub wake_gap: Option<Duration>,
     /// Seeds the starting numbers of lanes.
     pub seed: u64,
 }
@@ -252,6 +254,7 @@ mod tests {
             trains: true,
             setup_timeout: Duration::from_secs(30),
             busy_poll: Duration::ZERO,
+            wake_gap: None,
             seed: 1,
         };
         let ports = vec![(7_882, vec![SocketAddr::new(LOCAL, 7_882)])];

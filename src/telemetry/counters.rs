@@ -111,6 +111,8 @@ shard_counters! {
     tcp_bytes_out: Counter, "Bytes handed to the kernel over TCP, frame headers included";
     tcp_write_calls: Counter, "Write system calls over TCP";
     turns: Counter, "Turns of the shard's loop";
+    turn_gap_microseconds: Gauge, "How long the shard rests between turns under its load";
+    turn_gaps: Counter, "Times the shard rested between two turns";
     sessions: Gauge, "Sessions on the shard";
     viewers_ready: Gauge, "Viewers with keys, to whom media is sent";
     flows: Gauge, "Flows in the shard's table";

@@ -105,6 +105,7 @@ impl Server {
             trains: true,
             setup_timeout: Duration::from_secs(10),
             busy_poll: Duration::ZERO,
+            wake_gap: None,
             seed: setup.seed,
         };
         let shards: Vec<Simulated> = (0..setup.shards)
