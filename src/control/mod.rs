@@ -1,11 +1,12 @@
 //! Who publishes and watches what, and where: the control side of the server.
 //!
-//! Protocols call its verbs ([`Control::publish`], [`Control::subscribe`], [`Control::leave`], and
-//! those of the ports); it finds a place, has [`crate::session`] negotiate, and sends the finished
+//! Protocols call its verbs ([`Control::publish`], [`Control::subscribe`], [`Control::offer`],
+//! [`Control::leave`], and those of the ports); it finds a place, has [`crate::session`] negotiate, and sends the finished
 //! session to its shard as one command. Nothing in here is on the path of a packet.
 //!
 //! ```text
 //! setup.rs      publish, subscribe: from an offer to a session and its answer
+//! offer.rs      a later offer of a session
 //! reports.rs    what shards report
 //! registry.rs   streams, sessions, and the slots in use; streams.rs, session.rs, slots.rs
 //! placement.rs  which shard a session goes to
@@ -22,6 +23,7 @@ mod ended;
 mod error;
 mod events;
 mod history;
+mod offer;
 mod placement;
 mod ports;
 mod read;
@@ -40,7 +42,7 @@ use tokio::sync::Notify;
 
 use crate::id::SessionKey;
 use crate::session::Negotiator;
-pub use crate::session::{OfferError, ice_ufrag};
+pub use crate::session::{OfferError, Renegotiated, ice_ufrag};
 use crate::shard::{Command, EndReason, Wiring};
 use crate::telemetry::{Failures, SessionCard};
 pub use directory::{

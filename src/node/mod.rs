@@ -181,6 +181,12 @@ impl Node {
         self.wiring.meters.iter().map(|padded| &**padded)
     }
 
+    /// The control side, for those who drive it without HTTP.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// Sessions and streams the control side knows of.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {

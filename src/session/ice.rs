@@ -28,6 +28,11 @@ impl Ice {
         Ice { local, remote, seen_as: [None; 2] }
     }
 
+    /// The peer has these credentials from here on.
+    pub fn peer_is(&mut self, remote: Option<IceCreds>) {
+        self.remote = remote.or(self.remote.take());
+    }
+
     /// What str0m is told for a datagram from `remote`.
     pub fn seen_as(&mut self, transport: Transport, remote: SocketAddr) -> SocketAddr {
         *self.seen_as[transport as usize].get_or_insert(remote)

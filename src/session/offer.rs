@@ -49,6 +49,14 @@ pub enum OfferError {
         /// What would have been taken.
         wanted: String,
     },
+    /// A section that would be answered and then served nothing.
+    #[error("the section with a=mid:{mid} can't be served: {reason}")]
+    Unserved {
+        /// Which.
+        mid: String,
+        /// Why, and what would do.
+        reason: String,
+    },
 }
 
 impl OfferError {
@@ -143,12 +151,14 @@ impl Offer {
         Offer::parse(text, Way::Watch)
     }
 
-    /// Parses a later offer of a viewer, with as many sections as it takes tracks.
+    /// Parses a later offer of a publisher or of a viewer, which may have as many sections as it
+    /// takes tracks.
     ///
     /// # Errors
     /// [`OfferError`] says what is wrong with it.
-    pub fn to_renegotiate(text: &str) -> Result<Offer, OfferError> {
-        Offer::parse_sections(text, Way::Watch, MAX_TRACKS_OF_A_KIND)
+    pub fn to_renegotiate(text: &str, publisher: bool) -> Result<Offer, OfferError> {
+        let way = if publisher { Way::Publish } else { Way::Watch };
+        Offer::parse_sections(text, way, MAX_TRACKS_OF_A_KIND)
     }
 
     fn parse(text: &str, way: Way) -> Result<Offer, OfferError> {

@@ -1,4 +1,4 @@
-//! A viewer's later offer: more tracks, or other directions, on the connection there is.
+//! A session's later offer: more tracks, or other directions, on the connection there is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,12 +19,13 @@ pub struct Renegotiated {
 }
 
 impl Session {
-    /// Answers a later offer of a viewer. The tracks it has go on under their SSRCs, and the
+    /// Answers a later offer. The tracks it has go on under their SSRCs, and the
     /// session keeps its ICE name, by which it is found.
     ///
     /// # Errors
-    /// [`OfferError::Malformed`] for what only str0m finds wrong; the session goes on as it was,
-    /// but for what str0m may have taken in of it.
+    /// [`OfferError::Unserved`] for a further track of a publisher; [`OfferError::Malformed`] for
+    /// what only str0m finds wrong. The session goes on as it was, but for what str0m may have
+    /// taken in of it.
     pub fn renegotiate(&mut self, offer: Offer) -> Result<Renegotiated, OfferError> {
         let malformed = OfferError::malformed;
         let mids: Vec<Mid> = offer
@@ -34,6 +35,13 @@ impl Session {
             .filter(|line| line.typ.is_media() && !line.disabled)
             .map(|line| line.mid())
             .collect();
+        if self.publishes.is_some()
+            && let Some(new) = mids.iter().find(|mid| self.rtc.media(**mid).is_none())
+        {
+            let reason = "a publisher's tracks are those of its first offer; POST again with all";
+            return Err(OfferError::Unserved { mid: new.to_string(), reason: reason.into() });
+        }
+        let ice = offer.ice();
         let (rtc, known) = (&mut self.rtc, &self.sections);
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let mut direct = rtc.direct_api();
@@ -55,6 +63,7 @@ impl Session {
         let failed = |_panic| Err(malformed(&"str0m could not make sense of it"));
         let (answer, made, kept) = answered.unwrap_or_else(failed)?;
         let answer = sdp::with_credentials(&sdp::tidy(&answer, false), &made, &kept);
+        self.ice.peer_is(ice);
         let mut added = ViewerTerms::default();
         for mid in mids {
             if self.sections.iter().any(|section| section.mid == mid) {

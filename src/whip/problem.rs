@@ -139,7 +139,7 @@ impl From<ControlError> for Problem {
         let status = match &error {
             ControlError::Offer(OfferError::TooLong(_)) => StatusCode::PAYLOAD_TOO_LARGE,
             ControlError::Offer(OfferError::NoCommonCodec { .. }) => StatusCode::NOT_ACCEPTABLE,
-            ControlError::Offer(OfferError::TooManyTracks { .. }) => {
+            ControlError::Offer(OfferError::TooManyTracks { .. } | OfferError::Unserved { .. }) => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             ControlError::Offer(_) => StatusCode::BAD_REQUEST,

@@ -24,6 +24,7 @@ mod port_plan;
 mod ports;
 mod ready;
 mod rebind;
+mod renegotiation;
 mod rest;
 mod signalling;
 mod steering;

@@ -112,7 +112,8 @@ impl Call {
         let mut changes = self.clients[2].rtc.sdp_api();
         changes.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         let (offer, pending) = changes.apply().expect("something is offered");
-        let offer = Offer::to_renegotiate(&offer.to_sdp_string()).expect("an offer of str0m's");
+        let offer =
+            Offer::to_renegotiate(&offer.to_sdp_string(), false).expect("an offer of str0m's");
         let (done, mut told) = oneshot::channel();
         let (key, offer) = (self.keys[2], Box::new(offer));
         self.server.command(0, Command::Offer { key, offer, done });

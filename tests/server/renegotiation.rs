@@ -1,0 +1,93 @@
+//! A later offer of a session that is up, by [`monoport::control::Control::offer`].
+
+use monoport::control::{ControlError, OfferError, Renegotiated};
+use str0m::change::SdpAnswer;
+use str0m::format::Codec;
+use str0m::media::{Direction, MediaKind};
+
+use crate::support::client::{Client, Offered, connect, run_until};
+use crate::support::{Server, eventually};
+
+const VP8: Offered = Offered { codec: Codec::Vp8, audio: true, video: true };
+
+fn id(client: &Client) -> &str {
+    client.session_url.rsplit('/').next().expect("the last part of its URL")
+}
+
+fn offer(server: &Server, id: &str, sdp: &str) -> Result<Renegotiated, ControlError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(server.node().control().offer(id, sdp))
+}
+
+/// The client offers itself other ICE credentials, and takes the answer.
+fn restart_ice(server: &Server, client: &mut Client) -> String {
+    let mut changes = client.rtc.sdp_api();
+    changes.ice_restart(true);
+    let (offered, pending) = changes.apply().expect("something has changed");
+    let answered = offer(server, id(client), &offered.to_sdp_string()).expect("it is answered");
+    let answer = SdpAnswer::from_sdp_string(&answered.answer).expect("an answer parses");
+    client.rtc.sdp_api().accept_answer(pending, answer).expect("it is taken");
+    answered.answer
+}
+
+#[test]
+fn sessions_go_on_under_other_credentials_of_their_clients() {
+    let server = Server::with_shards(2);
+    let mut publisher = Client::publish(&server, "s", VP8);
+    let mut viewer = Client::watch(&server, "s", VP8);
+    connect(&mut [&mut publisher, &mut viewer]);
+    for client in [&mut publisher, &mut viewer] {
+        let name = client.answered("a=ice-ufrag:").to_owned();
+        let password = client.answered("a=ice-pwd:").to_owned();
+        let answer = restart_ice(&server, client);
+        assert!(answer.contains(&format!("a=ice-ufrag:{name}\r\n")), "it is found by it: {answer}");
+        assert!(answer.contains(&format!("a=ice-pwd:{password}\r\n")), "{answer}");
+    }
+    let mut number = 0;
+    run_until("media goes on", &mut [&mut publisher, &mut viewer], |_| {
+        number += 1;
+        number > 200
+    });
+    for number in 0..50 {
+        publisher.send(MediaKind::Video, true, number, number * 3_000);
+        publisher.poll();
+        viewer.poll();
+    }
+    run_until("all arrive", &mut [&mut publisher, &mut viewer], |all| {
+        all[1].video_numbers().len() == 50
+    });
+}
+
+#[test]
+fn a_further_track_of_a_viewer_is_named_and_one_of_a_publisher_refused() {
+    let server = Server::with_shards(1);
+    let audio = Offered { video: false, ..VP8 };
+    let mut publisher = Client::publish(&server, "s", audio);
+    let mut viewer = Client::watch(&server, "s", audio);
+    connect(&mut [&mut publisher, &mut viewer]);
+    let more = |client: &mut Client, direction| {
+        let mut changes = client.rtc.sdp_api();
+        changes.add_media(MediaKind::Audio, direction, None, None, None);
+        changes.apply().expect("something is offered").0.to_sdp_string()
+    };
+    let offered = more(&mut viewer, Direction::RecvOnly);
+    let answered = offer(&server, id(&viewer), &offered).expect("it is answered");
+    assert_eq!(answered.added.tracks.len(), 1, "{}", answered.answer);
+    let offered = more(&mut publisher, Direction::SendOnly);
+    let refused = offer(&server, id(&publisher), &offered).expect_err("it is refused");
+    assert!(matches!(refused, ControlError::Offer(OfferError::Unserved { .. })), "{refused}");
+    assert!(refused.to_string().contains("POST again"), "{refused}");
+}
+
+#[test]
+fn an_offer_that_is_none_and_a_session_that_is_gone_are_told() {
+    let server = Server::with_shards(1);
+    let mut publisher = Client::publish(&server, "s", VP8);
+    connect(&mut [&mut publisher]);
+    let garbled = offer(&server, id(&publisher), "v=0\r\n").expect_err("it is no offer");
+    assert!(matches!(garbled, ControlError::Offer(OfferError::Malformed(_))), "{garbled}");
+    publisher.delete();
+    eventually("it is gone", || server.sessions() == 0);
+    let gone = offer(&server, id(&publisher), "v=0\r\n").expect_err("nobody is there");
+    assert!(matches!(gone, ControlError::NotFound(_)), "{gone}");
+}
