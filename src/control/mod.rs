@@ -1,12 +1,14 @@
 //! Who publishes and watches what, and where: the control side of the server.
 //!
 //! Protocols call its verbs ([`Control::publish`], [`Control::subscribe`], [`Control::offer`],
-//! [`Control::leave`], and those of the ports); it finds a place, has [`crate::session`] negotiate, and sends the finished
-//! session to its shard as one command. Nothing in here is on the path of a packet.
+//! [`Control::leave`], and those of the ports); it finds a place, has [`crate::session`] negotiate,
+//! and sends the finished session to its shard as one command. Nothing in here is on the path of a
+//! packet.
 //!
 //! ```text
 //! setup.rs      publish, subscribe: from an offer to a session and its answer
 //! offer.rs      a later offer of a session
+//! restart.rs    ICE restarts
 //! reports.rs    what shards report
 //! registry.rs   streams, sessions, and the slots in use; streams.rs, session.rs, slots.rs
 //! placement.rs  which shard a session goes to
@@ -29,6 +31,7 @@ mod ports;
 mod read;
 mod registry;
 mod reports;
+mod restart;
 mod session;
 mod setup;
 mod slots;
@@ -42,7 +45,7 @@ use tokio::sync::Notify;
 
 use crate::id::SessionKey;
 use crate::session::Negotiator;
-pub use crate::session::{OfferError, Renegotiated, ice_ufrag};
+pub use crate::session::{OfferError, Renegotiated};
 use crate::shard::{Command, EndReason, Wiring};
 use crate::telemetry::{Failures, SessionCard};
 pub use directory::{
@@ -60,6 +63,7 @@ pub use ports::{
 };
 pub use read::StreamView;
 use registry::Registry;
+pub use restart::RestartedIce;
 pub use session::{LiveSession, unix_now};
 pub use setup::Placement;
 

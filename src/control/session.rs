@@ -17,6 +17,10 @@ pub struct LiveSession {
     pub(super) etag: String,
     /// The client's ICE user name, to tell a restart from more candidates.
     pub(super) remote_ufrag: Option<String>,
+    /// Times its ICE was restarted.
+    pub(super) restarts: u8,
+    /// Whether that is under way.
+    pub(super) restarting: bool,
     /// The stream it publishes or watches.
     pub stream: Arc<str>,
     /// Whether it publishes it.

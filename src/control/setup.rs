@@ -184,6 +184,8 @@ impl Control {
             url: id.clone(),
             etag: etag.clone(),
             remote_ufrag,
+            restarts: 0,
+            restarting: false,
             stream,
             publisher,
             created_at: unix_now(),
@@ -202,7 +204,7 @@ impl Control {
 }
 
 /// `bytes` bytes from the operating system's generator, in hexadecimal.
-fn random_hex(bytes: usize) -> String {
+pub(super) fn random_hex(bytes: usize) -> String {
     let mut random = [0; 32];
     let random = &mut random[..bytes.min(32)];
     getrandom::fill(random).expect("the operating system gives random bytes");

@@ -40,6 +40,16 @@ impl Ice {
 }
 
 impl Session {
+    /// The session's ICE has these credentials from now on: checks with the former ones are
+    /// refused. What its peer has proved stays its own, and media goes where it went until the peer
+    /// chooses another path.
+    pub fn restart_ice(&mut self, local: IceCreds, remote: IceCreds) {
+        let mut direct = self.rtc.direct_api();
+        direct.set_local_ice_credentials(local.clone());
+        direct.set_remote_ice_credentials(remote.clone());
+        (self.ice.local, self.ice.remote) = (local, Some(remote));
+    }
+
     /// The success response to a check that came from `from`.
     #[must_use]
     pub fn binding_response(&self, id: TransactionId, from: SocketAddr) -> Vec<u8> {

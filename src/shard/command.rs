@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use str0m::IceCreds;
 use tokio::sync::oneshot;
 
 use super::relay::Wishes;
@@ -51,6 +52,17 @@ pub enum Command {
         key: SessionKey,
         /// The stream.
         stream: StreamKey,
+    },
+    /// Give a session's ICE other credentials on both sides.
+    RestartIce {
+        /// The session.
+        key: SessionKey,
+        /// Ours.
+        local: IceCreds,
+        /// Its peer's.
+        remote: IceCreds,
+        /// Told when it is done; dropped when the session has ended.
+        done: oneshot::Sender<()>,
     },
     /// Answer a later offer of a viewer's session.
     Offer {

@@ -45,6 +45,12 @@ impl Core {
                     self.arm(key.slot);
                 }
             }
+            Command::RestartIce { key, local, remote, done } => {
+                if let Some(entry) = self.sessions.get(key) {
+                    entry.session.restart_ice(local, remote);
+                    let _ = done.send(());
+                }
+            }
             Command::OpenRelay { relay, stream, tracks, wishes } => {
                 self.open_relay(relay, &stream, tracks, wishes);
             }

@@ -172,8 +172,7 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
         Method::PATCH => {
             app.token.admit(request.headers())?;
             let headers = request.headers().clone();
-            patch(&app.control, &id, &headers, &text(request).await?)?;
-            return Ok(StatusCode::NO_CONTENT.into_response());
+            return patch(&app.control, &id, &headers, &text(request).await?).await;
         }
         _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, PATCH, DELETE")),
     }

@@ -2,6 +2,7 @@
 //! into the verbs of [`crate::control`].
 
 mod auth;
+mod fragment;
 mod http;
 mod ice_servers;
 mod live;

@@ -1,9 +1,9 @@
 //! The ICE user fragment as the address of a session.
 //!
 //! ```text
-//! character   0        1–2      3–4      5–8      9–11         12–17
-//! field       version  shard    node     slot     generation   MAC
-//! bits        6        12       12       24       18           36
+//! character   0        1–2      3–4      5–8             9–11         12–17
+//! field       version  shard    node     restarts slot   generation   MAC
+//! bits        6        12       12       4        20     18           36
 //! ```
 //!
 //! A browser's first STUN request carries the ufrag, so the request names its session without any
@@ -39,6 +39,9 @@ const NODE_AT: usize = 3;
 const SLOT_AT: usize = 5;
 const GENERATION_AT: usize = 9;
 const MAC_AT: usize = 12;
+/// Bits of a slot; the four that its characters have beyond them count ICE restarts.
+const SLOT_BITS: u32 = 20;
+const _: () = assert!(MAX_SESSIONS_PER_SHARD <= 1 << SLOT_BITS, "any slot fits its bits");
 const MAC_BITS: u32 = 36;
 
 /// Seals and recognises the ufrags of one run of the server.
@@ -72,6 +75,17 @@ impl UfragKey {
     /// When a field of the key is beyond its bound in [`crate::limits`]: no such session exists.
     #[must_use]
     pub fn encode(&self, session: SessionKey) -> Ufrag {
+        self.encode_restarted(session, 0)
+    }
+
+    /// The ufrag that leads to `session` after so many ICE restarts (RFC 8445 §9 wants another one
+    /// each time): the last four bits of that stand above the slot's.
+    ///
+    /// # Panics
+    ///
+    /// As [`UfragKey::encode`].
+    #[must_use]
+    pub fn encode_restarted(&self, session: SessionKey, restarts: u8) -> Ufrag {
         assert!(usize::from(session.shard) < MAX_SHARDS, "shard {} out of range", session.shard);
         assert!((session.slot as usize) < MAX_SESSIONS_PER_SHARD, "slot of {session} out of range");
         assert!(session.generation < 1 << GENERATION_BITS, "generation of {session} out of range");
@@ -79,7 +93,8 @@ impl UfragKey {
         put(&mut chars[..SHARD_AT], VERSION);
         put(&mut chars[SHARD_AT..NODE_AT], u64::from(session.shard));
         put(&mut chars[NODE_AT..SLOT_AT], NODE);
-        put(&mut chars[SLOT_AT..GENERATION_AT], u64::from(session.slot));
+        let slot = u64::from(restarts & 0xf) << SLOT_BITS | u64::from(session.slot);
+        put(&mut chars[SLOT_AT..GENERATION_AT], slot);
         put(&mut chars[GENERATION_AT..MAC_AT], u64::from(session.generation));
         let mac = self.mac(&chars[..MAC_AT]);
         put(&mut chars[MAC_AT..], mac);
@@ -101,7 +116,7 @@ impl UfragKey {
         }
         Some(SessionKey {
             shard: u16::try_from(take(&chars[SHARD_AT..NODE_AT])?).ok()?,
-            slot: u32::try_from(take(&chars[SLOT_AT..GENERATION_AT])?).ok()?,
+            slot: take(&chars[SLOT_AT..GENERATION_AT])? as u32 & ((1 << SLOT_BITS) - 1),
             generation: u32::try_from(take(&chars[GENERATION_AT..MAC_AT])?).ok()?,
         })
     }
@@ -224,6 +239,9 @@ mod tests {
             let key = UfragKey::from_bytes(key);
             let ufrag = key.encode(session);
             prop_assert_eq!(key.decode(ufrag.as_bytes()), Some(session));
+            let restarted = key.encode_restarted(session, 15);
+            prop_assert_ne!(restarted, ufrag);
+            prop_assert_eq!(key.decode(restarted.as_bytes()), Some(session));
             prop_assert_eq!(shard_of(ufrag.as_bytes()), Some(session.shard));
             prop_assert!(ufrag.as_bytes().iter().all(|c| ALPHABET.contains(c)));
         }

@@ -33,6 +33,7 @@ mod takeover;
 mod tcp;
 mod top;
 mod turn;
+mod whip_letter;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -84,28 +84,6 @@ fn endpoints_answer_every_method_and_content_type() {
 }
 
 #[test]
-fn more_candidates_are_taken_and_restarts_are_not() {
-    let server = Server::with_shards(1);
-    let client = Client::publish(&server, "s", Offered::both(Codec::Vp8));
-    let etag = format!("\"{}\"", client.answered("a=ice-ufrag:"));
-    let mut client = client;
-    let ufrag = client.rtc.direct_api().local_ice_credentials().ufrag;
-    let patch = |headers: &[(&str, &str)], body: &str| {
-        request("PATCH", &client.session_url, headers, body).status
-    };
-    let kind = ("Content-Type", "application/trickle-ice-sdpfrag");
-    let fragment = format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:x\r\nm=audio 9 X 0\r\na=mid:0\r\n");
-    assert_eq!(patch(&[kind, ("If-Match", &etag)], &fragment), 204);
-    assert_eq!(patch(&[kind], &fragment), 428);
-    assert_eq!(patch(&[kind, ("If-Match", "\"stale\"")], &fragment), 412);
-    assert_eq!(patch(&[kind, ("If-Match", "*")], &fragment), 422);
-    assert_eq!(patch(&[kind, ("If-Match", &etag)], "a=ice-ufrag:other\r\n"), 422);
-    assert_eq!(patch(&[kind, ("If-Match", &etag)], "\u{1}"), 400);
-    assert_eq!(patch(&[("If-Match", &etag)], &fragment), 415);
-    assert_eq!(client.delete().status, 200);
-}
-
-#[test]
 fn a_viewer_hears_why_it_cannot_watch() {
     let server = Server::with_shards(1);
     let vp8 = Offered::both(Codec::Vp8);
