@@ -222,3 +222,19 @@ fn urls_and_tokens_of_any_server_lead_to_its_streams() {
     let _ = std::fs::remove_file(&json);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// With timers of whole milliseconds a frame leaves half a millisecond late, more often than not.
+#[test]
+fn arrivals_are_spread_unless_bursts_are_asked_for() {
+    let server = Server::start("1");
+    let lateness_us = |arrivals: &str| {
+        let run = ["--streams", "20", "--video-kbps", "100", "--audio", "--duration", "2s"];
+        let run = [&run[..], &PATIENT[..], &["--arrivals", arrivals]].concat();
+        let (status, report) = load(&server, arrivals, &run);
+        assert!(status.success(), "{report:#}");
+        assert!(report["publisher_frames"].as_u64() > Some(2_000), "{report:#}");
+        report["publisher_lateness_us"]["p50"].as_u64().expect("frames left")
+    };
+    let (spread, burst) = (lateness_us("spread"), lateness_us("burst"));
+    assert!(spread < burst, "{spread} and {burst} µs");
+}

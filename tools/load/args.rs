@@ -33,6 +33,9 @@ pub struct RunArgs {
     /// Also send 50 packets of audio a second
     #[arg(long)]
     pub audio: bool,
+    /// How packets of different publishers reach the server
+    #[arg(long, value_enum, default_value_t = Arrivals::Spread)]
+    pub arrivals: Arrivals,
     /// Sessions set up per second
     #[arg(long, default_value_t = 200.0)]
     pub ramp: f64,
@@ -94,6 +97,15 @@ pub struct RunArgs {
     /// Time between key frames that nobody asked for
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub key_frame_interval: Duration,
+}
+
+/// How exactly publishers keep their times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Arrivals {
+    /// Each when its time has come, as from publishers that know nothing of each other
+    Spread,
+    /// All that are due within a millisecond together, as from one machine with coarse timers
+    Burst,
 }
 
 /// Whether the run is drawn.

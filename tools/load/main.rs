@@ -29,6 +29,7 @@ mod modes;
 mod outbox;
 mod peer;
 mod publisher;
+mod punctuality;
 mod rebind;
 mod report;
 mod run;
@@ -40,6 +41,7 @@ mod tally;
 mod timeline;
 mod transport;
 mod viewer;
+mod waiter;
 mod watch;
 mod worker;
 

@@ -201,7 +201,9 @@ impl Peer {
             Input::Timer { silent } => {
                 let progress = self.transport.on_timer(now, &mut route);
                 match &mut self.media {
-                    Media::Publishing(publisher) if !silent => publisher.on_timer(now, &mut route),
+                    Media::Publishing(publisher) if !silent => {
+                        publisher.on_timer(now, lens, &mut route);
+                    }
                     Media::Publishing(publisher) => publisher.rest(now),
                     Media::Viewing(viewer) if now >= self.next_report => {
                         self.next_report = now + REPORT_INTERVAL;

@@ -8,6 +8,7 @@ use crate::sdp::{ABS_SEND_TIME_ID, AUDIO_LEVEL_ID, Answer, MID_ID, Offer, Ssrcs}
 use crate::stream::Stream;
 use crate::timeline::Timeline;
 use crate::transport::{Keys, Wire};
+use crate::viewer::Lens;
 use monoport::srtp::{RtcpOpener, RtcpSealer, RtpSealer};
 use monoport::wire::rtcp::{self, SenderInfo};
 use monoport::wire::rtp::HeaderWriter;
@@ -30,8 +31,6 @@ const MAX_HEADER: usize = 24;
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// Video packets kept for sending again: four seconds at 250 a second.
 const HISTORY: usize = 1_024;
-/// A frame that leaves this much after its time is late: a third of the frame time of 30 a second.
-const LATE: Duration = Duration::from_millis(10);
 /// Seconds from 1900 to 1970 (RFC 868).
 const NTP_EPOCH_S: u64 = 2_208_988_800;
 
@@ -82,11 +81,6 @@ pub struct Publisher {
     pub asked_again: u64,
     /// Of those, the ones that were still there to send again.
     pub resent: u64,
-    /// Frames left out because this process was late by more than a frame.
-    pub skipped_frames: u64,
-    /// Frames sent later than [`LATE`], and how late the latest was.
-    pub late_frames: u64,
-    pub latest: Duration,
 }
 
 /// One SSRC.
@@ -153,16 +147,7 @@ impl Publisher {
             key_frames: 0,
             asked_again: 0,
             resent: 0,
-            skipped_frames: 0,
-            late_frames: 0,
-            latest: Duration::ZERO,
         }
-    }
-
-    /// Frames of video sent so far.
-    #[must_use]
-    pub fn frames(&self) -> u64 {
-        self.frames
     }
 
     /// Packets of both media sent so far.
@@ -177,18 +162,13 @@ impl Publisher {
     }
 
     /// Sends what is due.
-    pub fn on_timer(&mut self, now: Instant, out: &mut dyn Wire) {
-        if now >= self.next_audio {
-            self.next_audio = next_tick(self.next_audio, AUDIO_INTERVAL, now).0;
+    pub fn on_timer(&mut self, now: Instant, lens: &mut Lens, out: &mut dyn Wire) {
+        let audio = (&mut self.next_audio, AUDIO_INTERVAL);
+        if is_due(audio, now, lens) {
             self.audio_packet(now, out);
         }
-        if now >= self.next_frame {
-            let late = now - self.next_frame;
-            self.late_frames += u64::from(late > LATE);
-            self.latest = self.latest.max(late);
-            let (next, skipped) = next_tick(self.next_frame, self.shape.frame_interval(), now);
-            self.next_frame = next;
-            self.skipped_frames += skipped;
+        let video = (&mut self.next_frame, self.shape.frame_interval());
+        if is_due(video, now, lens) {
             self.frame(now, out);
         }
         if now >= self.next_report {
@@ -367,6 +347,18 @@ impl Track {
     }
 }
 
+/// Whether a tick has come; then the next one is set, and how late this one was is counted.
+fn is_due((tick, interval): (&mut Instant, Duration), now: Instant, lens: &mut Lens) -> bool {
+    if now < *tick {
+        return false;
+    }
+    let late = now - *tick;
+    let (next, skipped) = next_tick(*tick, interval, now);
+    *tick = next;
+    lens.punctuality.left(late, skipped, lens.measuring);
+    true
+}
+
 /// The tick after `due` that is not past yet, and how many were left out on the way.
 fn next_tick(due: Instant, interval: Duration, now: Instant) -> (Instant, u64) {
     let next = due + interval;
@@ -433,9 +425,10 @@ mod tests {
         let end = now + Duration::from_secs(2);
         let mut publisher = Publisher::new(stream.clone(), shape, ssrcs, &answer(), &keys(), now);
         let mut wires = Wires(Vec::new());
+        let mut lens = Lens::new(Arc::default(), 1, false, 0.0);
         while now < end {
             now = now.max(publisher.deadline());
-            publisher.on_timer(now, &mut wires);
+            publisher.on_timer(now, &mut lens, &mut wires);
         }
         let opener = RtpOpener::new(Profile::AeadAes256Gcm, &keys().ours);
         let (mut video, mut audio) = (Account::default(), Account::default());

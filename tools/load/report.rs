@@ -3,6 +3,7 @@
 
 use crate::args::RunArgs;
 use crate::publisher::Publisher;
+use crate::punctuality::Punctuality;
 use crate::rebind::{Moved, RebindReport};
 use crate::viewer::{Odd, Viewer};
 use crate::worker::latency_histogram;
@@ -24,11 +25,6 @@ pub struct Sums {
     pub key_frames: u64,
     pub asked_again: u64,
     pub resent: u64,
-    pub frames: u64,
-    pub skipped_frames: u64,
-    pub late_frames: u64,
-    /// How late the latest frame was, in microseconds.
-    pub latest_us: u64,
 }
 
 /// What one worker hands in.
@@ -37,6 +33,7 @@ pub struct Harvest {
     /// Viewers that changed their address, who are not in the sums.
     pub moved: Moved,
     pub odd: Odd,
+    pub punctuality: Punctuality,
     pub latency_us: Histogram<u64>,
     pub setup_ms: Vec<f64>,
     pub failures: BTreeMap<&'static str, u64>,
@@ -102,11 +99,14 @@ pub struct Report {
     pub publisher_nacks: u64,
     pub publisher_resent: u64,
     pub publisher_frames_skipped: u64,
-    /// Frames that this process sent over 10 ms after their time, of all, and how late the latest
-    /// was: such latencies are the load's own.
+    /// Frames of video and audio that this process sent over 10 ms after their time, of all, and
+    /// how late the latest was: such latencies are the load's own.
     pub publisher_frames_late: u64,
     pub publisher_frames: u64,
     pub publisher_latest_ms: f64,
+    /// How long after its time each frame left; half a millisecond and more where they leave in
+    /// bursts.
+    pub publisher_lateness_us: Percentiles<u64>,
     pub unauthentic: u64,
     pub unstamped: u64,
     pub unknown: u64,
@@ -165,10 +165,6 @@ impl Sums {
         self.key_frames += publisher.key_frames;
         self.asked_again += publisher.asked_again;
         self.resent += publisher.resent;
-        self.frames += publisher.frames();
-        self.skipped_frames += publisher.skipped_frames;
-        self.late_frames += publisher.late_frames;
-        self.latest_us = self.latest_us.max(publisher.latest.as_micros() as u64);
     }
 
     pub fn add_viewer(&mut self, viewer: &Viewer) {
@@ -194,10 +190,6 @@ impl Sums {
         self.key_frames += other.key_frames;
         self.asked_again += other.asked_again;
         self.resent += other.resent;
-        self.frames += other.frames;
-        self.skipped_frames += other.skipped_frames;
-        self.late_frames += other.late_frames;
-        self.latest_us = self.latest_us.max(other.latest_us);
     }
 }
 
@@ -207,10 +199,12 @@ impl Report {
     pub fn new(measured: &Measured, harvests: &[Harvest]) -> Self {
         let mut sums = Sums::default();
         let mut latency_us = latency_histogram();
+        let mut punctuality = Punctuality::default();
         let mut setup_ms: Vec<f64> = Vec::new();
         let mut failures = measured.refused.clone();
         for harvest in harvests {
             sums.add(&harvest.sums);
+            punctuality.add(&harvest.punctuality);
             latency_us.add(&harvest.latency_us).expect("histograms of one shape");
             setup_ms.extend(&harvest.setup_ms);
             for (reason, count) in &harvest.failures {
@@ -248,10 +242,11 @@ impl Report {
             key_frames: sums.key_frames,
             publisher_nacks: sums.asked_again,
             publisher_resent: sums.resent,
-            publisher_frames_skipped: sums.skipped_frames,
-            publisher_frames_late: sums.late_frames,
-            publisher_frames: sums.frames,
-            publisher_latest_ms: sums.latest_us as f64 / 1_000.0,
+            publisher_frames_skipped: punctuality.skipped,
+            publisher_frames_late: punctuality.late,
+            publisher_frames: punctuality.frames,
+            publisher_latest_ms: punctuality.latest.as_micros() as f64 / 1_000.0,
+            publisher_lateness_us: of_histogram(&punctuality.lateness_us),
             unauthentic: total(|h| h.odd.unauthentic),
             unstamped: total(|h| h.odd.unstamped),
             unknown: total(|h| h.odd.unknown),
@@ -372,6 +367,7 @@ mod tests {
             sums: Sums { expected: 1_000, received: 999, ..Sums::default() },
             moved: Moved::default(),
             odd: Odd::default(),
+            punctuality: Punctuality::default(),
             latency_us,
             setup_ms: vec![3.0, 1.0, 2.0],
             failures: BTreeMap::new(),

@@ -157,6 +157,7 @@ fn spawn_workers(
             inbox: receiver,
             open_one_in,
             nack: args.nack,
+            arrivals: args.arrivals,
             drop: args.drop,
         };
         tallies.push(tally);

@@ -64,6 +64,7 @@ impl Client {
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
+            .max_idle_connections(32)
             .max_idle_connections_per_host(32)
             .build();
         let base = args.url.as_deref().unwrap_or_default().trim_end_matches('/');
@@ -112,7 +113,10 @@ impl Client {
         if let Some(token) = &session.token {
             request = request.header("Authorization", &format!("Bearer {token}"));
         }
-        request.call().is_ok_and(|response| response.status().is_success())
+        let Ok(mut response) = request.call() else { return false };
+        // A connection is of further use only when its answer was read to the end.
+        let _ = response.body_mut().read_to_vec();
+        response.status().is_success()
     }
 }
 
@@ -137,6 +141,8 @@ mod tests {
     use super::*;
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[derive(clap::Parser)]
     struct Cli {
@@ -205,6 +211,45 @@ mod tests {
         });
         assert_eq!(line, "POST /whep/x HTTP/1.1");
         assert!(token.ends_with("Bearer b-x"), "{token}");
+    }
+
+    /// A server that answers any number of requests on each of its connections, with a few words;
+    /// the count is of the connections it was asked for.
+    fn answering(listener: TcpListener, connections: Arc<AtomicUsize>) {
+        for stream in listener.incoming() {
+            connections.fetch_add(1, Ordering::Relaxed);
+            let mut stream = BufReader::new(stream.expect("one comes"));
+            let (mut line, mut length) = (String::new(), 0);
+            while stream.read_line(&mut line).is_ok_and(|read| read > 0) {
+                let head = std::mem::take(&mut line).to_lowercase();
+                if let Some(value) = head.strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a length");
+                }
+                if head.trim().is_empty() {
+                    let mut body = vec![0; std::mem::take(&mut length)];
+                    stream.read_exact(&mut body).expect("the offer comes whole");
+                    let answer = "HTTP/1.1 400 x\r\nContent-Length: 4\r\n\r\nno!\n";
+                    stream.get_mut().write_all(answer.as_bytes()).expect("it listens");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn offers_and_ends_of_sessions_share_a_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let base = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        std::thread::spawn(move || answering(listener, count));
+        let client = client(&["--url", &base]);
+        for _ in 0..3 {
+            let refused = client.offer(true, "x", "v=0").err().expect("a server that refuses");
+            assert!(matches!(refused, Refused::Status(400, _)), "{refused}");
+            let session = Session { url: format!("{base}/session"), token: None };
+            assert!(!client.delete(&session), "it refuses that, too");
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 use crate::account::{Account, Arrival};
 use crate::dice::Dice;
 use crate::media;
+use crate::punctuality::Punctuality;
 use crate::sdp::Answer;
 use crate::stream::Stream;
 use crate::tally::Tally;
 use crate::transport::Keys;
+use crate::worker::latency_histogram;
 use hdrhistogram::Histogram;
 use monoport::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
 use monoport::wire::rtcp::{self, ReportBlock};
@@ -15,7 +17,7 @@ use monoport::wire::rtp;
 use std::sync::Arc;
 
 /// The largest datagram that is opened, in bytes: opening works on a copy.
-pub const SCRATCH_BYTES: usize = 2_048;
+const SCRATCH_BYTES: usize = 2_048;
 /// Chromium's sender SSRC on a receive-only connection.
 const OWN_SSRC: u32 = 1;
 /// Packets missing in a row beyond which a receiver waits for a key frame instead of asking.
@@ -38,6 +40,8 @@ pub struct Lens {
     pub dice: Dice,
     /// Whether latency is recorded.
     pub measuring: bool,
+    /// Whether its publishers kept their times.
+    pub punctuality: Punctuality,
     pub odd: Odd,
 }
 
@@ -301,6 +305,22 @@ impl Media {
 }
 
 impl Lens {
+    /// What the viewers of the worker behind `tally` share.
+    #[must_use]
+    pub fn new(tally: Arc<Tally>, open_one_in: u32, nack: bool, drop: f64) -> Self {
+        Self {
+            scratch: Box::new([0; SCRATCH_BYTES]),
+            latency_us: latency_histogram(),
+            tally,
+            open_one_in,
+            nack,
+            dice: Dice::new(drop, 1),
+            measuring: false,
+            punctuality: Punctuality::default(),
+            odd: Odd::default(),
+        }
+    }
+
     /// Records one packet's way, while the run measures.
     fn record(&mut self, sent_ns: u64, now_ns: u64) {
         let latency_us = now_ns.saturating_sub(sent_ns) / 1_000;

@@ -1,30 +1,27 @@
 //! One thread of peers: sockets, timers, and the loop around them.
 
+use crate::args::Arrivals;
 use crate::clock;
-use crate::dice::Dice;
 use crate::outbox::{Outbox, loopback_slot};
 use crate::peer::{Input, Peer, Plan};
 use crate::rebind::Moved;
 use crate::report::{Harvest, Sums};
 use crate::tally::{Phase, PhaseCell, Tally, bump};
 use crate::transport::Identity;
-use crate::viewer::{Lens, Odd, SCRATCH_BYTES};
+use crate::viewer::Lens;
+use crate::waiter::Waiter;
 use crossbeam::channel;
 use hdrhistogram::Histogram;
-use mio::unix::SourceFd;
 use monoport::net::{Backend, Destination, Receiver};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Messages per receive call; each may be a train.
 const RECEIVE_BATCH: usize = 64;
-/// How long a worker sleeps at most, so that it sees new peers and phases.
-const MAX_SLEEP: Duration = Duration::from_millis(5);
 /// How often a worker adds up what its viewers got: 10,000 of them take 2 ms.
 const SUM_INTERVAL: Duration = Duration::from_millis(500);
 /// Receive calls on one socket before timers are looked at again: a publisher must not starve.
@@ -38,6 +35,7 @@ pub struct Setup {
     pub inbox: channel::Receiver<Box<Plan>>,
     pub open_one_in: u32,
     pub nack: bool,
+    pub arrivals: Arrivals,
     /// The part of arriving media that is lost on purpose.
     pub drop: f64,
 }
@@ -46,7 +44,7 @@ struct Worker {
     setup: Setup,
     outbox: Outbox,
     receiver: Receiver,
-    poll: mio::Poll,
+    waiter: Waiter,
     peers: Vec<Peer>,
     /// Which peer a socket belongs to; the first one is shared.
     owner: Vec<Option<usize>>,
@@ -65,17 +63,9 @@ struct Worker {
 /// When sockets or the poller cannot be made, or receiving fails.
 pub fn run(setup: Setup) -> io::Result<Harvest> {
     let outbox = Outbox::new()?;
-    let poll = mio::Poll::new()?;
-    let lens = Lens {
-        scratch: Box::new([0; SCRATCH_BYTES]),
-        latency_us: latency_histogram(),
-        tally: setup.tally.clone(),
-        open_one_in: setup.open_one_in,
-        nack: setup.nack,
-        dice: Dice::new(setup.drop, 1),
-        measuring: false,
-        odd: Odd::default(),
-    };
+    let waiter = Waiter::new(setup.arrivals)?;
+    let Setup { open_one_in, nack, drop, .. } = setup;
+    let lens = Lens::new(setup.tally.clone(), open_one_in, nack, drop);
     let receiver = Receiver::new(Backend::Mmsg, RECEIVE_BATCH, &[])?;
     let (peers, timers, ready) = (Vec::new(), BinaryHeap::new(), Vec::new());
     let owner = vec![None];
@@ -84,7 +74,7 @@ pub fn run(setup: Setup) -> io::Result<Harvest> {
         setup,
         outbox,
         receiver,
-        poll,
+        waiter,
         peers,
         owner,
         timers,
@@ -106,7 +96,6 @@ pub fn latency_histogram() -> Histogram<u64> {
 
 impl Worker {
     fn turns(&mut self) -> io::Result<()> {
-        let mut events = mio::Events::with_capacity(256);
         let mut next_sum = Instant::now();
         loop {
             let phase = self.setup.phase.get();
@@ -125,16 +114,8 @@ impl Worker {
                 self.sum_up();
                 next_sum = Instant::now() + SUM_INTERVAL;
             }
-            let sleep = self.sleep();
-            match self.poll.poll(&mut events, Some(sleep)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
-            for event in &events {
-                if !self.ready.contains(&event.token().0) {
-                    self.ready.push(event.token().0);
-                }
-            }
+            let until = self.next_turn();
+            self.waiter.wait(until, &mut self.ready)?;
         }
     }
 
@@ -146,12 +127,12 @@ impl Worker {
         self.setup.tally.unique.store(unique, Ordering::Relaxed);
     }
 
-    fn sleep(&self) -> Duration {
+    /// When there is something to do again: at once while a socket may hold more.
+    fn next_turn(&self) -> Option<Instant> {
         if !self.ready.is_empty() {
-            return Duration::ZERO;
+            return Some(Instant::now());
         }
-        let next = self.timers.peek().map(|Reverse((at, _))| *at);
-        next.map_or(MAX_SLEEP, |at| at.saturating_duration_since(Instant::now())).min(MAX_SLEEP)
+        self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
     fn take_peers(&mut self) -> io::Result<()> {
@@ -188,9 +169,7 @@ impl Worker {
     }
 
     fn register(&mut self, socket: usize) -> io::Result<()> {
-        let fd = self.outbox.socket(socket).as_fd().as_raw_fd();
-        let interest = mio::Interest::READABLE;
-        self.poll.registry().register(&mut SourceFd(&fd), mio::Token(socket), interest)
+        self.waiter.register(self.outbox.socket(socket), socket)
     }
 
     fn fire_timers(&mut self, phase: Phase) {
@@ -285,6 +264,7 @@ impl Worker {
             sums,
             moved,
             odd: self.lens.odd,
+            punctuality: self.lens.punctuality,
             latency_us: self.lens.latency_us,
             setup_ms,
             failures: reasons,
