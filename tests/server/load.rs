@@ -82,6 +82,30 @@ fn ten_viewers_lose_nothing() {
     assert!(report["latency_us"]["p999"].as_u64() > Some(0), "{report:#}");
 }
 
+/// Offers, payloads and key frames of each are what the server forwards, and it reports by
+/// transport-wide numbers on what it gets.
+#[test]
+fn every_codec_is_published_and_watched() {
+    let server = Server::start("1");
+    for codec in ["vp8", "h264", "vp9", "av1", "opus-only"] {
+        let run = ["--codec", codec, "--viewers", "2", "--audio", "--duration", "1s"];
+        let run = [&run[..], &PATIENT[..], &["--prefix", codec]].concat();
+        let (status, report) = load(&server, codec, &run);
+        assert!(status.success(), "{codec}: {report:#}");
+        assert_eq!(report["packets_received"], report["packets_expected"], "{codec}: {report:#}");
+        let video = if codec == "opus-only" { 0 } else { 2 };
+        assert_eq!(report["viewers_with_video"], video, "{codec}: {report:#}");
+        // A viewer's first packet is one a decoder can start with, which it asked for.
+        assert_eq!(report["key_frames"].as_u64() > Some(1), video > 0, "{codec}: {report:#}");
+        for flaw in ["unstamped", "media_counted_by_sequence", "renumbered", "unknown"] {
+            assert_eq!(report[flaw], 0, "{codec}: {flaw}: {report:#}");
+        }
+        // Every 50 ms or so, for more than a second.
+        let feedback = report["publisher_transport_feedback"].as_u64();
+        assert!(feedback > Some(3), "{codec}: {report:#}");
+    }
+}
+
 /// Opening one packet in 16 counts the same packets, none of which goes without a send time.
 #[test]
 fn a_sample_counts_as_well() {

@@ -15,6 +15,10 @@ pub struct Account {
     /// packet that was opened.
     offset: Option<i64>,
     first_number: Option<u32>,
+    first_index: Option<u64>,
+    /// Whether packets came that say no number: then what was lost is what is missing in the
+    /// server's own numbering.
+    by_sequence: bool,
     highest_index: Option<u64>,
     pub received: u64,
     pub duplicates: u64,
@@ -42,13 +46,19 @@ impl Account {
     /// next packet must be opened.
     #[must_use]
     pub fn must_open(&self) -> bool {
-        self.offset.is_none()
+        self.offset.is_none() && !self.by_sequence
+    }
+
+    /// Whether loss is counted by the server's sequence numbers.
+    #[must_use]
+    pub fn is_by_sequence(&self) -> bool {
+        self.by_sequence
     }
 
     /// Whether counting has begun.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.first_number.is_some()
+        self.first_index.is_some()
     }
 
     /// Counts a packet whose header alone was read.
@@ -56,19 +66,29 @@ impl Account {
         if !self.count(index) {
             return Arrival::Duplicate;
         }
-        let number = self.offset.map(|offset| (index as i64).wrapping_sub(offset) as u32);
+        let offset = self.offset.filter(|_| !self.by_sequence);
+        let number = offset.map(|offset| (index as i64).wrapping_sub(offset) as u32);
         Arrival::Fresh(number)
     }
 
     /// Counts a packet that was opened and said its number; the first one begins the count.
     pub fn opened(&mut self, index: u64, number: u32) -> Arrival {
         let offset = (index as i64).wrapping_sub(i64::from(number));
-        if self.offset.is_some_and(|known| known != offset) {
+        if !self.by_sequence && self.offset.is_some_and(|known| known != offset) {
             self.renumbered += 1;
         }
         self.offset = Some(offset);
         self.first_number.get_or_insert(number);
+        self.first_index.get_or_insert(index);
         if self.count(index) { Arrival::Fresh(Some(number)) } else { Arrival::Duplicate }
+    }
+
+    /// Counts a packet that was opened and says no number, as of a server that packs frames anew;
+    /// the first one begins the count, and from then on sequence numbers are what counts.
+    pub fn opened_without_number(&mut self, index: u64) -> Arrival {
+        self.by_sequence = true;
+        self.first_index.get_or_insert(index);
+        if self.count(index) { Arrival::Fresh(None) } else { Arrival::Duplicate }
     }
 
     /// Follows the sequence number of an authentic packet from before the count begins.
@@ -76,15 +96,23 @@ impl Account {
         self.rollover.update(index);
     }
 
-    /// Packets that should have come when the publisher has sent `sent` in all.
+    /// Packets that should have come when the publisher has sent `sent` in all; by sequence
+    /// numbers, those up to the newest, since what the server sent behind it nobody knows.
     #[must_use]
     pub fn expected(&self, sent: u64) -> u64 {
+        if self.by_sequence {
+            return self.spanned();
+        }
         self.first_number.map_or(0, |first| sent.saturating_sub(u64::from(first)))
     }
 
     /// Packets from the first that was counted to the newest, whether they came or not.
     #[must_use]
     pub fn spanned(&self) -> u64 {
+        if self.by_sequence {
+            let indices = self.highest_index.zip(self.first_index);
+            return indices.map_or(0, |(newest, first)| (newest + 1).saturating_sub(first));
+        }
         let newest = self.highest_index.zip(self.offset);
         let newest = newest.map(|(index, offset)| (index as i64).wrapping_sub(offset) as u64);
         newest
@@ -172,6 +200,22 @@ mod tests {
         assert_eq!(account.renumbered, 1);
         assert_eq!(account.arrived(12), Arrival::Fresh(Some(6)));
         assert_eq!(account.expected(7) - account.received, 4, "numbers 1 to 4 never came");
+    }
+
+    #[test]
+    fn without_numbers_of_the_publisher_the_servers_own_count() {
+        let mut account = Account::default();
+        assert_eq!(account.opened_without_number(65_530), Arrival::Fresh(None));
+        assert!(account.has_begun() && !account.must_open() && account.is_by_sequence());
+        for index in (65_531..65_630).filter(|index| index % 10 != 0) {
+            let index = account.index(index as u16);
+            assert_eq!(account.arrived(index), Arrival::Fresh(None));
+        }
+        assert_eq!((account.spanned(), account.received), (100, 91));
+        assert_eq!(account.expected(7), 100, "however many the publisher sent");
+        // A stamp that was moved along whole says nothing of the packets around it.
+        assert_eq!(account.opened(65_630, 3), Arrival::Fresh(Some(3)));
+        assert_eq!((account.expected(7), account.renumbered), (101, 0));
     }
 
     #[test]

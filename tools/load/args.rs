@@ -1,5 +1,6 @@
 //! The options of a run.
 
+use crate::media::Format;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,9 +77,9 @@ pub struct RunArgs {
     /// The largest datagram of the publishers, header and tag included
     #[arg(long, default_value_t = 1_200)]
     pub packet_size: usize,
-    /// The codec of video
-    #[arg(long, default_value = "vp8", value_parser = ["vp8"])]
-    pub codec: String,
+    /// The codec of video; opus-only has none, and audio without being asked for
+    #[arg(long, value_enum, default_value_t = Codec::Vp8)]
+    pub codec: Codec,
     /// Lose this part of the media packets on purpose, on the way in and on the way out
     #[arg(long, default_value_t = 0.0, value_parser = parse_ratio)]
     pub drop: f64,
@@ -97,6 +98,16 @@ pub struct RunArgs {
     /// Time between key frames that nobody asked for
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     pub key_frame_interval: Duration,
+}
+
+/// What streams are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Codec {
+    Vp8,
+    H264,
+    Vp9,
+    Av1,
+    OpusOnly,
 }
 
 /// How exactly publishers keep their times.
@@ -124,6 +135,24 @@ impl RunArgs {
     #[must_use]
     pub fn sessions(&self) -> u64 {
         (self.streams * (1 + self.viewers)) as u64
+    }
+
+    /// The payload format of video, where there is any.
+    #[must_use]
+    pub fn video(&self) -> Option<Format> {
+        match self.codec {
+            Codec::Vp8 => Some(Format::Vp8),
+            Codec::H264 => Some(Format::H264),
+            Codec::Vp9 => Some(Format::Vp9),
+            Codec::Av1 => Some(Format::Av1),
+            Codec::OpusOnly => None,
+        }
+    }
+
+    /// Whether there is audio.
+    #[must_use]
+    pub fn has_audio(&self) -> bool {
+        self.audio || self.codec == Codec::OpusOnly
     }
 
     /// What is measured, in a line.

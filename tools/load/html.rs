@@ -211,13 +211,20 @@ fn setup_curve(ascending_ms: &[f64]) -> Vec<(f64, f64)> {
 
 fn tables(page: &mut String, args: &RunArgs, report: &Report) {
     let percent = |ratio: f64| format!("{} %", 100.0 * ratio);
+    let video = match args.video() {
+        Some(format) => {
+            format!("{} kb/s, {} frames/s, {}", args.video_kbps, args.fps, format.name())
+        }
+        None => "none".to_owned(),
+    };
     let parameters = [
         ("streams", args.streams.to_string()),
         ("viewers of each", args.viewers.to_string()),
-        ("video", format!("{} kb/s, {} frames/s, {}", args.video_kbps, args.fps, args.codec)),
-        ("audio", if args.audio { "50 packets/s" } else { "none" }.to_owned()),
+        ("video", video),
+        ("audio", if args.has_audio() { "50 packets/s" } else { "none" }.to_owned()),
         ("largest datagram", format!("{} B", args.packet_size)),
         ("key frames", format!("every {:?}", args.key_frame_interval)),
+        ("arrivals", format!("{:?}", args.arrivals).to_lowercase()),
         ("ramp", format!("{} sessions/s", args.ramp)),
         ("duration", format!("{:?}", args.duration)),
         ("lost on purpose", percent(args.drop)),

@@ -20,6 +20,7 @@ mod chart;
 mod clock;
 mod cpu;
 mod dice;
+mod feedback;
 mod floor;
 mod html;
 mod latencies;

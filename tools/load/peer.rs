@@ -1,5 +1,6 @@
 //! One synthetic peer: its transport, and what it does once that is up.
 
+use crate::media::Format;
 use crate::outbox::Outbox;
 use crate::publisher::{Publisher, Shape};
 use crate::rebind::{Gap, Moved};
@@ -24,6 +25,8 @@ pub struct Plan {
     pub stream: Arc<Stream>,
     /// What it sends, and with which SSRCs; `None` for a viewer.
     pub publishes: Option<(Shape, Ssrcs)>,
+    /// The codec of video, where there is any.
+    pub video: Option<Format>,
     pub credentials: Credentials,
     pub answer: Answer,
     /// The candidate of the answer that is used.
@@ -66,6 +69,7 @@ enum Media {
     Waiting {
         stream: Arc<Stream>,
         publishes: Option<(Shape, Ssrcs)>,
+        video: Option<Format>,
         answer: Box<Answer>,
     },
     Publishing(Box<Publisher>),
@@ -100,6 +104,7 @@ impl Peer {
             media: Media::Waiting {
                 stream: plan.stream,
                 publishes: plan.publishes,
+                video: plan.video,
                 answer: Box::new(plan.answer),
             },
             posted: plan.posted,
@@ -138,7 +143,10 @@ impl Peer {
         match &self.media {
             Media::Waiting { .. } | Media::Gone => transport,
             Media::Publishing(publisher) => transport.min(publisher.deadline()),
-            Media::Viewing(_) => transport.min(self.next_report),
+            Media::Viewing(viewer) => {
+                let reports = transport.min(self.next_report);
+                viewer.feedback_due().map_or(reports, |due| due.min(reports))
+            }
         }
     }
 
@@ -205,12 +213,10 @@ impl Peer {
                         publisher.on_timer(now, lens, &mut route);
                     }
                     Media::Publishing(publisher) => publisher.rest(now),
-                    Media::Viewing(viewer) if now >= self.next_report => {
-                        self.next_report = now + REPORT_INTERVAL;
-                        let now_ns = crate::clock::since_epoch_ns(now);
-                        route.datagram(&mut |slot| viewer.write_report(now_ns, slot));
+                    Media::Viewing(viewer) => {
+                        report(viewer, &mut self.next_report, now, &mut route)
                     }
-                    _ => {}
+                    Media::Waiting { .. } | Media::Gone => {}
                 }
                 progress
             }
@@ -238,14 +244,14 @@ impl Peer {
     fn connect(&mut self, keys: &Keys, setup: &Setup, now: Instant) {
         self.connected = Some(now);
         self.media = match std::mem::replace(&mut self.media, Media::Gone) {
-            Media::Waiting { stream, publishes: Some((shape, ssrcs)), answer } => {
+            Media::Waiting { stream, publishes: Some((shape, ssrcs)), answer, .. } => {
                 bump(&setup.tally.publishers_connected, 1);
                 let publisher = Publisher::new(stream, shape, ssrcs, &answer, keys, now);
                 Media::Publishing(Box::new(publisher))
             }
-            Media::Waiting { stream, publishes: None, answer } => {
+            Media::Waiting { stream, publishes: None, video, answer } => {
                 bump(&setup.tally.viewers_connected, 1);
-                Media::Viewing(Box::new(Viewer::new(stream, &answer, keys)))
+                Media::Viewing(Box::new(Viewer::new(stream, video, &answer, keys)))
             }
             other => other,
         };
@@ -262,5 +268,18 @@ impl Peer {
             Media::Viewing(viewer) => sums.add_viewer(viewer),
             Media::Waiting { .. } | Media::Gone => {}
         }
+    }
+}
+
+/// Sends what a viewer has to say at `now`: feedback several times a second where the server wants
+/// it, and a report.
+fn report(viewer: &mut Viewer, next_report: &mut Instant, now: Instant, route: &mut Route<'_>) {
+    if viewer.feedback_due().is_some_and(|due| now >= due) {
+        route.datagram(&mut |slot| viewer.write_feedback(now, slot));
+    }
+    if now >= *next_report {
+        *next_report = now + REPORT_INTERVAL;
+        let now_ns = crate::clock::since_epoch_ns(now);
+        route.datagram(&mut |slot| viewer.write_report(now_ns, slot));
     }
 }

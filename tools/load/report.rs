@@ -23,6 +23,9 @@ pub struct Sums {
     pub viewers_with_video: u64,
     pub packets_sent: u64,
     pub key_frames: u64,
+    pub transport_feedback: u64,
+    /// Media of viewers whose loss was counted by sequence numbers.
+    pub by_sequence: u64,
     pub asked_again: u64,
     pub resent: u64,
 }
@@ -107,8 +110,15 @@ pub struct Report {
     /// How long after its time each frame left; half a millisecond and more where they leave in
     /// bursts.
     pub publisher_lateness_us: Percentiles<u64>,
+    /// Reports on the publishers' transport-wide numbers; 0 where the answer had none.
+    pub publisher_transport_feedback: u64,
     pub unauthentic: u64,
+    /// Packets without the publisher's stamp, as of a server that packs frames anew: they have no
+    /// latency, and the loss of their media is counted by the server's sequence numbers.
     pub unstamped: u64,
+    pub media_counted_by_sequence: u64,
+    /// Packets without a payload: a server's probes for bandwidth.
+    pub padding: u64,
     pub unknown: u64,
     pub repairs: u64,
     /// Arriving media that `--drop` lost.
@@ -163,6 +173,7 @@ impl Sums {
     pub fn add_publisher(&mut self, publisher: &Publisher) {
         self.packets_sent += publisher.packets_sent();
         self.key_frames += publisher.key_frames;
+        self.transport_feedback += publisher.transport_feedback;
         self.asked_again += publisher.asked_again;
         self.resent += publisher.resent;
     }
@@ -175,6 +186,7 @@ impl Sums {
             self.duplicates += account.duplicates;
             self.reordered += account.reordered;
             self.renumbered += account.renumbered;
+            self.by_sequence += u64::from(account.is_by_sequence());
         }
         self.viewers_with_video += u64::from(video.0.has_begun());
     }
@@ -188,6 +200,8 @@ impl Sums {
         self.viewers_with_video += other.viewers_with_video;
         self.packets_sent += other.packets_sent;
         self.key_frames += other.key_frames;
+        self.transport_feedback += other.transport_feedback;
+        self.by_sequence += other.by_sequence;
         self.asked_again += other.asked_again;
         self.resent += other.resent;
     }
@@ -249,6 +263,9 @@ impl Report {
             publisher_lateness_us: of_histogram(&punctuality.lateness_us),
             unauthentic: total(|h| h.odd.unauthentic),
             unstamped: total(|h| h.odd.unstamped),
+            publisher_transport_feedback: sums.transport_feedback,
+            media_counted_by_sequence: sums.by_sequence,
+            padding: total(|h| h.odd.padding),
             unknown: total(|h| h.odd.unknown),
             repairs: total(|h| h.odd.repairs),
             dropped_on_purpose: total(|h| h.odd.dropped),

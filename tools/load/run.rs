@@ -215,7 +215,8 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
         ufrag: &credentials.ufrag,
         password: &credentials.password,
         fingerprint: &identity.fingerprint,
-        audio: args.audio,
+        audio: args.has_audio(),
+        video: args.video(),
         sends,
     };
     let offer = offer.to_text();
@@ -232,9 +233,10 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
     };
     lock(&ramp.sessions).push(accepted.session);
     let shape = Shape {
+        video: args.video(),
         video_kbps: args.video_kbps,
         fps: args.fps,
-        audio: args.audio,
+        audio: args.has_audio(),
         packet_bytes: args.packet_size,
         key_frame_interval: args.key_frame_interval,
         drop: args.drop,
@@ -242,6 +244,7 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
     let plan = Plan {
         stream: stream.clone(),
         publishes: sends.map(|ssrcs| (shape, ssrcs)),
+        video: args.video(),
         credentials,
         remote: reachable(&accepted.answer.candidates),
         answer: accepted.answer,

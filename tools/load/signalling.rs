@@ -1,6 +1,7 @@
 //! WHIP and WHEP from the client's side: post an offer, read the answer, delete the session.
 
 use crate::args::RunArgs;
+use crate::media::Format;
 use crate::sdp::{Answer, AnswerError};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ pub struct Client {
     agent: ureq::Agent,
     publish: Endpoint,
     view: Endpoint,
+    /// What offers ask for.
+    audio: bool,
+    video: Option<Format>,
 }
 
 /// Where one side posts its offers: templates, in which [`NAME`] stands for the stream's.
@@ -76,6 +80,8 @@ impl Client {
             agent: config.into(),
             publish: endpoint(&args.whip_url, &args.whip_token, "whip"),
             view: endpoint(&args.whep_url, &args.whep_token, "whep"),
+            audio: args.has_audio(),
+            video: args.video(),
         }
     }
 
@@ -104,7 +110,13 @@ impl Client {
             status => return Err(Refused::Status(status, said())),
         }
         let session = Session { url: location.ok_or(Refused::NoLocation)?, token };
-        Ok(Accepted { answer: Answer::scan(&body)?, session })
+        match Answer::scan(&body, self.audio, self.video) {
+            Ok(answer) => Ok(Accepted { answer, session }),
+            Err(error) => {
+                self.delete(&session);
+                Err(error.into())
+            }
+        }
     }
 
     /// Ends a session. A failure is of no interest at the end of a run: the server reaps it.

@@ -3,9 +3,10 @@
 
 use crate::account::{Account, Arrival};
 use crate::dice::Dice;
-use crate::media;
+use crate::feedback::Feedback;
+use crate::media::Format;
 use crate::punctuality::Punctuality;
-use crate::sdp::Answer;
+use crate::sdp::{Answer, Section};
 use crate::stream::Stream;
 use crate::tally::Tally;
 use crate::transport::Keys;
@@ -15,6 +16,7 @@ use monoport::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
 use monoport::wire::rtcp::{self, ReportBlock};
 use monoport::wire::rtp;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The largest datagram that is opened, in bytes: opening works on a copy.
 const SCRATCH_BYTES: usize = 2_048;
@@ -52,6 +54,8 @@ pub struct Odd {
     pub unauthentic: u64,
     /// Opened, but without our stamp.
     pub unstamped: u64,
+    /// Without a payload: a server's probes.
+    pub padding: u64,
     /// Payload types that were not negotiated, and datagrams that are no RTP.
     pub unknown: u64,
     /// Lost on purpose.
@@ -75,13 +79,15 @@ pub struct Viewer {
     video: Media,
     audio: Media,
     rtx_pt: Option<u8>,
+    /// What it says of transport-wide numbers, where they were negotiated.
+    feedback: Option<Feedback>,
     until_open: u32,
 }
 
 /// One of a viewer's two media.
-#[derive(Default)]
 struct Media {
-    pt: Option<u8>,
+    format: Format,
+    section: Option<Section>,
     ssrc: Option<u32>,
     account: Account,
     /// At the last report: packets received and highest sequence number.
@@ -93,16 +99,19 @@ struct Media {
 
 impl Viewer {
     #[must_use]
-    pub fn new(stream: Arc<Stream>, answer: &Answer, keys: &Keys) -> Self {
-        let media = |pt| Media { pt, ..Media::default() };
+    pub fn new(stream: Arc<Stream>, video: Option<Format>, answer: &Answer, keys: &Keys) -> Self {
+        let feeds = |section: &Section| section.transport_feedback;
+        let sections = || [answer.video, answer.audio].into_iter().flatten();
+        let id = sections().filter(feeds).find_map(|section| section.transport_wide);
         Self {
             stream,
             opener: RtpOpener::new(keys.profile, &keys.theirs),
             rtcp_opener: RtcpOpener::new(keys.profile, &keys.theirs),
             rtcp_sealer: RtcpSealer::new(keys.profile, &keys.ours),
-            video: media(answer.vp8_pt),
-            audio: media(answer.opus_pt),
+            video: Media::new(video.unwrap_or(Format::Vp8), answer.video),
+            audio: Media::new(Format::Opus, answer.audio),
             rtx_pt: answer.rtx_pt,
+            feedback: id.map(Feedback::new),
             until_open: 0,
         }
     }
@@ -124,13 +133,16 @@ impl Viewer {
             lens.odd.unknown += 1;
             return Vec::new();
         };
-        let pt = Some(header.payload_type);
-        if pt == self.rtx_pt {
+        if let Some(feedback) = &mut self.feedback {
+            feedback.arrived(header.elements(bytes), now_ns);
+        }
+        let pt = header.payload_type;
+        if Some(pt) == self.rtx_pt {
             self.on_repair(bytes, &header, now_ns, lens);
             return Vec::new();
         }
-        let is_video = pt == self.video.pt;
-        if !is_video && pt != self.audio.pt {
+        let is_video = self.video.has(pt);
+        if !is_video && !self.audio.has(pt) {
             lens.odd.unknown += 1;
             return Vec::new();
         }
@@ -179,20 +191,20 @@ impl Viewer {
         };
         let payload = header.payload(&packet[..length]).unwrap_or_default();
         let media = if is_video { &mut self.video } else { &mut self.audio };
-        let (begins, stamp) = if is_video {
-            let read = media::read_vp8(payload);
-            (read.is_some_and(|(at, _)| at.key_frame), read.map(|(_, stamp)| stamp))
-        } else {
-            (true, media::read_opus(payload))
-        };
-        let Some(stamp) = stamp else {
-            lens.odd.unstamped += 1;
+        if payload.is_empty() {
+            lens.odd.padding += 1;
             return;
-        };
-        if !media.account.has_begun() && !begins {
+        }
+        let stamp = media.format.stamp(payload);
+        lens.odd.unstamped += u64::from(stamp.is_none());
+        if !media.account.has_begun() && !media.format.starts(payload) {
             media.account.passed(index);
             return;
         }
+        let Some(stamp) = stamp else {
+            media.account.opened_without_number(index);
+            return;
+        };
         let timeline = if is_video { &self.stream.video } else { &self.stream.audio };
         if timeline.sent_ns(stamp.number).is_some_and(|sent_ns| sent_ns != stamp.sent_ns) {
             lens.odd.disagreeing += 1;
@@ -214,12 +226,17 @@ impl Viewer {
         };
         let payload = header.payload(&packet[..length]).unwrap_or_default();
         let Some((original, payload)) = payload.split_first_chunk::<2>() else { return };
-        let Some((_, stamp)) = media::read_vp8(payload) else { return };
+        let stamp = self.video.format.stamp(payload);
         let account = &mut self.video.account;
         let index = account.index(u16::from_be_bytes(*original));
-        if account.has_begun()
-            && let Arrival::Fresh(_) = account.opened(index, stamp.number)
-        {
+        if !account.has_begun() || payload.is_empty() {
+            return;
+        }
+        let Some(stamp) = stamp else {
+            account.opened_without_number(index);
+            return;
+        };
+        if let Arrival::Fresh(_) = account.opened(index, stamp.number) {
             lens.record(stamp.sent_ns, now_ns);
         }
     }
@@ -243,8 +260,22 @@ impl Viewer {
         }
     }
 
-    /// Writes a sealed receiver report with a bandwidth estimate; returns its length, 0 before
-    /// media.
+    /// When transport-wide feedback is due; `None` where it was not negotiated.
+    #[must_use]
+    pub fn feedback_due(&self) -> Option<Instant> {
+        self.feedback.as_ref().map(Feedback::due)
+    }
+
+    /// Writes sealed transport-wide feedback; returns its length, 0 when nothing came since.
+    pub fn write_feedback(&mut self, now: Instant, out: &mut [u8]) -> usize {
+        let media = self.video.ssrc.or(self.audio.ssrc);
+        let (Some(feedback), Some(ssrc)) = (&mut self.feedback, media) else { return 0 };
+        let Some(length) = feedback.write(OWN_SSRC, ssrc, now, out) else { return 0 };
+        self.rtcp_sealer.seal(out, length)
+    }
+
+    /// Writes a sealed receiver report, with a bandwidth estimate where the server takes one;
+    /// returns its length, 0 before media.
     pub fn write_report(&mut self, now_ns: u64, out: &mut [u8]) -> usize {
         let blocks: Vec<ReportBlock> = [&mut self.video, &mut self.audio]
             .into_iter()
@@ -254,8 +285,10 @@ impl Viewer {
             return 0;
         }
         let Some(mut length) = rtcp::receiver_report(OWN_SSRC, &blocks, out) else { return 0 };
+        let estimates = self.video.section.is_some_and(|section| section.remb);
         let ssrcs: Vec<u32> = blocks.iter().map(|block| block.ssrc).collect();
-        if let Some(more) = rtcp::remb(OWN_SSRC, REMB_BPS, &ssrcs, &mut out[length..]) {
+        if estimates && let Some(more) = rtcp::remb(OWN_SSRC, REMB_BPS, &ssrcs, &mut out[length..])
+        {
             length += more;
         }
         // Media without the start of a key frame shows nothing: ask for one, as a decoder does.
@@ -276,6 +309,23 @@ impl Viewer {
 }
 
 impl Media {
+    fn new(format: Format, section: Option<Section>) -> Self {
+        Self {
+            format,
+            section,
+            ssrc: None,
+            account: Account::default(),
+            reported: (0, 0),
+            last_report: None,
+            lost_by_report: 0,
+        }
+    }
+
+    /// Whether a payload type is that of this media.
+    fn has(&self, payload_type: u8) -> bool {
+        self.section.is_some_and(|section| section.payload_type == payload_type)
+    }
+
     /// The report block since the last one (RFC 3550 appendix A.3).
     fn report(&mut self, now_ns: u64) -> Option<ReportBlock> {
         let ssrc = self.ssrc?;
@@ -330,3 +380,6 @@ impl Lens {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
