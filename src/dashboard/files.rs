@@ -141,7 +141,15 @@ mod tests {
                     assert!(is_there || at_root, "{}: {named} is {path}", file.path);
                 }
             }
-            for load in ["src=\"http", "import(\"http", "url(", "fetch(\"", "href=\"/", "@import"] {
+            for load in [
+                "src=\"http",
+                "import(\"http",
+                "url(",
+                "fetch(\"",
+                "href=\"/",
+                "Worker(\"",
+                "@import",
+            ] {
                 assert!(!file.body.contains(load), "{}: {load}", file.path);
             }
         }

@@ -173,7 +173,9 @@ export class Session extends EventTarget {
   }
 
   async #connect() {
-    const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    // The answer bundles everything. To demand that in the offer gains nothing, and some servers
+    // take what a demanding browser leaves without a port for a track that is not wanted.
+    const pc = new RTCPeerConnection();
     this.pc = pc;
     if (this.#role === "publish") this.#offerMedia(pc);
     else this.#askForMedia(pc);

@@ -10,7 +10,7 @@ export class Pattern {
   #canvas = document.createElement("canvas");
   #ink;
   #texture;
-  #worker = new Worker("/ticker.js");
+  #worker = new Worker(new URL("./ticker.js", import.meta.url));
   #audio = null;
   #pipGain = null;
   #frame = 0;
