@@ -13,6 +13,7 @@ mod conservation;
 mod delivery;
 mod differential;
 mod failures;
+mod live;
 mod load;
 mod logs;
 mod meters;
