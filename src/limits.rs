@@ -93,6 +93,21 @@ pub const MAX_OFFER_BYTES: usize = 64 * 1024;
 /// writes sees a broken connection and not the answer.
 pub const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
+/// Headers a page may ask leave to send, in bytes of their list.
+pub const MAX_REQUESTED_HEADERS_BYTES: usize = 1_024;
+
+/// The longest prefix of paths (`--base-path`, `X-Forwarded-Prefix`).
+pub const MAX_PREFIX_BYTES: usize = 128;
+
+/// Event channels of one session: a player has one, and may make another before it closes it.
+pub const MAX_CHANNELS_PER_SESSION: usize = 4;
+
+/// The longest list of events a player may ask for.
+pub const MAX_EVENTS_BODY_BYTES: usize = 4 * 1024;
+
+/// How often a stream is looked at for those who listen to its events.
+pub const STREAM_LOOK: Duration = Duration::from_secs(1);
+
 /// The longest name of a stream.
 pub const MAX_STREAM_NAME_BYTES: usize = 128;
 

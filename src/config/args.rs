@@ -10,7 +10,7 @@ use super::cores::CoreList;
 use super::frames::FrameAncestor;
 use super::ice_servers::{IceServer, StunServer};
 use super::udp_ports::{PortCount, PortRange};
-use super::values::{WakeGap, http_address, one_port, server_url};
+use super::values::{WakeGap, base_path, http_address, one_port, server_url};
 use crate::limits::{
     GATHERED_SESSIONS, MAX_DRAIN_TIMEOUT, MAX_SETUP_TIMEOUT, MAX_TURN_TTL, SETUP_TIMEOUT, TURN_TTL,
 };
@@ -231,6 +231,14 @@ pub struct Args {
     /// What a POST to a stream does that somebody publishes
     #[arg(long, value_enum, default_value_t = OnConflict::Replace)]
     pub on_conflict: OnConflict,
+
+    /// Let viewers come before there is a publisher: they wait for it, connected
+    #[arg(long)]
+    pub whep_wait: bool,
+
+    /// The path that everything is served under, as behind a proxy that leaves it on: /live
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = base_path)]
+    pub base_path: String,
 
     /// How datagrams are received
     #[arg(long, value_enum, default_value_t = Io::Auto)]

@@ -60,6 +60,10 @@ pub struct Config {
     pub gather: usize,
     /// What a POST to a stream does that somebody publishes.
     pub on_conflict: OnConflict,
+    /// Whether viewers may come before there is a publisher.
+    pub whep_wait: bool,
+    /// What all paths begin with; empty at the root.
+    pub base_path: String,
     /// Receive back end.
     pub io: Io,
     /// Steering.
@@ -135,6 +139,8 @@ impl Config {
             max_sessions: args.max_sessions,
             gather: args.gather,
             on_conflict: args.on_conflict,
+            whep_wait: args.whep_wait,
+            base_path: args.base_path,
             io: args.io,
             steering: args.steering,
             kernel_drop: args.kernel_drop,

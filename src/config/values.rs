@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::limits::MAX_WAKE_GAP;
+use crate::limits::{MAX_PREFIX_BYTES, MAX_WAKE_GAP};
 
 /// `ADDR:PORT`, as `--http` takes it.
 ///
@@ -46,6 +46,23 @@ pub(super) fn one_port(text: &str) -> Result<u16, String> {
         return Err("it takes one port: all clients over TCP share it".into());
     }
     text.parse().map_err(|_| "a port is a number up to 65535".into())
+}
+
+/// A prefix of paths, as `--base-path` takes it; without the slash at its end, so that the root is
+/// empty.
+///
+/// # Errors
+/// What to write instead.
+pub(super) fn base_path(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    let is_path = path.is_empty() || path.starts_with('/');
+    let leads_elsewhere = path.contains("//") || path.contains("/.");
+    if is_path && path.bytes().all(unreserved) && !leads_elsewhere && path.len() <= MAX_PREFIX_BYTES
+    {
+        return Ok(path.to_owned());
+    }
+    Err("a path begins with a slash and has letters, digits, - . _ ~ in it: /live, /a/b".into())
 }
 
 /// A URL of a server's HTTP, as `--url` and `--peer` take it.

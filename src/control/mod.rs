@@ -14,12 +14,14 @@
 //! placement.rs  which shard a session goes to
 //! directory/    who publishes what, among all nodes
 //! ports/        which UDP port it gets, and how ports come and go
+//! audience.rs   what a session's client may know of its stream
 //! read.rs       what the API reads; history.rs, ended.rs, events.rs
 //! ```
 //!
 //! Slots of shards and indexes of streams are given out here and taken back when the shard has
 //! reported the end, so a name in use is never given out twice.
 
+mod audience;
 mod directory;
 mod ended;
 mod error;
@@ -48,6 +50,7 @@ use crate::session::Negotiator;
 pub use crate::session::{OfferError, Renegotiated};
 use crate::shard::{Command, EndReason, Wiring};
 use crate::telemetry::{Failures, SessionCard};
+pub use audience::StreamNow;
 pub use directory::{
     Beat, Claim, Claimed, Directory, MemoryDirectory, MemoryStore, NodeRecord, Owner, Reply,
     Unreachable,
@@ -92,6 +95,8 @@ pub struct Settings {
     pub gather: usize,
     /// What a POST does to a stream that somebody publishes.
     pub on_conflict: OnConflict,
+    /// Whether viewers may come before there is a publisher.
+    pub whep_wait: bool,
     /// Who publishes what, among all nodes.
     pub directory: Arc<dyn Directory>,
     /// This node's name there.
@@ -116,6 +121,7 @@ pub struct Control {
     /// This node's name there.
     node: Box<str>,
     on_conflict: OnConflict,
+    whep_wait: bool,
     failures: Arc<Failures>,
 }
 
@@ -140,6 +146,7 @@ impl Control {
             directory_changed: Notify::new(),
             node,
             on_conflict: settings.on_conflict,
+            whep_wait: settings.whep_wait,
             failures,
         })
     }

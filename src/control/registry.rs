@@ -101,37 +101,55 @@ impl Registry {
         };
         let codecs = offer.choose_codecs(current)?;
         let (key, port) = self.take_slot(self.balance.for_publisher(&self.slots))?;
-        let name: Arc<str> = match self.streams.get_key_value(name) {
-            Some((name, _)) => name.clone(),
-            None => name.into(),
-        };
-        if !self.streams.contains_key(&name) {
-            let Some((index, generation)) = self.stream_keys.take() else {
-                self.slots[usize::from(key.shard)].give_back(key.slot);
-                self.ports.give_back(&port);
-                return Err(ControlError::no_room("the server has as many streams as it takes"));
-            };
-            self.streams.insert(name.clone(), Stream::new(StreamKey { index, generation }));
-        }
+        let name = self.stream_for(name, key, &port)?;
         let stream = self.streams.get_mut(&name).expect("it is there or was made just now");
         stream.reserved += 1;
         let shared = stream.shared.clone();
         Ok(Reservation { key, port, stream: name, shared, codecs })
     }
 
-    pub fn reserve_viewer(&mut self, name: &str) -> Result<Reservation, ControlError> {
+    /// A place for a viewer; `may_wait` says whether it may come before there is a publisher.
+    pub fn reserve_viewer(
+        &mut self,
+        name: &str,
+        may_wait: bool,
+    ) -> Result<Reservation, ControlError> {
         self.still_open()?;
-        let known = self.streams.get_key_value(name);
-        let known = known.and_then(|(name, stream)| Some((name, stream, stream.expected()?)));
-        let (name, stream, expected) = known.ok_or_else(|| ControlError::no_publisher(name))?;
-        let name = name.clone();
-        let home = Some(expected.shard);
-        let having = stream.shared.interested();
-        let (key, port) = self.take_slot(self.balance.for_viewer(&self.slots, home, having))?;
-        let stream = self.streams.get_mut(&name).expect("it was there a moment ago");
+        let known = self.streams.get(name);
+        let expected = known.and_then(Stream::expected);
+        if expected.is_none() && !may_wait {
+            return Err(ControlError::no_publisher(name));
+        }
+        let home = expected.map(|expected| expected.shard);
+        let having = known.into_iter().flat_map(|stream| stream.shared.interested());
+        let shard = self.balance.for_viewer(&self.slots, home, having);
+        let (key, port) = self.take_slot(shard)?;
+        let name = self.stream_for(name, key, &port)?;
+        let stream = self.streams.get_mut(&name).expect("it is there or was made just now");
         stream.reserved += 1;
         let (shared, codecs) = (stream.shared.clone(), stream.codecs);
         Ok(Reservation { key, port, stream: name, shared, codecs })
+    }
+
+    /// The name of the stream that a session is to belong to, which is made where it is new. The
+    /// session's place is given back where there is no room for that.
+    fn stream_for(
+        &mut self,
+        name: &str,
+        key: SessionKey,
+        port: &GivenPort,
+    ) -> Result<Arc<str>, ControlError> {
+        if let Some((name, _)) = self.streams.get_key_value(name) {
+            return Ok(name.clone());
+        }
+        let Some((index, generation)) = self.stream_keys.take() else {
+            self.slots[usize::from(key.shard)].give_back(key.slot);
+            self.ports.give_back(port);
+            return Err(ControlError::no_room("the server has as many streams as it takes"));
+        };
+        let name: Arc<str> = name.into();
+        self.streams.insert(name.clone(), Stream::new(StreamKey { index, generation }));
+        Ok(name)
     }
 
     fn still_open(&self) -> Result<(), ControlError> {
@@ -173,6 +191,8 @@ impl Registry {
             self.ending.extend(gives_way.map(|oldest| (oldest, EndReason::Replaced)));
         } else {
             stream.viewers.join(key);
+            // The publisher it waits for does well to send what it takes.
+            stream.expect_what_is_taken(live.codecs);
             if !live.codecs.fit(&stream.codecs) {
                 // Another publisher has come while it was negotiated.
                 self.ending.push_back((key, EndReason::CodecChanged));

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use str0m::format::{Codec, CodecSpec};
 
+use super::audience::Channel;
 use super::history::History;
 use super::ports::GivenPort;
 use crate::session::{Offer, StreamCodecs};
@@ -21,6 +22,10 @@ pub struct LiveSession {
     pub(super) restarts: u8,
     /// Whether that is under way.
     pub(super) restarting: bool,
+    /// The `a=mid` of its first video section.
+    pub(super) video_mid: Option<Box<str>>,
+    /// Its event channels, oldest first.
+    pub(super) channels: Vec<Channel>,
     /// The stream it publishes or watches.
     pub stream: Arc<str>,
     /// Whether it publishes it.

@@ -28,8 +28,24 @@ struct Asked {
     etag: String,
     remote_ufrag: Option<String>,
     publisher: bool,
+    video_mid: Option<Box<str>>,
     /// The codecs of audio and video.
     names: (Option<&'static str>, Option<&'static str>),
+}
+
+impl Asked {
+    fn new(
+        etag: String,
+        sdp: &str,
+        publisher: bool,
+        names: (Option<&'static str>, Option<&'static str>),
+    ) -> Asked {
+        let remote_ufrag = ice_ufrag(sdp).map(str::to_owned);
+        let video = sdp.split("\nm=").find(|section| section.starts_with("video"));
+        let mid = video.and_then(|video| video.lines().find_map(|l| l.strip_prefix("a=mid:")));
+        let video_mid = mid.map(|mid| mid.trim().into());
+        Asked { etag, remote_ufrag, publisher, video_mid, names }
+    }
 }
 
 impl Control {
@@ -59,8 +75,7 @@ impl Control {
         let names = session::names(&codecs, &offer);
         let negotiated =
             self.negotiator.publisher(Instant::now(), offer, local, codecs, shared.key);
-        let asked =
-            Asked { etag, remote_ufrag: ice_ufrag(sdp).map(str::to_owned), publisher: true, names };
+        let asked = Asked::new(etag, sdp, true, names);
         self.settle(reservation, port, negotiated, asked)
     }
 
@@ -88,9 +103,12 @@ impl Control {
     /// Sets up a viewer of `stream`.
     ///
     /// # Errors
-    /// What is wrong with the offer, that nobody publishes the stream here, or that there is no
-    /// room.
+    /// What is wrong with the offer, that nobody publishes the stream here (unless viewers may wait
+    /// for that), or that there is no room.
     pub async fn subscribe(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+        if self.whep_wait {
+            self.not_elsewhere(stream).await?;
+        }
         let placed = self.set_up_viewer(stream, sdp);
         if let Err(ControlError::NoPublisher(_)) = placed {
             self.not_elsewhere(stream).await?;
@@ -100,18 +118,13 @@ impl Control {
 
     fn set_up_viewer(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
         let offer = Offer::to_watch(sdp)?;
-        let mut reservation = self.lock().reserve_viewer(stream)?;
+        let mut reservation = self.lock().reserve_viewer(stream, self.whep_wait)?;
         let port = self.port_for(&mut reservation)?;
         let local = self.local_ice(&reservation);
         let etag = local.credentials.ufrag.clone();
         let names = session::names(&reservation.codecs, &offer);
         let negotiated = self.negotiator.viewer(Instant::now(), offer, local, reservation.codecs);
-        let asked = Asked {
-            etag,
-            remote_ufrag: ice_ufrag(sdp).map(str::to_owned),
-            publisher: false,
-            names,
-        };
+        let asked = Asked::new(etag, sdp, false, names);
         self.settle(reservation, port, negotiated, asked)
     }
 
@@ -152,7 +165,7 @@ impl Control {
         negotiated: Result<Negotiated, OfferError>,
         asked: Asked,
     ) -> Result<Placement, ControlError> {
-        let Asked { etag, remote_ufrag, publisher, names: (audio, video) } = asked;
+        let Asked { etag, remote_ufrag, publisher, video_mid, names: (audio, video) } = asked;
         let Reservation { key, port, stream, shared, .. } = reservation;
         let mut registry = self.lock();
         let sent = negotiated.map_err(ControlError::from).and_then(
@@ -186,6 +199,8 @@ impl Control {
             remote_ufrag,
             restarts: 0,
             restarting: false,
+            video_mid,
+            channels: Vec::new(),
             stream,
             publisher,
             created_at: unix_now(),

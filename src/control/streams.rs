@@ -100,6 +100,14 @@ impl Stream {
         self.expected().is_none() && self.viewers.is_empty() && self.reserved == 0
     }
 
+    /// A viewer takes `codecs`. Where nobody has ever said what will come, a publisher that offers
+    /// that is answered so.
+    pub fn expect_what_is_taken(&mut self, codecs: StreamCodecs) {
+        if self.expected().is_none() && self.codecs == StreamCodecs::default() {
+            self.codecs = codecs;
+        }
+    }
+
     /// Without a publisher, viewers are answered for the one that comes next. Those of the last one
     /// stay where nobody is expected: viewers of it may wait for its return.
     fn expect(&mut self) {

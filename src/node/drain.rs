@@ -33,6 +33,11 @@ impl Signals {
 }
 
 impl Node {
+    /// Refuses new sessions from here on, and has players go elsewhere, as the first signal does.
+    pub fn refuse_new_sessions(&self) {
+        self.control.stop();
+    }
+
     /// Serves until SIGINT or SIGTERM, then drains: new sessions are refused with 503 and
     /// `/readyz` says 503 at once, while the sessions there are go on until the last has ended,
     /// `drain_timeout` is over, or a second signal comes.
@@ -43,7 +48,7 @@ impl Node {
         self.runtime.block_on(async {
             let mut signals = Signals::new()?;
             signals.next().await;
-            self.control.stop();
+            self.refuse_new_sessions();
             let (sessions, _streams) = self.counts();
             if drain_timeout.is_zero() || sessions == 0 {
                 return Ok(());

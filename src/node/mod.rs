@@ -39,7 +39,7 @@ use crate::session::Negotiator;
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
 use crate::srtp;
 use crate::telemetry::{Meters, ShardCounters, TcpRefusals, tell_left_out};
-use crate::whip::{IceServers, Token, router};
+use crate::whip::{IceServers, Token, router, under};
 use crate::wire::ufrag::UfragKey;
 use announce::at_tcp;
 use banner::{Chosen, banner};
@@ -119,6 +119,7 @@ impl Node {
                 config::OnConflict::Replace => OnConflict::Replace,
                 config::OnConflict::Refuse => OnConflict::Refuse,
             },
+            whep_wait: config.whep_wait,
             directory: Arc::new(MemoryDirectory::alone(NODE_NAME)),
             node: NODE_NAME.into(),
         };
@@ -395,6 +396,7 @@ fn serve_http(
     let framers = config.frame_ancestors.iter().map(FrameAncestor::as_str);
     let more = api.router().merge(dashboard::router(framers));
     let app = router(control.clone(), token, ice_servers(config), more);
+    let app = under(&config.base_path, app);
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();

@@ -44,6 +44,7 @@ fn control(name: &str, directory: impl Directory + 'static, conflict: OnConflict
         sessions_per_shard: 100,
         gather: config.gather,
         on_conflict: conflict,
+        whep_wait: false,
         directory: Arc::new(directory),
         node: name.into(),
     };

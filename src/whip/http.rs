@@ -7,16 +7,18 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
-    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ETAG, LINK, LOCATION,
+    ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ETAG, LINK, LOCATION,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::from_fn;
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
 
+use super::cors::cross_origin;
+use super::events;
+use super::fragment::SDPFRAG;
 use super::live::live;
+use super::prefix::Prefix;
 use super::resource::{has_type, patch};
 use super::{IceServers, Problem, Token, port_metrics};
 use crate::control::{Control, Placement};
@@ -49,6 +51,7 @@ pub fn router(
     ice_servers: IceServers,
     more: Router,
 ) -> Router {
+    let channels = events::router(control.clone());
     let router = Router::new()
         .route("/whip/{stream}", any(whip))
         .route("/whep/{stream}", any(whep))
@@ -57,29 +60,10 @@ pub fn router(
         .route("/metrics", any(metrics));
     router
         .with_state(App { control, token, ice_servers: Arc::new(ice_servers) })
+        .merge(channels)
         .merge(more)
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
         .layer(from_fn(cross_origin))
-}
-
-/// CORS headers on every response, errors included: a page elsewhere must be able to read what went
-/// wrong. `*` is enough, since credentials travel in `Authorization`, never in cookies.
-async fn cross_origin(request: Request, next: Next) -> Response<Body> {
-    const HEADERS: [(HeaderName, &str); 5] = [
-        (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-        (ACCESS_CONTROL_ALLOW_METHODS, "OPTIONS, GET, HEAD, POST, PATCH, DELETE"),
-        (ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, If-Match"),
-        (
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Location, Link, ETag, Accept-Patch, Accept-Post, Retry-After",
-        ),
-        (ACCESS_CONTROL_MAX_AGE, "86400"),
-    ];
-    let mut response = next.run(request).await;
-    for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
 }
 
 async fn whip(State(app): State<App>, Path(stream): Path<String>, request: Request) -> Answer {
@@ -99,6 +83,7 @@ async fn endpoint(app: App, stream: String, request: Request, verb: Verb) -> Ans
         Method::HEAD => return Ok(([(CONTENT_TYPE, SDP)], ()).into_response()),
         _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, POST")),
     }
+    let prefix = request.extensions().get::<Prefix>().cloned().unwrap_or_default();
     let placement = place(&app, &stream, request, verb).await;
     let Placement { id, answer, etag } = placement.inspect_err(|refused| {
         if refused.is_told() {
@@ -112,10 +97,14 @@ async fn endpoint(app: App, stream: String, request: Request, verb: Verb) -> Ans
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
-    set(headers, LOCATION, &format!("/session/{id}"));
+    set(headers, LOCATION, &format!("{}/session/{id}", prefix.0));
     set(headers, ETAG, &format!("\"{etag}\""));
-    let fragment = HeaderValue::from_static("application/trickle-ice-sdpfrag");
-    headers.insert(HeaderName::from_static("accept-patch"), fragment);
+    headers.insert(HeaderName::from_static("accept-patch"), HeaderValue::from_static(SDPFRAG));
+    if matches!(verb, Verb::Subscribe)
+        && let Ok(link) = HeaderValue::from_str(&events::link(&prefix, &id))
+    {
+        headers.append(LINK, link);
+    }
     add_ice_servers(&app, headers);
     Ok(response)
 }

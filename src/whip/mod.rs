@@ -2,15 +2,19 @@
 //! into the verbs of [`crate::control`].
 
 mod auth;
+mod cors;
+mod events;
 mod fragment;
 mod http;
 mod ice_servers;
 mod live;
 mod port_metrics;
+mod prefix;
 mod problem;
 mod resource;
 
 pub use auth::Token;
 pub use http::router;
 pub use ice_servers::IceServers;
+pub use prefix::under;
 pub use problem::Problem;

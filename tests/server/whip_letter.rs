@@ -207,3 +207,177 @@ fn a_stream_that_nobody_publishes_is_409_with_retry_after() {
     assert!(told.header("retry-after").is_some_and(|after| after.parse::<u32>().is_ok()));
     assert_eq!(told.header("content-type"), Some("application/problem+json"));
 }
+
+/// Viewers of Broadcast Box and tracing libraries send headers of their own.
+#[test]
+fn a_preflight_allows_any_header_and_needs_no_token() {
+    let server = Server::start(&["--shards", "1", "--token", "secret"]);
+    for path in ["/whip/s", "/whep/s", "/session/0123", "/nowhere"] {
+        let asked = [
+            ("Origin", "https://page.example"),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", "authorization,traceparent,x-whatever"),
+        ];
+        let told = request("OPTIONS", &server.url(path), &asked, "");
+        let allowed = told.header("access-control-allow-headers").unwrap_or_default();
+        let allowed: Vec<&str> = allowed.split(',').map(str::trim).collect();
+        for name in ["Authorization", "Content-Type", "If-Match", "traceparent", "x-whatever"] {
+            assert!(allowed.contains(&name), "{path}: {name} of {allowed:?}");
+        }
+        assert_eq!(told.header("access-control-allow-origin"), Some("*"));
+        let methods = told.header("access-control-allow-methods").unwrap_or_default();
+        assert!(["PATCH", "DELETE"].iter().all(|method| methods.contains(method)), "{methods}");
+        assert!(told.headers("link").is_empty(), "credentials are worth a relay");
+    }
+    let odd = [("Access-Control-Request-Headers", "a:b")];
+    let told = request("OPTIONS", &server.url("/whip/s"), &odd, "");
+    let allowed = told.header("access-control-allow-headers");
+    assert_eq!(allowed, Some("Authorization, Content-Type, If-Match"));
+}
+
+#[test]
+fn what_a_page_must_read_is_exposed_on_every_answer_errors_included() {
+    let server = Server::with_shards(1);
+    for (method, path) in [("GET", "/whip/s"), ("POST", "/whip/s"), ("GET", "/nowhere")] {
+        let told = request(method, &server.url(path), &[], "");
+        let exposed = told.header("access-control-expose-headers").unwrap_or_default();
+        for name in ["Location", "Link", "ETag", "Accept-Patch", "Accept-Post", "Retry-After"] {
+            assert!(exposed.split(", ").any(|exposed| exposed == name), "{method} {path}: {name}");
+        }
+    }
+}
+
+#[test]
+fn under_a_prefix_locations_and_links_begin_with_it_whoever_takes_it_off() {
+    let forwarded = [("X-Forwarded-Prefix", "/live/")];
+    let evil = [("X-Forwarded-Prefix", "//evil.example")];
+    let bare = Server::with_shards(1);
+    let based = Server::start(&["--shards", "1", "--base-path", "/live"]);
+    let nothing: &[(&str, &str)] = &[];
+    for (server, at, headers, prefix) in [
+        (&bare, "/whip/s", &forwarded[..], "/live"),
+        (&bare, "/whip/s", &evil[..], ""),
+        (&bare, "/whip/s", nothing, ""),
+        (&based, "/live/whip/s", nothing, "/live"),
+        (&based, "/whip/s", nothing, "/live"),
+        (&based, "/whip/s", &forwarded[..], "/live"),
+    ] {
+        let (_client, offer, _) = Client::offer(VP8, Direction::SendOnly, socket());
+        let headers = [headers, &[("Content-Type", "application/sdp")]].concat();
+        let told = request("POST", &server.url(at), &headers, &offer.to_sdp_string());
+        assert_eq!(told.status, 201, "{}", told.body);
+        let location = told.header("location").expect("a Location");
+        assert!(location.starts_with(&format!("{prefix}/session/")), "{location}");
+        // What is at the root is there under the prefix too.
+        let path = if prefix.is_empty() || std::ptr::eq(server, &bare) {
+            location.trim_start_matches(prefix)
+        } else {
+            location
+        };
+        assert_eq!(request("DELETE", &server.url(path), &[], "").status, 200, "{path}");
+    }
+    for path in ["/live/", "/live/readyz", "/readyz", "/live/api/v1/status"] {
+        assert_eq!(request("GET", &based.url(path), &[], "").status, 200, "{path}");
+    }
+}
+
+#[test]
+fn with_whep_wait_a_viewer_comes_first_and_plays_when_its_publisher_comes() {
+    let server = Server::start(&["--shards", "2", "--whep-wait"]);
+    let mut viewer = Client::watch(&server, "s", VP8);
+    connect(&mut [&mut viewer]);
+    let mut publisher = Client::publish(&server, "s", VP8);
+    connect(&mut [&mut publisher, &mut viewer]);
+    run_until("a request for a key frame", &mut [&mut publisher, &mut viewer], |all| {
+        all[0].keyframes_asked > 0
+    });
+    send(&mut publisher, &mut viewer, 0);
+    // Whoever waits for what does not come is told, and is let go.
+    let mut other = Client::watch(&server, "t", Offered { codec: Codec::H264, ..VP8 });
+    connect(&mut [&mut other]);
+    let mut publisher = Client::publish(&server, "t", VP8);
+    connect(&mut [&mut publisher, &mut other]);
+    publisher.send(MediaKind::Video, true, 0, 0);
+    run_until("it is let go", &mut [&mut publisher, &mut other], |all| all[1].closed);
+    let url = other.session_url.clone();
+    eventually("its end is known", || request("GET", &url, &[], "").status == 410);
+    let told = request("GET", &url, &[], "").body;
+    assert!(told.contains("\"reason\":\"codec_changed\""), "{told}");
+    // A name that nobody publishes and nobody waits for any more is no stream.
+    let waiting = Client::watch(&server, "nobody", VP8);
+    assert_eq!(waiting.delete().status, 200);
+    drop((viewer, publisher));
+}
+
+/// Reads server-sent events of a channel until `enough` says so: their names and data.
+fn listen(url: &str, enough: impl Fn(&[(String, String)]) -> bool) -> Vec<(String, String)> {
+    let response = ureq::get(url).call().expect("it is open");
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let lines = std::io::BufReader::new(response.into_body().into_reader());
+    let (mut events, mut name) = (Vec::new(), String::new());
+    for line in std::io::BufRead::lines(lines).map_while(Result::ok) {
+        if let Some(event) = line.strip_prefix("event: ") {
+            event.clone_into(&mut name);
+        } else if let Some(data) = line.strip_prefix("data: ") {
+            events.push((name.clone(), data.to_owned()));
+            if enough(&events) {
+                break;
+            }
+        }
+    }
+    events
+}
+
+#[test]
+fn a_player_hears_by_server_sent_events_how_its_stream_is() {
+    let server = Server::with_shards(1);
+    let (mut publisher, mut viewer) = playing(&server);
+    let (_second, offer, _) = Client::offer(VP8, Direction::RecvOnly, socket());
+    let made = post_sdp(&server.url("/whep/s"), &offer.to_sdp_string());
+    let link = made.header("link").expect("the extension's link").to_owned();
+    assert!(link.contains("rel=\"urn:ietf:params:whep:ext:core:server-sent-events\""), "{link}");
+    assert!(link.contains("events=\"active,inactive,layers,reconnect,viewercount\""), "{link}");
+    let path = link.split(['<', '>']).nth(1).expect("a URL in brackets");
+    let url = server.url(path);
+
+    let json = [("Content-Type", "application/json")];
+    assert_eq!(request("POST", &url, &json, "[\"odd\"]").status, 400);
+    assert_eq!(request("POST", &url, &json, "{}").status, 400);
+    assert_eq!(request("POST", &url, &json, "[]").status, 400);
+    assert_eq!(request("POST", &url, &[], "[]").status, 415);
+    assert_eq!(
+        request("POST", &server.url("/session/0123/events"), &json, "[\"active\"]").status,
+        404
+    );
+    let all = "[\"active\",\"inactive\",\"layers\",\"viewercount\"]";
+    let channel = request("POST", &url, &json, all);
+    assert_eq!(channel.status, 201, "{}", channel.body);
+    let channel = server.url(channel.header("location").expect("a Location"));
+
+    let told = std::thread::spawn({
+        let channel = channel.clone();
+        move || listen(&channel, |events| events.iter().any(|(name, _)| name == "inactive"))
+    });
+    for number in 100..1_400 {
+        publisher.send(MediaKind::Video, number % 50 == 0, number, number * 3_000);
+        run_for(Duration::from_millis(2), &mut [&mut publisher, &mut viewer]);
+    }
+    assert_eq!(publisher.delete().status, 200);
+    let told = told.join().expect("it listened");
+    let names: Vec<&str> = told.iter().map(|(name, _)| &**name).collect();
+    assert_eq!((names[0], names.last()), ("active", Some(&"inactive")), "{told:?}");
+    let has = |name: &str, data: &str| told.iter().any(|(n, d)| n == name && d.contains(data));
+    assert!(has("viewercount", "{\"viewercount\":2}"), "{told:?}");
+    assert!(has("layers", "\"encodingId\":\"0\"") && has("layers", "\"bitrate\":"), "{told:?}");
+    assert!(told.iter().all(|(name, _)| name != "reconnect"), "it has not asked for that");
+
+    assert_eq!(request("DELETE", &channel, &[], "").status, 200);
+    assert_eq!(request("GET", &channel, &[], "").status, 404, "it is closed");
+    // A server that is to stop has its players go elsewhere.
+    let reconnect = request("POST", &url, &json, "[\"reconnect\"]");
+    let channel = server.url(reconnect.header("location").expect("a Location"));
+    let told = std::thread::spawn(move || listen(&channel, |_| true));
+    std::thread::sleep(Duration::from_millis(200));
+    server.node().refuse_new_sessions();
+    assert_eq!(told.join().expect("it listened"), [("reconnect".to_owned(), "{}".to_owned())]);
+}

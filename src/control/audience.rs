@@ -1,0 +1,111 @@
+//! What the client of a session may know of its stream while it goes on: WHEP's event channels.
+
+use super::session::LiveSession;
+use super::{Control, ControlError};
+use crate::id::{TrackId, TrackKind};
+use crate::limits::MAX_CHANNELS_PER_SESSION;
+use crate::track::LayerShown;
+
+/// An event channel of a session.
+#[derive(Debug)]
+pub(super) struct Channel {
+    id: u32,
+    /// Which events, as its owner counts them.
+    events: u8,
+    /// Counts those who have opened it: the last one gets the events.
+    opened: u32,
+}
+
+/// How a stream is at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamNow {
+    /// Somebody publishes it, and media has come.
+    pub active: bool,
+    /// Viewers there are.
+    pub viewers: usize,
+    /// The layers of its first video track that send something.
+    pub layers: Vec<(u8, LayerShown)>,
+    /// The best of them, which viewers get.
+    pub best: u8,
+    /// The server takes no more sessions, and ends those there are by and by.
+    pub draining: bool,
+    /// The `a=mid` of the session's video section.
+    pub video_mid: Option<Box<str>>,
+}
+
+impl Control {
+    /// Makes an event channel for the session with this id. `events` is kept for its owner. Of more
+    /// than [`MAX_CHANNELS_PER_SESSION`] the oldest is closed.
+    ///
+    /// # Errors
+    /// 404 or 410 when there is no such session.
+    pub fn make_channel(&self, id: &str, events: u8) -> Result<u32, ControlError> {
+        self.with_live(id, |live| {
+            let number = live.channels.last().map_or(1, |last| last.id.wrapping_add(1));
+            if live.channels.len() >= MAX_CHANNELS_PER_SESSION {
+                live.channels.remove(0);
+            }
+            live.channels.push(Channel { id: number, events, opened: 0 });
+            Some(number)
+        })
+    }
+
+    /// Closes an event channel: whoever listens hears no more.
+    ///
+    /// # Errors
+    /// 404 or 410 when there is no such session or channel.
+    pub fn close_channel(&self, id: &str, channel: u32) -> Result<(), ControlError> {
+        self.with_live(id, |live| {
+            let place = live.channels.iter().position(|known| known.id == channel)?;
+            live.channels.remove(place);
+            Some(())
+        })
+    }
+
+    /// Opens an event channel in the place of whoever has it open. Returns its events, and a number
+    /// by which it can be looked at.
+    ///
+    /// # Errors
+    /// 404 or 410 when there is no such session or channel.
+    pub fn open_channel(&self, id: &str, channel: u32) -> Result<(u8, u32), ControlError> {
+        self.with_live(id, |live| {
+            let known = live.channels.iter_mut().find(|known| known.id == channel)?;
+            known.opened = known.opened.wrapping_add(1);
+            Some((known.events, known.opened))
+        })
+    }
+
+    /// How the stream of a session is now; `None` once the channel is closed, opened by somebody
+    /// else, or gone with its session.
+    #[must_use]
+    pub fn look_at_channel(&self, id: &str, channel: u32, opened: u32) -> Option<StreamNow> {
+        let registry = self.lock();
+        let live = registry.live.get(registry.sessions.get(id)?)?;
+        let is_open = |known: &&Channel| (known.id, known.opened) == (channel, opened);
+        live.channels.iter().find(is_open)?;
+        let stream = registry.streams.get(&live.stream)?;
+        let video = TrackId::first(TrackKind::Video);
+        Some(StreamNow {
+            active: stream.publisher().is_some(),
+            viewers: stream.viewers.keys().len(),
+            layers: stream.shared.shown_layers(video).collect(),
+            best: stream.shared.best_layer(video),
+            draining: registry.stopping,
+            video_mid: live.video_mid.clone(),
+        })
+    }
+
+    fn with_live<T>(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut LiveSession) -> Option<T>,
+    ) -> Result<T, ControlError> {
+        let mut registry = self.lock();
+        let key = registry.sessions.get(id).copied();
+        match key.and_then(|key| registry.live.get_mut(&key)) {
+            Some(live) => change(live)
+                .ok_or_else(|| ControlError::not_found("there is no such event channel")),
+            None => Err(registry.ended.gone(id)),
+        }
+    }
+}

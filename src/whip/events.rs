@@ -1,0 +1,197 @@
+//! Server-sent events for players: the extension `server-sent-events` of WHEP.
+//!
+//! A player POSTs the events it wants to the URL in the answer's `Link`, is given the URL of a
+//! channel, and listens there by `EventSource`. The session's URL is the secret that lets it. The
+//! stream is looked at once a second; what has changed is told, and nothing waits for a player that
+//! reads slowly: it is told how things are when it reads again.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::header::{CACHE_CONTROL, LOCATION};
+use axum::http::{Method, Response, StatusCode};
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::routing::any;
+use futures_util::stream::unfold;
+use serde_json::{Value, json};
+
+use super::Problem;
+use super::prefix::Prefix;
+use super::resource::has_type;
+use crate::control::{Control, StreamNow};
+use crate::limits::{MAX_EVENTS_BODY_BYTES, STREAM_LOOK};
+
+/// Proxies cut connections on which nothing comes.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The events there are, by the bits of a channel's set.
+const EVENTS: [&str; 5] = ["active", "inactive", "layers", "reconnect", "viewercount"];
+
+/// The extension's name in `Link`.
+const RELATION: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
+
+type Answer = Result<Response<Body>, Problem>;
+
+/// The value of the `Link` header that leads there.
+pub(super) fn link(prefix: &Prefix, id: &str) -> String {
+    let events = EVENTS.join(",");
+    format!("<{}/session/{id}/events>; rel=\"{RELATION}\"; events=\"{events}\"", prefix.0)
+}
+
+/// The channels of all sessions.
+pub(super) fn router(control: Arc<Control>) -> Router {
+    Router::new()
+        .route("/session/{id}/events", any(channels))
+        .route("/session/{id}/events/{channel}", any(channel))
+        .with_state(control)
+}
+
+/// POST with a list of events makes a channel.
+async fn channels(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    match *request.method() {
+        Method::OPTIONS => {
+            return Ok((StatusCode::OK, [("accept-post", "application/json")]).into_response());
+        }
+        Method::POST => {}
+        _ => return Err(Problem::method_not_allowed("OPTIONS, POST")),
+    }
+    if !has_type(request.headers(), "application/json") {
+        return Err(Problem::unsupported_media_type("application/json"));
+    }
+    let prefix = request.extensions().get::<Prefix>().cloned().unwrap_or_default();
+    let body = to_bytes(request.into_body(), MAX_EVENTS_BODY_BYTES).await;
+    let body = body.map_err(|_error| Problem::too_large("the list of events is too long"))?;
+    let channel = control.make_channel(&id, wanted(&body)?)?;
+    let location = format!("{}/session/{id}/events/{channel}", prefix.0);
+    Ok((StatusCode::CREATED, [(LOCATION, location)]).into_response())
+}
+
+/// The set of events that a body asks for.
+fn wanted(body: &[u8]) -> Result<u8, Problem> {
+    let names: Vec<String> = serde_json::from_slice(body).map_err(|_error| {
+        Problem::bad_request("the body is a JSON array with the names of events")
+    })?;
+    let mut set = 0;
+    for name in &names {
+        let known = EVENTS.iter().position(|event| event == name);
+        let place = known.ok_or_else(|| {
+            Problem::bad_request(format!("the events there are: {}", EVENTS.join(", ")))
+        })?;
+        set |= 1 << place;
+    }
+    if set == 0 { Err(Problem::bad_request("the list names no event")) } else { Ok(set) }
+}
+
+/// GET listens, DELETE closes.
+async fn channel(
+    State(control): State<Arc<Control>>,
+    Path((id, channel)): Path<(String, u32)>,
+    method: Method,
+) -> Answer {
+    match method {
+        Method::OPTIONS => Ok(StatusCode::OK.into_response()),
+        Method::DELETE => {
+            control.close_channel(&id, channel)?;
+            Ok(StatusCode::OK.into_response())
+        }
+        Method::GET => {
+            let (events, opened) = control.open_channel(&id, channel)?;
+            let (last, waiting) = (None, VecDeque::new());
+            let player = Player { control, id, channel, opened, events, last, waiting };
+            let stream = unfold(player, |mut player| async {
+                let event = player.next().await?;
+                Some((Ok::<_, Infallible>(event), player))
+            });
+            let sse = Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+            Ok(([(CACHE_CONTROL, "no-store")], sse).into_response())
+        }
+        _ => Err(Problem::method_not_allowed("OPTIONS, GET, DELETE")),
+    }
+}
+
+/// A player that listens.
+struct Player {
+    control: Arc<Control>,
+    id: String,
+    channel: u32,
+    opened: u32,
+    /// The events it wants.
+    events: u8,
+    /// What it was told last.
+    last: Option<StreamNow>,
+    /// What it is yet to be told: one of each event at most.
+    waiting: VecDeque<Event>,
+}
+
+impl Player {
+    /// The next event; `None` when there is nothing more to tell.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Some(event);
+            }
+            if self.last.is_some() {
+                tokio::time::sleep(STREAM_LOOK).await;
+            }
+            let now = self.control.look_at_channel(&self.id, self.channel, self.opened)?;
+            for (name, data) in changes(self.last.as_ref(), &now) {
+                let place = EVENTS.iter().position(|event| *event == name).unwrap_or_default();
+                if self.events >> place & 1 == 1 {
+                    let event = Event::default().event(name).data(data.to_string());
+                    self.waiting.push_back(event);
+                }
+            }
+            self.last = Some(now);
+        }
+    }
+}
+
+/// What has changed, as events; at first everything.
+fn changes(before: Option<&StreamNow>, now: &StreamNow) -> Vec<(&'static str, Value)> {
+    let mut events = Vec::new();
+    let changed =
+        |same: fn(&StreamNow, &StreamNow) -> bool| before.is_none_or(|before| !same(before, now));
+    if changed(|a, b| a.active == b.active) {
+        events.push((if now.active { "active" } else { "inactive" }, json!({})));
+    }
+    if changed(|a, b| a.viewers == b.viewers) {
+        events.push(("viewercount", json!({ "viewercount": now.viewers })));
+    }
+    let names = |now: &StreamNow| -> Vec<u8> { now.layers.iter().map(|(name, _)| *name).collect() };
+    let same_layers = before.is_some_and(|before| {
+        (names(before), before.best) == (names(now), now.best)
+            && before.layers.iter().zip(&now.layers).all(|(a, b)| a.1.size == b.1.size)
+    });
+    if !same_layers {
+        events.push(("layers", layers(now)));
+    }
+    if now.draining && before.is_none_or(|before| !before.draining) {
+        events.push(("reconnect", json!({})));
+    }
+    events
+}
+
+/// The layers by the section that carries one of them.
+fn layers(now: &StreamNow) -> Value {
+    let each = now.layers.iter().map(|(layer, shown)| {
+        json!({
+            "encodingId": layer.to_string(),
+            "bitrate": u64::from(shown.kilobits_per_s) * 1_000,
+            "width": shown.size.map(|size| size.width),
+            "height": shown.size.map(|size| size.height),
+            "active": *layer == now.best,
+        })
+    });
+    let each: Vec<Value> = each.collect();
+    json!({ now.video_mid.as_deref().unwrap_or("video"): { "layers": each } })
+}
