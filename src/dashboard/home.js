@@ -128,7 +128,7 @@ function followOldLink() {
 }
 
 window.monoport = { streams: () => structuredClone(listed) };
-takeToken();
+takeToken("watch");
 followOldLink();
 wire();
 look();

@@ -9,7 +9,6 @@ const TRACE_SAMPLES = 120;
 // Samples without a packet before a viewer is told that the publisher is silent.
 const SILENT_SAMPLES = 3;
 const COPIED_MS = 2000;
-const TOKEN = "token";
 
 export const $ = (selector, root = document) => root.querySelector(selector);
 
@@ -164,8 +163,10 @@ function emptyRow([label]) {
 }
 
 // The token lives as long as this tab. In a frame of another site it may not even be kept for so
-// long: then it is what the address says.
+// long: then it is what the address says. One to publish and one to watch may differ; while a page
+// knows none of its own it tries the other.
 let token = "";
+let kept = "";
 
 export function storedToken() {
   return token;
@@ -174,17 +175,20 @@ export function storedToken() {
 export function storeToken(entered) {
   token = entered.trim();
   try {
-    sessionStorage.setItem(TOKEN, token);
+    sessionStorage.setItem(kept, token);
   } catch {
     // The browser keeps nothing for this page.
   }
 }
 
-// A token of the address, behind `#token=` or `?token=`, is taken out of it: addresses are shown,
-// copied and kept.
-export function takeToken() {
+// Finds the token for a page of a `role`. One of the address, behind `#token=` or `?token=`, is
+// taken out of it: addresses are shown, copied and kept.
+export function takeToken(role) {
+  const names = ["publish", "watch"].map((name) => `${name}-token`);
+  kept = `${role}-token`;
   try {
-    token = sessionStorage.getItem(TOKEN) ?? "";
+    const found = [kept, ...names].map((name) => sessionStorage.getItem(name));
+    token = found.find(Boolean) ?? "";
   } catch {
     // The browser keeps nothing for this page.
   }

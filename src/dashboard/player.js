@@ -150,7 +150,7 @@ async function stats() {
 }
 
 window.monoport = { watch, stop, stats };
-takeToken();
+takeToken("watch");
 video.muted = isOn("muted", false);
 root.classList.toggle("bare", !isOn("controls", true));
 root.classList.toggle("framed", window.parent !== window);

@@ -23,11 +23,8 @@ export function programs(whip, token) {
     },
     {
       name: "ffmpeg",
-      note: "Built with WHIP. Put your input in place of the test picture.",
-      lines: [
-        { label: "8.1 or later", text: ffmpeg(whip, token, "-whip_flags dtls_active ") },
-        { label: "8.0, which does not know that flag", text: ffmpeg(whip, token, "") },
-      ],
+      note: "8.0 or later, built with WHIP. Put your input in place of the test picture.",
+      lines: [{ label: "Command", text: ffmpeg(whip, token) }],
     },
     {
       name: "GStreamer",
@@ -37,9 +34,10 @@ export function programs(whip, token) {
   ];
 }
 
-function ffmpeg(whip, token, flags) {
+// Without `-whip_flags`, which 8.0 does not know, and no version needs here.
+function ffmpeg(whip, token) {
   const access = token ? `-authorization ${quoted(token)} ` : "";
-  return `ffmpeg -re ${TEST_PICTURE} ${H264} ${OPUS} ${flags}${access}-f whip ${quoted(whip)}`;
+  return `ffmpeg -re ${TEST_PICTURE} ${H264} ${OPUS} ${access}-f whip ${quoted(whip)}`;
 }
 
 function gstreamer(whip, token) {

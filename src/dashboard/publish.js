@@ -210,7 +210,7 @@ async function stats() {
 }
 
 window.monoport = { publish, stop, stats };
-takeToken();
+takeToken("publish");
 wire();
 showDevices();
 startFromAddress();
