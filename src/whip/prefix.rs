@@ -5,7 +5,9 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, Uri};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::routing::get;
 use tower::ServiceExt;
 
 use crate::limits::MAX_PREFIX_BYTES;
@@ -17,9 +19,16 @@ pub(super) struct Prefix(pub String);
 /// Serves `router` at the root and under `base`, which is empty or begins with a slash and ends
 /// without. What `base` would hide of the root is found under it.
 pub fn under(base: &str, router: Router) -> Router {
+    let mut outer = Router::new();
+    if let Some((_, last)) = base.rsplit_once('/') {
+        // What pages name relatively is named from behind the slash.
+        let with_slash = format!("{last}/");
+        let to = async move || (StatusCode::PERMANENT_REDIRECT, [(LOCATION, with_slash)]);
+        outer = outer.route(base, get(to));
+    }
     let base = base.to_owned();
     // Around the router, which chooses by the path it is given.
-    Router::new().fallback_service(router.map_request(move |mut request: Request| {
+    outer.fallback_service(router.map_request(move |mut request: Request| {
         let prefix = forwarded(request.headers()).unwrap_or_else(|| base.clone());
         request.extensions_mut().insert(Prefix(prefix));
         if let Some(uri) = without(&base, request.uri()) {

@@ -305,3 +305,29 @@ fn both_pages_ask_for_stereo() {
     }
     assert_no_complaints(&[&publisher, &viewer]);
 }
+
+/// Every page, its files and what it asks for are found under a path.
+#[test]
+fn pages_work_under_a_base_path() {
+    let options = ["--base-path=/tv/live".to_owned()];
+    let Some(stage) = Stage::set_with_options(&options) else { return };
+    let publisher = stage.tab("/tv/live/publish?source=pattern&stream=based&start=1");
+    let on_air = "document.querySelector('#publish')?.dataset.state === 'live'";
+    publisher.wait_for("the stream to go on air", on_air, PATIENCE);
+    // Without the slash it leads to where relative names hold.
+    let home = stage.tab("/tv/live");
+    home.wait_for("the list", "monoport.streams()[0]?.name === 'based'", PATIENCE);
+    assert_eq!(home.eval("location.pathname"), "/tv/live/");
+    let dashboard = stage.tab("/tv/live/dashboard");
+    dashboard.wait_for("the live numbers", "monoport.state() === 'live'", PATIENCE);
+    home.eval("document.querySelector('#streams a').click()");
+    let player = "location.pathname === '/tv/live/watch/based' && Boolean(window.monoport?.stats)";
+    home.wait_for("the player", player, PATIENCE);
+    stage.assert_plays(&home);
+    for page in [&publisher, &home, &dashboard] {
+        let outside = "performance.getEntriesByType('resource').map((r) => r.name)
+            .filter((name) => !name.startsWith(`${location.origin}/tv/live/`))";
+        assert_eq!(page.eval(outside), json!([]), "asked for outside the path");
+    }
+    assert_no_complaints(&[&publisher, &home, &dashboard]);
+}
