@@ -37,6 +37,7 @@ mod run;
 mod sdp;
 mod series;
 mod signalling;
+mod soak;
 mod stream;
 mod tally;
 mod timeline;
@@ -66,6 +67,8 @@ enum Command {
     Run(Box<args::RunArgs>),
     /// Compare one mux port, ten, and a port per session on the same load
     Modes(modes::ModesArgs),
+    /// Disturb a server for as long as asked, beside streams that must not notice
+    Soak(soak::SoakArgs),
     /// Measure the least CPU that a packet can cost on this machine
     Floor(floor::FloorArgs),
 }
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args).map_err(|error| error.to_string()),
         Command::Modes(args) => modes::run(&args).map(|()| true).map_err(|error| error.to_string()),
+        Command::Soak(args) => soak::run(&args).map_err(|error| error.to_string()),
         Command::Floor(args) => floor::run(&args).map(|()| true).map_err(|error| error.to_string()),
     };
     match outcome {

@@ -26,6 +26,8 @@ use std::{io, thread};
 const OFFERING_THREADS: usize = 8;
 /// How long the last sessions may take to connect after the ramp.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// When the first of all must have: lost checks and flights are sent again within a second.
+const FIRST_CONNECTED: Duration = Duration::from_secs(3);
 /// What may be taken later is asked again this often: nobody publishes yet, or there is no room.
 const RETRY: Duration = Duration::from_millis(200);
 const RETRIES: usize = 25;
@@ -131,7 +133,7 @@ fn give_up(ramp: &Ramp, workers: Workers) -> RunError {
     let told = reasons.iter().map(|(reason, count)| format!("{count} × {reason}"));
     let told = told.collect::<Vec<_>>().join("; ");
     let unanswered = || {
-        let seconds = CONNECT_TIMEOUT.as_secs();
+        let seconds = FIRST_CONNECTED.as_secs();
         format!("offers were taken, but in {seconds} s none was connected: is UDP let through?")
     };
     RunError::NoSession(if told.is_empty() { unanswered() } else { told })
@@ -270,9 +272,12 @@ fn reachable(candidates: &[SocketAddr]) -> SocketAddr {
 
 /// Waits until `count` sessions are up, or every one that can be.
 fn await_connected(ramp: &Ramp, workers: &Workers, watch: &mut Watch, count: u64) {
-    let deadline = Instant::now() + CONNECT_TIMEOUT;
-    while Instant::now() < deadline {
+    let started = Instant::now();
+    while started.elapsed() < CONNECT_TIMEOUT {
         let snapshot = workers.snapshot();
+        if snapshot.connected() == 0 && started.elapsed() > FIRST_CONNECTED {
+            return;
+        }
         let refused: u64 = lock(&ramp.refused).values().sum();
         if snapshot.connected() + snapshot.failed + refused >= count || ramp.is_hopeless() {
             return;
