@@ -68,7 +68,7 @@
 //! Dependencies point one way (`tests/tidy.rs` checks it):
 //!
 //! ```text
-//! main → node → api ──────┐                                    ┌ paths    whose, and the way back
+//! main → node → api ──────┐→ access: who may                   ┌ paths    whose, and the way back
 //!              ├→ whip ───┤                                    ├ session  one peer, sans-IO
 //!              ▼          ▼                                    ├ track    tracks, layers, fan-out
 //!           control ─────────Command→ shard ── composes ───────┤   └→ egress  lanes, seal, RTCP
@@ -118,6 +118,7 @@
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
 
+pub mod access;
 #[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
 pub mod api;
 pub mod check;

@@ -108,6 +108,10 @@ pub const MAX_EVENTS_BODY_BYTES: usize = 4 * 1024;
 /// How often a stream is looked at for those who listen to its events.
 pub const STREAM_LOOK: Duration = Duration::from_secs(1);
 
+/// The longest bearer token: a JSON Web Token with some claims and an EdDSA or ECDSA signature has
+/// some 500 characters.
+pub const MAX_TOKEN_BYTES: usize = 4096;
+
 /// The longest name of a stream.
 pub const MAX_STREAM_NAME_BYTES: usize = 128;
 

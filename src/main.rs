@@ -93,7 +93,7 @@ fn show_manual(HelpArgs { topic }: HelpArgs) -> Result<(), Box<dyn Error>> {
 fn print_check(CheckArgs { peer, args }: CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
     let config = Config::new(args, &cpu::available_cores())?;
     let findings = match peer {
-        Some(url) => check::check_peer(&url, config.token.as_deref()),
+        Some(url) => check::check_peer(&url, config.access.publish.as_deref()),
         None => check::check(&config, &Host::at("/")),
     };
     print!("{}", check::describe(&findings));

@@ -27,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "node",
         &[
+            "access",
             "api",
             "config",
             "control",
@@ -42,9 +43,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // Reads what the control side and the shards keep; nobody below knows of it.
-    ("api", &["control", "shard", "track", "whip"]),
+    ("api", &["access", "control", "shard", "track", "whip"]),
+    // Who may do what: HTTP asks, it answers.
+    ("access", &[]),
     // HTTP, turned into the verbs of `control`; another protocol would stand beside it.
-    ("whip", &["control"]),
+    ("whip", &["access", "control"]),
     // SDP is answered and an `Rtc` built on the control threads, hence `session`.
     ("control", &["session", "shard", "track"]),
     ("dashboard", &[]),

@@ -5,17 +5,15 @@
 //! second, and none when nobody does.
 //!
 //! ```text
-//! admin.rs    who may ask                      sampler.rs   what is done every second
-//! status.rs   GET /status                      sample.rs    the counters at one moment
-//! shards.rs   GET /shards                      counts.rs    sessions by kind and quality
-//! ports.rs    /ports, read and changed         alive.rs     whether shards turn
-//! streams.rs  GET /streams                     ready.rs     /healthz, /readyz
-//! sessions.rs GET /sessions, best or worst     events.rs    GET /events, as they come
-//! session.rs  GET /sessions/{id}               openapi.json GET /openapi.json: all of this
-//! failures.rs GET /failures
+//! status.rs   GET /status                      sampler.rs   what is done every second
+//! shards.rs   GET /shards                      sample.rs    the counters at one moment
+//! ports.rs    /ports, read and changed         counts.rs    sessions by kind and quality
+//! streams.rs  GET /streams, and their end      alive.rs     whether shards turn
+//! sessions.rs GET /sessions, best or worst     ready.rs     /healthz, /readyz
+//! session.rs  /sessions/{id}, and its end      events.rs    GET /events, as they come
+//! failures.rs GET /failures                    openapi.json GET /openapi.json: all of this
 //! ```
 
-mod admin;
 mod alive;
 mod answer;
 mod counts;
@@ -42,10 +40,10 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 
+use crate::access::{Action, Asker, Rules};
 use crate::control::{Control, unix_now};
 use crate::shard::Wiring;
 use crate::whip::Problem;
-use admin::Admin;
 use alive::Alive;
 use sampler::Sampler;
 
@@ -60,8 +58,6 @@ pub struct Facts {
     pub cipher: String,
     /// One per shard: the core it is pinned to.
     pub cores: Vec<usize>,
-    /// Whether HTTP is for this machine alone.
-    pub http_is_loopback: bool,
     /// Sessions there is room for.
     pub max_sessions: usize,
 }
@@ -70,7 +66,7 @@ pub struct Facts {
 pub struct Api {
     control: Arc<Control>,
     facts: Facts,
-    admin: Admin,
+    rules: Arc<Rules>,
     alive: Alive,
     sampler: Sampler,
     started: Instant,
@@ -79,13 +75,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API of the server behind `control`. With `admin_token` it asks for that; without, see
-    /// `admin.rs` for who is let in.
+    /// The API of the server behind `control`, for those whom `rules` let administer it.
     #[must_use]
-    pub fn new(control: Arc<Control>, facts: Facts, admin_token: Option<&str>) -> Arc<Api> {
+    pub fn new(control: Arc<Control>, facts: Facts, rules: Arc<Rules>) -> Arc<Api> {
         let now = Instant::now();
         Arc::new(Api {
-            admin: Admin::new(admin_token, facts.http_is_loopback),
+            rules,
             alive: Alive::new(control.wiring.counters.len(), now),
             sampler: Sampler::default(),
             started: now,
@@ -108,12 +103,13 @@ impl Api {
             .route("/api/v1/ports/{port}", delete(ports::drain))
             .route("/api/v1/shards", get(shards::get))
             .route("/api/v1/streams", get(streams::get))
+            .route("/api/v1/streams/{name}", delete(streams::kick))
             .route("/api/v1/sessions", get(sessions::get))
-            .route("/api/v1/sessions/{id}", get(session::get))
+            .route("/api/v1/sessions/{id}", get(session::get).delete(session::kick))
             .route("/api/v1/failures", get(failures::get))
             .route("/api/v1/events", get(events::get))
             .route("/api/v1/openapi.json", get(answer::openapi))
-            .method_not_allowed_fallback(async || Problem::method_not_allowed("GET, HEAD"))
+            .method_not_allowed_fallback(async || Problem::other_method())
             .layer(from_fn_with_state(self.clone(), admit));
         Router::new()
             .route("/healthz", get(ready::healthz))
@@ -137,7 +133,8 @@ async fn admit(
     if request.method() == Method::OPTIONS {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let admitted = api.admin.admit(request.headers())?;
+    let asker = Asker::of(request.headers(), request.uri());
+    let admitted = api.rules.admit(Action::Administer, &asker)?;
     request.extensions_mut().insert(admitted);
     Ok(next.run(request).await)
 }

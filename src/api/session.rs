@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use serde::Serialize;
 
 use super::Api;
-use super::admin::Admitted;
 use super::answer::{Answer, json};
 use super::sample::{tenths, thousandths};
+use crate::access::Admitted;
 use crate::control::{EndedSession, LiveSession};
 use crate::id::SessionKey;
 use crate::telemetry::{PROFILES, SessionCard};
@@ -117,6 +119,15 @@ pub(super) async fn get(
         Problem::not_found("there is no such session; of those that ended, the last thousand stay")
     };
     json(&living.or_else(ended).ok_or_else(gone)?)
+}
+
+/// DELETE: the session is ended, whoever's it is.
+pub(super) async fn kick(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+    let key: SessionKey =
+        id.parse().map_err(|error| Problem::bad_request(format!("`{id}`: {error}")))?;
+    api.control.kick_session(key)?;
+    tracing::info!(session = %key, "ended by an administrator");
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 impl Brief {

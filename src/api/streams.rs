@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
@@ -74,6 +76,14 @@ fn layers(shared: &StreamShared) -> Vec<Layer> {
         })
     });
     each.collect()
+}
+
+/// DELETE `/api/v1/streams/{name}`: everybody who publishes or watches it is ended.
+pub(super) async fn kick(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Answer {
+    let sessions = api.control.kick_stream(&name)?;
+    // As a field it is escaped.
+    tracing::info!(stream = name, sessions, "ended by an administrator");
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn get(

@@ -101,7 +101,7 @@ pub(super) fn http(config: &Config) -> Finding {
     match tcp_port_holder(port) {
         Ok(Some(holder)) if port != 0 => taken(what, port, Protocol::Tcp, holder, "--http"),
         _ => {
-            let reach = match (address.ip().is_loopback(), &config.token) {
+            let reach = match (address.ip().is_loopback(), &config.access.publish) {
                 (true, _) => "for this machine alone",
                 (false, Some(_)) => "others reach it, with a token",
                 (false, None) => "others reach it, and need no token",

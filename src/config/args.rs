@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
+use super::access::AccessArgs;
 use super::addresses::{Announced, Cidr, InterfaceName, PortList};
 use super::cores::CoreList;
 use super::frames::FrameAncestor;
@@ -186,25 +187,9 @@ pub struct Args {
     #[arg(value_parser = http_address)]
     pub http: SocketAddr,
 
-    /// The bearer token that WHIP and WHEP ask for
-    #[arg(long, value_name = "TOKEN", env = "MONOPORT_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
-
-    /// A file whose first line is the bearer token
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "no_auth"])]
-    pub token_file: Option<PathBuf>,
-
-    /// The bearer token that the API under /api/v1 asks for
-    #[arg(long, value_name = "TOKEN", env = "MONOPORT_ADMIN_TOKEN", hide_env_values = true)]
-    pub admin_token: Option<String>,
-
-    /// A file whose first line is the API's bearer token
-    #[arg(long, value_name = "FILE", conflicts_with = "admin_token")]
-    pub admin_token_file: Option<PathBuf>,
-
-    /// Serve everybody, also on addresses other than this machine's own
-    #[arg(long, conflicts_with = "token")]
-    pub no_auth: bool,
+    /// Who may do what.
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// Who may show the player at /embed/NAME in a frame: https://example.org, self, none; all may
     /// when not given

@@ -2,13 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::limits::MAX_TOKEN_BYTES;
+
 /// What is wrong with the options, and what to do.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// HTTP is open to others and nobody is asked for a token.
+    /// HTTP is open to others and nobody is asked for a token to publish.
     #[error(
-        "HTTP on {0} can be reached from other machines: pass --token (or MONOPORT_TOKEN, or \
-         --token-file), or --no-auth to serve everybody"
+        "HTTP on {0} can be reached from other machines, who could publish: pass --token (or \
+         MONOPORT_TOKEN, or --token-file) or --publish-token, or --no-auth to serve everybody"
     )]
     OpenWithoutToken(SocketAddr),
     /// The token file can't be read or is empty.
@@ -20,7 +22,10 @@ pub enum ConfigError {
         problem: String,
     },
     /// A token that nobody could send or anybody could guess.
-    #[error("the token is empty or has characters a header can't carry; use visible ASCII")]
+    #[error(
+        "a token is empty, longer than {MAX_TOKEN_BYTES} characters, or has some that a header \
+         can't carry; use visible ASCII"
+    )]
     UnusableToken,
     /// A relay lets in nobody without credentials.
     #[error(

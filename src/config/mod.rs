@@ -1,5 +1,6 @@
 //! The command line and the environment, parsed into a [`Config`] that can't be wrong.
 
+mod access;
 mod addresses;
 mod args;
 mod cores;
@@ -10,9 +11,9 @@ mod udp_ports;
 mod values;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
+pub use access::{Access, AccessArgs};
 pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
 pub use args::{
     Args, CheckArgs, Cli, Command, HelpArgs, Io, OnConflict, PortsArgs, SteerBy, TopArgs,
@@ -45,10 +46,8 @@ pub struct Config {
     pub filter: AddressFilter,
     /// Where HTTP listens.
     pub http: SocketAddr,
-    /// The bearer token, if one is asked for.
-    pub token: Option<String>,
-    /// The bearer token the API asks for, if there is one.
-    pub admin_token: Option<String>,
+    /// Who may do what.
+    pub access: Access,
     /// Who may show the player in a frame; everybody may when there are none.
     pub frame_ancestors: Vec<FrameAncestor>,
     /// One per shard: the core it is pinned to.
@@ -103,11 +102,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] says what to change.
     pub fn new(args: Args, allowed_cores: &[usize]) -> Result<Config, ConfigError> {
-        let admin_token = token(args.admin_token.as_deref(), args.admin_token_file.as_deref())?;
-        let token = token(args.token.as_deref(), args.token_file.as_deref())?;
-        if token.is_none() && !args.no_auth && !args.http.ip().is_loopback() {
-            return Err(ConfigError::OpenWithoutToken(args.http));
-        }
+        let access = Access::read(&args.access, args.http)?;
         if args.kernel_drop && args.steering == SteerBy::Hash {
             return Err(ConfigError::DropWithoutSteering);
         }
@@ -132,8 +127,7 @@ impl Config {
             ice_servers,
             filter,
             http: args.http,
-            token,
-            admin_token,
+            access,
             frame_ancestors: args.frame_ancestors,
             shard_cores,
             max_sessions: args.max_sessions,
@@ -220,31 +214,6 @@ fn address_filter(args: &Args, udp: &UdpPorts) -> Result<AddressFilter, ConfigEr
     }
 }
 
-fn token(given: Option<&str>, file: Option<&Path>) -> Result<Option<String>, ConfigError> {
-    let token = match (given, file) {
-        (Some(token), _) => Some(token.to_owned()),
-        (None, Some(path)) => {
-            let error = |problem: String| ConfigError::TokenFile {
-                path: path.display().to_string(),
-                problem,
-            };
-            let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-            let line = text.lines().next().map(str::trim).unwrap_or_default();
-            if line.is_empty() {
-                return Err(error("its first line is empty".into()));
-            }
-            Some(line.to_owned())
-        }
-        (None, None) => None,
-    };
-    match token {
-        Some(token) if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) => {
-            Err(ConfigError::UnusableToken)
-        }
-        token => Ok(token),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -261,7 +230,13 @@ mod tests {
         let open = ["--http", "0.0.0.0:7880"];
         let error = config(&open).expect_err("anybody could publish");
         assert!(error.to_string().contains("--no-auth"), "{error}");
-        assert!(config(&[&open[..], &["--token", "secret"]].concat()).is_ok());
+        assert!(config(&[&open[..], &["--watch-token", "w"]].concat()).is_err());
+        for token in ["--token", "--publish-token"] {
+            assert!(config(&[&open[..], &[token, "secret"]].concat()).is_ok());
+        }
+        let given = ["--token", "both", "--watch-token", "w"];
+        let access = config(&[&open[..], &given].concat()).expect("it is guarded").access;
+        assert_eq!((access.publish.as_deref(), access.watch.as_deref()), (Some("both"), Some("w")));
         assert!(config(&[&open[..], &["--no-auth"]].concat()).is_ok());
         assert!(config(&["--http", "[::1]:7880"]).is_ok());
         assert_eq!(config(&["--token", ""]).err(), Some(ConfigError::UnusableToken));

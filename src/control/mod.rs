@@ -9,6 +9,7 @@
 //! setup.rs      publish, subscribe: from an offer to a session and its answer
 //! offer.rs      a later offer of a session
 //! restart.rs    ICE restarts
+//! kick.rs       ending what others have set up
 //! reports.rs    what shards report
 //! registry.rs   streams, sessions, and the slots in use; streams.rs, session.rs, slots.rs
 //! placement.rs  which shard a session goes to
@@ -27,6 +28,7 @@ mod ended;
 mod error;
 mod events;
 mod history;
+mod kick;
 mod offer;
 mod placement;
 mod ports;
@@ -174,6 +176,16 @@ impl Control {
         let session = registry.sessions.get(id).and_then(|key| registry.live.get(key));
         let session = session.ok_or_else(|| registry.ended.gone(id))?;
         Ok((session.etag.clone(), session.remote_ufrag.clone()))
+    }
+
+    /// Whether the session with this id publishes.
+    ///
+    /// # Errors
+    /// 404 when there is none, 410 when the server has ended it.
+    pub fn is_publisher(&self, id: &str) -> Result<bool, ControlError> {
+        let registry = self.lock();
+        let session = registry.sessions.get(id).and_then(|key| registry.live.get(key));
+        session.map(|session| session.publisher).ok_or_else(|| registry.ended.gone(id))
     }
 
     /// Tells shards whom to end; false where a shard has too much to do and some are left.

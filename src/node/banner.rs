@@ -66,10 +66,13 @@ pub(super) fn banner(
     line("receive", format!("{:?}, {}", chosen.backend, chosen.backend_reason).to_lowercase());
     line("steering", chosen.steering.clone());
     line("cipher", srtp::library::choice().to_string());
-    let auth = match (&config.token, http.ip().is_loopback()) {
-        (Some(_), _) => "bearer token",
-        (None, true) => "none needed on loopback",
-        (None, false) => "none (--no-auth)",
+    let auth = match (&config.access.publish, &config.access.watch, config.access.everybody) {
+        (Some(publish), Some(watch), _) if publish == watch => "bearer token",
+        (Some(_), Some(_), _) => "a bearer token to publish, another to watch",
+        (Some(_), None, _) => "bearer token to publish, none to watch",
+        (None, Some(_), _) => "bearer token to watch, none to publish",
+        (None, None, true) => "none (--no-auth)",
+        (None, None, false) => "none needed on this machine",
     };
     line("auth", auth.into());
     line("page", format!("http://{}/", page_host(http)));

@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 pub use error::StartError;
 pub use plan::PortPlan;
 
+use crate::access::{Rules, Secrets};
 use crate::api::{Api, Facts};
 use crate::config::{self, Config, FrameAncestor, PortCount};
 use crate::control::{
@@ -39,7 +40,7 @@ use crate::session::Negotiator;
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
 use crate::srtp;
 use crate::telemetry::{Meters, ShardCounters, TcpRefusals, tell_left_out};
-use crate::whip::{IceServers, Token, router, under};
+use crate::whip::{IceServers, router, under};
 use crate::wire::ufrag::UfragKey;
 use announce::at_tcp;
 use banner::{Chosen, banner};
@@ -128,9 +129,10 @@ impl Node {
         let mut shards = start_shards(config, bound, named, backend, &wiring)?;
         let runtime = control_runtime(config.control_threads)?;
         let http_address = listener.local_addr()?;
-        let facts = facts(config, backend, &wiring, http_address);
-        let api = Api::new(control.clone(), facts, config.admin_token.as_deref());
-        let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api)?;
+        let facts = facts(config, backend, &wiring);
+        let rules = Arc::new(rules(config));
+        let api = Api::new(control.clone(), facts, rules.clone());
+        let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api, rules)?;
         runtime.spawn(api.run());
         keep_house(config, rule, &runtime, &control, http_address, &mut shards);
         let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
@@ -298,7 +300,7 @@ fn shard_config(config: &Config, index: usize, tcp_candidates: &[SocketAddr]) ->
 }
 
 /// What the API tells of what was chosen at the start.
-fn facts(config: &Config, backend: Backend, wiring: &Wiring, http: SocketAddr) -> Facts {
+fn facts(config: &Config, backend: Backend, wiring: &Wiring) -> Facts {
     let steering = match (&wiring.ownership.steering, config.shards()) {
         (Some(_), _) => "ebpf",
         (None, 1) => "none",
@@ -309,7 +311,6 @@ fn facts(config: &Config, backend: Backend, wiring: &Wiring, http: SocketAddr) -
         steering,
         cipher: srtp::library::choice().to_string(),
         cores: config.shard_cores.clone(),
-        http_is_loopback: http.ip().is_loopback(),
         max_sessions: config.max_sessions,
     }
 }
@@ -385,17 +386,24 @@ fn ice_servers(config: &Config) -> IceServers {
     IceServers::new(servers, *ttl)
 }
 
+/// Who may do what.
+fn rules(config: &Config) -> Rules {
+    let config::Access { publish, watch, admin, metrics_open, everybody } = config.access.clone();
+    let http_is_loopback = config.http.ip().is_loopback();
+    Rules::new(&Secrets { publish, watch, admin, everybody, metrics_open, http_is_loopback })
+}
+
 fn serve_http(
     config: &Config,
     runtime: &tokio::runtime::Runtime,
     listener: std::net::TcpListener,
     control: &Arc<Control>,
     api: &Arc<Api>,
+    rules: Arc<Rules>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
-    let token = Token::new(config.token.as_deref());
     let framers = config.frame_ancestors.iter().map(FrameAncestor::as_str);
     let more = api.router().merge(dashboard::router(framers));
-    let app = router(control.clone(), token, ice_servers(config), more);
+    let app = router(control.clone(), rules, ice_servers(config), more);
     let app = under(&config.base_path, app);
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();

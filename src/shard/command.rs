@@ -130,6 +130,8 @@ pub enum SessionPort {
 pub enum EndReason {
     /// The client deleted its session.
     Deleted,
+    /// An administrator ended it.
+    Kicked,
     /// Another publisher took the stream over.
     Replaced,
     /// The stream came back with a codec this viewer has not negotiated.
@@ -158,6 +160,7 @@ impl EndReason {
     pub const fn label(self) -> &'static str {
         match self {
             EndReason::Deleted => "deleted",
+            EndReason::Kicked => "kicked",
             EndReason::Replaced => "replaced",
             EndReason::CodecChanged => "codec_changed",
             EndReason::ClosedByPeer => "closed_by_peer",
@@ -181,6 +184,7 @@ impl EndReason {
             EndReason::DtlsTimeout(_) => Some(FailureReason::DtlsTimeout),
             EndReason::Failed => Some(FailureReason::Failed),
             EndReason::Deleted
+            | EndReason::Kicked
             | EndReason::Replaced
             | EndReason::CodecChanged
             | EndReason::ClosedByPeer
@@ -194,6 +198,7 @@ impl EndReason {
     pub fn describe(self) -> Cow<'static, str> {
         let words = match self {
             EndReason::Deleted => "deleted by the client",
+            EndReason::Kicked => "ended by an administrator",
             EndReason::Replaced => "replaced by another publisher",
             EndReason::CodecChanged => "the stream changed to a codec the viewer lacks",
             EndReason::ClosedByPeer => "closed by the peer",

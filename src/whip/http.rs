@@ -20,7 +20,8 @@ use super::fragment::SDPFRAG;
 use super::live::live;
 use super::prefix::Prefix;
 use super::resource::{has_type, patch};
-use super::{IceServers, Problem, Token, port_metrics};
+use super::{IceServers, Problem, port_metrics};
+use crate::access::{Action, Asker, Rules};
 use crate::control::{Control, Placement};
 use crate::limits::{MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
 use crate::telemetry::{self, limited};
@@ -28,15 +29,8 @@ use crate::telemetry::{self, limited};
 #[derive(Clone)]
 struct App {
     control: Arc<Control>,
-    token: Token,
+    rules: Arc<Rules>,
     ice_servers: Arc<IceServers>,
-}
-
-/// What a POST to an endpoint asks for.
-#[derive(Clone, Copy)]
-enum Verb {
-    Publish,
-    Subscribe,
 }
 
 type Answer = Result<Response<Body>, Problem>;
@@ -47,7 +41,7 @@ const SDP: &str = "application/sdp";
 /// and `more`.
 pub fn router(
     control: Arc<Control>,
-    token: Token,
+    rules: Arc<Rules>,
     ice_servers: IceServers,
     more: Router,
 ) -> Router {
@@ -56,35 +50,36 @@ pub fn router(
         .route("/whip/{stream}", any(whip))
         .route("/whep/{stream}", any(whep))
         .route("/session/{id}", any(session))
-        .route("/live", get(list))
-        .route("/metrics", any(metrics));
+        .route("/live", get(list).options(async || StatusCode::NO_CONTENT))
+        .route("/metrics", get(metrics));
     router
-        .with_state(App { control, token, ice_servers: Arc::new(ice_servers) })
+        .with_state(App { control, rules, ice_servers: Arc::new(ice_servers) })
         .merge(channels)
         .merge(more)
+        .method_not_allowed_fallback(async || Problem::other_method())
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
         .layer(from_fn(cross_origin))
 }
 
 async fn whip(State(app): State<App>, Path(stream): Path<String>, request: Request) -> Answer {
-    endpoint(app, stream, request, Verb::Publish).await
+    endpoint(app, stream, request, Action::Publish).await
 }
 
 async fn whep(State(app): State<App>, Path(stream): Path<String>, request: Request) -> Answer {
-    endpoint(app, stream, request, Verb::Subscribe).await
+    endpoint(app, stream, request, Action::Watch).await
 }
 
 /// A WHIP or WHEP endpoint (RFC 9725 §4.2): they differ in what a POST sets up.
-async fn endpoint(app: App, stream: String, request: Request, verb: Verb) -> Answer {
+async fn endpoint(app: App, stream: String, request: Request, action: Action) -> Answer {
     match *request.method() {
         Method::POST => {}
-        Method::OPTIONS => return Ok(options(&app, request.headers())),
+        Method::OPTIONS => return Ok(options(&app, action, &request)),
         Method::GET => return Ok(accept_post(StatusCode::NO_CONTENT)),
         Method::HEAD => return Ok(([(CONTENT_TYPE, SDP)], ()).into_response()),
         _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, POST")),
     }
     let prefix = request.extensions().get::<Prefix>().cloned().unwrap_or_default();
-    let placement = place(&app, &stream, request, verb).await;
+    let placement = place(&app, &stream, request, action).await;
     let Placement { id, answer, etag } = placement.inspect_err(|refused| {
         if refused.is_told() {
             return;
@@ -100,7 +95,7 @@ async fn endpoint(app: App, stream: String, request: Request, verb: Verb) -> Ans
     set(headers, LOCATION, &format!("{}/session/{id}", prefix.0));
     set(headers, ETAG, &format!("\"{etag}\""));
     headers.insert(HeaderName::from_static("accept-patch"), HeaderValue::from_static(SDPFRAG));
-    if matches!(verb, Verb::Subscribe)
+    if action == Action::Watch
         && let Ok(link) = HeaderValue::from_str(&events::link(&prefix, &id))
     {
         headers.append(LINK, link);
@@ -114,17 +109,17 @@ async fn place(
     app: &App,
     stream: &str,
     request: Request,
-    verb: Verb,
+    action: Action,
 ) -> Result<Placement, Problem> {
-    app.token.admit(request.headers())?;
+    app.rules.admit(action, &Asker::of(request.headers(), request.uri()))?;
     check_stream_name(stream)?;
     if !has_type(request.headers(), SDP) {
         return Err(Problem::unsupported_media_type(SDP));
     }
     let offer = text(request).await?;
-    let placed = match verb {
-        Verb::Publish => app.control.publish(stream, &offer).await,
-        Verb::Subscribe => app.control.subscribe(stream, &offer).await,
+    let placed = match action {
+        Action::Publish => app.control.publish(stream, &offer).await,
+        _ => app.control.subscribe(stream, &offer).await,
     };
     Ok(placed?)
 }
@@ -132,10 +127,11 @@ async fn place(
 /// The methods' answer, with STUN and TURN servers for a client that wants them before it offers
 /// (RFC 9725 §4.6). A browser's own question whether it may ask gets none, nor does a stranger:
 /// credentials are worth a relay.
-fn options(app: &App, headers: &HeaderMap) -> Response<Body> {
+fn options(app: &App, action: Action, request: &Request) -> Response<Body> {
     let mut response = accept_post(StatusCode::OK);
+    let headers = request.headers();
     let preflight = headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    if !preflight && app.token.admit(headers).is_ok() {
+    if !preflight && app.rules.admit(action, &Asker::of(headers, request.uri())).is_ok() {
         add_ice_servers(app, response.headers_mut());
     }
     response
@@ -155,11 +151,11 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         Method::DELETE => {
-            app.token.admit(request.headers())?;
+            admit_to_session(&app, &id, &request)?;
             app.control.leave(&id)?;
         }
         Method::PATCH => {
-            app.token.admit(request.headers())?;
+            admit_to_session(&app, &id, &request)?;
             let headers = request.headers().clone();
             return patch(&app.control, &id, &headers, &text(request).await?).await;
         }
@@ -168,12 +164,30 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
     Ok(StatusCode::OK.into_response())
 }
 
+/// What setting a session up asks for, ending or changing it asks for too.
+fn admit_to_session(app: &App, id: &str, request: &Request) -> Result<(), Problem> {
+    let asker = Asker::of(request.headers(), request.uri());
+    let action = match app.control.is_publisher(id) {
+        Ok(true) => Action::Publish,
+        Ok(false) => Action::Watch,
+        // Only those who may do something learn that there is no such session.
+        Err(none) => {
+            let may = |action| app.rules.admit(action, &asker);
+            may(Action::Publish).or_else(|_| may(Action::Watch))?;
+            return Err(none.into());
+        }
+    };
+    app.rules.admit(action, &asker)?;
+    Ok(())
+}
+
 async fn list(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Answer {
-    app.token.admit(&headers)?;
+    app.rules.admit(Action::Watch, &Asker::of(&headers, &uri))?;
     live(&app.control, &uri)
 }
 
-async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
+async fn metrics(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Answer {
+    app.rules.admit(Action::Measure, &Asker::of(&headers, &uri))?;
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = telemetry::Format::wanted(accept);
     let wiring = &app.control.wiring;
@@ -183,7 +197,7 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoRespons
     telemetry::room(&mut exposition, app.control.room());
     telemetry::memory(&mut exposition, &app.control.memory_terms());
     port_metrics::add(&mut exposition, &app.control);
-    ([(CONTENT_TYPE, format.content_type())], exposition.render(format))
+    Ok(([(CONTENT_TYPE, format.content_type())], exposition.render(format)).into_response())
 }
 
 fn accept_post(status: StatusCode) -> Response<Body> {
@@ -213,10 +227,14 @@ async fn text(request: Request) -> Result<String, Problem> {
 /// Stream names stand in URLs, logs and metrics.
 fn check_stream_name(name: &str) -> Result<(), Problem> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    if name.len() <= MAX_STREAM_NAME_BYTES && name.bytes().all(allowed) {
+    // The two mean other places wherever a name is part of a path.
+    let means_another = [".", ".."].contains(&name);
+    let has_length = (1..=MAX_STREAM_NAME_BYTES).contains(&name.len());
+    if has_length && name.bytes().all(allowed) && !means_another {
         return Ok(());
     }
     Err(Problem::bad_request(format!(
-        "a stream's name has 1 to {MAX_STREAM_NAME_BYTES} characters of A-Z a-z 0-9 - _ . ~"
+        "a stream's name has 1 to {MAX_STREAM_NAME_BYTES} characters of A-Z a-z 0-9 - _ . ~ and is \
+         neither . nor .."
     )))
 }

@@ -1,7 +1,6 @@
 //! WHIP (RFC 9725), WHEP (draft-ietf-wish-whep) and the session resources behind them: HTTP, turned
 //! into the verbs of [`crate::control`].
 
-mod auth;
 mod cors;
 mod events;
 mod fragment;
@@ -13,7 +12,6 @@ mod prefix;
 mod problem;
 mod resource;
 
-pub use auth::Token;
 pub use http::router;
 pub use ice_servers::IceServers;
 pub use prefix::under;

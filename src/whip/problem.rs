@@ -6,6 +6,7 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::json;
 
+use crate::access::Denied;
 use crate::control::{ControlError, OfferError};
 
 /// What went wrong with a request: a status, and a sentence for a person.
@@ -82,6 +83,13 @@ impl Problem {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).with(ALLOW, allow)
     }
 
+    /// 405; which methods the resource takes is said by the router, in `Allow`.
+    #[must_use]
+    pub fn other_method() -> Problem {
+        let detail = "this resource takes other methods than that: `Allow` names them";
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+    }
+
     /// 412: the client speaks of an earlier state of the session.
     #[must_use]
     pub fn precondition_failed() -> Problem {
@@ -131,6 +139,15 @@ impl Problem {
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.detail)
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Problem {
+        match denied.asks_for_a_token() {
+            true => Problem::unauthorized(denied.to_string()),
+            false => Problem::forbidden(denied.to_string()),
+        }
     }
 }
 

@@ -323,7 +323,8 @@ fn who_may_ask_depends_on_the_token_and_the_way() {
 
     let server = Server::start(&["--shards", "1", "--admin-token", "secret", "--token", "other"]);
     assert_eq!(status_with(&server, &[]).status, 401);
-    assert_eq!(status_with(&server, &[("Authorization", "Bearer other")]).status, 401);
+    assert_eq!(status_with(&server, &[("Authorization", "Bearer neither")]).status, 401);
+    assert_eq!(status_with(&server, &[("Authorization", "Bearer other")]).status, 403);
     let right = [("Authorization", "Bearer secret"), ("Origin", "https://example.org")];
     assert_eq!(status_with(&server, &right).status, 200);
     for path in ["events", "sessions/0-0-0", "openapi.json", "failures"] {

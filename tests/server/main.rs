@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_types, reason = "a test may wait for its threads")]
 
+mod access;
 mod addresses;
 mod api;
 mod conservation;

@@ -1,0 +1,111 @@
+//! Who may do what: the flags, and the secrets they name, read.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::ConfigError;
+use crate::limits::MAX_TOKEN_BYTES;
+
+/// The flags of who may do what.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AccessArgs {
+    /// The bearer token that WHIP and WHEP ask for, to publish and to watch
+    #[arg(long, value_name = "TOKEN", env = "MONOPORT_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    /// A file whose first line is the bearer token
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "no_auth"])]
+    pub token_file: Option<PathBuf>,
+
+    /// The bearer token for publishing; with it alone, everybody may watch
+    #[arg(long, value_name = "TOKEN", env = "MONOPORT_PUBLISH_TOKEN", hide_env_values = true)]
+    pub publish_token: Option<String>,
+
+    /// A file whose first line is the token for publishing
+    #[arg(long, value_name = "FILE", conflicts_with = "publish_token")]
+    pub publish_token_file: Option<PathBuf>,
+
+    /// The bearer token for watching
+    #[arg(long, value_name = "TOKEN", env = "MONOPORT_WATCH_TOKEN", hide_env_values = true)]
+    pub watch_token: Option<String>,
+
+    /// A file whose first line is the token for watching
+    #[arg(long, value_name = "FILE", conflicts_with = "watch_token")]
+    pub watch_token_file: Option<PathBuf>,
+
+    /// The bearer token that the API under /api/v1 and the metrics ask for
+    #[arg(long, value_name = "TOKEN", env = "MONOPORT_ADMIN_TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
+
+    /// A file whose first line is the API's bearer token
+    #[arg(long, value_name = "FILE", conflicts_with = "admin_token")]
+    pub admin_token_file: Option<PathBuf>,
+
+    /// Let everybody read /metrics
+    #[arg(long)]
+    pub metrics_open: bool,
+
+    /// Serve everybody whom no token is asked of, also on addresses other than this machine's own
+    #[arg(long, conflicts_with = "token")]
+    pub no_auth: bool,
+}
+
+/// Who may do what.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The token for publishing, if one is asked for.
+    pub publish: Option<String>,
+    /// The token for watching, if one is asked for.
+    pub watch: Option<String>,
+    /// The token the API and the metrics ask for, if there is one.
+    pub admin: Option<String>,
+    /// Whether the metrics are for everybody.
+    pub metrics_open: bool,
+    /// Whether everybody is served whom no token is asked of.
+    pub everybody: bool,
+}
+
+impl Access {
+    /// Reads the secrets that `args` name, for HTTP at `http`.
+    ///
+    /// # Errors
+    /// What is wrong with them, or that strangers could publish without `--no-auth`.
+    pub fn read(args: &AccessArgs, http: SocketAddr) -> Result<Access, ConfigError> {
+        let admin = token(args.admin_token.as_deref(), args.admin_token_file.as_deref())?;
+        let both = token(args.token.as_deref(), args.token_file.as_deref())?;
+        let publish = token(args.publish_token.as_deref(), args.publish_token_file.as_deref())?;
+        let watch = token(args.watch_token.as_deref(), args.watch_token_file.as_deref())?;
+        let (publish, watch) = (publish.or_else(|| both.clone()), watch.or(both));
+        if publish.is_none() && !args.no_auth && !http.ip().is_loopback() {
+            return Err(ConfigError::OpenWithoutToken(http));
+        }
+        let (metrics_open, everybody) = (args.metrics_open, args.no_auth);
+        Ok(Access { publish, watch, admin, metrics_open, everybody })
+    }
+}
+
+fn token(given: Option<&str>, file: Option<&Path>) -> Result<Option<String>, ConfigError> {
+    let token = match (given, file) {
+        (Some(token), _) => Some(token.to_owned()),
+        (None, Some(path)) => {
+            let error = |problem: String| ConfigError::TokenFile {
+                path: path.display().to_string(),
+                problem,
+            };
+            let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+            let line = text.lines().next().map(str::trim).unwrap_or_default();
+            if line.is_empty() {
+                return Err(error("its first line is empty".into()));
+            }
+            Some(line.to_owned())
+        }
+        (None, None) => None,
+    };
+    let is_usable = |token: &str| {
+        (1..=MAX_TOKEN_BYTES).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic())
+    };
+    match token {
+        Some(token) if !is_usable(&token) => Err(ConfigError::UnusableToken),
+        token => Ok(token),
+    }
+}
