@@ -431,6 +431,10 @@ const _: () = assert!(
     "what is sent must still be in the history when it is asked for again"
 );
 
+/// How soon a track may go over to yet another codec of its answer. Each change puts out viewers
+/// and is told to control, so a packet's payload type alone must not be able to ask for more.
+pub const CODEC_SWITCH_PAUSE: Duration = Duration::from_secs(1);
+
 /// Attributes looked at in one STUN message. Browsers send seven at most in a connectivity check;
 /// the bound keeps a datagram of empty attributes from costing a walk of hundreds.
 pub const MAX_STUN_ATTRIBUTES: usize = 32;

@@ -16,8 +16,8 @@ mod source;
 /// `shard` composes them.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["check", "config", "cpu", "manual", "node", "top"]),
-    // `monoport check` tries what the node would use.
-    ("check", &["config", "net"]),
+    // `monoport check` tries what the node would use, and reads what sessions answer.
+    ("check", &["config", "net", "session"]),
     // `monoport top` is a client: it knows the server by its API alone.
     ("top", &[]),
     ("lib", &[]),

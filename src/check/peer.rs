@@ -16,7 +16,9 @@ use str0m::media::{Direction, MediaKind};
 use ureq::http::{Request, Uri, header};
 
 use super::Finding;
+use crate::id::Transport;
 use crate::limits::{MAX_DATAGRAM_OUT, MAX_OFFER_BYTES, MAX_PEER_ADDRESSES, PEER_ANSWER_WAIT};
+use crate::session::{host_candidates, ice_password, ice_ufrag};
 
 /// How long the server's HTTP may take.
 const HTTP_WAIT: Duration = Duration::from_secs(10);
@@ -105,8 +107,8 @@ impl Server<'_> {
         match (status, location) {
             (201, Some(location)) => Ok(CheckedSession {
                 url: absolute(&endpoint, &location),
-                username: format!("{}:{ours}", line(&answer, "a=ice-ufrag:")),
-                password: line(&answer, "a=ice-pwd:").to_owned(),
+                username: format!("{}:{ours}", ice_ufrag(&answer).unwrap_or_default()),
+                password: ice_password(&answer).unwrap_or_default().to_owned(),
                 candidates: candidates(&answer),
                 answered_after: asked.elapsed(),
             }),
@@ -173,31 +175,10 @@ fn absolute(endpoint: &str, location: &str) -> String {
     }
 }
 
-/// What follows `prefix` on the first line that begins so.
-fn line<'a>(answer: &'a str, prefix: &str) -> &'a str {
-    answer.lines().find_map(|line| line.strip_prefix(prefix)).unwrap_or_default().trim()
-}
-
-/// The addresses of an answer, each once: the passive ones of TCP, as a client would use them.
+/// The addresses of an answer.
 fn candidates(answer: &str) -> Vec<Candidate> {
-    let mut found = Vec::new();
-    for line in answer.lines().filter_map(|line| line.strip_prefix("a=candidate:")) {
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [_, "1", protocol, _, ip, port, "typ", "host", ref rest @ ..] = words[..] else {
-            continue;
-        };
-        let (Ok(ip), Ok(port)) = (ip.parse::<IpAddr>(), port.parse()) else { continue };
-        let tcp = match (protocol.to_ascii_lowercase().as_str(), rest) {
-            ("udp", _) => false,
-            ("tcp", ["tcptype", "passive", ..]) => true,
-            _ => continue,
-        };
-        let candidate = Candidate { tcp, address: SocketAddr::new(ip, port) };
-        if !found.contains(&candidate) && found.len() < MAX_PEER_ADDRESSES {
-            found.push(candidate);
-        }
-    }
-    found
+    let found = host_candidates(answer, MAX_PEER_ADDRESSES).into_iter();
+    found.map(|(by, address)| Candidate { tcp: by == Transport::Tcp, address }).collect()
 }
 
 /// A finding per address, all tried at once.
@@ -407,7 +388,7 @@ mod tests {
             one(true, "192.0.2.1:7881"),
         ];
         assert_eq!(candidates(answer), expected);
-        assert_eq!((line(answer, "a=ice-ufrag:"), line(answer, "a=ice-pwd:")), ("abcd", ""));
+        assert_eq!((ice_ufrag(answer), ice_password(answer)), (Some("abcd"), None));
     }
 
     #[test]

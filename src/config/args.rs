@@ -225,6 +225,10 @@ pub struct Args {
     #[arg(long, value_name = "PATH", default_value = "/", value_parser = base_path)]
     pub base_path: String,
 
+    /// Which viewers fit a stream of H.264
+    #[arg(long, value_enum, default_value_t = CodecMatch::Lenient)]
+    pub codec_match: CodecMatch,
+
     /// How datagrams are received
     #[arg(long, value_enum, default_value_t = Io::Auto)]
     pub io: Io,
@@ -310,6 +314,15 @@ pub enum OnConflict {
     Replace,
     /// Answer 409 for as long as media comes from the one there is
     Refuse,
+}
+
+/// How strictly a viewer's H.264 must be the stream's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CodecMatch {
+    /// Any that may be packed alike, the best first
+    Lenient,
+    /// The same profile
+    Strict,
 }
 
 /// The receive back end asked for.

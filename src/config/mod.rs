@@ -16,7 +16,8 @@ use std::time::Duration;
 pub use access::{Access, AccessArgs};
 pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
 pub use args::{
-    Args, CheckArgs, Cli, Command, HelpArgs, Io, OnConflict, PortsArgs, SteerBy, TopArgs,
+    Args, CheckArgs, Cli, CodecMatch, Command, HelpArgs, Io, OnConflict, PortsArgs, SteerBy,
+    TopArgs,
 };
 pub use cores::CoreList;
 pub use error::ConfigError;
@@ -63,6 +64,8 @@ pub struct Config {
     pub whep_wait: bool,
     /// What all paths begin with; empty at the root.
     pub base_path: String,
+    /// How strictly a viewer's H.264 must be the stream's.
+    pub codec_match: CodecMatch,
     /// Receive back end.
     pub io: Io,
     /// Steering.
@@ -135,6 +138,7 @@ impl Config {
             on_conflict: args.on_conflict,
             whep_wait: args.whep_wait,
             base_path: args.base_path,
+            codec_match: args.codec_match,
             io: args.io,
             steering: args.steering,
             kernel_drop: args.kernel_drop,

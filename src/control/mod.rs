@@ -48,7 +48,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
 use crate::id::SessionKey;
-use crate::session::Negotiator;
+use crate::session::{CodecMatch, Negotiator};
 pub use crate::session::{OfferError, Renegotiated};
 use crate::shard::{Command, EndReason, Wiring};
 use crate::telemetry::{Failures, SessionCard};
@@ -99,6 +99,8 @@ pub struct Settings {
     pub on_conflict: OnConflict,
     /// Whether viewers may come before there is a publisher.
     pub whep_wait: bool,
+    /// Which viewers fit a stream's codecs.
+    pub codec_match: CodecMatch,
     /// Who publishes what, among all nodes.
     pub directory: Arc<dyn Directory>,
     /// This node's name there.
@@ -135,7 +137,8 @@ impl Control {
         let Settings { ports, tcp_candidates, opener, directory, node, .. } = settings;
         let (room, gather) = (settings.sessions_per_shard, settings.gather);
         let ports = PortTable::new(ports);
-        let registry = Registry::new(shards, room, ports, gather, settings.on_conflict);
+        let rules = (settings.on_conflict, settings.codec_match);
+        let registry = Registry::new(shards, room, ports, gather, rules);
         let failures = registry.ended.failures.clone();
         Arc::new(Control {
             negotiator,

@@ -10,12 +10,12 @@ use super::ended::{EndedSession, EndedSessions};
 use super::events::{self, SessionEvent};
 use super::placement::Balance;
 use super::ports::{GivenPort, PortTable};
-use super::session::{LiveSession, unix_now};
+use super::session::{self, LiveSession, unix_now};
 use super::slots::Slots;
 use super::streams::Stream;
 use super::{ControlError, OnConflict};
 use crate::id::{SessionKey, StreamKey};
-use crate::session::{Offer, StreamCodecs};
+use crate::session::{CodecMatch, Offer, StreamCodecs};
 use crate::shard::{EndReason, Ended};
 use crate::telemetry::limited;
 use crate::track::StreamShared;
@@ -42,6 +42,7 @@ pub(super) struct Registry {
     /// What the directory is told.
     pub kept: Kept,
     on_conflict: OnConflict,
+    codec_match: CodecMatch,
     pub stopping: bool,
 }
 
@@ -61,7 +62,7 @@ impl Registry {
         sessions_per_shard: usize,
         ports: PortTable,
         gather: usize,
-        on_conflict: OnConflict,
+        (on_conflict, codec_match): (OnConflict, CodecMatch),
     ) -> Registry {
         Registry {
             streams: BTreeMap::new(),
@@ -77,6 +78,7 @@ impl Registry {
             ending: VecDeque::new(),
             kept: Kept::default(),
             on_conflict,
+            codec_match,
             stopping: false,
         }
     }
@@ -193,7 +195,7 @@ impl Registry {
             stream.viewers.join(key);
             // The publisher it waits for does well to send what it takes.
             stream.expect_what_is_taken(live.codecs);
-            if !live.codecs.fit(&stream.codecs) {
+            if !live.codecs.fit(&stream.codecs, self.codec_match) {
                 // Another publisher has come while it was negotiated.
                 self.ending.push_back((key, EndReason::CodecChanged));
             }
@@ -228,10 +230,32 @@ impl Registry {
         Some((codecs, stream.viewers.keys().to_vec()))
     }
 
+    /// A publisher sends another codec of its answer. Returns what its stream carries now and its
+    /// viewers, of whom some may not take it.
+    pub fn switched(
+        &mut self,
+        key: SessionKey,
+        payload_type: u8,
+    ) -> Option<(StreamCodecs, Vec<SessionKey>)> {
+        let live = self.live.get_mut(&key).filter(|live| live.publisher)?;
+        let (_, spec) = *live.payloads.iter().find(|(answered, _)| *answered == payload_type)?;
+        if spec.codec.is_audio() {
+            (live.codecs.audio, live.audio) = (Some(spec), Some(session::name(&spec)));
+        } else {
+            (live.codecs.video, live.video) = (Some(spec), Some(session::name(&spec)));
+        }
+        let codecs = live.codecs;
+        let stream = self.streams.get_mut(&live.stream)?;
+        stream.switched(key, codecs);
+        let is_carried = stream.expected() == Some(key);
+        is_carried.then(|| (codecs, stream.viewers.keys().to_vec()))
+    }
+
     /// Ends those of `viewers` that do not take `codecs`.
     pub fn end_misfits(&mut self, viewers: &[SessionKey], codecs: &StreamCodecs) {
         for viewer in viewers {
-            let misfit = |live: &LiveSession| !live.codecs.fit(codecs);
+            let how = self.codec_match;
+            let misfit = |live: &LiveSession| !live.codecs.fit(codecs, how);
             if self.live.get(viewer).is_some_and(misfit) {
                 self.ending.push_back((*viewer, EndReason::CodecChanged));
             }

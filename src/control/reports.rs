@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Control;
 use crate::id::SessionKey;
 use crate::limits::{END_RETRY, SESSIONS_PER_LOOK};
+use crate::session::StreamCodecs;
 use crate::shard::Report;
 
 impl Control {
@@ -14,7 +15,14 @@ impl Control {
             for queue in &self.wiring.reports {
                 while let Some(report) = queue.pop() {
                     match report {
-                        Report::Live { key, number } => self.publisher_is_live(key, number),
+                        Report::Live { key, number } => {
+                            let live = self.lock().live(key, number);
+                            self.end_misfits(live);
+                        }
+                        Report::Switched { key, payload_type } => {
+                            let switched = self.lock().switched(key, payload_type);
+                            self.end_misfits(switched);
+                        }
                         Report::Ended(ended) => self.lock().ended(ended),
                     }
                 }
@@ -32,8 +40,8 @@ impl Control {
 
     /// Viewers that do not take the publisher's codecs are looked for in steps, so that nobody
     /// waits long for the lock.
-    fn publisher_is_live(&self, key: SessionKey, number: u32) {
-        let Some((codecs, viewers)) = self.lock().live(key, number) else { return };
+    fn end_misfits(&self, carried: Option<(StreamCodecs, Vec<SessionKey>)>) {
+        let Some((codecs, viewers)) = carried else { return };
         for some in viewers.chunks(SESSIONS_PER_LOOK) {
             self.lock().end_misfits(some, &codecs);
         }

@@ -169,18 +169,18 @@ impl Control {
         let Reservation { key, port, stream, shared, .. } = reservation;
         let mut registry = self.lock();
         let sent = negotiated.map_err(ControlError::from).and_then(
-            |Negotiated { session, codecs, answer }| {
+            |Negotiated { session, codecs, payloads, answer }| {
                 let (port, session) = (session_port, Box::new(session));
                 let command = Command::Add { key, port, session, stream: shared };
                 match self.wiring.mailboxes[usize::from(key.shard)].command(command) {
-                    Ok(()) => Ok((answer, codecs)),
+                    Ok(()) => Ok((answer, codecs, payloads)),
                     Err(_full) => {
                         Err(ControlError::no_room("the shard has too many set-ups waiting"))
                     }
                 }
             },
         );
-        let (answer, codecs) = match sent {
+        let (answer, codecs, payloads) = match sent {
             Ok(sent) => sent,
             Err(error) => {
                 registry.give_back(key, &port, &stream);
@@ -207,6 +207,7 @@ impl Control {
             port: port.number,
             given: port,
             codecs,
+            payloads,
             audio,
             video,
             history: History::default(),

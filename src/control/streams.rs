@@ -85,6 +85,19 @@ impl Stream {
         self.publisher.replace(key).filter(|former| *former != key)
     }
 
+    /// The publisher or candidate `key` sends `codecs`, and not what was expected of it.
+    pub fn switched(&mut self, key: SessionKey, codecs: StreamCodecs) {
+        for (candidate, answered) in &mut self.candidates {
+            if *candidate == key {
+                *answered = codecs;
+            }
+        }
+        if self.publisher == Some(key) {
+            self.codecs = codecs;
+        }
+        self.expect();
+    }
+
     /// The session `key` is no more.
     pub fn leave(&mut self, key: SessionKey) {
         if self.publisher == Some(key) {

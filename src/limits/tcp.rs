@@ -12,9 +12,9 @@ pub const MAX_TCP_PENDING_PER_SOURCE: usize = 64;
 /// How long a TCP connection may take to say which session it is for, and once more to prove it.
 pub const TCP_INTRODUCTION: Duration = Duration::from_secs(5);
 
-/// The longest first frame: a connectivity check. RFC 8489 §6.1 keeps STUN below 576 B of IP
-/// packet; browsers' checks have 100 to 150.
-pub const MAX_FIRST_FRAME: usize = 576;
+/// The longest first frame: a connectivity check. Browsers' have 100 to 150 B; with what may ride
+/// along in an optional attribute, as a flight of DTLS does, it fills a packet.
+pub const MAX_FIRST_FRAME: usize = 1_500;
 
 /// The longest datagram taken over TCP. Peers make them for UDP, so they hold to 1,500 B; DTLS
 /// libraries that look at no MTU send records of up to 4 KiB.

@@ -36,7 +36,7 @@ use crate::dashboard;
 use crate::limits::REPORTS_PER_SLOT;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::paths::{Directory, Ownership};
-use crate::session::Negotiator;
+use crate::session::{CodecMatch, Negotiator};
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
 use crate::srtp;
 use crate::telemetry::{Meters, ShardCounters, TcpRefusals, tell_left_out};
@@ -104,7 +104,8 @@ impl Node {
         let (udp, over_tcp) = (&candidates, &tcp_candidates);
         let banner = banner(config, &bound, &listener, udp, &reachable, over_tcp, &chosen);
 
-        let negotiator = Negotiator::new(config.say_ice_lite);
+        let codec_match = codec_match(config);
+        let negotiator = Negotiator::new(config.say_ice_lite, codec_match);
         let starting = match config.udp.range {
             Some(range) => StartingPorts::Range { first: range.first, last: range.last },
             None => StartingPorts::Mux(ports.iter().copied().zip(candidates.clone()).collect()),
@@ -116,6 +117,7 @@ impl Node {
             opener: Arc::new(opener),
             sessions_per_shard: config.sessions_per_shard(),
             gather: config.gather,
+            codec_match,
             on_conflict: match config.on_conflict {
                 config::OnConflict::Replace => OnConflict::Replace,
                 config::OnConflict::Refuse => OnConflict::Refuse,
@@ -320,6 +322,13 @@ const NODE_NAME: &str = "monoport";
 
 /// Control threads give way to shards: a join storm must not hold up media.
 const CONTROL_NICE: i32 = 5;
+
+fn codec_match(config: &Config) -> CodecMatch {
+    match config.codec_match {
+        config::CodecMatch::Lenient => CodecMatch::Lenient,
+        config::CodecMatch::Strict => CodecMatch::Strict,
+    }
+}
 
 fn control_runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()

@@ -15,7 +15,7 @@ use crate::control::{
 };
 use crate::id::SessionKey;
 use crate::limits::{BUSY_PERMILLE, CALM_PERMILLE};
-use crate::session::Negotiator;
+use crate::session::{CodecMatch, Negotiator};
 use crate::shard::{BoundPort, EndReason, Ended, Report};
 
 /// Opens no port, which placing sessions does not ask for.
@@ -45,10 +45,11 @@ fn control(name: &str, directory: impl Directory + 'static, conflict: OnConflict
         gather: config.gather,
         on_conflict: conflict,
         whep_wait: false,
+        codec_match: CodecMatch::Lenient,
         directory: Arc::new(directory),
         node: name.into(),
     };
-    Control::new(Negotiator::new(false), wiring, settings)
+    Control::new(Negotiator::new(false, CodecMatch::Lenient), wiring, settings)
 }
 
 fn offer(direction: Direction) -> String {

@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
@@ -15,6 +15,7 @@ use str0m::crypto::dtls::{
 };
 use str0m::crypto::{CryptoError, CryptoProvider};
 
+use super::certificate::{CertificateFault, Fingerprint};
 use super::decryption;
 use crate::srtp::Profile;
 
@@ -38,8 +39,26 @@ thread_local! {
     /// Keys that came out of a DTLS instance since the last [`take_keys`]. A session is drained on
     /// one thread in one go, so what is here belongs to the session that was drained last.
     static TAPPED: RefCell<Option<KeyingMaterial>> = const { RefCell::new(None) };
+    /// What the peer of the next instance must show, where str0m can't verify it: [`expecting`].
+    static EXPECTED: RefCell<Option<Fingerprint>> = const { RefCell::new(None) };
+    /// What was wrong with a peer's certificate since the last [`take_fault`].
+    static FAULT: Cell<Option<CertificateFault>> = const { Cell::new(None) };
     /// The profile that was negotiated since the last [`take_profile`], whoever the keys are for.
     static NEGOTIATED: Cell<Option<Profile>> = const { Cell::new(None) };
+}
+
+/// Runs `build`, which makes one instance of DTLS: its peer must show the certificate with this
+/// `fingerprint`.
+pub(super) fn expecting<T>(fingerprint: Option<Fingerprint>, build: impl FnOnce() -> T) -> T {
+    EXPECTED.set(fingerprint);
+    let built = build();
+    EXPECTED.set(None);
+    built
+}
+
+/// Why DTLS was given up since the last call, if it was over a certificate.
+pub(super) fn take_fault() -> Option<CertificateFault> {
+    FAULT.take()
 }
 
 /// The SRTP profile negotiated during the drain that has just ended, if that was when.
@@ -109,7 +128,8 @@ impl DtlsProvider for Provider {
             DtlsVersion::Dtls13 => dimpl::Dtls::new_13(config, certificate, now),
             _ => dimpl::Dtls::new_auto(config, certificate, now),
         };
-        Ok(Box::new(TappedDtls { dtls, tap: self.tap }))
+        let expected = EXPECTED.take();
+        Ok(Box::new(TappedDtls { dtls, tap: self.tap, expected, refused: false, made: now }))
     }
 }
 
@@ -118,6 +138,11 @@ struct TappedDtls {
     dtls: dimpl::Dtls,
     /// Whether keys that are ours are still to come.
     tap: bool,
+    /// What the peer's certificate must be, where str0m can't tell.
+    expected: Option<Fingerprint>,
+    /// The peer has shown another one: nothing of it is taken any more.
+    refused: bool,
+    made: Instant,
 }
 
 impl std::fmt::Debug for TappedDtls {
@@ -149,18 +174,9 @@ impl TappedDtls {
             TAPPED.with(|tapped| *tapped.borrow_mut() = Some(keys));
         }
     }
-}
 
-impl DtlsInstance for TappedDtls {
-    fn set_active(&mut self, active: bool) {
-        self.dtls.set_active(active);
-    }
-
-    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.dtls.handle_packet(packet)
-    }
-
-    fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
+    /// The next output, with the keys kept where they are ours.
+    fn poll_tapped<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
         if self.tap {
             // The few outputs of a handshake pass through a buffer of our own, so that the keys can
             // be kept and the next output shown in their place.
@@ -192,6 +208,47 @@ impl DtlsInstance for TappedDtls {
             NEGOTIATED.set(profile_of(*profile));
         }
         output
+    }
+
+    /// The next output of a peer whose certificate is verified here: nothing comes of what follows
+    /// another one.
+    fn poll_verified<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
+        /// Long after the session's end.
+        const NEVER: Duration = Duration::from_secs(3_600);
+        if !self.refused {
+            let output = self.poll_tapped(buffer);
+            let DtlsOutput::PeerCert(certificate) = &output else { return output };
+            if self.expected.as_ref().is_none_or(|expected| expected.is_of(certificate)) {
+                return output;
+            }
+            self.refused = true;
+            FAULT.set(Some(CertificateFault::Fingerprint));
+        }
+        DtlsOutput::Timeout(self.made + NEVER)
+    }
+}
+
+impl DtlsInstance for TappedDtls {
+    fn set_active(&mut self, active: bool) {
+        self.dtls.set_active(active);
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        if self.refused {
+            return Ok(());
+        }
+        let handled = self.dtls.handle_packet(packet);
+        if let Some(fault) = handled.as_ref().err().and_then(CertificateFault::of) {
+            FAULT.set(Some(fault));
+        }
+        handled
+    }
+
+    fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
+        if self.expected.is_some() {
+            return self.poll_verified(buffer);
+        }
+        self.poll_tapped(buffer)
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {

@@ -2,11 +2,13 @@
 //! makes checks of its own, and starts over under other credentials.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use str0m::IceCreds;
 
-use super::Session;
+use super::{Refused, Session};
 use crate::id::Transport;
+use crate::wire::attributes;
 use crate::wire::binding::{self, TransactionId};
 
 /// The credentials of both ends, and the one address that str0m knows of the peer.
@@ -48,6 +50,36 @@ impl Session {
         direct.set_local_ice_credentials(local.clone());
         direct.set_remote_ice_credentials(remote.clone());
         (self.ice.local, self.ice.remote) = (local, Some(remote));
+    }
+
+    /// Takes in a connectivity check, which str0m answers in the next drain: as it is, or of the
+    /// parts that str0m reads where it lacks some or has others. Returns the answer to one that
+    /// asks for what is not understood (RFC 8489 §6.3.1).
+    ///
+    /// # Errors
+    /// When it can't be read, or str0m refuses it. One with a wrong password is left unanswered.
+    pub fn check(
+        &mut self,
+        now: Instant,
+        transport: Transport,
+        local: SocketAddr,
+        remote: SocketAddr,
+        (bytes, id): (&[u8], TransactionId),
+    ) -> Result<Option<Vec<u8>>, Refused> {
+        let check = attributes::of_check(bytes).ok_or(Refused)?;
+        if check.is_usual {
+            return self.receive(now, transport, local, remote, bytes).map(|()| None);
+        }
+        let password = &self.ice.local.pass;
+        if !binding::is_sealed_with(bytes, password) {
+            // Unanswered, like one that str0m does not believe.
+            return Ok(None);
+        }
+        if !check.unknown().is_empty() {
+            return Ok(Some(binding::unknown_attributes(id, check.unknown(), password)));
+        }
+        let remade = binding::remade(id, &check, password);
+        self.receive(now, transport, local, remote, &remade).map(|()| None)
     }
 
     /// The success response to a check that came from `from`.

@@ -4,6 +4,8 @@
 //! [`Session`] then moves to its shard, which feeds it datagrams and time and carries out what
 //! [`Session::drain`] asks for. No clock is read and no socket is touched in here.
 
+mod certificate;
+mod codecs;
 mod decryption;
 mod descriptors;
 #[expect(clippy::disallowed_types, reason = "str0m counts its crypto, once a session")]
@@ -26,12 +28,14 @@ use str0m::net::{DatagramSend, Protocol, Receive};
 use str0m::rtp::Ssrc;
 use str0m::{Event, IceConnectionState, Input, Output as RtcOutput, Rtc};
 
+pub use certificate::CertificateFault;
+pub use codecs::{CodecMatch, StreamCodecs};
 pub use dtls::KeyingMaterial;
 pub use negotiate::{LocalIce, Negotiated, Negotiator};
-pub use offer::{Offer, OfferError, StreamCodecs};
+pub use offer::{Offer, OfferError};
 pub use publisher::Publisher;
 pub use renegotiate::Renegotiated;
-pub use sdp::ice_ufrag;
+pub use sdp::{host_candidates, ice_password, ice_ufrag};
 pub use uplink::Uplink;
 
 use crate::drop::DropReason;
@@ -102,8 +106,8 @@ pub enum Gone {
     Closed,
     /// No connectivity check for 15 s.
     ConsentLost,
-    /// str0m gave up on the session.
-    Failed,
+    /// str0m gave up on the session, or its peer's certificate will not do.
+    Failed(Option<CertificateFault>),
 }
 
 /// The session's protocol machine refused a datagram.
@@ -214,11 +218,15 @@ impl Session {
                 Ok(RtcOutput::Event(event)) => self.on_event(now, event, outputs),
                 Err(error) => {
                     self.failure = Some(error.to_string().into());
-                    outputs.push(Output::Gone(Gone::Failed));
+                    let fault = dtls::take_fault().or(CertificateFault::of_session(&error));
+                    outputs.push(Output::Gone(Gone::Failed(fault)));
                     break now + crate::limits::SESSION_IDLE;
                 }
             }
         };
+        if let Some(fault) = dtls::take_fault() {
+            outputs.push(Output::Gone(Gone::Failed(Some(fault))));
+        }
         if let Some(keys) = dtls::take_keys() {
             outputs.push(Output::Keys(keys));
         }

@@ -12,10 +12,10 @@ use str0m::net::TcpType;
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
+use super::codecs::CodecMatch;
 use super::descriptors::Descriptors;
 use super::ice::Ice;
-use super::offer::{Section, takes};
-use super::{Offer, OfferError, Publisher, Session, StreamCodecs, ViewerSection, dtls, sdp};
+use super::{Offer, OfferError, Publisher, Session, StreamCodecs, ViewerSection, dtls};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::REPORT_INTERVAL;
 use crate::media::{ExtensionIds, ViewerTerms, ViewerTrack};
@@ -26,6 +26,7 @@ pub struct Negotiator {
     viewer_crypto: Arc<CryptoProvider>,
     certificate: DtlsCert,
     say_lite: bool,
+    codec_match: CodecMatch,
 }
 
 /// Our side of a session's ICE: what its answer says of where it is found.
@@ -42,28 +43,31 @@ pub struct LocalIce<'a> {
 pub struct Negotiated {
     /// The session.
     pub session: Session,
-    /// What it sends, or takes.
+    /// What it sends, as far as that is known before its media comes, or takes.
     pub codecs: StreamCodecs,
+    /// The payload types a publisher was answered, and what they stand for.
+    pub payloads: Vec<(u8, CodecSpec)>,
     /// The SDP answer.
     pub answer: String,
 }
 
 impl Negotiator {
     /// Generates the server's DTLS certificate. `say_lite` keeps the `a=ice-lite` line (see
-    /// `sdp.rs` for what it costs).
+    /// `sdp/answered.rs` for what it costs); `codec_match` says which viewers fit a stream.
     ///
     /// # Panics
     /// When the crypto library cannot make a certificate: nothing would work then.
     #[must_use]
-    pub fn new(say_lite: bool) -> Negotiator {
+    pub fn new(say_lite: bool, codec_match: CodecMatch) -> Negotiator {
         let publisher_crypto = dtls::publisher_crypto();
         let certificate = publisher_crypto.dtls_provider.generate_certificate();
         let certificate = certificate.expect("the crypto library makes ECDSA certificates");
-        Negotiator { publisher_crypto, viewer_crypto: dtls::viewer_crypto(), certificate, say_lite }
+        let viewer_crypto = dtls::viewer_crypto();
+        Negotiator { publisher_crypto, viewer_crypto, certificate, say_lite, codec_match }
     }
 
-    /// Answers a publisher with exactly `codecs`. `local` says where the session will be found; its
-    /// clock begins at `now`.
+    /// Answers a publisher with all codecs that are passed through, `codecs` first. `local` says
+    /// where the session will be found; its clock begins at `now`.
     ///
     /// # Errors
     /// [`OfferError::Malformed`] for what only str0m finds wrong.
@@ -75,14 +79,10 @@ impl Negotiator {
         codecs: StreamCodecs,
         stream: StreamKey,
     ) -> Result<Negotiated, OfferError> {
-        let params: Vec<PayloadParams> = offer
-            .sections
-            .iter()
-            .filter_map(|section| {
-                let spec = if section.audio { codecs.audio } else { codecs.video }?;
-                section.payloads.iter().find(|params| params.spec() == spec).copied()
-            })
-            .collect();
+        let mut params: Vec<PayloadParams> = Vec::new();
+        for section in &offer.sections {
+            params.extend(offer.answered(section, &codecs)?);
+        }
         let extensions = extension_map(&[
             (1, Extension::AudioLevel),
             (2, Extension::AbsoluteSendTime),
@@ -96,10 +96,13 @@ impl Negotiator {
         ]);
         let ice = Ice::new(local.credentials.clone(), offer.ice());
         let (rtc, answer, mids) =
-            self.accept(now, &self.publisher_crypto, offer, local, params.clone(), extensions)?;
-        let publisher = Publisher::new(stream, &params, &rtc, &mids);
+            self.accept(now, &self.publisher_crypto, offer, local, params, extensions)?;
+        let publisher = Publisher::new(stream, &rtc, &mids);
+        let payloads = rtc.codec_config().params().iter().map(|p| (*p.pt(), p.spec())).collect();
         let publisher = Some(Box::new(publisher));
-        Ok(self.finish(now, (rtc, ice), publisher, ViewerTerms::default(), codecs, &answer))
+        let terms = ViewerTerms::default();
+        let negotiated = self.finish(now, (rtc, ice), publisher, terms, codecs, answer);
+        Ok(Negotiated { payloads, ..negotiated })
     }
 
     /// Answers a viewer of a stream that carries `codecs`; see [`Negotiator::publisher`].
@@ -117,7 +120,7 @@ impl Negotiator {
         let mut params = Vec::new();
         let mut taken = StreamCodecs::default();
         for section in &offer.sections {
-            let chosen = viewer_codec(&offer, section, codecs)?;
+            let chosen = offer.taken(section, &codecs, self.codec_match)?;
             let wanted = if section.audio { codecs.audio } else { codecs.video };
             let taken = if section.audio { &mut taken.audio } else { &mut taken.video };
             *taken = wanted.or(Some(chosen.spec()));
@@ -140,12 +143,13 @@ impl Negotiator {
         let mut takes = ViewerTerms::default();
         let mut sections = Vec::new();
         for mid in mids {
-            if let Some((track, section)) = viewer_track(&mut rtc, mid, &takes.tracks) {
-                takes.tracks.push(track);
-                sections.push(section);
-            }
+            // What is not said to be served is refused as a whole.
+            let served = viewer_track(&mut rtc, mid, &takes.tracks);
+            let (track, section) = served.ok_or_else(|| unserved(mid))?;
+            takes.tracks.push(track);
+            sections.push(section);
         }
-        let mut negotiated = self.finish(now, (rtc, ice), None, takes, taken, &answer);
+        let mut negotiated = self.finish(now, (rtc, ice), None, takes, taken, answer);
         negotiated.session.sections = sections;
         Ok(negotiated)
     }
@@ -157,12 +161,12 @@ impl Negotiator {
         publishes: Option<Box<Publisher>>,
         takes: ViewerTerms,
         codecs: StreamCodecs,
-        answer: &str,
+        answer: String,
     ) -> Negotiated {
-        let answer = sdp::tidy(answer, self.say_lite);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let answered = (now, since.as_millis() as u64);
-        Negotiated { session: Session::new(rtc, ice, publishes, takes, answered), codecs, answer }
+        let session = Session::new(rtc, ice, publishes, takes, answered);
+        Negotiated { session, codecs, payloads: Vec::new(), answer }
     }
 
     /// Builds the `Rtc` and lets it answer. Should str0m panic over some far corner of SDP, that is
@@ -177,8 +181,8 @@ impl Negotiator {
         extensions: ExtensionMap,
     ) -> Result<(Rtc, String, Vec<Mid>), OfferError> {
         let malformed = OfferError::malformed;
-        let mids: Vec<Mid> = offer
-            .sdp
+        let Offer { offered, sdp, fingerprint, .. } = offer;
+        let mids: Vec<Mid> = sdp
             .media_lines
             .iter()
             .filter(|line| line.typ.is_media())
@@ -191,12 +195,13 @@ impl Negotiator {
                 .set_local_ice_credentials(local.credentials)
                 .set_ice_lite(true)
                 .set_rtp_mode(true)
+                .set_fingerprint_verification(fingerprint.is_none())
                 .set_extension_map(extensions);
             set_codecs(&mut config, params);
             if Arc::ptr_eq(crypto, &self.publisher_crypto) {
                 config = config.set_stats_interval(Some(REPORT_INTERVAL));
             }
-            let mut rtc = config.build(now);
+            let mut rtc = dtls::expecting(fingerprint, || config.build(now));
             for address in local.candidates {
                 let candidate = Candidate::host(*address, "udp").map_err(|e| malformed(&e))?;
                 rtc.add_local_candidate(candidate);
@@ -208,8 +213,13 @@ impl Negotiator {
                 let candidate = candidate.tcptype(TcpType::Passive).build();
                 rtc.add_local_candidate(candidate.map_err(|e| malformed(&e))?);
             }
-            let answer = rtc.sdp_api().accept_offer(offer.sdp).map_err(|e| malformed(&e))?;
-            Ok((rtc, answer.to_sdp_string(), mids))
+            let answer = rtc.sdp_api().accept_offer(sdp).map_err(|e| malformed(&e))?;
+            let is_served = |mid: &Mid| rtc.media(*mid).is_some_and(|m| !m.remote_pts().is_empty());
+            if let Some(mid) = mids.iter().find(|mid| !is_served(mid)) {
+                return Err(unserved(*mid));
+            }
+            let answer = offered.answer(&answer.to_sdp_string(), self.say_lite);
+            Ok((rtc, answer, mids))
         }))
         .unwrap_or_else(|_panic| Err(malformed(&"str0m could not make sense of it")))
     }
@@ -227,33 +237,10 @@ fn extension_map(extensions: &[(u8, Extension)]) -> ExtensionMap {
     map
 }
 
-/// The payload of a viewer's section that takes the stream's codec. A section for a track that the
-/// stream lacks gets its own first codec: should a later publisher send that track, it plays.
-fn viewer_codec(
-    offer: &Offer,
-    section: &Section,
-    codecs: StreamCodecs,
-) -> Result<PayloadParams, OfferError> {
-    let wanted = if section.audio { codecs.audio } else { codecs.video };
-    let found = match wanted {
-        Some(spec) => section.payloads.iter().find(|params| takes(**params, spec)).copied(),
-        None => section.payloads.first().copied(),
-    };
-    let mut params = found.ok_or_else(|| {
-        let wanted = wanted.map_or("any".into(), |spec| describe(&spec));
-        offer.no_common_codec(section.audio, wanted)
-    })?;
-    // Feedback 16 times a second that nobody would read.
-    params.set_fb_transport_cc(false);
-    Ok(params)
-}
-
-/// A codec in words, with what decides whether two ends of it fit.
-fn describe(spec: &CodecSpec) -> String {
-    match spec.format.profile_level_id {
-        Some(profile) => format!("{:?} (profile-level-id {profile:06x})", spec.codec),
-        None => format!("{:?}", spec.codec),
-    }
+/// A section that would be answered and get nothing.
+fn unserved(mid: Mid) -> OfferError {
+    let reason = "none of its payload types is left after negotiation".into();
+    OfferError::Unserved { mid: mid.to_string(), reason }
 }
 
 /// Reads what the viewer's track was promised, and takes the track's sender out of str0m: media and

@@ -4,9 +4,12 @@ use std::collections::HashSet;
 
 use str0m::IceCreds;
 use str0m::change::SdpOffer;
-use str0m::format::{Codec, CodecConfig, CodecSpec, PayloadParams};
+use str0m::format::{CodecSpec, PayloadParams};
 
-use super::sdp;
+use super::CodecMatch;
+use super::certificate::Fingerprint;
+use super::codecs::{StreamCodecs, describe, is_repeated, is_supported, supported, takes};
+use super::sdp::Offered;
 use crate::limits::{MAX_OFFER_BYTES, MAX_TRACKS_OF_A_KIND};
 
 /// Why an offer is refused.
@@ -77,35 +80,6 @@ pub(super) enum Way {
     Watch,
 }
 
-/// The codecs a stream carries: what its publisher was answered, and what viewers must take.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct StreamCodecs {
-    /// Of the audio track, if there is one.
-    pub audio: Option<CodecSpec>,
-    /// Of the video track, if there is one.
-    pub video: Option<CodecSpec>,
-}
-
-impl StreamCodecs {
-    /// Whether a viewer that takes these can play a stream that carries those. A track that one of
-    /// them lacks is in nobody's way.
-    #[must_use]
-    pub fn fit(&self, carried: &StreamCodecs) -> bool {
-        let fits = |taken: Option<CodecSpec>, carried: Option<CodecSpec>| {
-            let (Some(taken), Some(carried)) = (taken, carried) else { return true };
-            taken == carried || takes(PayloadParams::new(96.into(), None, taken), carried)
-        };
-        fits(self.audio, carried.audio) && fits(self.video, carried.video)
-    }
-}
-
-/// Whether a section's payload takes a codec, by the rules of its format: profiles that one decoder
-/// plays are one.
-pub(super) fn takes(payload: PayloadParams, spec: CodecSpec) -> bool {
-    let carried = vec![PayloadParams::new(96.into(), None, spec)];
-    CodecConfig::new_from_payload_params(carried).match_params(payload).is_some()
-}
-
 /// One audio or video section.
 #[derive(Clone, Debug)]
 pub(super) struct Section {
@@ -117,21 +91,15 @@ pub(super) struct Section {
 /// A parsed offer with the direction this server will answer to.
 #[derive(Debug)]
 pub struct Offer {
+    pub(super) offered: Offered,
+    /// What is served of it, as str0m reads it.
     pub(super) sdp: SdpOffer,
+    /// What its peer must show, where str0m can't verify it.
+    pub(super) fingerprint: Option<Fingerprint>,
     pub(super) sections: Vec<Section>,
     /// Whether one packet's header extensions may have the one-byte and the next one's the two-byte
     /// form (`a=extmap-allow-mixed`, RFC 8285 §6).
     pub(super) mixes_extension_forms: bool,
-}
-
-/// Codecs that are passed through.
-const SUPPORTED: &[Codec] =
-    &[Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1];
-
-/// Those of [`SUPPORTED`] for one kind of track, in words.
-fn supported(audio: bool) -> String {
-    let codecs = SUPPORTED.iter().filter(|codec| codec.is_audio() == audio);
-    codecs.map(|codec| format!("{codec:?}")).collect::<Vec<_>>().join(", ")
 }
 
 impl Offer {
@@ -170,9 +138,9 @@ impl Offer {
         if text.len() > MAX_OFFER_BYTES {
             return Err(OfferError::TooLong(text.len()));
         }
-        let text = sdp::with_direction(text, way)?;
-        let sdp =
-            SdpOffer::from_sdp_string(&text).map_err(|error| OfferError::malformed(&error))?;
+        let offered = Offered::read(text, way)?;
+        let sdp = SdpOffer::from_sdp_string(&offered.text(|_mid| false))
+            .map_err(|error| OfferError::malformed(&error))?;
         if let Some(problem) = sdp.media_lines.iter().find_map(|line| line.check_consistent()) {
             return Err(OfferError::Malformed(problem));
         }
@@ -199,8 +167,13 @@ impl Offer {
                 return Err(OfferError::TooManyTracks { kind, count });
             }
         }
-        let mixes_extension_forms = sdp::mixes_extension_forms(&text);
-        Ok(Offer { sdp, sections, mixes_extension_forms })
+        if sdp.media_lines.len() != offered.served().count() {
+            // Whatever it was, it is not said to be served.
+            return Err(OfferError::Malformed("a section of it can't be read".into()));
+        }
+        let mixes_extension_forms = offered.mixes_extension_forms();
+        let fingerprint = Fingerprint::of_offer(offered.session())?;
+        Ok(Offer { offered, sdp, fingerprint, sections, mixes_extension_forms })
     }
 
     /// The name and password of the peer's ICE: those of the session, or of its first section.
@@ -215,56 +188,137 @@ impl Offer {
         self.sections.iter().any(|section| section.audio == audio)
     }
 
-    /// The codecs a publisher is answered: one of each kind, the stream's `current` one where the
-    /// offer has it (so that viewers of an earlier publisher keep playing), else the first that is
-    /// supported.
+    /// The codecs a publisher is expected to send: those its answer names first. It is answered
+    /// every one that is passed through, in the order of its offer, but the stream's `current` ones
+    /// come first, so that viewers of an earlier publisher keep playing.
     ///
     /// # Errors
     /// [`OfferError::NoCommonCodec`] when a section has none that is supported.
     pub fn choose_codecs(&self, current: StreamCodecs) -> Result<StreamCodecs, OfferError> {
         let mut chosen = StreamCodecs::default();
         for section in &self.sections {
-            let current = if section.audio { current.audio } else { current.video };
-            let specs: Vec<CodecSpec> = section
-                .payloads
-                .iter()
-                .map(PayloadParams::spec)
-                .filter(|spec| SUPPORTED.contains(&spec.codec))
-                .filter(|spec| spec.codec.is_audio() == section.audio)
-                .collect();
-            let spec = specs.iter().find(|spec| Some(**spec) == current).or(specs.first());
-            let Some(spec) = spec else {
-                return Err(self.no_common_codec(section.audio, supported(section.audio)));
-            };
-            if section.audio {
-                chosen.audio = Some(*spec);
-            } else {
-                chosen.video = Some(*spec);
-            }
+            let answered = self.answered(section, &current)?;
+            let first = answered.first().map(PayloadParams::spec);
+            let place = if section.audio { &mut chosen.audio } else { &mut chosen.video };
+            *place = place.or(first);
         }
         Ok(chosen)
     }
 
-    /// The error for a section without a codec in common.
-    pub(super) fn no_common_codec(&self, audio: bool, wanted: String) -> OfferError {
-        let section = self.sections.iter().find(|section| section.audio == audio);
-        let mut offered: Vec<String> = section
-            .map(|section| &section.payloads[..])
-            .unwrap_or_default()
-            .iter()
-            .map(|params| format!("{:?}", params.spec().codec))
-            .collect();
-        offered.dedup();
-        let offered = if offered.is_empty() { "none".into() } else { offered.join(", ") };
-        OfferError::NoCommonCodec { kind: if audio { "audio" } else { "video" }, offered, wanted }
+    /// The payloads of a section that a publisher is answered.
+    ///
+    /// # Errors
+    /// [`OfferError::NoCommonCodec`] when there are none.
+    pub(super) fn answered(
+        &self,
+        section: &Section,
+        current: &StreamCodecs,
+    ) -> Result<Vec<PayloadParams>, OfferError> {
+        let mut answered: Vec<PayloadParams> = Vec::new();
+        for payload in &section.payloads {
+            let spec = payload.spec();
+            let repeated = answered.iter().any(|other| is_repeated(&other.spec(), &spec));
+            if is_supported(&spec, section.audio) && !repeated {
+                answered.push(as_receiver(payload));
+            }
+        }
+        if answered.is_empty() {
+            let wanted = supported(section.audio);
+            return Err(self.no_common_codec(section, wanted, None));
+        }
+        let current = if section.audio { current.audio } else { current.video };
+        // The sort is stable: what does not fit at all stays in the offer's order.
+        answered.sort_by_key(|payload| {
+            let rank = |current| takes(&payload.spec(), &current, CodecMatch::Strict).ok();
+            current.map_or(0, |current| rank(current).unwrap_or(u8::MAX))
+        });
+        Ok(answered)
     }
+
+    /// The payload of a viewer's section that plays the stream's codec best. A section for a track
+    /// that the stream lacks gets its own first codec: should a later publisher send that track, it
+    /// plays.
+    ///
+    /// # Errors
+    /// [`OfferError::NoCommonCodec`], with the parameter that differs where only that does.
+    pub(super) fn taken(
+        &self,
+        section: &Section,
+        carried: &StreamCodecs,
+        how: CodecMatch,
+    ) -> Result<PayloadParams, OfferError> {
+        let carried = if section.audio { carried.audio } else { carried.video };
+        let Some(carried) = carried else {
+            let first = section.payloads.iter().find(|p| is_supported(&p.spec(), section.audio));
+            let none = || self.no_common_codec(section, supported(section.audio), None);
+            return first.copied().ok_or_else(none);
+        };
+        let ranked = section.payloads.iter().filter_map(|payload| {
+            takes(&payload.spec(), &carried, how).ok().map(|rank| (rank, payload))
+        });
+        if let Some((_, payload)) = ranked.min_by_key(|(rank, _)| *rank) {
+            return Ok(as_sender(payload, &carried));
+        }
+        let differs = section
+            .payloads
+            .iter()
+            .find_map(|payload| takes(&payload.spec(), &carried, how).err().flatten());
+        Err(self.no_common_codec(section, describe(&carried), differs))
+    }
+
+    /// The error for a section without a codec in common.
+    fn no_common_codec(
+        &self,
+        section: &Section,
+        wanted: String,
+        differs: Option<String>,
+    ) -> OfferError {
+        let mut offered: Vec<String> = Vec::new();
+        for payload in &section.payloads {
+            let name = format!("{:?}", payload.spec().codec);
+            if !offered.contains(&name) {
+                offered.push(name);
+            }
+        }
+        let offered = if offered.is_empty() { "none".into() } else { offered.join(", ") };
+        let wanted = wanted + &differs.map_or(String::new(), |differs| format!("; {differs}"));
+        let kind = if section.audio { "audio" } else { "video" };
+        OfferError::NoCommonCodec { kind, offered, wanted }
+    }
+}
+
+/// What is answered to who sends this: stereo where its sender makes it (RFC 7587 §7.1), and
+/// nothing of what we would send.
+fn as_receiver(payload: &PayloadParams) -> PayloadParams {
+    let mut spec = payload.spec();
+    if spec.format.sprop_stereo == Some(true) {
+        spec.format.stereo = Some(true);
+    }
+    spec.format.sprop_stereo = None;
+    with_spec(payload, spec)
+}
+
+/// What is answered to a viewer that takes `payload` of a stream that carries `carried`: its own
+/// parameters, but that of Opus which tells what is sent (RFC 7587 §7.1).
+fn as_sender(payload: &PayloadParams, carried: &CodecSpec) -> PayloadParams {
+    let mut spec = payload.spec();
+    spec.format.sprop_stereo = carried.format.stereo.filter(|stereo| *stereo);
+    let mut answered = with_spec(payload, spec);
+    // Feedback 16 times a second that nobody would read.
+    answered.set_fb_transport_cc(false);
+    answered
 }
 
 /// The payload without RFC 2198 redundancy. Answered, a browser sends its audio inside RED, and RED
 /// is what viewers would be sent: the stream carries the codec alone, and losses are repaired by
 /// retransmission.
 fn without_red(params: &PayloadParams) -> PayloadParams {
-    let mut plain = PayloadParams::new(params.pt(), params.resend(), params.spec());
+    with_spec(params, params.spec())
+}
+
+/// The payload with another format, and without redundancy.
+fn with_spec(params: &PayloadParams, spec: CodecSpec) -> PayloadParams {
+    let mut plain = PayloadParams::new(params.pt(), params.resend(), spec);
     plain.set_fb_transport_cc(params.fb_transport_cc());
     plain.set_fb_nack(params.fb_nack());
     plain.set_fb_pli(params.fb_pli());
@@ -280,11 +334,7 @@ mod tests {
     #[test]
     fn what_is_not_an_offer_is_refused_in_words() {
         let told = Offer::to_publish("v=0\r\n").expect_err("not an offer").to_string();
-        assert_eq!(
-            told,
-            "the offer is not valid SDP: SDP parse: Parse error, Unexpected end of input, \
-             Expected `o`, sdp line"
-        );
+        assert_eq!(told, "the offer is not valid SDP: it has no o= line");
         for text in ["", "hello", "v=0\r\n", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"] {
             let error = Offer::to_publish(text).expect_err("not an offer");
             assert!(

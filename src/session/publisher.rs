@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use str0m::Rtc;
-use str0m::format::{Codec, PayloadParams};
+use str0m::format::Codec;
 use str0m::media::{KeyframeRequestKind, Mid, SenderFeedback};
 use str0m::rtp::{ExtensionValues, RtpPacket};
 use str0m::stats::MediaIngressStats;
@@ -13,7 +13,7 @@ use super::sources::{Part, Sources};
 use super::uplink::Uplink;
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
-use crate::limits::MAX_TRACKS_OF_A_KIND;
+use crate::limits::{CODEC_SWITCH_PAUSE, MAX_TRACKS_OF_A_KIND};
 use crate::media::{
     ClockReport, DependencyDescriptor, HeaderExtensions, MediaPacket, Origin, starts_keyframe,
 };
@@ -31,39 +31,60 @@ pub struct Publisher {
     pub(super) seen: Seen,
     /// How its media arrives.
     pub uplink: Uplink,
+    /// The payload type that a track went over to, until somebody has been told.
+    pub switched_to: Option<u8>,
 }
 
 /// One track of a publisher.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Published {
     id: TrackId,
     mid: Mid,
+    /// What its packets are, by the last that came; before, by what the answer names first.
     codec: Codec,
     payload_type: u8,
+    /// All that it was answered.
+    answered: Vec<(u8, Codec)>,
+    /// When it last went over to another one.
+    switched: Option<Instant>,
+}
+
+impl Published {
+    fn takes(&self, payload_type: u8) -> bool {
+        self.answered.iter().any(|(answered, _)| *answered == payload_type)
+    }
+
+    /// It goes on with another payload type of its answer. One that comes and goes with each packet
+    /// is not followed.
+    fn switch_to(&mut self, now: Instant, payload_type: u8) -> Result<(), DropReason> {
+        let soon = self.switched.is_some_and(|at| now < at + CODEC_SWITCH_PAUSE);
+        let answered = self.answered.iter().find(|(answered, _)| *answered == payload_type);
+        let (_, codec) = answered.filter(|_| !soon).ok_or(DropReason::UnknownPayloadType)?;
+        (self.payload_type, self.codec, self.switched) = (payload_type, *codec, Some(now));
+        Ok(())
+    }
 }
 
 impl Publisher {
-    /// The publisher behind `rtc`, whose sections are `mids` and which was answered with `params`,
-    /// those of one kind in the same order.
-    pub(super) fn new(
-        stream: StreamKey,
-        params: &[PayloadParams],
-        rtc: &Rtc,
-        mids: &[Mid],
-    ) -> Publisher {
+    /// The publisher behind `rtc`, whose sections are `mids`.
+    pub(super) fn new(stream: StreamKey, rtc: &Rtc, mids: &[Mid]) -> Publisher {
         let mut tracks: Vec<Published> = Vec::new();
         for mid in mids {
             let Some(media) = rtc.media(*mid) else { continue };
             let audio = media.kind().is_audio();
             let kind = if audio { TrackKind::Audio } else { TrackKind::Video };
             let number = tracks.iter().filter(|track| track.id.kind == kind).count();
-            let mut params = params.iter().filter(|p| p.spec().codec.is_audio() == audio);
-            if let Some(params) = params.nth(number)
+            let params = rtc.codec_config().params().iter();
+            let answered: Vec<(u8, Codec)> = params
+                .filter(|params| media.remote_pts().contains(&params.pt()))
+                .map(|params| (*params.pt(), params.spec().codec))
+                .collect();
+            if let Some(&(payload_type, codec)) = answered.first()
                 && number < MAX_TRACKS_OF_A_KIND
             {
-                let id = TrackId { kind, number: number as u8 };
-                let (codec, payload_type) = (params.spec().codec, *params.pt());
-                tracks.push(Published { id, mid: *mid, codec, payload_type });
+                let (id, mid) = (TrackId { kind, number: number as u8 }, *mid);
+                let switched = None;
+                tracks.push(Published { id, mid, codec, payload_type, answered, switched });
             }
         }
         Publisher {
@@ -73,6 +94,7 @@ impl Publisher {
             sources: Sources::default(),
             seen: Seen::default(),
             uplink: Uplink::default(),
+            switched_to: None,
         }
     }
 
@@ -92,9 +114,11 @@ impl Publisher {
         packet: RtpPacket,
     ) -> Result<MediaPacket, DropReason> {
         let part = self.part_of(rtc, now, &packet)?;
-        let track = &self.tracks[part.track];
-        if *packet.header.payload_type != track.payload_type {
-            return Err(DropReason::UnknownPayloadType);
+        let track = &mut self.tracks[part.track];
+        let payload_type = *packet.header.payload_type;
+        if payload_type != track.payload_type {
+            track.switch_to(now, payload_type)?;
+            self.switched_to = Some(payload_type);
         }
         let (codec, Part { layer, source, .. }) = (track.codec, part);
         Ok(MediaPacket {
@@ -134,7 +158,7 @@ impl Publisher {
             Some(mid) => self.tracks.iter().position(|track| track.mid == mid),
             None => {
                 let mut fit = self.tracks.iter().enumerate();
-                let mut fit = fit.by_ref().filter(|(_, t)| t.payload_type == payload_type);
+                let mut fit = fit.by_ref().filter(|(_, t)| t.takes(payload_type));
                 let first = fit.next().map(|(index, _track)| index);
                 // Where two tracks have one payload type, it says nothing.
                 first.filter(|_| fit.next().is_none())

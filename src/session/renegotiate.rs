@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use str0m::change::SdpOffer;
 use str0m::media::Mid;
 
 use super::negotiate::viewer_track;
@@ -42,6 +43,12 @@ impl Session {
             return Err(OfferError::Unserved { mid: new.to_string(), reason: reason.into() });
         }
         let ice = offer.ice();
+        let Offer { offered, sdp: mut served, .. } = offer;
+        let known = |mid: &str| self.rtc.media(mid.into()).is_some();
+        if offered.sections.iter().any(|section| section.refused && known(&section.mid)) {
+            // What the peer has stopped since: str0m has to hear of it, and answers it.
+            served = SdpOffer::from_sdp_string(&offered.text(known)).map_err(|e| malformed(&e))?;
+        }
         let (rtc, known) = (&mut self.rtc, &self.sections);
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let mut direct = rtc.direct_api();
@@ -51,7 +58,7 @@ impl Session {
             for section in known {
                 direct.declare_stream_tx(section.ssrc, section.rtx_ssrc, section.mid, None);
             }
-            let answer = rtc.sdp_api().accept_offer(offer.sdp).map_err(|e| malformed(&e));
+            let answer = rtc.sdp_api().accept_offer(served).map_err(|e| malformed(&e));
             let mut direct = rtc.direct_api();
             for section in known {
                 direct.remove_stream_tx(section.ssrc);
@@ -62,7 +69,7 @@ impl Session {
         }));
         let failed = |_panic| Err(malformed(&"str0m could not make sense of it"));
         let (answer, made, kept) = answered.unwrap_or_else(failed)?;
-        let answer = sdp::with_credentials(&sdp::tidy(&answer, false), &made, &kept);
+        let answer = sdp::with_credentials(&offered.answer(&answer, false), &made, &kept);
         self.ice.peer_is(ice);
         let mut added = ViewerTerms::default();
         for mid in mids {

@@ -13,7 +13,7 @@ use crate::id::{SessionKey, StreamKey, TrackId};
 use crate::media::ViewerTerms;
 use crate::net::UdpSocket;
 use crate::paths::NewConnection;
-use crate::session::{Offer, OfferError, Renegotiated, Session};
+use crate::session::{CertificateFault, Offer, OfferError, Renegotiated, Session};
 use crate::telemetry::{FailureReason, SessionCard};
 use crate::track::StreamShared;
 use crate::wire::dtls::{Flight, alert_name};
@@ -146,8 +146,8 @@ pub enum EndReason {
     WrongPassword,
     /// A check has come, but DTLS did not finish in time: the client's last flight, if any came.
     DtlsTimeout(Option<Flight>),
-    /// The protocol machine gave up.
-    Failed,
+    /// The protocol machine gave up, or the peer's certificate will not do.
+    Failed(Option<CertificateFault>),
     /// Its port was closed while the server runs.
     PortClosed,
     /// The server is stopping.
@@ -168,7 +168,7 @@ impl EndReason {
             EndReason::Unheard => "unheard",
             EndReason::WrongPassword => "wrong_password",
             EndReason::DtlsTimeout(_) => "dtls_timeout",
-            EndReason::Failed => "failed",
+            EndReason::Failed(_) => "failed",
             EndReason::PortClosed => "port_closed",
             EndReason::Stopping => "stopping",
         }
@@ -182,7 +182,7 @@ impl EndReason {
             EndReason::Unheard => Some(FailureReason::Unheard),
             EndReason::WrongPassword => Some(FailureReason::WrongPassword),
             EndReason::DtlsTimeout(_) => Some(FailureReason::DtlsTimeout),
-            EndReason::Failed => Some(FailureReason::Failed),
+            EndReason::Failed(_) => Some(FailureReason::Failed),
             EndReason::Deleted
             | EndReason::Kicked
             | EndReason::Replaced
@@ -206,7 +206,8 @@ impl EndReason {
             EndReason::Unheard => "no STUN came from it",
             EndReason::WrongPassword => "its STUN came with bad credentials only",
             EndReason::DtlsTimeout(flight) => return dtls_timeout(flight),
-            EndReason::Failed => "its DTLS or SRTP failed for good",
+            EndReason::Failed(Some(fault)) => return Cow::Owned(fault.words()),
+            EndReason::Failed(None) => "its DTLS or SRTP failed for good",
             EndReason::PortClosed => "its UDP port was closed",
             EndReason::Stopping => "the server stops",
         };
@@ -242,6 +243,13 @@ fn dtls_timeout(flight: Option<Flight>) -> Cow<'static, str> {
 /// What a shard tells the control threads.
 #[derive(Debug)]
 pub enum Report {
+    /// A publisher sends another payload type of its answer than its first one, or than before.
+    Switched {
+        /// Which.
+        key: SessionKey,
+        /// What its packets have now.
+        payload_type: u8,
+    },
     /// A publisher has taken its stream over: it is connected, and its first media is there, or
     /// nobody publishes the stream. At most once for each session, before its end.
     Live {

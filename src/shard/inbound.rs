@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::core::Core;
+use super::core::{Core, send};
 use super::outputs::{Outlets, pour};
 use super::viewers::hear_viewer;
 use super::{HandedOver, Mail};
@@ -84,10 +84,13 @@ impl Core {
         let entry = self.sessions.get(key).ok_or(DropReason::EndedSession)?;
         let transport = datagram.via.transport();
         let candidate = self.paths.candidate(entry.port, transport, datagram.local)?;
-        entry
-            .session
-            .receive(now, transport, candidate, datagram.remote, datagram.bytes)
-            .map_err(|_refused| DropReason::StunRejected)?;
+        let taken = (datagram.bytes, check.transaction_id);
+        let error = entry.session.check(now, transport, candidate, datagram.remote, taken);
+        if let Some(error) = error.map_err(|_refused| DropReason::StunRejected)? {
+            send(&mut self.paths, &self.post, datagram.path().destination(false), &error);
+            self.post.counters().stun_responses_out.add(1);
+            return Ok(Handled::Stun);
+        }
         let answered = self.drain(now, key.slot, Some((datagram.path(), check.transaction_id)));
         if !answered {
             if self.paths.refuse(now, key.slot, &datagram.path()) {

@@ -75,7 +75,10 @@ pub(super) fn pour(
                 post.counters().stun_responses_out.add(1);
             }
             Output::Datagram { contents, .. } => {
-                if let Some(path) = paths.path(entry.key.slot) {
+                // The first flight of a DTLS client follows the check that gives it an address,
+                // which is not the session's before that check is through.
+                let proving = asked.as_ref().filter(|_| rest.answered).map(|(path, _id)| *path);
+                if let Some(path) = paths.path(entry.key.slot).or(proving) {
                     send(paths, post, path.destination(false), &contents);
                 }
             }
@@ -129,12 +132,12 @@ impl Core {
         }
         match rest.gone {
             Some(Gone::Closed) => self.close(now, slot, EndReason::ClosedByPeer),
-            Some(Gone::Failed) => {
+            Some(Gone::Failed(fault)) => {
                 if let Some(entry) = self.sessions.at(slot) {
                     let why = entry.session.failure();
                     limited!(DEBUG, session = %entry.key, why, "the session's protocols failed");
                 }
-                self.end(slot, EndReason::Failed);
+                self.end(slot, EndReason::Failed(fault));
             }
             // str0m hears checks only. A peer that sends media or reports is there, whatever its
             // checks do; the idle timer judges.
@@ -148,7 +151,7 @@ impl Core {
         let alive = entry.session.timeout(now).is_ok();
         self.drain(now, slot, None);
         if !alive {
-            self.end(slot, EndReason::Failed);
+            self.end(slot, EndReason::Failed(None));
         }
     }
 

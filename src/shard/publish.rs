@@ -39,6 +39,11 @@ pub(super) fn publish_from(
     streams: &mut Streams,
     post: &mut Post,
 ) {
+    if let Some(publisher) = &mut entry.session.publishes
+        && let Some(payload_type) = publisher.switched_to.take()
+    {
+        post.tell_control(Report::Switched { key: entry.key, payload_type });
+    }
     packet.origin.publisher = publisher_number(entry, streams, post);
     if packet.payload.len() > MAX_PAYLOAD_OUT {
         is_oversized(entry, packet.payload.len());

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use aws_lc_rs::hmac;
 
+use super::attributes::CheckAttributes;
 use super::stun::{HEADER_LEN, MAGIC_COOKIE};
 use super::{be16, be32};
 use crate::limits::MAX_STUN_ATTRIBUTES;
@@ -15,11 +16,15 @@ pub type TransactionId = [u8; 12];
 /// Binding request and its success response (RFC 8489 §5).
 const REQUEST: u16 = 0x0001;
 const SUCCESS: u16 = 0x0101;
+const ERROR: u16 = 0x0111;
 
 const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
+const ERROR_CODE: u16 = 0x0009;
+const UNKNOWN_ATTRIBUTES: u16 = 0x000A;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const PRIORITY: u16 = 0x0024;
+const USE_CANDIDATE: u16 = 0x0025;
 const FINGERPRINT: u16 = 0x8028;
 const ICE_CONTROLLED: u16 = 0x8029;
 
@@ -47,6 +52,37 @@ pub fn response(id: TransactionId, seen_at: SocketAddr, password: &str) -> Vec<u
         IpAddr::V6(v6) => value.extend(xored(&v6.octets())),
     }
     attribute(&mut message, XOR_MAPPED_ADDRESS, &value);
+    sealed(message, password)
+}
+
+/// The error response to a request with attributes that must be understood and are `unknown` (RFC
+/// 8489 §6.3.1).
+#[must_use]
+pub fn unknown_attributes(id: TransactionId, unknown: &[u16], password: &str) -> Vec<u8> {
+    let mut message = begin(ERROR, id);
+    // Class 4, number 20 (RFC 8489 §14.8).
+    let code = [&[0, 0, 4, 20][..], b"Unknown Attribute"].concat();
+    attribute(&mut message, ERROR_CODE, &code);
+    let kinds: Vec<u8> = unknown.iter().flat_map(|kind| kind.to_be_bytes()).collect();
+    attribute(&mut message, UNKNOWN_ATTRIBUTES, &kinds);
+    sealed(message, password)
+}
+
+/// A peer's check, written anew with what every agent reads, and sealed with the same password.
+/// Without a priority it gets that of the least peer-reflexive candidate.
+#[must_use]
+pub fn remade(id: TransactionId, check: &CheckAttributes<'_>, password: &str) -> Vec<u8> {
+    /// RFC 8445 §5.1.2.1: of a peer-reflexive candidate, without a preference, component 1.
+    const LEAST: u32 = 110 << 24 | 255;
+    let mut message = begin(REQUEST, id);
+    attribute(&mut message, USERNAME, check.username);
+    attribute(&mut message, PRIORITY, &check.priority.unwrap_or(LEAST).to_be_bytes());
+    if let Some((role, tie_breaker)) = check.role {
+        attribute(&mut message, role, &tie_breaker.to_be_bytes());
+    }
+    if check.nominates {
+        attribute(&mut message, USE_CANDIDATE, &[]);
+    }
     sealed(message, password)
 }
 

@@ -4,6 +4,7 @@
 //! Nothing in this module keeps state, allocates or panics on what a stranger sends. Every parser
 //! has a fuzz target in `tools/fuzz`, whose corpus replays in `src/wire/corpus.rs`.
 
+pub mod attributes;
 pub mod binding;
 #[cfg(test)]
 mod corpus;

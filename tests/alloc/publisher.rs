@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use monoport::id::StreamKey;
 use monoport::id::Transport;
 use monoport::media::MediaPacket;
-use monoport::session::{LocalIce, Negotiator, Offer, Output, Session, StreamCodecs};
+use monoport::session::{CodecMatch, LocalIce, Negotiator, Offer, Output, Session, StreamCodecs};
 use str0m::format::{Codec, CodecSpec};
 use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
@@ -62,8 +62,13 @@ impl Connected {
         let credentials = IceCreds { ufrag: "session".into(), pass: "p".repeat(24) };
         let place = LocalIce { credentials, candidates: &[address(SERVER)], tcp_candidates: &[] };
         let stream = StreamKey { index: 0, generation: 0 };
-        let answered =
-            Negotiator::new(false).publisher(Instant::now(), offer, place, codecs, stream);
+        let answered = Negotiator::new(false, CodecMatch::Lenient).publisher(
+            Instant::now(),
+            offer,
+            place,
+            codecs,
+            stream,
+        );
         let answered = answered.expect("a common codec");
         let answer = str0m::change::SdpAnswer::from_sdp_string(&answered.answer);
         let answer = answer.expect("the answer parses");

@@ -10,6 +10,8 @@
 mod access;
 mod addresses;
 mod api;
+mod certificates;
+mod checks;
 mod conservation;
 mod delivery;
 mod differential;
@@ -20,6 +22,7 @@ mod logs;
 mod meters;
 mod modes;
 mod observability;
+mod offers;
 mod peer;
 mod placement;
 mod port_plan;

@@ -44,7 +44,7 @@ impl Peer {
         let may = match reason {
             EndReason::Deleted | EndReason::Replaced => true,
             EndReason::ClosedByPeer => self.said_goodbye,
-            EndReason::Failed => self.lost_its_address,
+            EndReason::Failed(_) => self.lost_its_address,
             EndReason::Vanished | EndReason::Unheard | EndReason::DtlsTimeout(_) => !self.present,
             _ => false,
         };

@@ -9,7 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use monoport::drop::DropReason;
 use monoport::id::{SessionKey, StreamKey};
 use monoport::paths::{Directory, Ownership};
-use monoport::session::{LocalIce, Negotiator, Offer, StreamCodecs};
+use monoport::session::{CodecMatch, LocalIce, Negotiator, Offer, StreamCodecs};
 use monoport::shard::{
     Command, EndReason, Mailbox, Report, SessionPort, ShardConfig, Simulated, Wiring,
 };
@@ -74,7 +74,7 @@ pub struct Placed {
 
 fn negotiator() -> &'static Negotiator {
     static NEGOTIATOR: OnceLock<Negotiator> = OnceLock::new();
-    NEGOTIATOR.get_or_init(|| Negotiator::new(false))
+    NEGOTIATOR.get_or_init(|| Negotiator::new(false, CodecMatch::Lenient))
 }
 
 impl Server {
@@ -245,6 +245,8 @@ impl Server {
             while let Some(report) = self.wiring.reports[shard].pop() {
                 match report {
                     Report::Live { key, number } => self.live(key, number),
+                    // Each of its publishers is answered one codec of a kind.
+                    Report::Switched { key, .. } => panic!("{key} sends another codec"),
                     Report::Ended(ended) => {
                         self.ended(ended.key);
                         all.push((ended.key, ended.reason));

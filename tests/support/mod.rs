@@ -10,6 +10,7 @@ pub mod log;
 pub mod media;
 pub mod namespace;
 pub mod process;
+pub mod replay;
 pub mod router;
 pub mod stun;
 pub mod tcp;
