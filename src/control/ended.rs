@@ -96,11 +96,13 @@ impl EndedSessions {
     }
 
     /// What to tell the client of a session that is no more, by the last part of its URL: why the
-    /// server has ended it, where that was not the client's wish and is not too long ago.
+    /// server has ended it, where it decided that, and not too long ago. What the client ended or
+    /// what failed is not found any more.
     pub fn gone(&self, url: &str) -> ControlError {
         let ended = self.sessions.iter().rev().find(|session| session.live.url == url);
         let by_itself = [EndReason::Deleted, EndReason::ClosedByPeer];
-        match ended.filter(|session| !by_itself.contains(&session.reason)) {
+        let is_decided = |end: &EndReason| end.failure().is_none() && !by_itself.contains(end);
+        match ended.filter(|session| is_decided(&session.reason)) {
             None => ControlError::not_found("there is no such session; it may have ended"),
             Some(EndedSession { reason, words, successor, .. }) => ControlError::Gone {
                 reason: reason.label(),

@@ -114,7 +114,7 @@ pub struct Control {
     /// The way to the shards.
     pub wiring: Arc<Wiring>,
     /// Addresses for answers over TCP; none where it is not served.
-    tcp_candidates: Vec<SocketAddr>,
+    tcp_candidates: Mutex<Arc<[SocketAddr]>>,
     opener: Arc<dyn PortOpener>,
     /// What `--ports-auto` has decided; empty without it.
     decisions: OnceLock<Decisions>,
@@ -143,7 +143,7 @@ impl Control {
         Arc::new(Control {
             negotiator,
             wiring,
-            tcp_candidates,
+            tcp_candidates: Mutex::new(tcp_candidates.into()),
             opener,
             decisions: OnceLock::new(),
             registry: Mutex::new(registry),
@@ -219,6 +219,18 @@ impl Control {
     /// the sessions to come; `None` where that is not known.
     pub fn observe_load(&self, permille: &[Option<u32>]) {
         self.lock().balance.observe(permille);
+    }
+
+    /// Answers from now on name other addresses: `at` says which, by UDP port, and `tcp` those for
+    /// TCP. Sessions there are keep what they were answered.
+    pub fn announce(&self, at: impl Fn(u16) -> Vec<SocketAddr>, tcp: Vec<SocketAddr>) {
+        self.lock().ports.announce(at);
+        *self.tcp_candidates.lock().unwrap_or_else(PoisonError::into_inner) = tcp.into();
+    }
+
+    /// Addresses for answers over TCP.
+    fn tcp_candidates(&self) -> Arc<[SocketAddr]> {
+        self.tcp_candidates.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes no more sessions.

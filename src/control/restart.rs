@@ -72,7 +72,7 @@ impl Control {
             live.restarts = restarts;
         }
         drop(under_way);
-        let tcp_candidates = self.tcp_candidates.clone();
+        let tcp_candidates = self.tcp_candidates().to_vec();
         Ok(RestartedIce { etag: ufrag, credentials, candidates, tcp_candidates })
     }
 

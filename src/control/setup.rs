@@ -1,5 +1,6 @@
 //! From an offer to a session on its shard: publish and subscribe.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use str0m::IceCreds;
@@ -70,7 +71,8 @@ impl Control {
         };
         let port = self.port_for(&mut reservation)?;
         let Reservation { codecs, ref shared, .. } = reservation;
-        let local = self.local_ice(&reservation);
+        let tcp_candidates = self.tcp_candidates();
+        let local = self.local_ice(&reservation, &tcp_candidates);
         let etag = local.credentials.ufrag.clone();
         let names = session::names(&codecs, &offer);
         let negotiated =
@@ -120,7 +122,8 @@ impl Control {
         let offer = Offer::to_watch(sdp)?;
         let mut reservation = self.lock().reserve_viewer(stream, self.whep_wait)?;
         let port = self.port_for(&mut reservation)?;
-        let local = self.local_ice(&reservation);
+        let tcp_candidates = self.tcp_candidates();
+        let local = self.local_ice(&reservation, &tcp_candidates);
         let etag = local.credentials.ufrag.clone();
         let names = session::names(&reservation.codecs, &offer);
         let negotiated = self.negotiator.viewer(Instant::now(), offer, local, reservation.codecs);
@@ -140,11 +143,15 @@ impl Control {
         self.lock().ended.refuse(refusal);
     }
 
-    fn local_ice<'a>(&'a self, reservation: &'a Reservation) -> LocalIce<'a> {
+    fn local_ice<'a>(
+        &self,
+        reservation: &'a Reservation,
+        tcp_candidates: &'a [SocketAddr],
+    ) -> LocalIce<'a> {
         let ufrag = self.wiring.ufrag_key.encode(reservation.key).as_str().to_owned();
         let credentials = IceCreds { ufrag, pass: random_hex(16) };
         let candidates = &reservation.port.candidates;
-        LocalIce { credentials, candidates, tcp_candidates: &self.tcp_candidates }
+        LocalIce { credentials, candidates, tcp_candidates }
     }
 
     /// The port the reservation holds, bound; a reservation without one is given back.

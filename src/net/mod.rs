@@ -15,6 +15,7 @@
 //! [`Steering`] makes the kernel hand each datagram to the right shard's socket in the first place.
 
 mod addr;
+mod address_watch;
 mod batch;
 mod cmsg;
 mod holder;
@@ -41,6 +42,7 @@ use std::os::fd::AsFd;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 pub use addr::{Interface, interfaces, udp_hash_has_ports};
+pub use address_watch::AddressWatch;
 pub use batch::{Destination, FlushReport, SendBatch, SendFailure};
 pub use holder::{PortHolder, tcp_port_holder, udp_port_holder, udp_ports_in_use};
 pub use inbound::{Datagram, Datagrams};

@@ -90,6 +90,11 @@ fn inside(config: &Config) -> Result<Vec<Reachable>, StartError> {
     if let Some(ip) = config.bind.filter(|ip| !ip.is_unspecified()) {
         return Ok(vec![Reachable::new(ip, None)]);
     }
+    of_interfaces(config)
+}
+
+/// What the interfaces have now, as far as the filter admits it.
+pub(super) fn of_interfaces(config: &Config) -> Result<Vec<Reachable>, StartError> {
     let there: Vec<Interface> = interfaces()?
         .into_iter()
         .filter(|one| one.up && (one.address.is_ipv4() || !config.ipv4_only()))

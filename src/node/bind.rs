@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::StartError;
 use super::announce::Reachable;
@@ -53,7 +53,7 @@ pub(super) fn bind_udp(config: &Config) -> Result<Bound, StartError> {
 /// Opens ports while the server runs, with the options it was started with.
 pub(super) struct Opener {
     pub ip: IpAddr,
-    pub reachable: Vec<Reachable>,
+    reachable: Mutex<Vec<Reachable>>,
     pub shards: usize,
     pub mux: SocketOptions,
     pub own: SocketOptions,
@@ -73,12 +73,21 @@ impl Opener {
             send_buffer_bytes: mux.send_buffer_bytes.min(SESSION_SOCKET_BUFFER_BYTES),
             ..mux
         };
+        let reachable = Mutex::new(reachable);
         Opener { ip, reachable, shards, mux, own, wiring }
     }
 
     fn bound(&self, socket: UdpSocket) -> BoundPort {
         let port = socket.port();
-        BoundPort { socket, candidates: self.reachable.iter().map(|one| one.at(port)).collect() }
+        let reachable = self.reachable.lock().unwrap_or_else(PoisonError::into_inner);
+        BoundPort { socket, candidates: reachable.iter().map(|one| one.at(port)).collect() }
+    }
+
+    /// Ports that are opened from now on are named at `now`. Returns what it was before, if that
+    /// was anything else.
+    pub fn announce(&self, now: &[Reachable]) -> Option<Vec<Reachable>> {
+        let mut reachable = self.reachable.lock().unwrap_or_else(PoisonError::into_inner);
+        (*reachable != now).then(|| std::mem::replace(&mut *reachable, now.to_vec()))
     }
 
     fn refused(port: u16, error: &std::io::Error) -> PortRefused {

@@ -8,6 +8,7 @@ mod drain;
 mod error;
 mod listener;
 mod load;
+mod moving;
 mod outside;
 mod plan;
 #[cfg(test)]
@@ -110,11 +111,11 @@ impl Node {
             Some(range) => StartingPorts::Range { first: range.first, last: range.last },
             None => StartingPorts::Mux(ports.iter().copied().zip(candidates.clone()).collect()),
         };
-        let opener = Opener::new(config, bound.ip, reachable, wiring.clone());
+        let opener = Arc::new(Opener::new(config, bound.ip, reachable, wiring.clone()));
         let settings = Settings {
             ports: starting,
             tcp_candidates: tcp_candidates.clone(),
-            opener: Arc::new(opener),
+            opener: opener.clone(),
             sessions_per_shard: config.sessions_per_shard(),
             gather: config.gather,
             codec_match,
@@ -137,6 +138,7 @@ impl Node {
         let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api, rules)?;
         runtime.spawn(api.run());
         keep_house(config, rule, &runtime, &control, http_address, &mut shards);
+        moving::follow(config, &runtime, &control, opener, tcp_port);
         let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
         Ok(Node {
             shards,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use str0m::IceCreds;
 
-use super::{Refused, Session};
+use super::{LocalIce, Refused, Session};
 use crate::id::Transport;
 use crate::wire::attributes;
 use crate::wire::binding::{self, TransactionId};
@@ -23,11 +23,21 @@ pub(super) struct Ice {
     remote: Option<IceCreds>,
     /// By UDP and by TCP.
     seen_as: [Option<SocketAddr>; 2],
+    /// The first of our addresses in the answer, likewise: str0m takes nothing for others, and a
+    /// host has more of them than it names, or others by now.
+    reached_at: [Option<SocketAddr>; 2],
 }
 
 impl Ice {
-    pub fn new(local: IceCreds, remote: Option<IceCreds>) -> Ice {
-        Ice { local, remote, seen_as: [None; 2] }
+    pub fn new(local: &LocalIce<'_>, remote: Option<IceCreds>) -> Ice {
+        let reached_at = [local.candidates.first(), local.tcp_candidates.first()];
+        let local = local.credentials.clone();
+        Ice { local, remote, seen_as: [None; 2], reached_at: reached_at.map(Option::<&_>::copied) }
+    }
+
+    /// What str0m is told for a datagram that reached us at `local`.
+    pub fn reached_at(&self, transport: Transport, local: SocketAddr) -> SocketAddr {
+        self.reached_at[transport as usize].unwrap_or(local)
     }
 
     /// The peer has these credentials from here on.

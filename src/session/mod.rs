@@ -146,6 +146,7 @@ impl Session {
             Transport::Tcp => Protocol::Tcp,
         };
         let remote = self.ice.seen_as(transport, remote);
+        let local = self.ice.reached_at(transport, local);
         let receive = Receive::new(protocol, remote, local, bytes).map_err(|_error| Refused)?;
         self.rtc.handle_input(Input::Receive(now, receive)).map_err(|_error| Refused)
     }

@@ -94,7 +94,7 @@ impl Negotiator {
             (12, Descriptors::extension()),
             (13, Extension::VideoOrientation),
         ]);
-        let ice = Ice::new(local.credentials.clone(), offer.ice());
+        let ice = Ice::new(&local, offer.ice());
         let (rtc, answer, mids) =
             self.accept(now, &self.publisher_crypto, offer, local, params, extensions)?;
         let publisher = Publisher::new(stream, &rtc, &mids);
@@ -137,7 +137,7 @@ impl Negotiator {
         if offer.mixes_extension_forms {
             extensions.set(12, Descriptors::extension());
         }
-        let ice = Ice::new(local.credentials.clone(), offer.ice());
+        let ice = Ice::new(&local, offer.ice());
         let (mut rtc, answer, mids) =
             self.accept(now, &self.viewer_crypto, offer, local, params, extensions)?;
         let mut takes = ViewerTerms::default();

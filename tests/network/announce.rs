@@ -13,7 +13,7 @@ use str0m::format::Codec;
 ///
 /// They are of component 1, UDP and host type only, and every section that has any has the same;
 /// nothing in the answer names an address but they.
-fn candidates(server: &Server) -> Vec<SocketAddr> {
+pub fn candidates(server: &Server) -> Vec<SocketAddr> {
     let client = Client::publish(server, "s", Offered::both(Codec::Vp8));
     let mut sections: Vec<Vec<SocketAddr>> = Vec::new();
     for section in client.answer.split("m=").skip(1) {
@@ -47,7 +47,7 @@ fn candidate(line: &str) -> SocketAddr {
 }
 
 /// Each of `ips` with the server's mux port.
-fn at_mux_port(server: &Server, ips: &[&str]) -> Vec<SocketAddr> {
+pub fn at_mux_port(server: &Server, ips: &[&str]) -> Vec<SocketAddr> {
     let port = server.node().udp_ports()[0];
     ips.iter().map(|ip| SocketAddr::new(ip.parse().expect("an address"), port)).collect()
 }

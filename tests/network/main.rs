@@ -10,6 +10,7 @@ mod announce;
 mod commands;
 mod dnat;
 mod external;
+mod moving;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -107,6 +107,15 @@ impl PortTable {
         }
     }
 
+    /// Sessions to come are named other addresses: `at` says which, by port.
+    pub fn announce(&mut self, at: impl Fn(u16) -> Vec<SocketAddr>) {
+        if let PortTable::Mux(slots) = self {
+            for port in slots.iter_mut().flatten() {
+                port.candidates = at(port.number).into();
+            }
+        }
+    }
+
     /// The session that was given `port` is no more.
     pub fn give_back(&mut self, port: &GivenPort) {
         match self {
