@@ -1,10 +1,10 @@
 /** What went wrong, in words for a person; `code` is for programs. */
 export class Problem extends Error {
   /**
-   * `token` (one is asked for), `wrong-token`, `forbidden`, `absent` (nobody publishes it yet),
-   * `replaced` (another publisher took the stream), `kicked` (the server's operator ended it),
-   * `unreachable` (no answer), `blocked` (answered, but no media comes through), `lost`,
-   * `unsupported` (by this browser), `refused`, `stopped`; pages may add codes of their own.
+   * `token` (one is asked for), `wrong-token`, `forbidden` (to this token), `closed` (to all),
+   * `absent` (nobody publishes it yet), `replaced` (another publisher took the stream), `kicked`
+   * (an administrator ended it), `unreachable` (no answer), `blocked` (answered, but no media comes
+   * through), `lost`, `unsupported` (by this browser), `refused`, `stopped`; pages may add others.
    */
   readonly code: string;
   /** Whether a session tries again by itself. */

@@ -422,9 +422,9 @@ async function refusal(response, { token, wish, absent = "" }) {
     return new Problem(text, { code: token ? "wrong-token" : "token", retry: false, status });
   }
   if (status === 403) {
-    const why = detail ? `: ${sentence(detail)}` : ".";
-    const text = `This token may not ${wish}${why}`;
-    return new Problem(text, { code: "forbidden", retry: false, status });
+    const why = detail ? ` ${sentence(detail)}` : "";
+    const text = token ? `This token may not ${wish}.${why}` : `You may not ${wish}.${why}`;
+    return new Problem(text, { code: token ? "forbidden" : "closed", retry: false, status });
   }
   if (status === 409 && absent) {
     return new Problem(absent, { code: "absent", afterMs: afterMs ?? 2000, status });

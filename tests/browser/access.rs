@@ -115,3 +115,20 @@ fn simulcast_from_the_page_plays() {
     page.wait_for("more than one layer", layers, PATIENCE);
     assert_no_complaints(&[&page, &viewer]);
 }
+
+/// A token to watch does not publish, and the page says that it is this token's fault.
+#[test]
+fn token_without_the_right_is_said_to_lack_it() {
+    let options = ["--publish-token=send".to_owned(), "--watch-token=see".to_owned()];
+    let Some(stage) = Stage::set_with_options(&options) else { return };
+    let page = stage.tab("/publish?source=pattern#token=see");
+    page.eval("monoport.publish().catch(() => {})");
+    page.wait_for("the words", &says("#publish", "This token may not publish “demo”"), PATIENCE);
+    enter(&page, "send");
+    let live = "document.querySelector('#publish').dataset.state === 'live'";
+    page.wait_for("the stream to go on air", live, PATIENCE);
+    let viewer = stage.tab("/watch/demo#token=send");
+    viewer.wait_for("the words", &says("#watch", "This token may not watch “demo”"), PATIENCE);
+    enter(&viewer, "see");
+    stage.assert_plays(&viewer);
+}

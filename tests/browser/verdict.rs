@@ -135,3 +135,52 @@ fn ports_open_and_drain_from_the_dashboard() {
     assert_eq!(page.eval("document.querySelector('#sure').open"), false);
     assert_no_complaints(&[&page]);
 }
+
+/// Whoever is ended from the dashboard stays away, and is told why.
+#[test]
+fn a_stream_and_a_session_are_ended_from_the_dashboard() {
+    let Some(stage) = Stage::set(1) else { return };
+    let publisher = stage.tab("/publish");
+    publisher
+        .eval("monoport.publish({ stream: 'show', source: 'camera', width: 640, height: 360 })");
+    let viewer = stage.viewer("show");
+    stage.assert_plays(&viewer);
+    let page = stage.tab("/dashboard");
+    page.set_size(1280, 3000);
+    let listed = "document.querySelectorAll('#sessions tbody tr').length === 2";
+    page.wait_for("the sessions", listed, PATIENCE);
+    page.eval(
+        "[...document.querySelectorAll('#sessions tbody tr')]
+            .find((row) => row.textContent.includes('Viewer')).click()",
+    );
+    let sheet = "document.querySelector('#detail').open && \
+                 !document.querySelector('#detail-end').hidden";
+    page.wait_for("the viewer's sheet", sheet, PATIENCE);
+    page.eval("document.querySelector('#detail-end').click()");
+    let sure = |words: &str| {
+        let asks = format!(
+            "document.querySelector('#sure').open && \
+             document.querySelector('#sure-words').textContent.startsWith('{words}')"
+        );
+        page.wait_for("the question", &asks, PATIENCE);
+        page.eval("document.querySelector('#sure-yes').click()");
+        page.wait_for("the answer", "!document.querySelector('#sure').open", PATIENCE);
+    };
+    sure("End session ");
+    let ended = |panel: &str| {
+        format!(
+            "document.querySelector('{panel}').dataset.state === 'failed' && \
+             document.querySelector('{panel} .notice').textContent.includes('administrator')"
+        )
+    };
+    viewer.wait_for("the viewer to be told", &ended("#watch"), PATIENCE);
+    assert_eq!(publisher.eval("document.querySelector('#publish').dataset.state"), "live");
+    page.press("Escape");
+    page.eval("document.querySelector('#streams tbody .ends').click()");
+    sure("End the stream show?");
+    publisher.wait_for("the publisher to be told", &ended("#publish"), PATIENCE);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let live = "fetch('/live').then((r) => r.json()).then(({ streams }) => streams)";
+    assert_eq!(page.eval(live), json!([]), "nobody comes back by himself");
+    assert_no_complaints(&[&page]);
+}
