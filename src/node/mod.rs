@@ -119,10 +119,7 @@ impl Node {
             sessions_per_shard: config.sessions_per_shard(),
             gather: config.gather,
             codec_match,
-            on_conflict: match config.on_conflict {
-                config::OnConflict::Replace => OnConflict::Replace,
-                config::OnConflict::Refuse => OnConflict::Refuse,
-            },
+            on_conflict: on_conflict(config),
             whep_wait: config.whep_wait,
             directory: Arc::new(MemoryDirectory::alone(NODE_NAME)),
             node: NODE_NAME.into(),
@@ -324,6 +321,14 @@ const NODE_NAME: &str = "monoport";
 
 /// Control threads give way to shards: a join storm must not hold up media.
 const CONTROL_NICE: i32 = 5;
+
+/// What a POST does to a stream that somebody publishes.
+fn on_conflict(config: &Config) -> OnConflict {
+    match config.on_conflict {
+        config::OnConflict::Replace => OnConflict::Replace,
+        config::OnConflict::Refuse => OnConflict::Refuse,
+    }
+}
 
 fn codec_match(config: &Config) -> CodecMatch {
     match config.codec_match {
