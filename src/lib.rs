@@ -130,6 +130,7 @@ pub mod dashboard;
 pub mod drop;
 pub mod egress;
 pub mod id;
+pub mod ingest;
 pub mod limits;
 pub mod manual;
 pub mod media;

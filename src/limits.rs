@@ -4,11 +4,13 @@
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
 
+mod ingest;
 mod kernel;
 mod tcp;
 
 use std::time::Duration;
 
+pub use ingest::*;
 pub use kernel::*;
 pub use tcp::*;
 

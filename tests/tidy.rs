@@ -55,6 +55,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("net", &["wire"]),
     ("paths", &["net", "wire"]),
     ("session", &["media", "srtp", "wire"]),
+    // A publisher's media on its way in, for `shard` to compose as it does `egress`.
+    ("ingest", &["media", "srtp", "wire"]),
     ("egress", &["media", "srtp", "wire"]),
     // A viewer's egress lies in the order of fan-out, and a packet says where it goes. Tests make
     // viewers with keys.

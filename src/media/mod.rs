@@ -1,5 +1,6 @@
-//! What travels between the parts of the server: a media packet, a publisher's clock, a viewer's
-//! terms. Plain data that knows nobody; sessions make it, streams decide about it, lanes send it.
+//! What travels between the parts of the server: a media packet, a publisher's clock, what viewers
+//! and publishers were promised. Plain data that knows nobody; sessions and ingests make it,
+//! streams decide about it, lanes send it.
 
 #[expect(
     clippy::disallowed_types,
@@ -19,7 +20,10 @@ pub use descriptor::{DEPENDENCY_DESCRIPTOR, DependencyDescriptor};
 pub use keyframe::starts_keyframe;
 pub use packet::{ClockReport, HeaderExtensions, MediaPacket, Origin};
 pub use picture::{PictureSize, picture_size};
-pub use terms::{ExtensionIds, ViewerTerms, ViewerTrack};
+pub use terms::{
+    ExtensionIds, ExtensionKind, KeyframeRequest, OfferedSource, PublishedTrack, PublisherTerms,
+    ViewerTerms, ViewerTrack,
+};
 
 /// The canonical name of everything this server sends (RFC 3550 §6.5.1), in answers and in SDES.
 pub const CNAME: &str = "monoport";

@@ -1,4 +1,4 @@
-//! What a viewer was promised in the answer to its offer.
+//! What viewers and publishers were promised in the answers to their offers.
 
 use str0m::format::Codec;
 
@@ -45,4 +45,76 @@ pub struct ExtensionIds {
     pub playout_delay: Option<u8>,
     /// [`super::DEPENDENCY_DESCRIPTOR`]
     pub descriptor: Option<u8>,
+}
+
+/// What a publisher was answered: how its packets are told apart and what they carry.
+#[derive(Clone, Debug, Default)]
+pub struct PublisherTerms {
+    /// One each, in the order of its offer.
+    pub tracks: Vec<PublishedTrack>,
+    /// Header extensions that were negotiated, by their ids.
+    pub extensions: Vec<(u8, ExtensionKind)>,
+    /// SSRCs that its offer named.
+    pub sources: Vec<OfferedSource>,
+}
+
+/// One track on its way from a publisher.
+#[derive(Clone, Debug)]
+pub struct PublishedTrack {
+    /// Which of the stream's tracks it is.
+    pub id: TrackId,
+    /// The section's id, as the MID header extension has it.
+    pub mid: String,
+    /// The codec that was chosen.
+    pub codec: Codec,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// Payload type of its retransmissions (RFC 4588), where they have one.
+    pub rtx_payload_type: Option<u8>,
+    /// Whether the publisher sends again what is asked for (RFC 4585 §6.2.1).
+    pub nack: bool,
+    /// How it is asked for a key frame.
+    pub keyframes: KeyframeRequest,
+}
+
+/// How a publisher is asked for a key frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyframeRequest {
+    /// Picture loss indication (RFC 4585 §6.3.1).
+    Pli,
+    /// Full intra request (RFC 5104 §4.3.1).
+    Fir,
+}
+
+/// An SSRC that a publisher's offer named (RFC 5576).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfferedSource {
+    /// The SSRC.
+    pub ssrc: u32,
+    /// Its track, by its place in [`PublisherTerms::tracks`].
+    pub track: usize,
+    /// The SSRC whose packets it sends again (`a=ssrc-group:FID`).
+    pub repairs: Option<u32>,
+}
+
+/// A header extension (RFC 8285) that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtensionKind {
+    /// `urn:ietf:params:rtp-hdrext:sdes:mid`
+    Mid,
+    /// `urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id`
+    Rid,
+    /// `urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id`
+    RepairedRid,
+    /// The number that transport-wide feedback is about
+    /// (draft-holmer-rmcat-transport-wide-cc-extensions §2).
+    TransportSequence,
+    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level`
+    AudioLevel,
+    /// `urn:3gpp:video-orientation`
+    VideoOrientation,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`
+    PlayoutDelay,
+    /// [`super::DEPENDENCY_DESCRIPTOR`]
+    Descriptor,
 }

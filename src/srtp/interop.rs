@@ -23,9 +23,9 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 
 thread_local! {
     /// The profile both ends are made to use, whatever they negotiated.
-    static FORCED: Cell<Profile> = const { Cell::new(Profile::AeadAes256Gcm) };
+    pub(crate) static FORCED: Cell<Profile> = const { Cell::new(Profile::AeadAes256Gcm) };
     /// What the exporter gave.
-    static MATERIAL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    pub(crate) static MATERIAL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// DTLS that keeps a copy of the keying material and replaces the negotiated profile: str0m always
@@ -103,6 +103,11 @@ impl DtlsInstance for Tap {
 
 static TAPPED: TappedDtls = TappedDtls;
 
+/// str0m's crypto with [`TappedDtls`] in it.
+pub(crate) fn tapped_crypto() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider { dtls_provider: &TAPPED, ..str0m::crypto::from_feature_flags() })
+}
+
 /// A connected str0m client and the keys of the server it thinks it talks to.
 struct Peer {
     rtc: Rtc,
@@ -119,7 +124,8 @@ struct Peer {
     events: Vec<Event>,
 }
 
-fn drain(rtc: &mut Rtc, outbox: &mut Vec<Transmit>, events: &mut Vec<Event>) {
+/// Moves what `rtc` wants sent, and what it has to say, to where the caller keeps it.
+pub(crate) fn drain(rtc: &mut Rtc, outbox: &mut Vec<Transmit>, events: &mut Vec<Event>) {
     loop {
         match rtc.poll_output().unwrap() {
             Output::Timeout(_) => return,
@@ -130,9 +136,8 @@ fn drain(rtc: &mut Rtc, outbox: &mut Vec<Transmit>, events: &mut Vec<Event>) {
 }
 
 fn build(addr: SocketAddr, lite: bool, now: Instant) -> Rtc {
-    let provider = CryptoProvider { dtls_provider: &TAPPED, ..str0m::crypto::from_feature_flags() };
     let mut rtc = Rtc::builder()
-        .set_crypto_provider(Arc::new(provider))
+        .set_crypto_provider(tapped_crypto())
         .set_rtp_mode(true)
         .set_ice_lite(lite)
         .clear_codecs()
@@ -204,7 +209,14 @@ impl Peer {
     }
 }
 
-fn deliver(rtc: &mut Rtc, datagram: &[u8], from: SocketAddr, to: SocketAddr, now: Instant) {
+/// Gives `rtc` a datagram.
+pub(crate) fn deliver(
+    rtc: &mut Rtc,
+    datagram: &[u8],
+    from: SocketAddr,
+    to: SocketAddr,
+    now: Instant,
+) {
     let receive = Receive::new(Protocol::Udp, from, to, datagram).unwrap();
     rtc.handle_input(Input::Receive(now, receive)).unwrap();
 }

@@ -25,7 +25,7 @@ mod rtp;
 
 #[cfg(test)]
 #[expect(clippy::disallowed_types, reason = "str0m counts its crypto, once a session")]
-mod interop;
+pub(crate) mod interop;
 #[cfg(test)]
 mod tests;
 

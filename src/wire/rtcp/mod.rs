@@ -1,13 +1,17 @@
 //! RTCP: reading what peers report and ask for, writing what the server reports (RFC 3550 §6).
 //!
-//! Both sides handle *decrypted* compound packets. Split by direction: `read` and `write`.
+//! Both sides handle *decrypted* compound packets. Split by direction: `read` and `write`, and
+//! `transport` for the one packet whose writing is an algorithm.
 
 mod read;
+mod transport;
 mod write;
 
-pub use read::{Compound, FirEntries, Lost, Packet, ReportBlocks, Ssrcs, compound};
+pub use read::{Compound, Delays, FirEntries, Lost, Packet, ReportBlocks, Ssrcs, compound};
+pub use transport::{MAX_STATUSES, TransportReport};
 pub use write::{
-    SenderInfo, bye, fir, nack, pli, receiver_report, remb, sdes_cname, sender_report,
+    SenderInfo, bye, fir, nack, pli, receiver_report, reference_time, remb, sdes_cname,
+    sender_report,
 };
 
 /// What a receiver reports about one source (RFC 3550 §6.4.1).
@@ -42,6 +46,11 @@ const SOURCE_DESCRIPTION: u8 = 202;
 const BYE: u8 = 203;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
+const EXTENDED_REPORT: u8 = 207;
+
+/// Blocks of [`EXTENDED_REPORT`]: RFC 3611 §4.4 and §4.5.
+const BLOCK_REFERENCE_TIME: u8 = 4;
+const BLOCK_DELAYS: u8 = 5;
 
 /// Formats of [`TRANSPORT_FEEDBACK`]: RFC 4585 §6.2.1 and draft-holmer-rmcat-transport-wide-cc.
 const FORMAT_NACK: u8 = 1;

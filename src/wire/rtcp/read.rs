@@ -1,9 +1,9 @@
 //! Compound packets as an iterator of what they say.
 
 use super::{
-    BYE, FORMAT_APPLICATION, FORMAT_FIR, FORMAT_NACK, FORMAT_PLI, FORMAT_TRANSPORT_WIDE,
-    HEADER_LEN, PAYLOAD_FEEDBACK, RECEIVER_REPORT, REMB_NAME, REPORT_BLOCK_LEN, ReportBlock,
-    SENDER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK,
+    BLOCK_DELAYS, BYE, EXTENDED_REPORT, FORMAT_APPLICATION, FORMAT_FIR, FORMAT_NACK, FORMAT_PLI,
+    FORMAT_TRANSPORT_WIDE, HEADER_LEN, PAYLOAD_FEEDBACK, RECEIVER_REPORT, REMB_NAME,
+    REPORT_BLOCK_LEN, ReportBlock, SENDER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK,
 };
 use crate::wire::{Malformed, be16, be32};
 
@@ -71,6 +71,11 @@ pub enum Packet<'a> {
     Bye {
         /// The sources that end.
         ssrcs: Ssrcs<'a>,
+    },
+    /// Extended report, RFC 3611: of its blocks, how long ago a sender heard reference times.
+    ExtendedReport {
+        /// What it says of each receiver.
+        delays: Delays<'a>,
     },
     /// RFC 3550 §6.5; nothing in it is of use to this server.
     SourceDescription,
@@ -147,6 +152,10 @@ fn parse(header: [u8; 2], body: &[u8]) -> Result<Packet<'_>, Malformed> {
         (BYE, count) => {
             let ssrcs = body.get(..4 * usize::from(count)).ok_or(Malformed::Length)?;
             Ok(Packet::Bye { ssrcs: Ssrcs(ssrcs) })
+        }
+        (EXTENDED_REPORT, _) => {
+            let blocks = body.get(4..).ok_or(Malformed::Length)?;
+            Ok(Packet::ExtendedReport { delays: Delays { blocks, items: &[] } })
         }
         (TRANSPORT_FEEDBACK | PAYLOAD_FEEDBACK, _) => feedback(packet_type, format, body),
         _ => Ok(Packet::Other { packet_type, format }),
@@ -285,6 +294,33 @@ impl Iterator for FirEntries<'_> {
         let (entry, rest) = self.0.split_first_chunk::<8>()?;
         self.0 = rest;
         Some((be32(entry, 0)?, entry[4]))
+    }
+}
+
+/// The items of the DLRR blocks (RFC 3611 §4.5) of an extended report: a receiver's SSRC, the
+/// middle 32 bits of the reference time it sent last, and how long ago that came, in 1/65,536 s. A
+/// block that is cut short ends them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delays<'a> {
+    blocks: &'a [u8],
+    items: &'a [u8],
+}
+
+impl Iterator for Delays<'_> {
+    type Item = (u32, u32, u32);
+
+    fn next(&mut self) -> Option<(u32, u32, u32)> {
+        loop {
+            if let Some((item, rest)) = self.items.split_first_chunk::<12>() {
+                self.items = rest;
+                return Some((be32(item, 0)?, be32(item, 4)?, be32(item, 8)?));
+            }
+            let (header, rest) = self.blocks.split_first_chunk::<4>()?;
+            let words = usize::from(u16::from_be_bytes([header[2], header[3]]));
+            let (block, rest) = rest.split_at_checked(4 * words)?;
+            self.blocks = rest;
+            self.items = if header[0] == BLOCK_DELAYS { block } else { &[] };
+        }
     }
 }
 

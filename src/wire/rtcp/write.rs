@@ -5,9 +5,9 @@
 //! of use. Lengths are in the doc comments, so that buffers can be sized by arithmetic.
 
 use super::{
-    BYE, FORMAT_APPLICATION, FORMAT_FIR, FORMAT_NACK, FORMAT_PLI, HEADER_LEN, MAX_COUNT,
-    PAYLOAD_FEEDBACK, RECEIVER_REPORT, REMB_NAME, ReportBlock, SENDER_REPORT, SOURCE_DESCRIPTION,
-    TRANSPORT_FEEDBACK,
+    BLOCK_REFERENCE_TIME, BYE, EXTENDED_REPORT, FORMAT_APPLICATION, FORMAT_FIR, FORMAT_NACK,
+    FORMAT_PLI, HEADER_LEN, MAX_COUNT, PAYLOAD_FEEDBACK, RECEIVER_REPORT, REMB_NAME, ReportBlock,
+    SENDER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK,
 };
 
 /// What a sender reports about itself (RFC 3550 §6.4.1).
@@ -65,6 +65,16 @@ pub fn bye(ssrcs: &[u32], out: &mut [u8]) -> Option<usize> {
     let mut cursor = Cursor::new(out)?;
     cursor.words(ssrcs)?;
     cursor.finish(BYE, ssrcs.len())
+}
+
+/// An extended report with the receiver's reference time (RFC 3611 §4.4), seconds in 32.32 fixed
+/// point, which senders answer with how long ago it came: 20 bytes.
+#[must_use]
+pub fn reference_time(ssrc: u32, ntp: u64, out: &mut [u8]) -> Option<usize> {
+    let mut cursor = Cursor::new(out)?;
+    cursor.words(&[ssrc, u32::from(BLOCK_REFERENCE_TIME) << 24 | 2])?;
+    cursor.words(&[(ntp >> 32) as u32, ntp as u32])?;
+    cursor.finish(EXTENDED_REPORT, 0)
 }
 
 /// A generic NACK (RFC 4585 §6.2.1): 12 bytes and 4 for each entry, which covers a sequence number
@@ -128,24 +138,24 @@ pub fn remb(sender_ssrc: u32, bitrate_bps: u64, ssrcs: &[u32], out: &mut [u8]) -
 }
 
 /// Appends behind a header whose fields are known last.
-struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     out: &'a mut [u8],
     len: usize,
 }
 
 impl<'a> Cursor<'a> {
-    fn new(out: &'a mut [u8]) -> Option<Self> {
+    pub fn new(out: &'a mut [u8]) -> Option<Self> {
         (out.len() >= HEADER_LEN).then_some(Self { out, len: HEADER_LEN })
     }
 
-    fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
+    pub fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
         let end = self.len + bytes.len();
         self.out.get_mut(self.len..end)?.copy_from_slice(bytes);
         self.len = end;
         Some(())
     }
 
-    fn words(&mut self, words: &[u32]) -> Option<()> {
+    pub fn words(&mut self, words: &[u32]) -> Option<()> {
         words.iter().try_for_each(|word| self.bytes(&word.to_be_bytes()))
     }
 
@@ -160,8 +170,14 @@ impl<'a> Cursor<'a> {
         })
     }
 
+    /// Fills up to a whole word with zeros.
+    pub fn fill(&mut self) -> Option<()> {
+        let zeros = self.len.next_multiple_of(4) - self.len;
+        self.bytes(&[0; 4][..zeros])
+    }
+
     /// Writes the header; `format` is the five bits that are a format or a count.
-    fn finish(self, packet_type: u8, format: usize) -> Option<usize> {
+    pub fn finish(self, packet_type: u8, format: usize) -> Option<usize> {
         if format > MAX_COUNT {
             return None;
         }
