@@ -55,6 +55,8 @@ drop_reasons! {
     StaleFlow = "stale_flow",
     /// The DTLS library refused the record.
     DtlsRejected = "dtls_rejected",
+    /// The server's own code panicked with it, and its session was ended.
+    SessionPanicked = "session_panicked",
     /// RTP or RTCP before DTLS gave the keys.
     BeforeKeys = "before_keys",
     /// RTP or RTCP too short or with lengths that contradict each other.
@@ -84,6 +86,8 @@ drop_reasons! {
     /// RTP that came too late to keep its place: a duplicate, older than the history, or of a
     /// publisher that another has replaced.
     StaleMedia = "stale_media",
+    /// Media that waited in the server for so long that it is of no use: the process was stopped.
+    WaitedTooLong = "waited_too_long",
     /// A viewer waits for a key frame: what comes before it could not be decoded.
     WaitingForKeyframe = "waiting_for_keyframe",
     /// The payload is longer than a datagram may be on the way out.
@@ -168,6 +172,7 @@ impl DropReason {
             | Reason::TooManyLayers
             | Reason::LayerNotCarried
             | Reason::StaleMedia
+            | Reason::WaitedTooLong
             | Reason::MediaRingFull => Stage::Media,
             Reason::UnknownEncoding
             | Reason::WaitingForKeyframe

@@ -1,17 +1,19 @@
 //! Every bound of the server, in one place, with where each number comes from; those of the kernel
-//! boundary and of TCP have a file each.
+//! boundary, of TCP and of the log have a file each.
 //!
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
 
 mod ingest;
 mod kernel;
+mod log;
 mod tcp;
 
 use std::time::Duration;
 
 pub use ingest::*;
 pub use kernel::*;
+pub use log::*;
 pub use tcp::*;
 
 /// The largest datagram the server builds, in bytes of UDP payload.
@@ -149,6 +151,13 @@ pub const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(86_400);
 /// A connected session that was silent this long (no check, no media, no report that
 /// authenticated) is ended. RFC 7675 lets consent live 30 s; browsers check every 2.5 s.
 pub const SESSION_IDLE: Duration = Duration::from_secs(30);
+
+/// Media that has waited this long in the server is not forwarded: players give up on a picture
+/// within about half a second, and ask for the next that stands alone.
+pub const MEDIA_USELESS_AFTER: Duration = Duration::from_secs(2);
+
+/// A turn that comes so much later than it was due: the process was stopped, or had no core.
+pub const PAUSED: Duration = Duration::from_secs(1);
 
 /// The least time between two key frame requests to one publisher. Encoders pay for a key frame
 /// with a second of quality; joiners within this time share one.
@@ -448,13 +457,6 @@ pub const TIMER_WHEEL_TICKS: usize = 64 * 64;
 /// Bytes the shared directory takes per flow it is made for: a word of eight bytes at a load of
 /// half, where running out of both buckets of eight is a matter of less than one in a billion.
 pub const DIRECTORY_BYTES_PER_FLOW: usize = 16;
-
-/// Lines a second that one place in the code logs of what strangers can cause: enough to see what
-/// goes on, and 2 KB a second of disk.
-pub const LOG_LINES_PER_SECOND: u32 = 10;
-
-/// Places in the code that log what strangers can cause; there are about twenty.
-pub const MAX_LIMITED_LOG_PLACES: usize = 64;
 
 // The terminal (`top`).
 

@@ -3,14 +3,16 @@
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::mpsc;
 
 use clap::Parser;
 use monoport::check::{self, Host, Verdict};
 use monoport::config::{Args, CheckArgs, Cli, Command, Config, HelpArgs, PortsArgs, TopArgs};
 use monoport::cpu;
+use monoport::limits::LOG_FLUSH;
 use monoport::manual;
 use monoport::node::{Node, PortPlan};
-use monoport::telemetry::start_logging;
+use monoport::telemetry::{flush_log, start_logging};
 use monoport::top::{self, Options};
 
 /// Per-thread heaps, and a free on another thread costs little: media crosses shards.
@@ -26,10 +28,13 @@ fn main() -> ExitCode {
         Some(Command::Top(args)) => watch(args).map(|()| ExitCode::SUCCESS),
         Some(Command::Help(args)) => show_manual(args).map(|()| ExitCode::SUCCESS),
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("monoport: {error}");
+    let code = done.unwrap_or_else(|error| {
+        // Nobody may read it, or its disk be full: the exit code says it too.
+        let _ = writeln!(std::io::stderr(), "monoport: {error}");
         ExitCode::FAILURE
-    })
+    });
+    flush_log();
+    code
 }
 
 fn log(args: &Args) -> Result<(), Box<dyn Error>> {
@@ -44,11 +49,24 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     }
     let config = Config::new(args, &cpu::available_cores())?;
     let node = Node::start(&config)?;
-    say(&format!("{}ready; Ctrl-C ends it\n", node.banner()));
+    tell(format!("{}ready; Ctrl-C ends it\n", node.banner()));
     node.serve_until_drained(config.drain_timeout)?;
-    say("stopping\n");
+    tell("stopping\n".to_owned());
     node.stop();
     Ok(())
+}
+
+/// As [`say`], and no longer than a moment: a pipe that nobody reads must not hold up the server,
+/// nor its end.
+fn tell(text: String) {
+    let (told, done) = mpsc::channel();
+    let writing = std::thread::Builder::new().spawn(move || {
+        say(&text);
+        let _ = told.send(());
+    });
+    if writing.is_ok() {
+        let _ = done.recv_timeout(LOG_FLUSH);
+    }
 }
 
 /// Writes to standard output. Whoever reads it may have gone, as a pager has that was quit: no
@@ -65,7 +83,7 @@ fn print_ports(PortsArgs { json, nft, args }: PortsArgs) -> Result<(), Box<dyn E
         (_, true) => plan.nft(),
         _ => plan.text(),
     };
-    print!("{text}");
+    say(&text);
     Ok(())
 }
 
@@ -96,7 +114,7 @@ fn print_check(CheckArgs { peer, args }: CheckArgs) -> Result<ExitCode, Box<dyn 
         Some(url) => check::check_peer(&url, config.access.publish.as_deref()),
         None => check::check(&config, &Host::at("/")),
     };
-    print!("{}", check::describe(&findings));
+    say(&check::describe(&findings));
     Ok(match check::worst(&findings) {
         Verdict::Fail => ExitCode::FAILURE,
         Verdict::Warn | Verdict::Ok => ExitCode::SUCCESS,

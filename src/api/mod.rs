@@ -90,6 +90,12 @@ impl Api {
         })
     }
 
+    /// Whether a shard does not turn.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.alive.stuck().next().is_some()
+    }
+
     /// What is done every second, until the server stops.
     pub async fn run(self: Arc<Api>) {
         sampler::run(&self).await;

@@ -65,20 +65,22 @@ impl Control {
 
     fn set_up_publisher(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
         let offer = Offer::to_publish(sdp)?;
-        let mut reservation = {
+        let reservation = {
             let is_heard = |key| self.is_heard(key);
             self.lock().reserve_publisher(stream, &offer, is_heard)?
         };
-        let port = self.port_for(&mut reservation)?;
-        let Reservation { codecs, ref shared, .. } = reservation;
+        let mut held = Held { control: self, reservation: Some(reservation) };
+        let reservation = held.reservation();
+        let port = self.bind_own(&mut reservation.port)?;
+        let Reservation { codecs, ref shared, .. } = *reservation;
         let tcp_candidates = self.tcp_candidates();
-        let local = self.local_ice(&reservation, &tcp_candidates);
+        let local = self.local_ice(reservation, &tcp_candidates);
         let etag = local.credentials.ufrag.clone();
         let names = session::names(&codecs, &offer);
         let negotiated =
             self.negotiator.publisher(Instant::now(), offer, local, codecs, shared.key);
         let asked = Asked::new(etag, sdp, true, names);
-        self.settle(reservation, port, negotiated, asked)
+        settle(held, port, negotiated, asked)
     }
 
     /// Whether media comes from a publisher, by what its shard says of it every two seconds.
@@ -120,15 +122,17 @@ impl Control {
 
     fn set_up_viewer(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
         let offer = Offer::to_watch(sdp)?;
-        let mut reservation = self.lock().reserve_viewer(stream, self.whep_wait)?;
-        let port = self.port_for(&mut reservation)?;
+        let reservation = self.lock().reserve_viewer(stream, self.whep_wait)?;
+        let mut held = Held { control: self, reservation: Some(reservation) };
+        let reservation = held.reservation();
+        let port = self.bind_own(&mut reservation.port)?;
         let tcp_candidates = self.tcp_candidates();
-        let local = self.local_ice(&reservation, &tcp_candidates);
+        let local = self.local_ice(reservation, &tcp_candidates);
         let etag = local.credentials.ufrag.clone();
         let names = session::names(&reservation.codecs, &offer);
         let negotiated = self.negotiator.viewer(Instant::now(), offer, local, reservation.codecs);
         let asked = Asked::new(etag, sdp, false, names);
-        self.settle(reservation, port, negotiated, asked)
+        settle(held, port, negotiated, asked)
     }
 
     fn refused(&self, stream: &str, publisher: bool, error: &ControlError) {
@@ -153,77 +157,78 @@ impl Control {
         let candidates = &reservation.port.candidates;
         LocalIce { credentials, candidates, tcp_candidates }
     }
+}
 
-    /// The port the reservation holds, bound; a reservation without one is given back.
-    fn port_for(&self, reservation: &mut Reservation) -> Result<SessionPort, ControlError> {
-        let bound = self.bind_own(&mut reservation.port);
-        if bound.is_err() {
-            let Reservation { key, port, stream, .. } = &*reservation;
-            self.lock().give_back(*key, port, stream);
-        }
-        bound
-    }
+/// A reservation that is given back when it is dropped: with an error, by a panic, or because
+/// nobody waits for the answer any more.
+struct Held<'a> {
+    control: &'a Control,
+    /// There until a session has it.
+    reservation: Option<Reservation>,
+}
 
-    /// Turns a reservation into a session, or gives it back.
-    fn settle(
-        &self,
-        reservation: Reservation,
-        session_port: SessionPort,
-        negotiated: Result<Negotiated, OfferError>,
-        asked: Asked,
-    ) -> Result<Placement, ControlError> {
-        let Asked { etag, remote_ufrag, publisher, video_mid, names: (audio, video) } = asked;
-        let Reservation { key, port, stream, shared, .. } = reservation;
-        let mut registry = self.lock();
-        let sent = negotiated.map_err(ControlError::from).and_then(
-            |Negotiated { session, codecs, payloads, answer }| {
-                let (port, session) = (session_port, Box::new(session));
-                let command = Command::Add { key, port, session, stream: shared };
-                match self.wiring.mailboxes[usize::from(key.shard)].command(command) {
-                    Ok(()) => Ok((answer, codecs, payloads)),
-                    Err(_full) => {
-                        Err(ControlError::no_room("the shard has too many set-ups waiting"))
-                    }
-                }
-            },
-        );
-        let (answer, codecs, payloads) = match sent {
-            Ok(sent) => sent,
-            Err(error) => {
-                registry.give_back(key, &port, &stream);
-                return Err(error);
-            }
-        };
-        if publisher {
-            limited!(INFO, session = %key, stream = &*stream, "publisher set up");
-        } else {
-            limited!(DEBUG, session = %key, stream = &*stream, "viewer set up");
-        }
-        let id = random_hex(16);
-        let live = LiveSession {
-            url: id.clone(),
-            etag: etag.clone(),
-            remote_ufrag,
-            restarts: 0,
-            restarting: false,
-            video_mid,
-            channels: Vec::new(),
-            stream,
-            publisher,
-            created_at: unix_now(),
-            port: port.number,
-            given: port,
-            codecs,
-            payloads,
-            audio,
-            video,
-            history: History::default(),
-        };
-        registry.register(key, live);
-        self.end_those_to_be_ended(&mut registry);
-        registry.sessions.insert(id.clone(), key);
-        Ok(Placement { id, answer, etag })
+impl Held<'_> {
+    fn reservation(&mut self) -> &mut Reservation {
+        self.reservation.as_mut().expect("no session has it yet")
     }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(Reservation { key, port, stream, .. }) = self.reservation.take() {
+            self.control.lock().give_back(key, &port, &stream);
+        }
+    }
+}
+
+/// Turns a reservation into a session, or gives it back.
+fn settle(
+    mut held: Held<'_>,
+    session_port: SessionPort,
+    negotiated: Result<Negotiated, OfferError>,
+    asked: Asked,
+) -> Result<Placement, ControlError> {
+    let Asked { etag, remote_ufrag, publisher, video_mid, names: (audio, video) } = asked;
+    let Negotiated { session, codecs, payloads, answer } = negotiated?;
+    let control = held.control;
+    let Reservation { key, ref shared, .. } = *held.reservation();
+    let (session, stream) = (Box::new(session), shared.clone());
+    let command = Command::Add { key, port: session_port, session, stream };
+    // Dropped before `held`, which takes it to give the place back.
+    let mut registry = control.lock();
+    control.wiring.mailboxes[usize::from(key.shard)]
+        .command(command)
+        .map_err(|_full| ControlError::no_room("the shard has too many set-ups waiting"))?;
+    let Reservation { port, stream, .. } = held.reservation.take().expect("as above");
+    if publisher {
+        limited!(INFO, session = %key, stream = &*stream, "publisher set up");
+    } else {
+        limited!(DEBUG, session = %key, stream = &*stream, "viewer set up");
+    }
+    let id = random_hex(16);
+    let live = LiveSession {
+        url: id.clone(),
+        etag: etag.clone(),
+        remote_ufrag,
+        restarts: 0,
+        restarting: false,
+        video_mid,
+        channels: Vec::new(),
+        stream,
+        publisher,
+        created_at: unix_now(),
+        port: port.number,
+        given: port,
+        codecs,
+        payloads,
+        audio,
+        video,
+        history: History::default(),
+    };
+    registry.register(key, live);
+    control.end_those_to_be_ended(&mut registry);
+    registry.sessions.insert(id.clone(), key);
+    Ok(Placement { id, answer, etag })
 }
 
 /// `bytes` bytes from the operating system's generator, in hexadecimal.

@@ -6,9 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Node;
+use super::supervisor::Supervisor;
+use crate::telemetry::flush_log;
 
 /// How often it is looked whether the last session has gone.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Signals that come within this time of the first are the same one.
+const ONE_SIGNAL: Duration = Duration::from_millis(50);
 
 /// SIGINT and SIGTERM, both listened to from the start, so that none between two waits is lost.
 struct Signals {
@@ -25,11 +30,27 @@ impl Signals {
     }
 
     async fn next(&mut self) {
+        self.any().await;
+        // What comes with it is the same: timeout(1) signals the process, and then its group.
+        let deadline = tokio::time::Instant::now() + ONE_SIGNAL;
+        while tokio::time::timeout_at(deadline, self.any()).await.is_ok() {}
+    }
+
+    async fn any(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
     }
+}
+
+/// Sessions are being ended, which takes no time. A signal that comes now comes from somebody who
+/// sees that it does.
+async fn end_at(mut signals: Signals) {
+    signals.next().await;
+    tracing::warn!("one more signal: the server ends, though its sessions were not told");
+    flush_log();
+    std::process::exit(1);
 }
 
 impl Node {
@@ -45,12 +66,16 @@ impl Node {
     /// # Errors
     /// When the signals can't be listened to.
     pub fn serve_until_drained(&self, drain_timeout: Duration) -> io::Result<()> {
+        let supervisor = Supervisor::of_process();
         self.runtime.block_on(async {
             let mut signals = Signals::new()?;
+            supervisor.tell("READY=1\nSTATUS=serving");
             signals.next().await;
             self.refuse_new_sessions();
             let (sessions, _streams) = self.counts();
+            supervisor.tell(&format!("STOPPING=1\nSTATUS={sessions} sessions are left"));
             if drain_timeout.is_zero() || sessions == 0 {
+                self.runtime.spawn(end_at(signals));
                 return Ok(());
             }
             tracing::info!(
@@ -61,6 +86,7 @@ impl Node {
                 () = self.drained(drain_timeout) => {}
                 () = signals.next() => tracing::info!("a second signal: sessions are ended now"),
             }
+            self.runtime.spawn(end_at(signals));
             Ok(())
         })
     }

@@ -11,8 +11,10 @@ mod load;
 mod moving;
 mod outside;
 mod plan;
+mod supervisor;
 #[cfg(test)]
 mod tests;
+mod vital;
 
 use std::io;
 use std::net::SocketAddr;
@@ -47,6 +49,8 @@ use announce::at_tcp;
 use banner::{Chosen, banner};
 use bind::{Bound, Opener, bind_tcp, bind_udp};
 use choose::{backend, steering};
+use supervisor::Supervisor;
+use vital::spawn_vital;
 
 /// A running server.
 pub struct Node {
@@ -133,7 +137,7 @@ impl Node {
         let rules = Arc::new(rules(config));
         let api = Api::new(control.clone(), facts, rules.clone());
         let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api, rules)?;
-        runtime.spawn(api.run());
+        watch_over(&runtime, &api);
         keep_house(config, rule, &runtime, &control, http_address, &mut shards);
         moving::follow(config, &runtime, &control, opener, tcp_port);
         let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
@@ -350,6 +354,17 @@ fn control_runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
+/// Looks every second whether shards turn, and tells the service manager.
+fn watch_over(runtime: &tokio::runtime::Runtime, api: &Arc<Api>) {
+    spawn_vital(runtime, "telling the service manager", keep_telling(api.clone()));
+    spawn_vital(runtime, "the API's sampler", api.clone().run());
+}
+
+/// Tells the service manager that the server lives, unless a shard does not turn.
+async fn keep_telling(api: Arc<Api>) {
+    Supervisor::of_process().keep_telling(|| !api.is_stuck()).await;
+}
+
 /// Says once a second how many log lines were left out, if any were. Runs until the server stops.
 async fn tell_left_out_lines() {
     loop {
@@ -368,16 +383,17 @@ fn keep_house(
     http: SocketAddr,
     shards: &mut [Spawned],
 ) {
-    runtime.spawn(control.clone().take_reports());
-    runtime.spawn(control.clone().keep_directory(http));
+    spawn_vital(runtime, "taking in what shards report", control.clone().take_reports());
+    spawn_vital(runtime, "telling the directory", control.clone().keep_directory(http));
     if let Some(PortCount { min: least, max: most }) = config.udp.auto {
         let auto = AutoPorts { least, most, numbers: config.udp.possible_mux(), rule };
-        runtime.spawn(control.clone().follow_load(auto));
+        spawn_vital(runtime, "following the load with ports", control.clone().follow_load(auto));
     }
-    runtime.spawn(tell_left_out_lines());
+    spawn_vital(runtime, "telling of lines left out", tell_left_out_lines());
     // A shard that spins before it sleeps runs all the time, whatever it has to do.
     if config.busy_poll.is_zero() {
-        runtime.spawn(load::watch(load::measures(shards), control.clone()));
+        let watch = load::watch(load::measures(shards), control.clone());
+        spawn_vital(runtime, "watching the load", watch);
     }
 }
 
@@ -390,7 +406,8 @@ fn accept_tcp(
     let port = listener.local_addr()?.port();
     let _inside = runtime.enter();
     let listener = TcpListener::from_std(listener)?;
-    let task = runtime.spawn(listener::accept(listener, wiring.clone()));
+    let accept = listener::accept(listener, wiring.clone());
+    let task = spawn_vital(runtime, "accepting TCP", accept);
     Ok(AcceptingTcp { port, task })
 }
 

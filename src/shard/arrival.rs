@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 /// A datagram is taken to be no older than this, whatever the kernel's clock says: it was set back,
-/// or forward, in between.
-const OLDEST: Duration = Duration::from_secs(1);
+/// or forward, in between. Datagrams do wait that long while the process is stopped.
+const OLDEST: Duration = Duration::from_secs(60);
 
 /// One moment on both clocks: the kernel's, which is the time of day, and the loop's, which never
 /// jumps. Read once per batch.

@@ -148,6 +148,8 @@ pub enum EndReason {
     DtlsTimeout(Option<Flight>),
     /// The protocol machine gave up, or the peer's certificate will not do.
     Failed(Option<CertificateFault>),
+    /// The server's own code panicked in it.
+    Panicked,
     /// Its port was closed while the server runs.
     PortClosed,
     /// The server is stopping.
@@ -169,6 +171,7 @@ impl EndReason {
             EndReason::WrongPassword => "wrong_password",
             EndReason::DtlsTimeout(_) => "dtls_timeout",
             EndReason::Failed(_) => "failed",
+            EndReason::Panicked => "panicked",
             EndReason::PortClosed => "port_closed",
             EndReason::Stopping => "stopping",
         }
@@ -183,6 +186,7 @@ impl EndReason {
             EndReason::WrongPassword => Some(FailureReason::WrongPassword),
             EndReason::DtlsTimeout(_) => Some(FailureReason::DtlsTimeout),
             EndReason::Failed(_) => Some(FailureReason::Failed),
+            EndReason::Panicked => Some(FailureReason::Panicked),
             EndReason::Deleted
             | EndReason::Kicked
             | EndReason::Replaced
@@ -208,6 +212,7 @@ impl EndReason {
             EndReason::DtlsTimeout(flight) => return dtls_timeout(flight),
             EndReason::Failed(Some(fault)) => return Cow::Owned(fault.words()),
             EndReason::Failed(None) => "its DTLS or SRTP failed for good",
+            EndReason::Panicked => "a fault of the server's own ended it; see the log",
             EndReason::PortClosed => "its UDP port was closed",
             EndReason::Stopping => "the server stops",
         };

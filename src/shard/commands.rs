@@ -20,9 +20,11 @@ impl Core {
         }
         let Some(command) = self.post.mailbox().next_command() else { return false };
         self.commands_left -= 1;
+        self.at_hand.slot = None;
         match command {
             Command::Add { key, port, session, stream } => {
                 self.add(now, key, port, session, &stream);
+                self.at_hand.slot = Some(key.slot);
             }
             Command::Connect(arrival) => {
                 let counters = self.post.counters();
@@ -30,6 +32,7 @@ impl Core {
             }
             Command::End(key, reason) => {
                 if self.sessions.get(key).is_some() {
+                    self.take_in_hand(key.slot);
                     self.close(now, key.slot, reason);
                 }
             }
@@ -39,6 +42,7 @@ impl Core {
             }
             Command::Unsubscribe { key, stream } => self.unsubscribe(key, stream),
             Command::Offer { key, offer, done } => {
+                self.at_hand.slot = Some(key.slot);
                 if let Some(entry) = self.sessions.get(key) {
                     let _ = done.send(entry.session.renegotiate(*offer));
                     self.drain(now, key.slot, None);
@@ -62,18 +66,19 @@ impl Core {
                 self.port_changes.push(PortChange::Close { slot, done });
             }
             Command::Stop => {
-                self.stop(now);
+                self.stopping = true;
                 return false;
             }
         }
         true
     }
 
-    fn stop(&mut self, now: Instant) {
+    /// Ends every session: the server stops.
+    pub fn end_all(&mut self, now: Instant) {
         let slots: Vec<u32> = self.sessions.occupied().collect();
         for slot in slots {
+            self.take_in_hand(slot);
             self.close(now, slot, EndReason::Stopping);
         }
-        self.stopping = true;
     }
 }

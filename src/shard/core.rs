@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::panics::AtHand;
 use super::port_changes::PortChange;
 use super::post::Post;
 use super::relay::Relays;
@@ -41,6 +42,10 @@ pub(super) struct Core {
     pub all_sent: bool,
     pub scratch: Scratch,
     pub random: Random,
+    /// When the next turn is due.
+    pub due: Instant,
+    /// Whom something is done for.
+    pub at_hand: AtHand,
 }
 
 /// Starting points for sequence numbers and timestamps; xorshift64, since nothing secret hangs on
@@ -106,6 +111,8 @@ impl Core {
             all_sent: true,
             scratch: Scratch { tcp_buffer: vec![0; TCP_READ_BYTES], ..Scratch::default() },
             random: Random(config.seed | 1),
+            due: now,
+            at_hand: AtHand::default(),
         };
         if sharing == Sharing::Session {
             // One place counts for all of them.
@@ -128,6 +135,14 @@ impl Core {
         self.post.counters().bytes_in.add(bytes);
         self.port_counters(port).datagrams_in.add(datagrams);
         self.port_counters(port).bytes_in.add(bytes);
+    }
+
+    /// What is done from here on is done for the session in `slot`.
+    #[inline]
+    pub fn take_in_hand(&mut self, slot: u32) {
+        self.at_hand.slot = Some(slot);
+        #[cfg(test)]
+        super::panics::tests::at_hand(slot);
     }
 
     /// Queues a datagram made by str0m.

@@ -15,6 +15,7 @@ impl Core {
         for NeedKeyframe { track, layer, ask } in needed.drain(..) {
             match ask {
                 Ask::Source(Source::Session(slot)) => {
+                    self.take_in_hand(slot);
                     let Some(entry) = self.sessions.at(slot) else { continue };
                     if entry.session.request_keyframe(track.id, layer) {
                         self.post.counters().keyframe_requests_out.add(1);
@@ -31,6 +32,8 @@ impl Core {
             }
         }
         self.scratch.keyframes_needed = needed;
+        // From here on all viewers of all streams are at hand.
+        self.at_hand.slot = None;
         let Core { streams, paths, post, scratch, .. } = self;
         let Scratch { started, departing, .. } = scratch;
         let counters = post.counters();

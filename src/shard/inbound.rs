@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::core::{Core, send};
 use super::outputs::{Outlets, pour};
+use super::panics::AtHand;
 use super::viewers::hear_viewer;
 use super::{HandedOver, Mail};
 use crate::drop::DropReason;
@@ -32,6 +33,7 @@ pub(super) enum Handled {
 impl Core {
     /// Handles one datagram. Whatever happens to it is counted here, exactly once.
     pub fn on_datagram(&mut self, now: Instant, datagram: Inbound<'_>) {
+        self.at_hand = AtHand { slot: None, datagram: true };
         let outcome = match kind::of(datagram.bytes) {
             Some(kind) => self.on_kind(now, kind, datagram),
             None if datagram.bytes.is_empty() => Err(DropReason::Empty),
@@ -47,6 +49,7 @@ impl Core {
             Ok(Handled::HandedOver) => counters.handed_over.add(1),
             Err(reason) => counters.dropped(reason),
         }
+        self.at_hand.datagram = false;
     }
 
     fn on_kind(
@@ -56,7 +59,10 @@ impl Core {
         datagram: Inbound<'_>,
     ) -> Result<Handled, DropReason> {
         match self.paths.whose(kind, &datagram)? {
-            Whose::Session(slot) => self.on_session(now, slot, kind, datagram),
+            Whose::Session(slot) => {
+                self.take_in_hand(slot);
+                self.on_session(now, slot, kind, datagram)
+            }
             Whose::Check(check) => self.on_check(now, check, datagram),
             Whose::Shard(shard) => self.hand_over(shard, datagram),
         }
@@ -75,6 +81,7 @@ impl Core {
         if self.sessions.get(key).is_none() {
             return Err(DropReason::EndedSession);
         }
+        self.take_in_hand(key.slot);
         self.paths.admits(now, key.slot, &datagram.path()).map_err(|unwelcome| {
             if let Some((shard, flow)) = unwelcome.asked {
                 self.post.note(shard, Mail::FlowWanted(flow));

@@ -9,6 +9,7 @@
 //!   reactor.rs    at the kernel: what sockets have received, whom it wakes, ports that come and go
 //!   runtime.rs    its thread, and how that sleeps (sleep.rs)
 //!   simulated.rs  the same shard, driven by hand; audit.rs: whether its tables agree
+//! panics.rs    a panic while one session is at hand ends that session
 //! inbound.rs   a datagram reaches its session, or another shard (tcp.rs: out of a connection)
 //! commands.rs  what control threads ask for (command.rs)
 //! deliver.rs   packets to viewers, key frame requests to publishers
@@ -45,6 +46,7 @@ mod lifecycle;
 mod mailbox;
 mod metrics;
 mod outputs;
+mod panics;
 mod port_changes;
 #[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod post;

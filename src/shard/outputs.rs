@@ -6,8 +6,9 @@ use std::time::Instant;
 use super::EndReason;
 use super::core::{Core, send};
 use super::post::Post;
-use super::publish::{publish_clock, publish_from};
+use super::publish::{publish_clock, publish_from, waited_too_long};
 use super::sessions::{Entry, Keys};
+use crate::drop::DropReason;
 use crate::paths::{Path, Paths};
 use crate::session::{Gone, KeyingMaterial, Output};
 use crate::srtp::split_keying_material;
@@ -87,6 +88,11 @@ pub(super) fn pour(
             Output::Media(mut packet) => {
                 heard = true;
                 packet.received = arrived;
+                if waited_too_long(now, arrived) {
+                    post.counters().publisher_packets.add(1);
+                    post.dropped(DropReason::WaitedTooLong);
+                    continue;
+                }
                 publish_from(entry, packet, streams, post);
             }
             Output::Unplaced(reason) => {

@@ -1,17 +1,23 @@
 //! A publisher's packets go into this shard's tracks and to every other shard that has viewers.
 
+use std::time::Instant;
+
 use super::core::Core;
 use super::post::Post;
 use super::sessions::Entry;
 use super::{Mail, Report};
-use crate::limits::MAX_PAYLOAD_OUT;
+use crate::drop::DropReason;
+use crate::limits::{MAX_PAYLOAD_OUT, MEDIA_USELESS_AFTER};
 use crate::media::{ClockReport, MediaPacket};
 use crate::telemetry::limited;
 use crate::track::{Published, Source, Streams};
 
 impl Core {
     /// Takes a packet of a publisher on another shard.
-    pub fn on_media(&mut self, packet: MediaPacket) {
+    pub fn on_media(&mut self, now: Instant, packet: MediaPacket) {
+        if waited_too_long(now, packet.received) {
+            return self.post.dropped(DropReason::WaitedTooLong);
+        }
         match self.streams.receive(packet) {
             Ok(()) => self.post.counters().media_admitted.add(1),
             Err(reason) => self.post.dropped(reason),
@@ -30,6 +36,13 @@ impl Core {
             self.post.tell_control(Report::Live { key, number });
         }
     }
+}
+
+/// Whether media that came at `arrived` is of no use by now: the process was stopped, or had no
+/// core to run on, and viewers are better served with what comes next than with what they have
+/// missed. Asked once it is decrypted, which keeps count of the sequence numbers.
+pub(super) fn waited_too_long(now: Instant, arrived: Instant) -> bool {
+    now.saturating_duration_since(arrived) >= MEDIA_USELESS_AFTER
 }
 
 /// A packet decrypted by the publisher whose session `entry` is.

@@ -83,14 +83,20 @@ impl Reactor {
         *found = true;
         let clock = clock();
         let mut bytes_in = 0;
-        for datagram in receiver.datagrams() {
-            bytes_in += datagram.bytes.len() as u64;
-            let Datagram { local, remote, bytes, arrived_ns } = datagram;
-            let arrived = clock.instant(arrived_ns);
-            let (via, handed_over) = (Via::Udp(port), false);
-            let inbound = Inbound { via, local, remote, bytes, arrived, handed_over };
-            core.on_datagram(now, inbound);
-        }
+        let mut datagrams = receiver.datagrams();
+        let handle_them = |core: &mut Core| {
+            for datagram in datagrams.by_ref() {
+                bytes_in += datagram.bytes.len() as u64;
+                let Datagram { local, remote, bytes, arrived_ns } = datagram;
+                let arrived = clock.instant(arrived_ns);
+                let (via, handed_over) = (Via::Udp(port), false);
+                let inbound = Inbound { via, local, remote, bytes, arrived, handed_over };
+                core.on_datagram(now, inbound);
+            }
+        };
+        let mut handle_them = handle_them;
+        // After a panic the next datagram goes on.
+        while core.contain(&mut handle_them).is_none() {}
         core.post.meters().histograms.receive_batch.record(count as u64);
         core.post.counters().receive_batches.add(1);
         core.count_received(port, count as u64, bytes_in);

@@ -18,6 +18,7 @@ use super::{BoundPort, ShardConfig, Wiring};
 use crate::cpu::{self, ThreadLoad};
 use crate::net::{Backend, Receiver, Transmitter, WakeRing, uring_available};
 use crate::paths::Sharing;
+use crate::telemetry::EndsAll;
 
 /// A running shard.
 pub struct Spawned {
@@ -57,7 +58,7 @@ pub fn spawn(
     let (ready, is_ready) = mpsc::channel();
     let name = format!("shard-{}", config.index);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
-        let _ends_all = EndsAll;
+        let _ends_all = EndsAll("a shard");
         if let Some(core) = config.core
             && let Err(error) = cpu::pin_current_thread(core)
         {
@@ -94,20 +95,6 @@ pub fn spawn(
     let started = is_ready.recv();
     let load = started.map_err(|_gone| io::Error::other("the shard's thread died at start"))??;
     Ok(Spawned { thread, load })
-}
-
-/// A shard that panics has met the impossible, and its sessions are lost with it. A server that
-/// went on with the others would look alive and answer nobody on that core: it ends, and whoever
-/// supervises it starts it anew.
-struct EndsAll;
-
-impl Drop for EndsAll {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!("a shard panicked, see above; the server ends");
-            std::process::exit(101);
-        }
-    }
 }
 
 /// How a shard waits.

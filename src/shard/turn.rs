@@ -22,10 +22,10 @@ use super::core::Core;
 use super::{EndReason, Mail, Mailbox, Report};
 use crate::id::Via;
 use crate::limits::{
-    COMMANDS_PER_TURN, DEPARTING_PACKETS, MAIL_PER_TURN, SESSION_IDLE, TIMERS_PER_TURN,
+    COMMANDS_PER_TURN, DEPARTING_PACKETS, MAIL_PER_TURN, PAUSED, SESSION_IDLE, TIMERS_PER_TURN,
 };
 use crate::paths::{Inbound, SharedOwnership};
-use crate::telemetry::{Meters, ShardCounters, TcpRefusals};
+use crate::telemetry::{Meters, ShardCounters, TcpRefusals, limited};
 use crate::wire::ufrag::UfragKey;
 
 /// What all shards and the control threads share.
@@ -86,12 +86,42 @@ pub(super) enum Next {
 }
 
 impl Core {
-    /// One turn, after `more_received` has said whether there is more than what was received.
+    /// One turn, after `more_received` has said whether there is more than what was received. One
+    /// that a session broke off is gone on with at once.
     pub fn turn(&mut self, now: Instant, more_received: bool) -> Next {
+        let paused = now.saturating_duration_since(self.due);
+        if paused >= PAUSED {
+            self.forgive(paused);
+        }
+        let next = self.contain(|core| core.phases(now, more_received)).unwrap_or(Next::Now);
+        self.due = match next {
+            Next::At(at) | Next::WhenWritable(at) => at.max(now),
+            Next::Now | Next::Stop => now,
+        };
+        next
+    }
+
+    /// The shard did not run for `paused` though it had to: nobody's silence is told from that.
+    #[cold]
+    fn forgive(&mut self, paused: Duration) {
+        let millis = paused.as_millis();
+        limited!(WARN, shard = self.post.index, "stood still for {millis} ms: stopped, or no core");
+        let slots: Vec<u32> = self.sessions.occupied().collect();
+        for slot in slots {
+            let Some(entry) = self.sessions.at(slot) else { continue };
+            entry.created += paused;
+            entry.heard += paused;
+        }
+    }
+
+    fn phases(&mut self, now: Instant, more_received: bool) -> Next {
         let more_received = more_received | self.receive_tcp(now);
         let more_mail = self.take_mail(now);
         let more_commands = self.take_commands(now);
         self.commands_left = COMMANDS_PER_TURN;
+        if self.stopping {
+            self.end_all(now);
+        }
         let more_timers = self.run_timers(now);
         let deliver_at = self.deliver(now);
         self.flush_tcp(now);
@@ -128,6 +158,7 @@ impl Core {
     /// Handles mail of other shards; true when there may be more.
     fn take_mail(&mut self, now: Instant) -> bool {
         for _ in 0..MAIL_PER_TURN {
+            self.at_hand.slot = None;
             match self.post.mailbox().next_mail() {
                 Some(Mail::Datagram(stray)) => {
                     self.post.counters().taken_over.add(1);
@@ -143,7 +174,7 @@ impl Core {
                 }
                 Some(Mail::Media(packet)) => {
                     self.post.counters().media_taken_over.add(1);
-                    self.on_media(packet);
+                    self.on_media(now, packet);
                 }
                 Some(Mail::Clock(report)) => self.streams.set_clock(report),
                 Some(Mail::Relayed(relay, packet)) => self.on_relayed(relay, packet),
@@ -165,12 +196,14 @@ impl Core {
         if due.is_empty() {
             self.timers.expired(now, &mut due);
         }
-        for slot in due.drain(due.len().saturating_sub(TIMERS_PER_TURN)..) {
+        self.scratch.due = due;
+        // One by one: those that are left are still due when one of them panics.
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(slot) = self.scratch.due.pop() else { break };
+            self.take_in_hand(slot);
             self.on_timer(now, slot);
         }
-        let more = !due.is_empty();
-        self.scratch.due = due;
-        more
+        !self.scratch.due.is_empty()
     }
 
     fn on_timer(&mut self, now: Instant, slot: u32) {
@@ -220,7 +253,7 @@ impl Core {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use tokio::sync::oneshot;
@@ -232,9 +265,9 @@ mod tests {
     use crate::shard::Command;
 
     const SESSIONS: usize = 8;
-    const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    fn core(now: Instant) -> Core {
+    pub fn core(now: Instant) -> Core {
         let directory = Directory::new(SESSIONS);
         let wiring = Wiring {
             mailboxes: vec![Mailbox::default()],
@@ -262,9 +295,8 @@ mod tests {
         Core::new(&config, Sharing::Mux, ports, memory, wiring.into(), now).unwrap()
     }
 
-    /// A check for a session that is not there, though its ufrag is one of ours.
-    fn check(key: &UfragKey) -> Vec<u8> {
-        let session = SessionKey { shard: 0, slot: 1, generation: 2 };
+    /// A check for `session`, whose ufrag is one of ours.
+    pub fn check(key: &UfragKey, session: SessionKey) -> Vec<u8> {
         let username = format!("{}:peer", key.encode(session).as_str());
         let padded = username.len().next_multiple_of(4);
         let mut bytes = vec![0x00, 0x01, 0x00, 4 + padded as u8, 0x21, 0x12, 0xa4, 0x42];
@@ -286,7 +318,8 @@ mod tests {
             let command = Command::ClosePort { slot: 9, done };
             assert!(core.post.mailbox().command(command).is_ok());
         }
-        let bytes = check(&core.post.wiring.ufrag_key);
+        let nobody = SessionKey { shard: 0, slot: 1, generation: 2 };
+        let bytes = check(&core.post.wiring.ufrag_key, nobody);
         let (via, remote) = (Via::Udp(0), SocketAddr::new(LOCAL, 50_000));
         let check =
             Inbound { via, local: LOCAL, remote, bytes: &bytes, arrived: now, handed_over: false };

@@ -110,6 +110,7 @@ shard_counters! {
     tcp_frames_out: Counter, "Datagrams handed to the kernel over TCP";
     tcp_bytes_out: Counter, "Bytes handed to the kernel over TCP, frame headers included";
     tcp_write_calls: Counter, "Write system calls over TCP";
+    session_panics: Counter, "Panics that ended the one session they were in: faults, see the log";
     turns: Counter, "Turns of the shard's loop";
     turn_gap_microseconds: Gauge, "How long the shard rests between turns under its load";
     turn_gaps: Counter, "Times the shard rested between two turns";

@@ -32,6 +32,8 @@ failure_reasons! {
     DtlsTimeout = "dtls_timeout",
     /// DTLS or SRTP failed for good.
     Failed = "failed",
+    /// The server's own code panicked in it.
+    Panicked = "panicked",
     /// A connected peer fell silent.
     Vanished = "vanished",
     /// The offer and the stream, or the server, have no codec in common.

@@ -9,9 +9,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use tracing::Level;
+use tracing::callsite::Identifier;
+use tracing::{Level, Metadata};
 
-use crate::limits::{LOG_LINES_PER_SECOND, MAX_LIMITED_LOG_PLACES};
+use super::log_writer::tell_lost;
+use crate::limits::{LOG_LINES_PER_SECOND, MAX_FOREIGN_LOG_PLACES, MAX_LIMITED_LOG_PLACES};
 
 /// Logs like `tracing::event!`, at most [`LOG_LINES_PER_SECOND`] times a second from this place.
 ///
@@ -27,7 +29,8 @@ macro_rules! limited {
 }
 pub(crate) use limited;
 
-/// One place in the code that logs what strangers cause; made by `limited!` alone.
+/// One place in the code that logs what strangers cause; made by `limited!`, and for each place in
+/// a dependency.
 #[derive(Debug)]
 pub struct LogPlace {
     level: Level,
@@ -118,10 +121,32 @@ impl Places {
     }
 }
 
-/// Writes a line for each place that has left lines out since the last call. To be called once a
-/// second, and once more before the end.
+/// Places in the dependencies, in the order in which they first logged.
+static FOREIGN: [OnceLock<(Identifier, LogPlace)>; MAX_FOREIGN_LOG_PLACES] =
+    [const { OnceLock::new() }; MAX_FOREIGN_LOG_PLACES];
+
+/// All places beyond those.
+static REST: LogPlace = LogPlace::new(Level::WARN, "other places in the dependencies", 0);
+
+/// Whether a dependency may write one more line now from the place that `metadata` describes; a
+/// line that may not is counted.
+pub(super) fn admit_foreign(metadata: &'static Metadata<'static>) -> bool {
+    let here = metadata.callsite();
+    let place = FOREIGN.iter().find_map(|place| {
+        let (known, place) = place.get_or_init(|| {
+            let line = metadata.line().unwrap_or_default();
+            (here.clone(), LogPlace::new(*metadata.level(), metadata.target(), line))
+        });
+        (*known == here).then_some(place)
+    });
+    place.unwrap_or(&REST).admit()
+}
+
+/// Writes a line for each place that has left lines out since the last call, and one for the lines
+/// that standard error did not take. To be called once a second, and once more before the end.
 pub fn tell_left_out() {
     PLACES.places.iter().filter_map(OnceLock::get).for_each(|place| place.tell());
+    tell_lost();
 }
 
 fn second_now() -> u64 {

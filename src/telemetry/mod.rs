@@ -9,8 +9,10 @@
 //! port.rs        numbers of a mux port        card.rs        one session, in 128 bytes
 //! failures.rs    why sessions failed          cards.rs       of every slot, to read at any time
 //! meters.rs      the rest of a shard          quality.rs     one connection in one number
+//! process.rs     of the process itself
 //! prometheus.rs  which metrics there are      exposition.rs  how they are written
 //! limited.rs     lines of strangers           logging.rs     where log lines go, how they look
+//!                                             log_writer.rs  nobody waits for standard error
 //! ```
 
 mod card;
@@ -20,9 +22,11 @@ mod exposition;
 mod failures;
 mod histogram;
 mod limited;
+mod log_writer;
 mod logging;
 mod meters;
 mod port;
+mod process;
 mod prometheus;
 pub mod quality;
 mod tcp;
@@ -35,9 +39,11 @@ pub use failures::{FailureReason, Failures};
 pub use histogram::{Histogram, Snapshot};
 pub(crate) use limited::limited;
 pub use limited::{LogPlace, tell_left_out};
+pub use log_writer::flush_log;
 pub use logging::{LogFormat, start_logging};
 pub use meters::{Described, DtlsStop, Meters, ShardHistograms, ThreadClock, Unit};
 pub use port::{PortCounters, PortName, PortTable};
+pub use process::{EndsAll, process};
 pub use prometheus::{
     MemoryTerm, Shown, exposition, failed_sessions, kernel_dropped, memory, resident_bytes, room,
 };

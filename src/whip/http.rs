@@ -195,6 +195,7 @@ async fn metrics(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Answer
     telemetry::tcp_refused(&mut exposition, &wiring.tcp_refusals);
     telemetry::failed_sessions(&mut exposition, app.control.failures());
     telemetry::room(&mut exposition, app.control.room());
+    telemetry::process(&mut exposition);
     telemetry::memory(&mut exposition, &app.control.memory_terms());
     port_metrics::add(&mut exposition, &app.control);
     Ok(([(CONTENT_TYPE, format.content_type())], exposition.render(format)).into_response())

@@ -32,6 +32,7 @@ mod rebind;
 mod renegotiation;
 mod rest;
 mod signalling;
+mod stderr;
 mod steering;
 mod strangers;
 mod takeover;

@@ -1,11 +1,13 @@
 //! Ready or not: draining on a signal, and a shard that does not turn.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, Offered, socket};
 use crate::support::{PATIENCE, eventually, post_sdp, request};
+use monoport::limits::MEDIA_USELESS_AFTER;
 use str0m::format::Codec;
 use str0m::media::Direction;
 
@@ -21,6 +23,11 @@ struct Process {
 
 impl Process {
     fn start(options: &[&str]) -> Process {
+        Process::start_in(options, &[])
+    }
+
+    /// As [`Process::start`], with these variables in its environment.
+    fn start_in(options: &[&str], environment: &[(&str, &str)]) -> Process {
         // A port that was free a moment ago: the banner names no address of HTTP but the page's.
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let http = free.local_addr().expect("it is bound").to_string();
@@ -28,6 +35,7 @@ impl Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_monoport"))
             .args(["--http", &http, "--udp-port", "0", "--announce", "127.0.0.1", "--no-tcp"])
             .args(options)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -62,7 +70,7 @@ impl Process {
                 return status.success();
             }
             assert!(Instant::now() < deadline, "it does not end");
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -116,6 +124,8 @@ fn while_it_drains_new_sessions_are_refused_and_a_second_signal_ends_it() {
     assert_eq!(refused.status, 503, "{}", refused.body);
     assert!(refused.header("retry-after").is_some(), "another server may take it");
     assert!(process.child.try_wait().expect("it is our child").is_none(), "it drains");
+    // Two at the same moment are one.
+    std::thread::sleep(Duration::from_millis(100));
     process.signal("-INT");
     assert!(process.ends_well());
 }
@@ -145,4 +155,66 @@ fn a_shard_that_does_not_turn_is_told_of_until_it_turns_again() {
     assert_eq!((stuck(0), stuck(1)), (Some(false), Some(true)));
     drop(stopped);
     eventually("it is ready again", || process.ready().0 == 200);
+}
+
+#[test]
+fn a_service_manager_is_told_when_it_serves_that_it_lives_and_when_it_stops() {
+    let folder = std::env::temp_dir().join(format!("monoport-notify-{}", std::process::id()));
+    let _ = std::fs::remove_file(&folder);
+    let manager = UnixDatagram::bind(&folder).expect("a socket in a folder of ours");
+    manager.set_read_timeout(Some(PATIENCE)).expect("it takes one");
+    let path = folder.to_str().expect("UTF-8");
+    let mut process = Process::start_in(
+        &["--shards", "1", "--drain-timeout", "600", "--setup-timeout", "300"],
+        &[("NOTIFY_SOCKET", path), ("WATCHDOG_USEC", "200000")],
+    );
+    let heard = || {
+        let mut bytes = [0; 256];
+        let count = manager.recv(&mut bytes).expect("it is told");
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    };
+    let hears = |words: &str| while !heard().starts_with(words) {};
+    hears("READY=1");
+    assert_eq!(process.ready().0, 200, "not before it serves");
+    hears("WATCHDOG=1");
+    hears("WATCHDOG=1");
+    let first = session(&process);
+    process.signal("-TERM");
+    hears("STOPPING=1");
+    hears("WATCHDOG=1");
+    assert_eq!(request("DELETE", &first, &[], "").status, 200);
+    assert!(process.ends_well());
+    let _ = std::fs::remove_file(&folder);
+}
+
+#[test]
+fn media_that_waited_while_the_process_was_stopped_is_dropped_and_nobody_is_ended_for_it() {
+    let process = Process::start(&["--shards", "1"]);
+    let mut load = Command::new(env!("CARGO_BIN_EXE_monoport-load"))
+        .args(["run", "--url", &process.url(""), "--viewers", "3", "--duration", "12s"])
+        .args(["--max-p99-ms", "60000", "--threads", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the load generator runs");
+    let number = |metric: &str| {
+        let metrics = request("GET", &process.url("/metrics"), &[], "").body;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(metric));
+        let line = line.unwrap_or_else(|| panic!("no {metric} in {metrics}"));
+        line.trim().parse::<u64>().expect("a whole number")
+    };
+    let stale = "monoport_dropped_total{shard=\"0\",reason=\"waited_too_long\",stage=\"media\"}";
+    let viewers = "monoport_viewers_ready{shard=\"0\"}";
+    let out = "monoport_viewer_packets_total{shard=\"0\"}";
+    eventually("three watch", || number(viewers) == 3 && number(out) > 100);
+    assert_eq!(number(stale), 0);
+    process.signal("-STOP");
+    std::thread::sleep(MEDIA_USELESS_AFTER * 3);
+    process.signal("-CONT");
+    eventually("what waited is dropped", || number(stale) > 0);
+    let before = number(out);
+    eventually("and what comes is not", || number(out) > before + 100);
+    assert_eq!(number(viewers), 3);
+    let _ = load.kill();
+    let _ = load.wait();
 }

@@ -1,7 +1,8 @@
 // Whether the server is well, in one line: the conditions of the alert rules (tools/alerts), as far
 // as a page can see them that looks on for some minutes, each with what to do.
 //
-// Not among them is MonoportMemoryGrows, which takes two hours to see.
+// Not among them are MonoportMemoryGrows, which takes two hours to see, and those of the process and
+// its log.
 
 import { $, Rows, element, mark, put } from "./dom.js";
 import { count, latency, percent, rate } from "./format.js";

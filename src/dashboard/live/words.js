@@ -57,6 +57,16 @@ export const DROPS = {
     means: "A check by TCP named a session that another shard than the connection's owns.",
     remedy: "Clients open a connection for each session; one that shares them is at fault.",
   },
+  waited_too_long: {
+    title: "Waited too long",
+    means: "The server stood still and found this media too old to be of use.",
+    remedy: "The process was stopped, or had no core to run on: see what else runs there.",
+  },
+  session_panicked: {
+    title: "Fault of the server",
+    means: "The server's own code failed with it; its session was ended, the others go on.",
+    remedy: "Report it, with the lines of the log that name the session.",
+  },
   wrong_port: {
     title: "Check at another session's port",
     means: "With a port a session, a check came to the port of another.",
@@ -258,6 +268,11 @@ export const ENDS = {
     title: "Idle",
     means: "The session was there and nothing was done with it.",
     remedy: "A client that opened it and forgot it.",
+  },
+  panicked: {
+    title: "Fault of the server",
+    means: "The server's own code failed in this session, which was ended; the others go on.",
+    remedy: "Report it, with the lines of the log that name the session.",
   },
   unheard: {
     title: "Never heard",
