@@ -4,6 +4,8 @@
 //!
 #![doc = include_str!("../../README.md")]
 
+#[cfg(test)]
+mod deployed;
 mod render;
 #[cfg(test)]
 mod shown;
@@ -19,6 +21,7 @@ macro_rules! links {
         "[api]: crate::manual::api
 [architecture]: crate
 [check]: crate::manual::check
+[deploy]: crate::manual::deploy
 [flags]: crate::manual::flags
 [limits]: crate::manual::limits
 [measure]: crate::manual::measure
@@ -58,8 +61,9 @@ macro_rules! topics {
 
 topics! {
     flags [] "Every flag and command.";
-    recipes [] "OBS, GStreamer, ffmpeg, a page of your own, other machines, systemd.";
+    recipes [] "OBS, GStreamer, ffmpeg, a page of your own, other machines.";
     player [] "The pages, a player to embed, the module for pages of your own.";
+    deploy [] "systemd, containers, Kubernetes, proxies; stopping and upgrading.";
     network [] "What answers name, NAT, firewalls, TURN.";
     ports ["ports"] "More ports and fewer, opened while the server runs, a port per session.";
     check ["check"] "Is this host fit, and can the server be reached?";
