@@ -118,6 +118,7 @@
 //! - **The kernel's price is per message**, so a viewer's packets of one frame are made equally
 //!   long and leave as one.
 
+#[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
 pub mod access;
 #[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
 pub mod api;

@@ -1,9 +1,10 @@
 //! Every bound of the server, in one place, with where each number comes from; those of the kernel
-//! boundary, of TCP and of the log have a file each.
+//! boundary, of HTTP, of TCP and of the log have a file each.
 //!
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
 
+mod http;
 mod ingest;
 mod kernel;
 mod log;
@@ -11,6 +12,7 @@ mod tcp;
 
 use std::time::Duration;
 
+pub use http::*;
 pub use ingest::*;
 pub use kernel::*;
 pub use log::*;
@@ -97,24 +99,11 @@ pub const MAX_OFFER_BYTES: usize = 64 * 1024;
 /// writes sees a broken connection and not the answer.
 pub const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
-/// Headers a page may ask leave to send, in bytes of their list.
-pub const MAX_REQUESTED_HEADERS_BYTES: usize = 1_024;
-
-/// The longest prefix of paths (`--base-path`, `X-Forwarded-Prefix`).
-pub const MAX_PREFIX_BYTES: usize = 128;
-
-/// Event channels of one session: a player has one, and may make another before it closes it.
-pub const MAX_CHANNELS_PER_SESSION: usize = 4;
-
-/// The longest list of events a player may ask for.
-pub const MAX_EVENTS_BODY_BYTES: usize = 4 * 1024;
-
 /// How often a stream is looked at for those who listen to its events.
 pub const STREAM_LOOK: Duration = Duration::from_secs(1);
 
-/// The longest bearer token: a JSON Web Token with some claims and an EdDSA or ECDSA signature has
-/// some 500 characters.
-pub const MAX_TOKEN_BYTES: usize = 4096;
+/// Files a server has open besides the sockets of its sessions.
+pub const OTHER_FILES: usize = 2_048;
 
 /// The longest name of a stream.
 pub const MAX_STREAM_NAME_BYTES: usize = 128;

@@ -64,7 +64,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("media", &["wire"]),
     ("srtp", &["wire"]),
     ("wire", &[]),
-    ("config", &[]),
+    // Keys are read once, into what decides by them.
+    ("config", &["access"]),
     // Pinning and thread times are system calls, and those live in `net`.
     ("cpu", &["net"]),
     ("telemetry", &[]),

@@ -12,6 +12,8 @@ pub struct Asker {
     /// The bearer token of the header, else of `?token=`.
     token: Option<String>,
     trace: Option<Trace>,
+    /// Whether it is about what was begun before: a token whose time is over will do.
+    late: bool,
 }
 
 impl Asker {
@@ -19,13 +21,24 @@ impl Asker {
     #[must_use]
     pub fn of(headers: &HeaderMap, uri: &Uri) -> Asker {
         let token = bearer(headers).map(str::to_owned).or_else(|| in_query(uri));
-        Asker { token, trace: trace(headers) }
+        Asker { token, trace: trace(headers), late: false }
     }
 
     /// The token, which may be longer than any that is right.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
+    }
+
+    /// Who knows the URL of a session and asks about that: what was begun with a token can be ended
+    /// with it when its time is over.
+    #[must_use]
+    pub fn with_session(self) -> Asker {
+        Asker { late: true, ..self }
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.late
     }
 
     pub(super) fn trace(&self) -> Option<Trace> {

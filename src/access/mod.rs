@@ -1,18 +1,55 @@
-//! Who may do what: decided from the action, the token that was shown, and where a request came
-//! from. Nothing here waits, looks at a clock of its own or writes; HTTP asks, in `whip` and `api`.
+//! Who may do what: decided from the action, the stream, the token that was shown, and where a
+//! request came from. Nothing here waits or writes; HTTP asks, in `whip` and `api`.
 //!
 //! ```text
-//! rules.rs   the secrets and what each opens      origin.rs  what speaks for a sender elsewhere
-//! asker.rs   what a request shows                 secret.rs  compared in constant time
+//! rules.rs   the secrets and what each opens      origin.rs   what speaks for a sender elsewhere
+//! asker.rs   what a request shows                 secret.rs   compared in constant time
+//! jwt.rs     tokens that say what they open       pattern.rs  names with `*`
 //! ```
 
 mod asker;
+mod jwt;
 mod origin;
+mod pattern;
 mod rules;
 mod secret;
 
+use std::sync::{PoisonError, RwLock};
+
 pub use asker::Asker;
+pub use jwt::{JwtKeys, KeyError};
 pub use rules::{Admitted, Denied, Rules, Secrets};
+
+/// The rules in force; they change when the server reads its secrets again.
+pub struct Access(RwLock<Rules>);
+
+impl Access {
+    /// Begins with `rules`.
+    #[must_use]
+    pub fn new(rules: Rules) -> Access {
+        Access(RwLock::new(rules))
+    }
+
+    /// Lets a request go on; see [`Rules::admit`].
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn admit(
+        &self,
+        action: Action,
+        stream: Option<&str>,
+        asker: &Asker,
+    ) -> Result<Admitted, Denied> {
+        // Rules are put in as a whole: nothing is half done after a panic.
+        let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        rules.admit(action, stream, asker)
+    }
+
+    /// Goes on with `rules`.
+    pub fn replace(&self, rules: Rules) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+}
 
 /// What somebody asks to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,7 +40,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 
-use crate::access::{Action, Asker, Rules};
+use crate::access::{Access, Action, Asker};
 use crate::control::{Control, unix_now};
 use crate::shard::Wiring;
 use crate::whip::Problem;
@@ -66,7 +66,7 @@ pub struct Facts {
 pub struct Api {
     control: Arc<Control>,
     facts: Facts,
-    rules: Arc<Rules>,
+    access: Arc<Access>,
     alive: Alive,
     sampler: Sampler,
     started: Instant,
@@ -75,12 +75,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API of the server behind `control`, for those whom `rules` let administer it.
+    /// The API of the server behind `control`, for those whom `access` lets administer it.
     #[must_use]
-    pub fn new(control: Arc<Control>, facts: Facts, rules: Arc<Rules>) -> Arc<Api> {
+    pub fn new(control: Arc<Control>, facts: Facts, access: Arc<Access>) -> Arc<Api> {
         let now = Instant::now();
         Arc::new(Api {
-            rules,
+            access,
             alive: Alive::new(control.wiring.counters.len(), now),
             sampler: Sampler::default(),
             started: now,
@@ -140,7 +140,7 @@ async fn admit(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let asker = Asker::of(request.headers(), request.uri());
-    let admitted = api.rules.admit(Action::Administer, &asker)?;
+    let admitted = api.access.admit(Action::Administer, None, &asker)?;
     request.extensions_mut().insert(admitted);
     Ok(next.run(request).await)
 }

@@ -108,11 +108,12 @@ pub(super) async fn get(
     let key: SessionKey =
         id.parse().map_err(|error| Problem::bad_request(format!("`{id}`: {error}")))?;
     let card = api.control.card(key);
-    let living =
-        api.control.with_session(key, |live| detail(key, live, card.as_ref(), None, admitted));
+    let living = api
+        .control
+        .with_session(key, |live| detail(key, live, card.as_ref(), None, admitted.addresses));
     let ended = || {
         api.control.with_ended(key, |ended| {
-            detail(key, &ended.live, ended.card.as_deref(), Some(ended), admitted)
+            detail(key, &ended.live, ended.card.as_deref(), Some(ended), admitted.addresses)
         })
     };
     let gone = || {
@@ -166,12 +167,12 @@ fn detail(
     live: &LiveSession,
     card: Option<&SessionCard>,
     ended: Option<&EndedSession>,
-    admitted: Admitted,
+    addresses: bool,
 ) -> Detail {
     let brief = Brief::new(key, live, card, ended.is_some());
     let card = card.copied().unwrap_or_default();
     let shown = |address: Option<std::net::SocketAddr>| {
-        address.filter(|_| admitted.addresses).map(|address| address.to_string())
+        address.filter(|_| addresses).map(|address| address.to_string())
     };
     let profile = PROFILES.get(usize::from(card.profile)).filter(|name| !name.is_empty());
     Detail {

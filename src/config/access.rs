@@ -1,10 +1,13 @@
 //! Who may do what: the flags, and the secrets they name, read.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
-use crate::limits::MAX_TOKEN_BYTES;
+use crate::access::JwtKeys;
+use crate::limits::{MAX_SECRET_FILE_BYTES, MAX_TOKEN_BYTES};
 
 /// The flags of who may do what.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,6 +36,11 @@ pub struct AccessArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "watch_token")]
     pub watch_token_file: Option<PathBuf>,
 
+    /// A file with the key of JSON Web Tokens, each for some streams: a secret (HS256), a public
+    /// key as PEM (ES256, EdDSA), or a JWKS
+    #[arg(long, value_name = "FILE")]
+    pub jwt_key_file: Option<PathBuf>,
+
     /// The bearer token that the API under /api/v1 and the metrics ask for
     #[arg(long, value_name = "TOKEN", env = "MONOPORT_ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
@@ -59,10 +67,14 @@ pub struct Access {
     pub watch: Option<String>,
     /// The token the API and the metrics ask for, if there is one.
     pub admin: Option<String>,
+    /// The keys of JSON Web Tokens, if there are some.
+    pub jwt: Option<JwtKeys>,
     /// Whether the metrics are for everybody.
     pub metrics_open: bool,
     /// Whether everybody is served whom no token is asked of.
     pub everybody: bool,
+    /// Where it was read from.
+    args: AccessArgs,
 }
 
 impl Access {
@@ -76,12 +88,35 @@ impl Access {
         let publish = token(args.publish_token.as_deref(), args.publish_token_file.as_deref())?;
         let watch = token(args.watch_token.as_deref(), args.watch_token_file.as_deref())?;
         let (publish, watch) = (publish.or_else(|| both.clone()), watch.or(both));
-        if publish.is_none() && !args.no_auth && !http.ip().is_loopback() {
+        let jwt = args.jwt_key_file.as_deref().map(jwt_keys).transpose()?;
+        if publish.is_none() && jwt.is_none() && !args.no_auth && !http.ip().is_loopback() {
             return Err(ConfigError::OpenWithoutToken(http));
         }
         let (metrics_open, everybody) = (args.metrics_open, args.no_auth);
-        Ok(Access { publish, watch, admin, metrics_open, everybody })
+        Ok(Access { publish, watch, admin, jwt, metrics_open, everybody, args: args.clone() })
     }
+
+    /// The same, from what the files hold now.
+    ///
+    /// # Errors
+    /// Those of [`Access::read`].
+    pub fn read_again(&self, http: SocketAddr) -> Result<Access, ConfigError> {
+        Access::read(&self.args, http)
+    }
+}
+
+fn jwt_keys(path: &Path) -> Result<JwtKeys, ConfigError> {
+    let error =
+        |problem: String| ConfigError::JwtKeyFile { path: path.display().to_string(), problem };
+    let text = text_of(path).map_err(|e| error(e.to_string()))?;
+    JwtKeys::read(&text).map_err(|e| error(e.to_string()))
+}
+
+/// A file of secrets, which is short.
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_SECRET_FILE_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn token(given: Option<&str>, file: Option<&Path>) -> Result<Option<String>, ConfigError> {
@@ -92,7 +127,7 @@ fn token(given: Option<&str>, file: Option<&Path>) -> Result<Option<String>, Con
                 path: path.display().to_string(),
                 problem,
             };
-            let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+            let text = text_of(path).map_err(|e| error(e.to_string()))?;
             let line = text.lines().next().map(str::trim).unwrap_or_default();
             if line.is_empty() {
                 return Err(error("its first line is empty".into()));

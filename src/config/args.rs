@@ -187,6 +187,14 @@ pub struct Args {
     #[arg(value_parser = http_address)]
     pub http: SocketAddr,
 
+    /// Serve HTTPS, with the certificate chain in this file (PEM); SIGHUP reads it again
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The file with the certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
     /// Who may do what.
     #[command(flatten)]
     pub access: AccessArgs,

@@ -21,6 +21,14 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
+    /// The file of keys can't be read or holds none.
+    #[error("the file of --jwt-key-file, {path}: {problem}")]
+    JwtKeyFile {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A token that nobody could send or anybody could guess.
     #[error(
         "a token is empty, longer than {MAX_TOKEN_BYTES} characters, or has some that a header \

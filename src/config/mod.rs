@@ -11,6 +11,7 @@ mod udp_ports;
 mod values;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use access::{Access, AccessArgs};
@@ -27,6 +28,15 @@ pub use udp_ports::{PortCount, PortRange, UdpPorts};
 
 use crate::limits::MAX_SESSIONS_PER_SHARD;
 use cores::shard_cores;
+
+/// Where HTTPS has its secrets from.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate chain as PEM.
+    pub cert: PathBuf,
+    /// The private key as PEM.
+    pub key: PathBuf,
+}
 
 /// Validated options.
 #[derive(Clone, Debug)]
@@ -47,6 +57,8 @@ pub struct Config {
     pub filter: AddressFilter,
     /// Where HTTP listens.
     pub http: SocketAddr,
+    /// The certificate of HTTPS and its key; plain HTTP without.
+    pub tls: Option<TlsFiles>,
     /// Who may do what.
     pub access: Access,
     /// Who may show the player in a frame; everybody may when there are none.
@@ -130,6 +142,7 @@ impl Config {
             ice_servers,
             filter,
             http: args.http,
+            tls: args.tls_cert.zip(args.tls_key).map(|(cert, key)| TlsFiles { cert, key }),
             access,
             frame_ancestors: args.frame_ancestors,
             shard_cores,

@@ -181,14 +181,15 @@ impl Control {
         Ok((session.etag.clone(), session.remote_ufrag.clone()))
     }
 
-    /// Whether the session with this id publishes.
+    /// Whether the session with this id publishes, and which stream it is of.
     ///
     /// # Errors
     /// 404 when there is none, 410 when the server has ended it.
-    pub fn is_publisher(&self, id: &str) -> Result<bool, ControlError> {
+    pub fn whose(&self, id: &str) -> Result<(bool, Arc<str>), ControlError> {
         let registry = self.lock();
         let session = registry.sessions.get(id).and_then(|key| registry.live.get(key));
-        session.map(|session| session.publisher).ok_or_else(|| registry.ended.gone(id))
+        let session = session.ok_or_else(|| registry.ended.gone(id))?;
+        Ok((session.publisher, session.stream.clone()))
     }
 
     /// Tells shards whom to end; false where a shard has too much to do and some are left.

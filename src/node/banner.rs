@@ -74,8 +74,10 @@ pub(super) fn banner(
         (None, None, true) => "none (--no-auth)",
         (None, None, false) => "none needed on this machine",
     };
-    line("auth", auth.into());
-    line("page", format!("http://{}/", page_host(http)));
+    let jwt = if config.access.jwt.is_some() { "JSON Web Tokens; besides, " } else { "" };
+    line("auth", format!("{jwt}{auth}"));
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    line("page", format!("{scheme}://{}/", page_host(http)));
     text
 }
 

@@ -10,15 +10,12 @@ use super::StartError;
 use super::announce::Reachable;
 use crate::config::{Config, PortRange};
 use crate::control::{PortOpener, PortRefused};
-use crate::limits::SESSION_SOCKET_BUFFER_BYTES;
+use crate::limits::{OTHER_FILES, SESSION_SOCKET_BUFFER_BYTES};
 use crate::net::{
     PortHolder, SocketOptions, UdpSocket, raise_open_files, tcp_listener, tcp_port_holder,
     udp_port_holder, udp_ports_in_use,
 };
 use crate::shard::{BoundPort, Wiring};
-
-/// Files a server has open besides the sockets of its sessions.
-const OTHER_FILES: usize = 2_048;
 
 /// What was bound at the start.
 pub(super) struct Bound {

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use super::tls::TlsError;
+
 /// Why the server does not start, in words.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -14,6 +16,9 @@ pub enum StartError {
         /// ` by pid 812 (monoport)`, where that can be found out.
         by: String,
     },
+    /// HTTPS has no certificate.
+    #[error("HTTPS: {0}; look at --tls-cert and --tls-key")]
+    Tls(#[from] TlsError),
     /// The UDP port can't be bound.
     #[error("UDP port {port} on {address}: {error}; pass another --udp-port or --bind")]
     UdpBind {

@@ -9,13 +9,13 @@
 //! never more than [`MAX_TCP_PENDING`]. Whether the check is genuine only the session can tell:
 //! its shard closes what is not proved.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
+use super::connections::{Connections, Full};
 use crate::limits::{
     MAX_FIRST_FRAME, MAX_TCP_PENDING, MAX_TCP_PENDING_PER_SOURCE, TCP_INTRODUCTION,
 };
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections for as long as the server runs.
 pub(super) async fn accept(listener: TcpListener, wiring: Arc<Wiring>) {
-    let pending = Arc::new(PendingConnections::default());
+    let pending = Connections::new(MAX_TCP_PENDING, MAX_TCP_PENDING_PER_SOURCE);
     let mut exhausted = false;
     loop {
         let (stream, remote) = match listener.accept().await {
@@ -61,7 +61,8 @@ pub(super) async fn accept(listener: TcpListener, wiring: Arc<Wiring>) {
                     drop(permit);
                 });
             }
-            Err(reason) => wiring.tcp_refusals.add(reason),
+            Err(Full::All) => wiring.tcp_refusals.add(TcpRefusal::TooManyNewcomers),
+            Err(Full::Source) => wiring.tcp_refusals.add(TcpRefusal::TooManyFromSource),
         }
     }
 }
@@ -125,93 +126,4 @@ fn shard_of(check: &[u8], wiring: &Wiring) -> Result<u16, TcpRefusal> {
         _ => return Err(TcpRefusal::NotACheck),
     };
     wiring.ufrag_key.decode(ufrag).map(|key| key.shard).ok_or(TcpRefusal::ForgedUfrag)
-}
-
-/// How many there are, by source.
-#[derive(Debug, Default)]
-struct PendingConnections(Mutex<HashMap<u64, usize>>);
-
-/// One connection's permit; given back when it is dropped.
-#[derive(Debug)]
-struct Permit {
-    pending: Arc<PendingConnections>,
-    source: u64,
-}
-
-impl PendingConnections {
-    fn admit(self: &Arc<PendingConnections>, ip: IpAddr) -> Result<Permit, TcpRefusal> {
-        let mut sources = self.lock();
-        if sources.values().sum::<usize>() >= MAX_TCP_PENDING {
-            return Err(TcpRefusal::TooManyNewcomers);
-        }
-        let source = source(ip);
-        let count = sources.entry(source).or_default();
-        if *count >= MAX_TCP_PENDING_PER_SOURCE {
-            return Err(TcpRefusal::TooManyFromSource);
-        }
-        *count += 1;
-        Ok(Permit { pending: self.clone(), source })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
-        // Nothing under the lock panics half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut sources = self.pending.lock();
-        if let Some(count) = sources.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                sources.remove(&self.source);
-            }
-        }
-    }
-}
-
-/// What counts as one source: an IPv4 address, or the /64 that one IPv6 host may have all of.
-fn source(ip: IpAddr) -> u64 {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => u64::from(ip.to_bits()),
-        IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_source_leaves_room_for_others_and_all_together_have_a_bound() {
-        let pending = Arc::new(PendingConnections::default());
-        let mut permits = Vec::new();
-        for host in 0.. {
-            // Every host has a /64 of its own, and uses all of it.
-            let ip = |low: u16| IpAddr::from([0x2001, 0xdb8, 0, host, 0, 0, 0, low]);
-            for low in 0..MAX_TCP_PENDING_PER_SOURCE as u16 {
-                permits.push(pending.admit(ip(low)).unwrap());
-            }
-            if permits.len() == MAX_TCP_PENDING {
-                break;
-            }
-            let one_more = pending.admit(ip(u16::MAX)).expect_err("it has its share");
-            assert_eq!(one_more, TcpRefusal::TooManyFromSource);
-        }
-        let stranger = IpAddr::from([192, 0, 2, 1]);
-        let full = pending.admit(stranger).expect_err("there are too many");
-        assert_eq!(full, TcpRefusal::TooManyNewcomers);
-        permits.pop();
-        drop(pending.admit(stranger).expect("one has gone"));
-        permits.clear();
-        assert!(pending.lock().is_empty(), "nobody is remembered");
-    }
-
-    #[test]
-    fn a_mapped_address_is_its_ipv4_self() {
-        let plain = source(IpAddr::from([192, 0, 2, 1]));
-        assert_eq!(source("::ffff:192.0.2.1".parse().unwrap()), plain);
-        assert_ne!(source(IpAddr::from([192, 0, 2, 2])), plain);
-    }
 }

@@ -4,16 +4,20 @@ mod announce;
 mod banner;
 mod bind;
 mod choose;
+mod connections;
 mod drain;
 mod error;
+mod http;
 mod listener;
 mod load;
 mod moving;
 mod outside;
 mod plan;
+mod reload;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod vital;
 
 use std::io;
@@ -27,8 +31,9 @@ use tokio::sync::Notify;
 
 pub use error::StartError;
 pub use plan::PortPlan;
+pub use tls::TlsError;
 
-use crate::access::{Rules, Secrets};
+use crate::access::{Access, Rules, Secrets};
 use crate::api::{Api, Facts};
 use crate::config::{self, Config, FrameAncestor, PortCount};
 use crate::control::{
@@ -50,6 +55,7 @@ use banner::{Chosen, banner};
 use bind::{Bound, Opener, bind_tcp, bind_udp};
 use choose::{backend, steering};
 use supervisor::Supervisor;
+use tls::Tls;
 use vital::spawn_vital;
 
 /// A running server.
@@ -86,13 +92,12 @@ impl Node {
     /// # Errors
     /// Those of [`Node::start`].
     pub fn start_with(config: &Config, rule: PortRule) -> Result<Node, StartError> {
+        let tls = config.tls.as_ref().map(Tls::read).transpose()?.map(Arc::new);
         let bound = bind_udp(config)?;
         let first = bound.sockets.first();
         let ports: Vec<u16> = first.into_iter().flatten().map(UdpSocket::port).collect();
         let tcp = config.tcp_port.map(|port| bind_tcp(port, bound.ip)).transpose()?;
-        let listener = std::net::TcpListener::bind(config.http)
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .map_err(|error| StartError::HttpBind { address: config.http, error })?;
+        let listener = bind_http(config.http)?;
         let reachable = match config.udp.range {
             None => announce::reachable(config, &bound.sockets)?,
             // Its ports are bound as sessions come; each is the same outside.
@@ -134,9 +139,10 @@ impl Node {
         let runtime = control_runtime(config.control_threads)?;
         let http_address = listener.local_addr()?;
         let facts = facts(config, backend, &wiring);
-        let rules = Arc::new(rules(config));
-        let api = Api::new(control.clone(), facts, rules.clone());
-        let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api, rules)?;
+        let access = access(config, &runtime, tls.clone())?;
+        let api = Api::new(control.clone(), facts, access.clone());
+        let (http, stop_http) =
+            serve_http(config, &runtime, listener, &control, &api, access, tls)?;
         watch_over(&runtime, &api);
         keep_house(config, rule, &runtime, &control, http_address, &mut shards);
         moving::follow(config, &runtime, &control, opener, tcp_port);
@@ -419,11 +425,34 @@ fn ice_servers(config: &Config) -> IceServers {
     IceServers::new(servers, *ttl)
 }
 
+fn bind_http(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    std::net::TcpListener::bind(address)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|error| StartError::HttpBind { address, error })
+}
+
+/// The rules in force, which SIGHUP replaces.
+fn access(
+    config: &Config,
+    runtime: &tokio::runtime::Runtime,
+    tls: Option<Arc<Tls>>,
+) -> io::Result<Arc<Access>> {
+    let access = Arc::new(Access::new(rules(&config.access, config.http)));
+    reload::on_hangup(runtime, config, &access, tls)?;
+    Ok(access)
+}
+
 /// Who may do what.
-fn rules(config: &Config) -> Rules {
-    let config::Access { publish, watch, admin, metrics_open, everybody } = config.access.clone();
-    let http_is_loopback = config.http.ip().is_loopback();
-    Rules::new(&Secrets { publish, watch, admin, everybody, metrics_open, http_is_loopback })
+fn rules(access: &config::Access, http: SocketAddr) -> Rules {
+    Rules::new(&Secrets {
+        publish: access.publish.clone(),
+        watch: access.watch.clone(),
+        admin: access.admin.clone(),
+        jwt: access.jwt.clone(),
+        everybody: access.everybody,
+        metrics_open: access.metrics_open,
+        http_is_loopback: http.ip().is_loopback(),
+    })
 }
 
 fn serve_http(
@@ -432,22 +461,17 @@ fn serve_http(
     listener: std::net::TcpListener,
     control: &Arc<Control>,
     api: &Arc<Api>,
-    rules: Arc<Rules>,
+    access: Arc<Access>,
+    tls: Option<Arc<Tls>>,
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
     let framers = config.frame_ancestors.iter().map(FrameAncestor::as_str);
     let more = api.router().merge(dashboard::router(framers));
-    let app = router(control.clone(), rules, ice_servers(config), more);
+    let app = router(control.clone(), access, ice_servers(config), more);
     let app = under(&config.base_path, app);
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
     let _inside = runtime.enter();
     let listener = TcpListener::from_std(listener)?;
-    let http = runtime.spawn(async move {
-        let serve = axum::serve(listener, app);
-        let serve = serve.with_graceful_shutdown(async move { stopped.notified().await });
-        if let Err(error) = serve.await {
-            tracing::error!("HTTP: {error}");
-        }
-    });
+    let http = runtime.spawn(http::serve(listener, app, tls, stopped));
     Ok((http, stop))
 }

@@ -21,15 +21,15 @@ use super::live::live;
 use super::prefix::Prefix;
 use super::resource::{has_type, patch};
 use super::{IceServers, Problem, port_metrics};
-use crate::access::{Action, Asker, Rules};
+use crate::access::{Access, Action, Asker};
 use crate::control::{Control, Placement};
-use crate::limits::{MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
+use crate::limits::{HTTP_BODY_TIMEOUT, MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
 use crate::telemetry::{self, limited};
 
 #[derive(Clone)]
 struct App {
     control: Arc<Control>,
-    rules: Arc<Rules>,
+    access: Arc<Access>,
     ice_servers: Arc<IceServers>,
 }
 
@@ -41,7 +41,7 @@ const SDP: &str = "application/sdp";
 /// and `more`.
 pub fn router(
     control: Arc<Control>,
-    rules: Arc<Rules>,
+    access: Arc<Access>,
     ice_servers: IceServers,
     more: Router,
 ) -> Router {
@@ -53,7 +53,7 @@ pub fn router(
         .route("/live", get(list).options(async || StatusCode::NO_CONTENT))
         .route("/metrics", get(metrics));
     router
-        .with_state(App { control, rules, ice_servers: Arc::new(ice_servers) })
+        .with_state(App { control, access, ice_servers: Arc::new(ice_servers) })
         .merge(channels)
         .merge(more)
         .method_not_allowed_fallback(async || Problem::other_method())
@@ -73,7 +73,7 @@ async fn whep(State(app): State<App>, Path(stream): Path<String>, request: Reque
 async fn endpoint(app: App, stream: String, request: Request, action: Action) -> Answer {
     match *request.method() {
         Method::POST => {}
-        Method::OPTIONS => return Ok(options(&app, action, &request)),
+        Method::OPTIONS => return Ok(options(&app, action, &stream, &request)),
         Method::GET => return Ok(accept_post(StatusCode::NO_CONTENT)),
         Method::HEAD => return Ok(([(CONTENT_TYPE, SDP)], ()).into_response()),
         _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, POST")),
@@ -111,7 +111,7 @@ async fn place(
     request: Request,
     action: Action,
 ) -> Result<Placement, Problem> {
-    app.rules.admit(action, &Asker::of(request.headers(), request.uri()))?;
+    app.access.admit(action, Some(stream), &Asker::of(request.headers(), request.uri()))?;
     check_stream_name(stream)?;
     if !has_type(request.headers(), SDP) {
         return Err(Problem::unsupported_media_type(SDP));
@@ -127,11 +127,12 @@ async fn place(
 /// The methods' answer, with STUN and TURN servers for a client that wants them before it offers
 /// (RFC 9725 §4.6). A browser's own question whether it may ask gets none, nor does a stranger:
 /// credentials are worth a relay.
-fn options(app: &App, action: Action, request: &Request) -> Response<Body> {
+fn options(app: &App, action: Action, stream: &str, request: &Request) -> Response<Body> {
     let mut response = accept_post(StatusCode::OK);
     let headers = request.headers();
     let preflight = headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    if !preflight && app.rules.admit(action, &Asker::of(headers, request.uri())).is_ok() {
+    let asker = Asker::of(headers, request.uri());
+    if !preflight && app.access.admit(action, Some(stream), &asker).is_ok() {
         add_ice_servers(app, response.headers_mut());
     }
     response
@@ -166,28 +167,28 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
 
 /// What setting a session up asks for, ending or changing it asks for too.
 fn admit_to_session(app: &App, id: &str, request: &Request) -> Result<(), Problem> {
-    let asker = Asker::of(request.headers(), request.uri());
-    let action = match app.control.is_publisher(id) {
-        Ok(true) => Action::Publish,
-        Ok(false) => Action::Watch,
+    let asker = Asker::of(request.headers(), request.uri()).with_session();
+    let (action, stream) = match app.control.whose(id) {
+        Ok((true, stream)) => (Action::Publish, stream),
+        Ok((false, stream)) => (Action::Watch, stream),
         // Only those who may do something learn that there is no such session.
         Err(none) => {
-            let may = |action| app.rules.admit(action, &asker);
+            let may = |action| app.access.admit(action, None, &asker);
             may(Action::Publish).or_else(|_| may(Action::Watch))?;
             return Err(none.into());
         }
     };
-    app.rules.admit(action, &asker)?;
+    app.access.admit(action, Some(&stream), &asker)?;
     Ok(())
 }
 
 async fn list(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Answer {
-    app.rules.admit(Action::Watch, &Asker::of(&headers, &uri))?;
-    live(&app.control, &uri)
+    let admitted = app.access.admit(Action::Watch, None, &Asker::of(&headers, &uri))?;
+    live(&app.control, &admitted, &uri)
 }
 
 async fn metrics(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Answer {
-    app.rules.admit(Action::Measure, &Asker::of(&headers, &uri))?;
+    app.access.admit(Action::Measure, None, &Asker::of(&headers, &uri))?;
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = telemetry::Format::wanted(accept);
     let wiring = &app.control.wiring;
@@ -216,8 +217,9 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 async fn text(request: Request) -> Result<String, Problem> {
     let too_large =
         || Problem::too_large(format!("the body has more than {MAX_OFFER_BYTES} bytes"));
-    let read: Result<Bytes, _> = to_bytes(request.into_body(), MAX_BODY_BYTES).await;
-    let bytes = read.map_err(|_error| too_large())?;
+    let body = to_bytes(request.into_body(), MAX_BODY_BYTES);
+    let read: Result<Result<Bytes, _>, _> = tokio::time::timeout(HTTP_BODY_TIMEOUT, body).await;
+    let bytes = read.map_err(|_elapsed| Problem::too_slow())?.map_err(|_error| too_large())?;
     if bytes.len() > MAX_OFFER_BYTES {
         return Err(too_large());
     }

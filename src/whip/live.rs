@@ -13,6 +13,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 
 use super::Problem;
+use crate::access::Admitted;
 use crate::control::{Control, StreamView, unix_now};
 use crate::id::{TrackId, TrackKind};
 use crate::limits::{MAX_STREAM_NAME_BYTES, PAGE};
@@ -38,7 +39,11 @@ struct LiveStream {
 }
 
 /// A page of the list by name: `?after=NAME` goes on, `?name=NAME` asks for one.
-pub(super) fn live(control: &Control, uri: &Uri) -> Result<Response<Body>, Problem> {
+pub(super) fn live(
+    control: &Control,
+    admitted: &Admitted,
+    uri: &Uri,
+) -> Result<Response<Body>, Problem> {
     let (mut name, mut after) = (None, None);
     for (key, value) in uri.query().unwrap_or_default().split('&').filter_map(|p| p.split_once('='))
     {
@@ -50,14 +55,14 @@ pub(super) fn live(control: &Control, uri: &Uri) -> Result<Response<Body>, Probl
             _ => {}
         }
     }
-    let page = page(control, name, after);
+    let page = page(control, admitted, name, after);
     let text = serde_json::to_vec(&page)
         .map_err(|error| Problem::internal(format!("the answer can't be written: {error}")))?;
     let headers = [("content-type", "application/json"), (CACHE_CONTROL.as_str(), "no-store")];
     Ok((headers, text).into_response())
 }
 
-fn page(control: &Control, name: Option<&str>, after: Option<&str>) -> Page {
+fn page(control: &Control, admitted: &Admitted, name: Option<&str>, after: Option<&str>) -> Page {
     let mut streams: Vec<LiveStream> = Vec::new();
     let mut more = false;
     let now = unix_now();
@@ -69,6 +74,9 @@ fn page(control: &Control, name: Option<&str>, after: Option<&str>) -> Page {
             Some(Ordering::Less) => return ControlFlow::Continue(()),
             Some(Ordering::Greater) => return ControlFlow::Break(()),
             Some(Ordering::Equal) | None => {}
+        }
+        if !admitted.includes(view.name) {
+            return ControlFlow::Continue(());
         }
         if let Some(stream) = one(control, &view, now) {
             more = streams.len() == PAGE;

@@ -90,6 +90,12 @@ impl Problem {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
     }
 
+    /// 408: the body does not come.
+    #[must_use]
+    pub fn too_slow() -> Problem {
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "the body of the request takes too long")
+    }
+
     /// 412: the client speaks of an earlier state of the session.
     #[must_use]
     pub fn precondition_failed() -> Problem {

@@ -2,7 +2,7 @@
 
 use crate::support::client::{Client, Offered, connect, socket};
 use crate::support::{Response, Server, eventually, post_sdp, request};
-use serde_json::Value;
+use serde_json::{Value, json};
 use str0m::format::Codec;
 use str0m::media::Direction;
 
@@ -202,4 +202,50 @@ fn only_administrators_kick() {
         assert_eq!(request("DELETE", &url, &[("Authorization", "Bearer t")], "").status, 403);
     }
     assert_eq!(server.node().counts().0, 1);
+}
+
+const JWT_SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// A token of `claims` that is good for `seconds` from now.
+fn jwt(mut claims: Value, seconds: i64) -> String {
+    claims["exp"] = (jsonwebtoken::get_current_timestamp() as i64 + seconds).into();
+    let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token")
+}
+
+#[test]
+fn a_json_web_token_opens_the_streams_and_the_verbs_it_names() {
+    let file = std::env::temp_dir().join(format!("monoport-jwt-{}", std::process::id()));
+    std::fs::write(&file, JWT_SECRET).expect("the file is written");
+    let path = file.to_str().expect("a path");
+    let server = Server::start(&["--shards", "1", "--jwt-key-file", path]);
+    let (sends, takes) = (offer(Direction::SendOnly), offer(Direction::RecvOnly));
+    let publishes = jwt(json!({"stream": "room-*", "publish": true}), 60);
+    let watches = jwt(json!({"stream": "room-7", "watch": true}), 60);
+
+    let made = post(&server, "/whip/room-7", &publishes, &sends);
+    assert_eq!(made.status, 201, "{}", made.body);
+    assert_eq!(post(&server, "/whip/room-8", &publishes, &sends).status, 201);
+    assert_eq!(post(&server, "/whip/hall", &publishes, &sends).status, 403);
+    assert_eq!(post(&server, "/whep/room-7", &publishes, &takes).status, 403);
+    assert_eq!(post(&server, "/whip/room-7", &watches, &sends).status, 403);
+    assert_eq!(post(&server, "/whep/room-7", &watches, &takes).status, 201);
+    assert_eq!(post(&server, "/whep/room-8", &watches, &takes).status, 403);
+
+    let expired = jwt(json!({"stream": "room-*", "publish": true}), -60);
+    let refused = post(&server, "/whip/room-7", &expired, &sends);
+    assert_eq!(refused.status, 401);
+    assert!(refused.body.contains("time"), "it says that it is too late: {}", refused.body);
+    let (front, signature) = publishes.rsplit_once('.').expect("three parts");
+    let forged = format!("{front}.{}", signature.chars().rev().collect::<String>());
+    assert_eq!(post(&server, "/whip/room-7", &forged, &sends).status, 401);
+    assert_eq!(post_sdp(&server.url("/whip/room-7"), &sends).status, 401);
+    // What it has begun can be ended with it, also when its time is over.
+    let url = server.url(made.header("location").expect("a Location"));
+    let with = |token: &str| {
+        let bearer = format!("Bearer {token}");
+        request("DELETE", &url, &[("Authorization", &bearer)], "").status
+    };
+    assert_eq!((with(&watches), with(&forged), with(&expired)), (403, 401, 200));
+    std::fs::remove_file(file).expect("it is there");
 }

@@ -73,5 +73,5 @@ fn who_may_not_watch_is_not_told_what_there_is() {
     assert_eq!(listed(&request("GET", &url, &shown, "")), [""; 0]);
     assert_eq!(request("GET", &url, &[("Authorization", "Bearer other")], "").status, 401);
     let wrong = request("POST", &url, &shown, "");
-    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("GET,HEAD")));
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("GET,HEAD,OPTIONS")));
 }

@@ -16,6 +16,7 @@ mod conservation;
 mod delivery;
 mod differential;
 mod failures;
+mod https;
 mod live;
 mod load;
 mod logs;

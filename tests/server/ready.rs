@@ -16,26 +16,39 @@ mod thread;
 use thread::Stopped;
 
 /// The server as a process of its own.
-struct Process {
+pub struct Process {
     child: Child,
-    http: String,
+    pub http: String,
 }
 
 impl Process {
-    fn start(options: &[&str]) -> Process {
+    pub fn start(options: &[&str]) -> Process {
         Process::start_in(options, &[])
     }
 
     /// As [`Process::start`], with these variables in its environment.
     fn start_in(options: &[&str], environment: &[(&str, &str)]) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_monoport"));
+        command.envs(environment.iter().copied());
+        Process::spawn(command, options)
+    }
+
+    /// One that may have so many files open.
+    pub fn start_with_files(files: usize, options: &[&str]) -> Process {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_monoport")]);
+        Process::spawn(shell, options)
+    }
+
+    fn spawn(mut command: Command, options: &[&str]) -> Process {
         // A port that was free a moment ago: the banner names no address of HTTP but the page's.
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let http = free.local_addr().expect("it is bound").to_string();
         drop(free);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_monoport"))
+        let mut child = command
             .args(["--http", &http, "--udp-port", "0", "--announce", "127.0.0.1", "--no-tcp"])
             .args(options)
-            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -47,11 +60,11 @@ impl Process {
         Process { child, http }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         // The shell has a `kill` of its own; the program is not everywhere.
         let kill = format!("kill {name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().is_ok_and(|s| s.success()));
@@ -63,7 +76,7 @@ impl Process {
     }
 
     /// Waits for its end; whether it ended well.
-    fn ends_well(&mut self) -> bool {
+    pub fn ends_well(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {

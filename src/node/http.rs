@@ -1,0 +1,125 @@
+//! HTTP connections: taken in within bounds, over TLS where there is a certificate, and served.
+//!
+//! A stranger costs a descriptor and a task for [`HTTP_HEADER_TIMEOUT`] at most, and so does a
+//! client that keeps its connection without asking for anything.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tower::Service;
+
+use super::connections::Connections;
+use super::tls::Tls;
+use crate::limits::{HTTP_HEADER_TIMEOUT, MAX_HTTP_BUFFER, MAX_HTTP_CONNECTIONS, OTHER_FILES};
+use crate::net::raise_open_files;
+use crate::telemetry::limited;
+
+/// How long accepting pauses when the kernel has no descriptor or memory left: what is freed
+/// meanwhile serves those that wait.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `app` until `stop` is notified, and then what is under way.
+pub(super) async fn serve(
+    listener: TcpListener,
+    app: Router,
+    tls: Option<Arc<Tls>>,
+    stop: Arc<Notify>,
+) {
+    let connections = bounded();
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.notified() => break,
+        };
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            // The peer has changed its mind (accept(2)).
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => {
+                limited!(WARN, "no HTTP connection can be accepted: {error}; see `ulimit -n`");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let permit = match connections.admit(remote.ip()) {
+            Ok(permit) => permit,
+            Err(full) => {
+                limited!(WARN, "an HTTP connection is closed at once: too many ({full:?})");
+                continue;
+            }
+        };
+        let (app, tls, watcher) = (app.clone(), tls.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            if let Err(error) = connection(stream, remote, app, tls, watcher).await {
+                tracing::debug!("HTTP connection: {error}");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+/// As many connections as there are descriptors for, with as many left for all else.
+fn bounded() -> Arc<Connections> {
+    let wanted = (2 * MAX_HTTP_CONNECTIONS + OTHER_FILES) as u64;
+    let files = raise_open_files(wanted).map_or(1024, |files| files as usize);
+    let most = (files / 2).clamp(2, MAX_HTTP_CONNECTIONS);
+    Connections::new(most, most / 2)
+}
+
+async fn connection(
+    stream: TcpStream,
+    remote: SocketAddr,
+    app: Router,
+    tls: Option<Arc<Tls>>,
+    watcher: Watcher,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // Answers and events are short, and none is to wait for the next.
+    stream.set_nodelay(true)?;
+    let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+    match tls {
+        None => requests(stream, remote, app, watcher).await?,
+        Some(tls) => {
+            let handshake = tls.acceptor().accept(stream);
+            let stream = tokio::time::timeout(HTTP_HEADER_TIMEOUT, handshake).await??;
+            requests(stream, remote, app, watcher).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    remote: SocketAddr,
+    app: Router,
+    watcher: Watcher,
+) -> Result<(), hyper::Error> {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(remote));
+        let answer = app.clone().call(request);
+        async move { answer.await as Result<Response<Body>, Infallible> }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HTTP_HEADER_TIMEOUT)
+        .max_buf_size(MAX_HTTP_BUFFER)
+        .serve_connection(TokioIo::new(stream), service);
+    watcher.watch(connection).await
+}

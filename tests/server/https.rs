@@ -1,0 +1,120 @@
+//! HTTPS, secrets that change while the server runs, and connections that ask for nothing.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::ready::Process;
+use crate::support::{eventually, request};
+use socket2::{Domain, Socket, Type};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+/// Two certificates for `localhost`, each its own issuer, good for a hundred years.
+const ONE: [&str; 2] = [include_str!("https/one.pem"), include_str!("https/one.key.pem")];
+const TWO: [&str; 2] = [include_str!("https/two.pem"), include_str!("https/two.key.pem")];
+
+/// A folder that is gone in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("monoport-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+
+    fn put(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("a path").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(Path::new(&self.0));
+    }
+}
+
+/// The status of a page, for who trusts `certificate` alone.
+fn status_over_tls(http: &str, certificate: &str) -> Option<u16> {
+    let certificate = Certificate::from_pem(certificate.as_bytes()).expect("a certificate");
+    let roots = RootCerts::new_with_certs(&[certificate]);
+    let tls = TlsConfig::builder().root_certs(roots).build();
+    let config = ureq::Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(5)))
+        .build();
+    let port = http.rsplit(':').next().expect("a port");
+    let url = format!("https://localhost:{port}/readyz");
+    ureq::Agent::from(config).get(url).call().ok().map(|answer| answer.status().as_u16())
+}
+
+#[test]
+fn a_new_certificate_is_taken_on_sighup_and_a_broken_one_is_not() {
+    let folder = Folder::new("https");
+    let (cert, key) = (folder.put("cert", ONE[0]), folder.put("key", ONE[1]));
+    let server = Process::start(&["--tls-cert", &cert, "--tls-key", &key]);
+    assert_eq!(status_over_tls(&server.http, ONE[0]), Some(200));
+    assert_eq!(status_over_tls(&server.http, TWO[0]), None, "it is the other's certificate");
+
+    folder.put("cert", TWO[0]);
+    folder.put("key", TWO[1]);
+    server.signal("-HUP");
+    eventually("the new one is served", || status_over_tls(&server.http, TWO[0]) == Some(200));
+    folder.put("key", "not a key");
+    server.signal("-HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(status_over_tls(&server.http, TWO[0]), Some(200), "it goes on as it was");
+}
+
+#[test]
+fn sighup_reads_tokens_again_and_never_ends_the_server() {
+    let folder = Folder::new("tokens");
+    let file = folder.put("token", "first\n");
+    let mut server = Process::start(&["--token-file", &file]);
+    let status =
+        |token: &str| request("GET", &server.url(&format!("/live?token={token}")), &[], "").status;
+    assert_eq!((status("first"), status("second")), (200, 401));
+    folder.put("token", "second\n");
+    server.signal("-HUP");
+    eventually("the new token counts", || status("second") == 200);
+    assert_eq!(status("first"), 401);
+    folder.put("token", "\n");
+    server.signal("-HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((status("second"), status("")), (200, 401), "an empty file changes nothing");
+    server.signal("-TERM");
+    assert!(server.ends_well(), "another signal still does");
+}
+
+/// Connects to `to` from an address of loopback.
+fn from(source: [u8; 4], to: &str) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    let to: SocketAddr = to.parse().expect("an address");
+    socket.connect(&to.into())?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    Ok(stream)
+}
+
+#[test]
+fn a_thousand_idle_connections_neither_shut_http_for_others_nor_stay() {
+    // The limit of open files that a shell has.
+    let server = Process::start_with_files(1_024, &["--shards", "1"]);
+    let mut idle: Vec<TcpStream> =
+        (0..990).map_while(|_| from([127, 0, 0, 2], &server.http).ok()).collect();
+    assert!(idle.len() > 900, "the kernel takes them: {}", idle.len());
+    let mut other = from([127, 0, 0, 3], &server.http).expect("there is room for others");
+    other.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it is sent");
+    let mut answer = [0; 15];
+    other.read_exact(&mut answer).expect("it is answered");
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    // And they are closed for who does not ask; the first is one that was taken in.
+    let first = &mut idle[0];
+    let closed = first.read(&mut [0; 1]);
+    assert!(matches!(closed, Ok(0)), "{closed:?}");
+}
