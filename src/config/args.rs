@@ -310,9 +310,22 @@ pub struct Args {
     #[arg(long, value_name = "FILTER", default_value = "info", env = "MONOPORT_LOG")]
     pub log: String,
 
+    /// Whether the log says from which address, and by which program, a session is set up
+    #[arg(long, value_enum, default_value_t = LogAddresses::On)]
+    pub log_addresses: LogAddresses,
+
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "MONOPORT_LOG_FORMAT")]
     pub log_format: LogFormat,
+}
+
+/// Whether the log says who clients are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogAddresses {
+    /// It does
+    On,
+    /// It does not
+    Off,
 }
 
 /// What becomes of a publisher when another one comes.

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use access::{Access, AccessArgs};
 pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
 pub use args::{
-    Args, CheckArgs, Cli, CodecMatch, Command, HelpArgs, Io, OnConflict, PortsArgs, SteerBy,
+    Args, CheckArgs, Cli, CodecMatch, Command, HelpArgs, Io, LogAddresses, OnConflict, PortsArgs, SteerBy,
     TopArgs,
 };
 pub use cores::CoreList;
@@ -107,6 +107,8 @@ pub struct Config {
     pub send_buffer: usize,
     /// Threads for HTTP and SDP.
     pub control_threads: usize,
+    /// Whether the log says who clients are.
+    pub log_addresses: bool,
     /// Whether answers say `a=ice-lite`.
     pub say_ice_lite: bool,
 }
@@ -166,6 +168,7 @@ impl Config {
             receive_buffer: args.receive_buffer,
             send_buffer: args.send_buffer,
             control_threads: usize::from(args.control_threads),
+            log_addresses: args.log_addresses == LogAddresses::On,
             say_ice_lite: args.say_ice_lite,
         })
     }

@@ -67,14 +67,14 @@ impl EndedSessions {
         if let Some(reason) = reason.failure() {
             self.failures.count(reason);
         }
-        // As a field it is escaped: a stranger's offer may stand in it.
-        let why = words.as_str();
+        // As fields they are escaped: a stranger's words may stand in them.
+        let (why, from) = (words.as_str(), &*live.from);
         if live.publisher {
-            limited!(INFO, session = %key, why, "publisher of `{stream}` ended ({label})");
+            limited!(INFO, session = %key, why, from, "publisher of `{stream}` ended ({label})");
         } else if reason.failure().is_some() {
-            limited!(INFO, session = %key, why, "viewer of `{stream}` failed ({label})");
+            limited!(INFO, session = %key, why, from, "viewer of `{stream}` failed ({label})");
         } else {
-            limited!(DEBUG, session = %key, why, "viewer of `{stream}` ended ({label})");
+            limited!(DEBUG, session = %key, why, from, "viewer of `{stream}` ended ({label})");
         }
         if self.sessions.len() == ENDED_SESSIONS_KEPT {
             self.sessions.pop_front();

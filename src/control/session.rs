@@ -24,6 +24,8 @@ pub struct LiveSession {
     pub(super) restarting: bool,
     /// The `a=mid` of its first video section.
     pub(super) video_mid: Option<Box<str>>,
+    /// Who asked for it, for the log.
+    pub(super) from: Box<str>,
     /// Its event channels, oldest first.
     pub(super) channels: Vec<Channel>,
     /// The stream it publishes or watches.

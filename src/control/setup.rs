@@ -30,6 +30,8 @@ struct Asked {
     remote_ufrag: Option<String>,
     publisher: bool,
     video_mid: Option<Box<str>>,
+    /// Who asked, for the log.
+    from: Box<str>,
     /// The codecs of audio and video.
     names: (Option<&'static str>, Option<&'static str>),
 }
@@ -45,25 +47,37 @@ impl Asked {
         let video = sdp.split("\nm=").find(|section| section.starts_with("video"));
         let mid = video.and_then(|video| video.lines().find_map(|l| l.strip_prefix("a=mid:")));
         let video_mid = mid.map(|mid| mid.trim().into());
-        Asked { etag, remote_ufrag, publisher, video_mid, names }
+        Asked { etag, remote_ufrag, publisher, video_mid, from: "".into(), names }
     }
 }
 
 impl Control {
     /// Sets up a publisher of `stream`. Whoever publishes it is replaced when the new one is
     /// connected and its first media is there; viewers stay, unless they do not take its codecs.
+    /// `from` says who asks, for the log.
     ///
     /// # Errors
     /// What is wrong with the offer, [`ControlError::Conflict`] where the publisher there is is not
     /// to be replaced, or that there is no room.
-    pub async fn publish(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+    pub async fn publish(
+        &self,
+        stream: &str,
+        sdp: &str,
+        from: &str,
+    ) -> Result<Placement, ControlError> {
         if self.on_conflict == OnConflict::Refuse {
             self.not_elsewhere(stream).await?;
         }
-        self.set_up_publisher(stream, sdp).inspect_err(|error| self.refused(stream, true, error))
+        let placed = self.set_up_publisher(stream, sdp, from);
+        placed.inspect_err(|error| self.refused(stream, true, error))
     }
 
-    fn set_up_publisher(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+    fn set_up_publisher(
+        &self,
+        stream: &str,
+        sdp: &str,
+        from: &str,
+    ) -> Result<Placement, ControlError> {
         let offer = Offer::to_publish(sdp)?;
         let reservation = {
             let is_heard = |key| self.is_heard(key);
@@ -79,7 +93,7 @@ impl Control {
         let names = session::names(&codecs, &offer);
         let negotiated =
             self.negotiator.publisher(Instant::now(), offer, local, codecs, shared.key);
-        let asked = Asked::new(etag, sdp, true, names);
+        let asked = Asked { from: from.into(), ..Asked::new(etag, sdp, true, names) };
         settle(held, port, negotiated, asked)
     }
 
@@ -104,23 +118,33 @@ impl Control {
         }
     }
 
-    /// Sets up a viewer of `stream`.
+    /// Sets up a viewer of `stream`; `from` says who asks, for the log.
     ///
     /// # Errors
     /// What is wrong with the offer, that nobody publishes the stream here (unless viewers may wait
     /// for that), or that there is no room.
-    pub async fn subscribe(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+    pub async fn subscribe(
+        &self,
+        stream: &str,
+        sdp: &str,
+        from: &str,
+    ) -> Result<Placement, ControlError> {
         if self.whep_wait {
             self.not_elsewhere(stream).await?;
         }
-        let placed = self.set_up_viewer(stream, sdp);
+        let placed = self.set_up_viewer(stream, sdp, from);
         if let Err(ControlError::NoPublisher(_)) = placed {
             self.not_elsewhere(stream).await?;
         }
         placed.inspect_err(|error| self.refused(stream, false, error))
     }
 
-    fn set_up_viewer(&self, stream: &str, sdp: &str) -> Result<Placement, ControlError> {
+    fn set_up_viewer(
+        &self,
+        stream: &str,
+        sdp: &str,
+        from: &str,
+    ) -> Result<Placement, ControlError> {
         let offer = Offer::to_watch(sdp)?;
         let reservation = self.lock().reserve_viewer(stream, self.whep_wait)?;
         let mut held = Held { control: self, reservation: Some(reservation) };
@@ -131,7 +155,7 @@ impl Control {
         let etag = local.credentials.ufrag.clone();
         let names = session::names(&reservation.codecs, &offer);
         let negotiated = self.negotiator.viewer(Instant::now(), offer, local, reservation.codecs);
-        let asked = Asked::new(etag, sdp, false, names);
+        let asked = Asked { from: from.into(), ..Asked::new(etag, sdp, false, names) };
         settle(held, port, negotiated, asked)
     }
 
@@ -188,7 +212,7 @@ fn settle(
     negotiated: Result<Negotiated, OfferError>,
     asked: Asked,
 ) -> Result<Placement, ControlError> {
-    let Asked { etag, remote_ufrag, publisher, video_mid, names: (audio, video) } = asked;
+    let Asked { etag, remote_ufrag, publisher, video_mid, from, names: (audio, video) } = asked;
     let Negotiated { session, codecs, payloads, answer } = negotiated?;
     let control = held.control;
     let Reservation { key, ref shared, .. } = *held.reservation();
@@ -201,9 +225,9 @@ fn settle(
         .map_err(|_full| ControlError::no_room("the shard has too many set-ups waiting"))?;
     let Reservation { port, stream, .. } = held.reservation.take().expect("as above");
     if publisher {
-        limited!(INFO, session = %key, stream = &*stream, "publisher set up");
+        limited!(INFO, session = %key, stream = &*stream, from = &*from, "publisher set up");
     } else {
-        limited!(DEBUG, session = %key, stream = &*stream, "viewer set up");
+        limited!(DEBUG, session = %key, stream = &*stream, from = &*from, "viewer set up");
     }
     let id = random_hex(16);
     let live = LiveSession {
@@ -213,6 +237,7 @@ fn settle(
         restarts: 0,
         restarting: false,
         video_mid,
+        from,
         channels: Vec::new(),
         stream,
         publisher,

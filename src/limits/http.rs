@@ -43,3 +43,6 @@ pub const JWT_LEEWAY: Duration = Duration::from_secs(10);
 
 /// The longest file of keys or secrets: a set of [`MAX_JWT_KEYS`] keys, with certificates beside.
 pub const MAX_SECRET_FILE_BYTES: u64 = 256 * 1024;
+
+/// How much is kept of what a client calls itself: browsers take some 120 characters.
+pub const MAX_USER_AGENT_CHARS: usize = 160;

@@ -466,7 +466,7 @@ fn serve_http(
 ) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
     let framers = config.frame_ancestors.iter().map(FrameAncestor::as_str);
     let more = api.router().merge(dashboard::router(framers));
-    let app = router(control.clone(), access, ice_servers(config), more);
+    let app = router(control.clone(), access, ice_servers(config), config.log_addresses, more);
     let app = under(&config.base_path, app);
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();

@@ -1,13 +1,14 @@
 //! The routes, and what every response has in common.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::header::{
-    ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ETAG, LINK, LOCATION,
+    ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ETAG, LINK, LOCATION, USER_AGENT,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use axum::middleware::from_fn;
@@ -23,7 +24,7 @@ use super::resource::{has_type, patch};
 use super::{IceServers, Problem, port_metrics};
 use crate::access::{Access, Action, Asker};
 use crate::control::{Control, Placement};
-use crate::limits::{HTTP_BODY_TIMEOUT, MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES};
+use crate::limits::{HTTP_BODY_TIMEOUT, MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES, MAX_USER_AGENT_CHARS};
 use crate::telemetry::{self, limited};
 
 #[derive(Clone)]
@@ -31,6 +32,8 @@ struct App {
     control: Arc<Control>,
     access: Arc<Access>,
     ice_servers: Arc<IceServers>,
+    /// Whether the log says who asks.
+    log_addresses: bool,
 }
 
 type Answer = Result<Response<Body>, Problem>;
@@ -43,6 +46,7 @@ pub fn router(
     control: Arc<Control>,
     access: Arc<Access>,
     ice_servers: IceServers,
+    log_addresses: bool,
     more: Router,
 ) -> Router {
     let channels = events::router(control.clone());
@@ -53,7 +57,7 @@ pub fn router(
         .route("/live", get(list).options(async || StatusCode::NO_CONTENT))
         .route("/metrics", get(metrics));
     router
-        .with_state(App { control, access, ice_servers: Arc::new(ice_servers) })
+        .with_state(App { control, access, ice_servers: Arc::new(ice_servers), log_addresses })
         .merge(channels)
         .merge(more)
         .method_not_allowed_fallback(async || Problem::other_method())
@@ -116,12 +120,23 @@ async fn place(
     if !has_type(request.headers(), SDP) {
         return Err(Problem::unsupported_media_type(SDP));
     }
+    let from = if app.log_addresses { caller(&request) } else { String::new() };
     let offer = text(request).await?;
     let placed = match action {
-        Action::Publish => app.control.publish(stream, &offer).await,
-        _ => app.control.subscribe(stream, &offer).await,
+        Action::Publish => app.control.publish(stream, &offer, &from).await,
+        _ => app.control.subscribe(stream, &offer, &from).await,
     };
     Ok(placed?)
+}
+
+/// Who asks: the address of the connection, which may be a proxy's, and what the client calls
+/// itself.
+fn caller(request: &Request) -> String {
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let address = address.map(|ConnectInfo(address)| address.ip().to_string());
+    let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let agent = agent.unwrap_or("no user agent").chars().take(MAX_USER_AGENT_CHARS);
+    format!("{}, {}", address.unwrap_or_default(), agent.collect::<String>())
 }
 
 /// The methods' answer, with STUN and TURN servers for a client that wants them before it offers

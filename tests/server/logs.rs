@@ -4,12 +4,15 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::support::post_sdp;
+use crate::support::client::{Client, Offered, socket};
+use crate::support::{post_sdp, request};
 use crate::support::process::Process;
 use monoport::id::SessionKey;
 use monoport::limits::LOG_LINES_PER_SECOND;
 use monoport::wire::ufrag::UfragKey;
 use serde_json::Value;
+use str0m::format::Codec;
+use str0m::media::Direction;
 
 const AS_JSON: [&str; 6] = ["--shards", "1", "--log", "monoport=debug", "--log-format", "json"];
 
@@ -132,4 +135,31 @@ fn a_filter_that_is_none_is_said() {
         .expect("the binary runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("--log") && said.contains("loud"), "{said}");
+}
+
+#[test]
+fn set_up_and_end_say_who_it_was_unless_that_is_private() {
+    let offer = || {
+        let offered = Offered::both(Codec::Vp8);
+        Client::offer(offered, Direction::SendOnly, socket()).1.to_sdp_string()
+    };
+    for (options, is_named) in [(&[][..], true), (&["--log-addresses", "off"], false)] {
+        let server = Process::start(&[&AS_JSON[..], options].concat());
+        let headers = [("Content-Type", "application/sdp"), ("User-Agent", "Camera/1")];
+        let url = format!("{}/whip/s?token=hidden", server.url);
+        let made = request("POST", &url, &headers, &offer());
+        assert_eq!(made.status, 201, "{}", made.body);
+        let location = made.header("location").expect("a Location");
+        assert_eq!(request("DELETE", &format!("{}{location}", server.url), &[], "").status, 200);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let log = server.stop();
+        for words in ["publisher set up", "publisher of `s` ended"] {
+            let all = lines(&log);
+            let line = all.iter().find(|line| message(line).contains(words)).expect(words);
+            let named = line["from"] == "127.0.0.1, Camera/1";
+            assert_eq!(named, is_named, "{line}");
+        }
+        assert_eq!(log.contains("127.0.0.1, "), is_named);
+        assert!(!log.contains("hidden"), "no token, however it came");
+    }
 }
