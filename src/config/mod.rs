@@ -17,8 +17,8 @@ use std::time::Duration;
 pub use access::{Access, AccessArgs};
 pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
 pub use args::{
-    Args, CheckArgs, Cli, CodecMatch, Command, HelpArgs, Io, LogAddresses, OnConflict, PortsArgs, SteerBy,
-    TopArgs,
+    Args, CheckArgs, Cli, CodecMatch, Command, HelpArgs, Io, LogAddresses, OnConflict, PortsArgs,
+    SteerBy, TopArgs,
 };
 pub use cores::CoreList;
 pub use error::ConfigError;

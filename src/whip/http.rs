@@ -24,7 +24,9 @@ use super::resource::{has_type, patch};
 use super::{IceServers, Problem, port_metrics};
 use crate::access::{Access, Action, Asker};
 use crate::control::{Control, Placement};
-use crate::limits::{HTTP_BODY_TIMEOUT, MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES, MAX_USER_AGENT_CHARS};
+use crate::limits::{
+    HTTP_BODY_TIMEOUT, MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES, MAX_USER_AGENT_CHARS,
+};
 use crate::telemetry::{self, limited};
 
 #[derive(Clone)]

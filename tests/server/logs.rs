@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::support::client::{Client, Offered, socket};
-use crate::support::{post_sdp, request};
 use crate::support::process::Process;
+use crate::support::{post_sdp, request};
 use monoport::id::SessionKey;
 use monoport::limits::LOG_LINES_PER_SECOND;
 use monoport::wire::ufrag::UfragKey;
