@@ -69,8 +69,6 @@ drop_reasons! {
     SrtpReplay = "srtp_replay",
     /// RTP from a viewer, who has nothing to send.
     ViewerRtp = "viewer_rtp",
-    /// RTP of a publisher, of an SSRC or payload type that its offer did not announce.
-    UnknownSource = "unknown_source",
     /// The viewer has not negotiated the track.
     UnknownEncoding = "unknown_encoding",
     /// RTP for a stream nobody watches.

@@ -23,7 +23,7 @@
 //!     RTP ─────┤ 4-tuple is a session's flow ──────── paths::flows
 //!     RTCP ────┤   or another shard's ─────────────── paths::directory ──▶ ring ──▶ that shard
 //!              ▼
-//!        publisher decrypts, names track and layer ── session::Publisher ──▶ Output::Media
+//!        opened, named by track and layer ─────────── ingest::Ingest ──▶ Opened::Media
 //!              │ a packet of a track ──────────────── media::MediaPacket
 //!              ▼
 //!        carried, if it is of the layer viewers get   track::Track
@@ -70,18 +70,19 @@
 //! ```text
 //! main → node → api ──────┐→ access: who may                   ┌ paths    whose, and the way back
 //!              ├→ whip ───┤                                    ├ session  one peer, sans-IO
-//!              ▼          ▼                                    ├ track    tracks, layers, fan-out
-//!           control ─────────Command→ shard ── composes ───────┤   └→ egress  lanes, seal, RTCP
-//!           streams, sessions, placement, ports                └ net      system calls
+//!              ▼          ▼                                    ├ ingest   media in, feedback
+//!           control ─────────Command→ shard ── composes ───────┼ track    tracks, layers, fan-out
+//!           streams, sessions, placement, ports                │   └→ egress  lanes, seal, RTCP
+//!                                                              └ net      system calls
 //!                                                                 │
 //!                              media, srtp, wire → id, limits, drop, telemetry
 //! ```
 //!
-//! Never `track → paths`, `track → session`, `paths → track`, `session → track`, `egress → track`:
-//! only [`shard`] knows all of them, and carries out what they say. `monoport ports`
-//! ([`node::PortPlan`]), `monoport check` ([`check`]) and `monoport top` ([`top`]) stand beside the
-//! node and start nothing. How the server is used is in the [`manual`], which `monoport help`
-//! prints.
+//! Never `track → paths`, `track → session`, `paths → track`, `session → track`, `egress → track`,
+//! nor `ingest` with any of them: only [`shard`] knows all of them, and carries out what they say.
+//! `monoport ports` ([`node::PortPlan`]), `monoport check` ([`check`]) and `monoport top` ([`top`])
+//! stand beside the node and start nothing. How the server is used is in the [`manual`], which
+//! `monoport help` prints.
 //!
 //! All system calls are in [`net`]. Every bound is in [`limits`]. A packet that is not forwarded
 //! has one [`drop::DropReason`], and a datagram that came in has one outcome in [`telemetry`]: what
@@ -100,9 +101,9 @@
 //!
 //! - **The ufrag is the session's address** ([`wire::ufrag`]): a first check needs no table, a
 //!   forged one costs one hash, a wrong shard knows the right one.
-//! - **Publishers are whole str0m sessions; viewers use str0m for SDP, ICE and DTLS only.** Media
-//!   leaves by [`egress`], which keeps what a packet touches of a viewer within a few cache lines;
-//!   the keys are tapped from DTLS.
+//! - **str0m does SDP, ICE and DTLS, and sees no media.** Media comes in by [`ingest`] and leaves
+//!   by [`egress`], which keep what a packet touches of a peer within a few cache lines; the keys
+//!   are tapped from DTLS, and a session may publish and take with the same.
 //! - **Repair costs the stream, not the viewer**: one history per layer and shard, as long as the
 //!   layer's rate asks; a viewer's numbers are a short list of spans over it, so it remembers
 //!   nothing per packet.

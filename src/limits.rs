@@ -115,8 +115,8 @@ pub const MAX_LAYERS: usize = 8;
 /// two of video.
 pub const MAX_TRACKS_OF_A_KIND: usize = 4;
 
-/// SSRCs of one publisher that are remembered with the layer they carry: each layer of each track,
-/// and as many that were replaced.
+/// SSRCs of one publisher that are remembered with what they carry: media and retransmissions of
+/// eight layers, of other tracks, or of some that were replaced.
 pub const MAX_SOURCES: usize = 2 * (MAX_LAYERS + MAX_TRACKS_OF_A_KIND);
 
 /// An SSRC whose layer another has taken over gets it back when that one has been silent this long.

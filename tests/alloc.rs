@@ -16,7 +16,7 @@ use monoport::media::{
     ExtensionIds, HeaderExtensions, MediaPacket, Origin, ViewerTerms, ViewerTrack,
 };
 use monoport::net::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};
-use monoport::srtp::{MasterKey, Profile, RtcpSealer};
+use monoport::srtp::{MasterKey, Profile, RtcpOpener, RtcpSealer};
 use monoport::track::{Admission, Carry, Recall, Track};
 use monoport::wire::rtcp;
 use str0m::format::Codec;
@@ -25,8 +25,8 @@ use str0m::format::Codec;
 mod publisher;
 
 /// Allocations per packet of a publisher, from the datagram to the stream's history: the payload
-/// that all viewers share, what str0m needs beside it, and its feedback spread over the packets.
-const INGEST_BUDGET: f64 = 3.0;
+/// that all viewers share, nothing for feedback, and what str0m asks for its few checks.
+const INGEST_BUDGET: f64 = 1.05;
 
 const HOLD: Duration = Duration::from_millis(5);
 const VIEWERS: usize = 100;
@@ -284,7 +284,9 @@ fn a_viewers_rtcp_and_the_repair_it_asks_for_allocate_nothing() {
         fan.forward(packets(TrackKind::Video, 0, 8 * FRAME));
         let now = Instant::now();
         let (local, remote) = (master(profile, 0), master(profile, 200));
-        let mut control = Control::new(profile, &local, &remote, now);
+        let mut control = Control::new(now);
+        let mut opener = RtcpOpener::new(profile, &remote);
+        let mut sealer = RtcpSealer::new(profile, &local);
         let mut reception = Reception::new(2);
         let mut viewers = RtcpSealer::new(profile, &remote);
         let lost = viewer_sequence(&fan.viewers[0].0, 20);
@@ -295,7 +297,7 @@ fn a_viewers_rtcp_and_the_repair_it_asks_for_allocate_nothing() {
         let mut receive = |datagram: &mut [u8]| {
             wanted.clear();
             let (egress, to) = &mut fan.viewers[0];
-            let length = control.open(datagram).expect("it is genuine");
+            let length = opener.open(datagram).expect("it is genuine");
             let compound = &datagram[..length];
             reception.read(now, egress, compound, &mut wanted).expect("it is well-formed");
             assert!(wanted.keyframes == [VIDEO_LANE] && wanted.reports == 1, "{wanted:?}");
@@ -312,9 +314,9 @@ fn a_viewers_rtcp_and_the_repair_it_asks_for_allocate_nothing() {
             }
             let slot = fan.batch.slot().expect("room");
             let clock = (5 << 32, 9_000);
-            let length =
-                control.sender_report(now, egress, &mut reception, VIDEO_LANE, clock, slot);
-            fan.batch.commit(*to, length.expect("it plays"));
+            let length = reception.sender_report(now, egress, VIDEO_LANE, clock, slot);
+            let length = sealer.seal(slot, length.expect("it plays"));
+            fan.batch.commit(*to, length);
             fan.batch.clear();
         };
         receive(first);
@@ -343,7 +345,7 @@ fn a_publishers_packet_stays_within_its_budget() {
         let warm = round >= 500;
         for datagram in datagrams {
             let allocated = allocations(|| {
-                for packet in publisher.receive(&datagram) {
+                for packet in publisher.receive(datagram) {
                     let track = &mut tracks[packet.track.id.kind as usize];
                     let now = packet.received;
                     assert_eq!(track.carry_published(&packet, |_, _| {}).0, Carry::Yes);
@@ -359,5 +361,5 @@ fn a_publishers_packet_stays_within_its_budget() {
     assert_eq!(taken, 2_000, "every packet became the stream's");
     let each = counted as f64 / taken as f64;
     println!("{each:.2} allocations per packet of a publisher, {INGEST_BUDGET} allowed");
-    assert!((1.0..=INGEST_BUDGET).contains(&each), "{each:.2} per packet");
+    assert!(each <= INGEST_BUDGET, "{each:.2} per packet");
 }

@@ -12,8 +12,8 @@ mod source;
 
 /// What each module of `src/` may name besides itself and the [`LEAVES`]. Read downwards, every
 /// edge points down: `main → node → api → {control, whip}; whip → control ─Command→ shard → {net
-/// paths session egress track} → media, srtp, wire`. The five in braces never name one another:
-/// `shard` composes them.
+/// paths session ingest egress track} → media, srtp, wire`. The six in braces never name one
+/// another: `shard` composes them.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["check", "config", "cpu", "manual", "node", "top"]),
     // `monoport check` tries what the node would use, and reads what sessions answer.
@@ -51,11 +51,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // SDP is answered and an `Rtc` built on the control threads, hence `session`.
     ("control", &["session", "shard", "track"]),
     ("dashboard", &[]),
-    ("shard", &["cpu", "egress", "media", "net", "paths", "session", "srtp", "track", "wire"]),
+    (
+        "shard",
+        &["cpu", "egress", "ingest", "media", "net", "paths", "session", "srtp", "track", "wire"],
+    ),
     ("net", &["wire"]),
     ("paths", &["net", "wire"]),
     ("session", &["media", "srtp", "wire"]),
-    // A publisher's media on its way in, for `shard` to compose as it does `egress`.
     ("ingest", &["media", "srtp", "wire"]),
     ("egress", &["media", "srtp", "wire"]),
     // A viewer's egress lies in the order of fan-out, and a packet says where it goes. Tests make

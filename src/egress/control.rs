@@ -1,19 +1,16 @@
-//! RTCP between a viewer and its lanes: what the viewer reports, and what it is told.
+//! RTCP between a viewer and its lanes, in the clear: what the viewer reports, and what it is told.
 
 use std::time::{Duration, Instant};
 
 use super::{Egress, RepairBudget, Resent};
 use crate::drop::DropReason;
 use crate::id::TrackKind;
-use crate::limits::{MAX_DATAGRAM_OUT, MAX_NACKED_PER_DATAGRAM};
+use crate::limits::MAX_NACKED_PER_DATAGRAM;
 use crate::media::CNAME;
-use crate::srtp::{MasterKey, Profile, Rejected, RtcpOpener, RtcpSealer};
 use crate::wire::rtcp::{self, Packet, ReportBlock};
 
-/// The rarely touched half of a viewer: SRTCP both ways, and what repair may still cost.
+/// The rarely touched half of a viewer: what repair may still cost, and when it is told the time.
 pub struct Control {
-    sealer: RtcpSealer,
-    opener: RtcpOpener,
     /// How much the viewer may still ask for again.
     pub repair: RepairBudget,
     /// What the viewer was sent again lately.
@@ -126,37 +123,26 @@ impl Feedback {
 }
 
 impl Control {
-    /// `local` is the master key this end writes with, `remote` the viewer's.
+    /// Nothing has been asked for yet.
     #[must_use]
-    pub fn new(profile: Profile, local: &MasterKey, remote: &MasterKey, now: Instant) -> Control {
-        Control {
-            sealer: RtcpSealer::new(profile, local),
-            opener: RtcpOpener::new(profile, remote),
-            repair: RepairBudget::new(now),
-            resent: Resent::new(now),
-            next_report: now,
-        }
+    pub fn new(now: Instant) -> Control {
+        Control { repair: RepairBudget::new(now), resent: Resent::new(now), next_report: now }
+    }
+}
+
+impl Reception {
+    /// Nothing yet, of so many lanes.
+    #[must_use]
+    pub fn new(lanes: usize) -> Reception {
+        Reception { heard: vec![Heard::default(); lanes] }
     }
 
-    /// Opens one SRTCP datagram in place and returns the length of the compound in it.
-    ///
-    /// # Errors
-    /// Why it was not taken.
-    pub fn open(&mut self, datagram: &mut [u8]) -> Result<usize, DropReason> {
-        self.opener.open(datagram).map_err(|rejected| match rejected {
-            Rejected::Malformed => DropReason::MalformedRtcp,
-            Rejected::Auth => DropReason::SrtpAuth,
-            Rejected::Replay => DropReason::SrtpReplay,
-        })
-    }
-
-    /// Writes and seals a sender report with SDES for one lane (RFC 3550 §6.4.1) into `slot` and
+    /// Writes a sender report with SDES for one lane (RFC 3550 §6.4.1) into `slot` and
     /// returns its length. `clock` is the track's wall clock with the RTP time that belongs to it.
     pub fn sender_report(
         &mut self,
         now: Instant,
         egress: &Egress,
-        reception: &mut Reception,
         number: usize,
         clock: (u64, u32),
         slot: &mut [u8],
@@ -170,19 +156,10 @@ impl Control {
             packets,
             octets,
         };
-        let room = slot.len().min(MAX_DATAGRAM_OUT) - self.sealer.overhead();
-        let mut length = rtcp::sender_report(&info, &[], &mut slot[..room])?;
-        length += rtcp::sdes_cname(lane.ssrc(), CNAME, &mut slot[length..room])?;
-        reception.heard[number].sending(clock.0, now);
-        Some(self.sealer.seal(slot, length))
-    }
-}
-
-impl Reception {
-    /// Nothing yet, of so many lanes.
-    #[must_use]
-    pub fn new(lanes: usize) -> Reception {
-        Reception { heard: vec![Heard::default(); lanes] }
+        let mut length = rtcp::sender_report(&info, &[], slot)?;
+        length += rtcp::sdes_cname(lane.ssrc(), CNAME, &mut slot[length..])?;
+        self.heard[number].sending(clock.0, now);
+        Some(length)
     }
 
     /// Takes in what a compound says of the lanes of `egress`, and adds what it asks for to
@@ -260,6 +237,7 @@ mod tests {
     use super::*;
     use crate::id::TrackId;
     use crate::media::{ExtensionIds, ViewerTerms, ViewerTrack};
+    use crate::srtp::{MasterKey, Profile};
 
     #[test]
     fn the_round_trip_is_what_passed_less_what_the_viewer_waited() {
@@ -288,13 +266,11 @@ mod tests {
 
     const SSRC: u32 = 20;
 
-    /// A viewer of one video track, and what it seals its reports with.
-    fn viewer() -> (Egress, Control, Reception, RtcpSealer) {
+    /// A viewer of one video track.
+    fn viewer() -> (Egress, Reception) {
         let profile = Profile::AeadAes128Gcm;
-        let master = |number: u8| {
-            let (key, salt) = (vec![number; profile.key_len()], vec![9; profile.salt_len()]);
-            MasterKey::new(profile, &key, &salt).expect("lengths of the profile")
-        };
+        let (key, salt) = (vec![1; profile.key_len()], vec![9; profile.salt_len()]);
+        let master = MasterKey::new(profile, &key, &salt).expect("lengths of the profile");
         let track = ViewerTrack {
             id: TrackId::first(TrackKind::Video),
             codec: Codec::Vp8,
@@ -305,17 +281,8 @@ mod tests {
             rtx_payload_type: None,
             extensions: ExtensionIds::default(),
         };
-        let egress = Egress::new(&ViewerTerms { tracks: vec![track] }, profile, &master(1), 7);
-        let control = Control::new(profile, &master(1), &master(2), Instant::now());
-        (egress, control, Reception::new(1), RtcpSealer::new(profile, &master(2)))
-    }
-
-    fn sealed(sealer: &mut RtcpSealer, plain: &[u8]) -> Vec<u8> {
-        let mut datagram = vec![0; plain.len() + 64];
-        datagram[..plain.len()].copy_from_slice(plain);
-        let length = sealer.seal(&mut datagram, plain.len());
-        datagram.truncate(length);
-        datagram
+        let egress = Egress::new(&ViewerTerms { tracks: vec![track] }, profile, &master, 7);
+        (egress, Reception::new(1))
     }
 
     fn nack(lost: &[u16]) -> Vec<u8> {
@@ -327,12 +294,10 @@ mod tests {
 
     #[test]
     fn a_malformed_tail_leaves_the_head_standing() {
-        let (mut egress, mut control, mut reception, mut sealer) = viewer();
+        let (mut egress, mut reception) = viewer();
         let mut feedback = Feedback::default();
         let mut receive = |plain: &[u8], feedback: &mut Feedback| {
-            let mut datagram = sealed(&mut sealer, plain);
-            let length = control.open(&mut datagram)?;
-            reception.read(Instant::now(), &mut egress, &datagram[..length], feedback)
+            reception.read(Instant::now(), &mut egress, plain, feedback)
         };
         let tail = [0x81, 206, 0xff, 0xff, 0, 0, 0, 1];
         let taken = receive(&[&nack(&[5, 6])[..], &tail].concat(), &mut feedback);
@@ -345,15 +310,13 @@ mod tests {
 
     #[test]
     fn the_numbers_of_one_datagram_are_bounded() {
-        let (mut egress, mut control, mut reception, mut sealer) = viewer();
+        let (mut egress, mut reception) = viewer();
         let mut feedback = Feedback::default();
         // As many as a datagram of 1,500 bytes has room for: each word names seventeen.
         let lost: Vec<u16> = (0..6_000).collect();
-        let mut datagram = sealed(&mut sealer, &nack(&lost));
-        assert!(datagram.len() < 1_500);
-        let length = control.open(&mut datagram).expect("it is genuine");
-        let compound = &datagram[..length];
-        let taken = reception.read(Instant::now(), &mut egress, compound, &mut feedback);
+        let compound = nack(&lost);
+        assert!(compound.len() < 1_500);
+        let taken = reception.read(Instant::now(), &mut egress, &compound, &mut feedback);
         assert_eq!((taken, feedback.lost.len()), (Ok(()), MAX_NACKED_PER_DATAGRAM));
         assert_eq!(feedback.refused as usize, lost.len() - MAX_NACKED_PER_DATAGRAM);
         assert!(feedback.keyframes.is_empty() && feedback.asks_for_something());

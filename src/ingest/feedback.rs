@@ -173,7 +173,7 @@ impl Ingest {
         let offered = offered.find(|source| source.track == place && source.repairs.is_none());
         let ssrc = heard.or(offered.map(|source| source.ssrc))?;
         self.totals.keyframe_requests += 1;
-        match self.terms.tracks[place].keyframes {
+        match self.terms.tracks[place].payload.keyframes {
             KeyframeRequest::Pli => rtcp::pli(OUR_SSRC, ssrc, out),
             KeyframeRequest::Fir => {
                 self.schedule.fir_number = self.schedule.fir_number.wrapping_add(1);

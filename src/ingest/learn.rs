@@ -41,10 +41,9 @@ impl Ingest {
         let track = track.ok_or(DropReason::UnknownTrack)?;
         let terms = &self.terms.tracks[track];
         let repairs = offered.and_then(|offered| offered.repairs);
-        let is_repair = said.repaired_rid.is_some()
-            || repairs.is_some()
-            || terms.rtx_payload_type == Some(payload_type);
-        if !is_repair && payload_type != terms.payload_type {
+        let is_repair =
+            said.repaired_rid.is_some() || repairs.is_some() || terms.is_rtx(payload_type);
+        if !is_repair && terms.answered(payload_type).is_none() {
             return Err(DropReason::UnknownPayloadType);
         }
         let name = if is_repair { said.repaired_rid.or(said.rid) } else { said.rid };
@@ -64,7 +63,7 @@ impl Ingest {
     fn by_type(&self, payload_type: u8) -> Option<usize> {
         let tracks = self.terms.tracks.iter().enumerate();
         let mut fit = tracks.filter(|(_, track)| {
-            track.payload_type == payload_type || track.rtx_payload_type == Some(payload_type)
+            track.answered(payload_type).is_some() || track.is_rtx(payload_type)
         });
         let (first, _) = fit.next()?;
         fit.next().is_none().then_some(first)

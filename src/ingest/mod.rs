@@ -47,6 +47,10 @@ pub struct Ingest {
     arrivals: Arrivals,
     schedule: Schedule,
     totals: Totals,
+    /// The payload type that a track went over to, until somebody has been told.
+    pub switched_to: Option<u8>,
+    /// When a track last went over to another one.
+    switched: Option<Micros>,
     /// Where its times count from.
     epoch: Instant,
 }
@@ -103,6 +107,8 @@ impl Ingest {
             arrivals: Arrivals::new(has_video),
             schedule: Schedule::new(has_video),
             totals: Totals::default(),
+            switched_to: None,
+            switched: None,
             epoch: now,
         }
     }

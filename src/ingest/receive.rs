@@ -7,6 +7,7 @@ use super::sources::{Part, Role, Source};
 use super::{Ingest, Micros, Opened};
 use crate::drop::DropReason;
 use crate::id::{TrackKey, TrackKind};
+use crate::limits::CODEC_SWITCH_PAUSE;
 use crate::media::{ClockReport, MediaPacket, Origin, starts_keyframe};
 use crate::srtp::Rejected;
 use crate::wire::rtcp::{self, Packet};
@@ -82,10 +83,26 @@ impl Ingest {
         };
         self.count(place, part.track, index, header.timestamp, now);
         let payload = payload?;
-        if header.payload_type != self.terms.tracks[part.track].payload_type {
-            return Ok(Opened::Unplaced(DropReason::UnknownPayloadType));
+        let known = self.terms.tracks[part.track].payload.payload_type;
+        if header.payload_type != known
+            && let Err(reason) = self.switch_to(part.track, header.payload_type, now)
+        {
+            return Ok(Opened::Unplaced(reason));
         }
         Ok(self.media(place, part, index, arrived, header, said, payload))
+    }
+
+    /// A track goes on with another payload type of its answer. One that comes and goes with each
+    /// packet is not followed.
+    #[cold]
+    fn switch_to(&mut self, track: usize, payload_type: u8, now: Micros) -> Result<(), DropReason> {
+        let pause = CODEC_SWITCH_PAUSE.as_micros() as Micros;
+        let soon = self.switched.is_some_and(|at| now < at + pause);
+        let track = &mut self.terms.tracks[track];
+        let answered = track.answered(payload_type).copied().filter(|_| !soon);
+        track.payload = answered.ok_or(DropReason::UnknownPayloadType)?;
+        (self.switched, self.switched_to) = (Some(now), Some(payload_type));
+        Ok(())
     }
 
     /// Takes a retransmission apart: it becomes the packet it is of, among those of the source in
@@ -103,7 +120,7 @@ impl Ingest {
             // Padding, by which Chromium probes the way, has none.
             return Ok(Opened::Padding);
         };
-        if self.terms.tracks[track].rtx_payload_type != Some(header.payload_type) {
+        if self.terms.tracks[track].payload.rtx_payload_type != Some(header.payload_type) {
             return Ok(Opened::Unplaced(DropReason::UnknownPayloadType));
         }
         let Some(place) = repaired else { return Ok(Opened::Unplaced(DropReason::StaleMedia)) };
@@ -129,7 +146,7 @@ impl Ingest {
         if source.reception.take_in(index) {
             source.reception.time(timestamp, now, terms.id.kind.clock_rate());
             let next = highest.map_or(index, |highest| highest + 1);
-            if index > next && terms.nack {
+            if index > next && terms.payload.nack {
                 source.missing.overtaken(next, index, now);
             }
         } else {
@@ -155,13 +172,13 @@ impl Ingest {
         self.totals.packets += 1;
         self.totals.bytes += payload.len() as u64;
         let track = &self.terms.tracks[part.track];
-        let keyframe = starts_keyframe(track.codec, payload);
+        let keyframe = starts_keyframe(track.payload.codec, payload);
         let is_video = track.id.kind == TrackKind::Video;
         let source = self.sources.at(place);
         let asks = std::mem::take(&mut source.asks) && is_video && !keyframe;
         let packet = MediaPacket {
             track: TrackKey { stream: self.stream, id: track.id },
-            codec: track.codec,
+            codec: track.payload.codec,
             layer: part.layer,
             origin: Origin { publisher: 0, source: part.source },
             sequence: index,

@@ -21,8 +21,8 @@ pub use keyframe::starts_keyframe;
 pub use packet::{ClockReport, HeaderExtensions, MediaPacket, Origin};
 pub use picture::{PictureSize, picture_size};
 pub use terms::{
-    ExtensionIds, ExtensionKind, KeyframeRequest, OfferedSource, PublishedTrack, PublisherTerms,
-    ViewerTerms, ViewerTrack,
+    ExtensionIds, ExtensionKind, KeyframeRequest, OfferedSource, PublishedPayload, PublishedTrack,
+    PublisherTerms, ViewerTerms, ViewerTrack,
 };
 
 /// The canonical name of everything this server sends (RFC 3550 §6.5.1), in answers and in SDES.

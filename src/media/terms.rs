@@ -65,9 +65,32 @@ pub struct PublishedTrack {
     pub id: TrackId,
     /// The section's id, as the MID header extension has it.
     pub mid: String,
-    /// The codec that was chosen.
+    /// What its packets are, by the last that came; before, by what the answer names first.
+    pub payload: PublishedPayload,
+    /// All that it was answered.
+    pub answered: Vec<PublishedPayload>,
+}
+
+impl PublishedTrack {
+    /// The payload with this type, of those it was answered.
+    #[must_use]
+    pub fn answered(&self, payload_type: u8) -> Option<&PublishedPayload> {
+        self.answered.iter().find(|payload| payload.payload_type == payload_type)
+    }
+
+    /// Whether packets of this type are retransmissions.
+    #[must_use]
+    pub fn is_rtx(&self, payload_type: u8) -> bool {
+        self.answered.iter().any(|payload| payload.rtx_payload_type == Some(payload_type))
+    }
+}
+
+/// One payload type of a publisher's track.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishedPayload {
+    /// What it carries.
     pub codec: Codec,
-    /// Its payload type.
+    /// Its number.
     pub payload_type: u8,
     /// Payload type of its retransmissions (RFC 4588), where they have one.
     pub rtx_payload_type: Option<u8>,

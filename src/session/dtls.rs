@@ -1,9 +1,9 @@
-//! str0m's DTLS with two changes: one validated configuration for all sessions, and a viewer's keys
-//! come to us instead of to str0m.
+//! str0m's DTLS with two changes: one validated configuration for all sessions, and the keys come
+//! to us instead of to str0m.
 //!
 //! str0m's own provider builds a `dimpl::Config` per session, and each build runs the crypto
-//! library's self-tests: 1.1 ms. And it is the egress lane that needs a viewer's SRTP keys: str0m
-//! would expand them four times, 9 KB a viewer, and never use one.
+//! library's self-tests: 1.1 ms. And it is ingest and egress that need the SRTP keys: str0m would
+//! expand them four times, 9 KB a session, and never use one.
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,6 @@ use str0m::crypto::dtls::{
 use str0m::crypto::{CryptoError, CryptoProvider};
 
 use super::certificate::{CertificateFault, Fingerprint};
-use super::decryption;
 use crate::srtp::Profile;
 
 /// SRTP keys as DTLS exports them (RFC 5764 §4.2), with the profile they are for.
@@ -43,8 +42,6 @@ thread_local! {
     static EXPECTED: RefCell<Option<Fingerprint>> = const { RefCell::new(None) };
     /// What was wrong with a peer's certificate since the last [`take_fault`].
     static FAULT: Cell<Option<CertificateFault>> = const { Cell::new(None) };
-    /// The profile that was negotiated since the last [`take_profile`], whoever the keys are for.
-    static NEGOTIATED: Cell<Option<Profile>> = const { Cell::new(None) };
 }
 
 /// Runs `build`, which makes one instance of DTLS: its peer must show the certificate with this
@@ -61,40 +58,19 @@ pub(super) fn take_fault() -> Option<CertificateFault> {
     FAULT.take()
 }
 
-/// The SRTP profile negotiated during the drain that has just ended, if that was when.
-pub(super) fn take_profile() -> Option<Profile> {
-    NEGOTIATED.take()
-}
-
 /// The keys negotiated during the drain that has just ended, if that was when DTLS finished.
 pub(super) fn take_keys() -> Option<KeyingMaterial> {
     TAPPED.with(|tapped| tapped.borrow_mut().take())
 }
 
-/// str0m's crypto with our DTLS configuration in it, for publishers.
-pub(super) fn publisher_crypto() -> Arc<CryptoProvider> {
-    static PROVIDER: Provider = Provider { tap: false };
-    let crypto = str0m::crypto::from_feature_flags();
-    let (srtp_provider, sha1_hmac_provider) = decryption::watched(&crypto);
-    Arc::new(CryptoProvider {
-        dtls_provider: &PROVIDER,
-        srtp_provider,
-        sha1_hmac_provider,
-        ..crypto
-    })
-}
-
-/// The same for viewers, with the tap.
-pub(super) fn viewer_crypto() -> Arc<CryptoProvider> {
-    static PROVIDER: Provider = Provider { tap: true };
+/// str0m's crypto with our DTLS in it.
+pub(super) fn crypto() -> Arc<CryptoProvider> {
+    static PROVIDER: Provider = Provider;
     Arc::new(CryptoProvider { dtls_provider: &PROVIDER, ..str0m::crypto::from_feature_flags() })
 }
 
 #[derive(Debug)]
-struct Provider {
-    /// Whether the keys are ours.
-    tap: bool,
-}
+struct Provider;
 
 /// Bytes of a DTLS flight's datagram: str0m's own default, safe on any path.
 const DTLS_MTU: usize = 1_150;
@@ -129,14 +105,14 @@ impl DtlsProvider for Provider {
             _ => dimpl::Dtls::new_auto(config, certificate, now),
         };
         let expected = EXPECTED.take();
-        Ok(Box::new(TappedDtls { dtls, tap: self.tap, expected, refused: false, made: now }))
+        Ok(Box::new(TappedDtls { dtls, tap: true, expected, refused: false, made: now }))
     }
 }
 
-/// A DTLS session whose keying material goes to [`TAPPED`] where it is ours.
+/// A DTLS session whose keying material goes to [`TAPPED`].
 struct TappedDtls {
     dtls: dimpl::Dtls,
-    /// Whether keys that are ours are still to come.
+    /// Whether the keys are still to come.
     tap: bool,
     /// What the peer's certificate must be, where str0m can't tell.
     expected: Option<Fingerprint>,
@@ -167,7 +143,6 @@ impl TappedDtls {
     /// Puts the keys where [`take_keys`] finds them; there are no more to come.
     fn keep(&mut self, material: &[u8], profile: SrtpProfile) {
         self.tap = false;
-        NEGOTIATED.set(profile_of(profile));
         if let Some(profile) = profile_of(profile) {
             let local_is_client = self.dtls.is_active();
             let keys = KeyingMaterial { profile, material: material.to_vec(), local_is_client };
@@ -203,11 +178,7 @@ impl TappedDtls {
                 None => DtlsOutput::BufferTooSmall { needed: copy.len() },
             };
         }
-        let output = self.dtls.poll_output(buffer);
-        if let DtlsOutput::KeyingMaterial(_, profile) = &output {
-            NEGOTIATED.set(profile_of(*profile));
-        }
-        output
+        self.dtls.poll_output(buffer)
     }
 
     /// The next output of a peer whose certificate is verified here: nothing comes of what follows

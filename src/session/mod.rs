@@ -6,7 +6,6 @@
 
 mod certificate;
 mod codecs;
-mod decryption;
 mod descriptors;
 #[expect(clippy::disallowed_types, reason = "str0m counts its crypto, once a session")]
 mod dtls;
@@ -17,8 +16,6 @@ mod offer;
 mod publisher;
 mod renegotiate;
 mod sdp;
-mod sources;
-mod uplink;
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -36,14 +33,10 @@ pub use offer::{Offer, OfferError};
 pub use publisher::Publisher;
 pub use renegotiate::Renegotiated;
 pub use sdp::{host_candidates, ice_password, ice_ufrag};
-pub use uplink::Uplink;
 
-use crate::drop::DropReason;
-use crate::id::{TrackId, Transport};
-use crate::media::{ClockReport, MediaPacket, ViewerTerms};
+use crate::id::Transport;
+use crate::media::ViewerTerms;
 use crate::srtp::Profile;
-use crate::wire::kind::{self, Kind};
-use decryption::Decryption;
 use ice::Ice;
 
 /// One peer's session.
@@ -51,9 +44,9 @@ use ice::Ice;
 pub struct Session {
     rtc: Box<Rtc>,
     ice: Ice,
-    /// What the peer sends, if it does; all of it passes through the `Rtc`.
+    /// What the peer sends, if it does: the `Rtc` keeps ICE and DTLS, media comes in by an ingest.
     pub publishes: Option<Box<Publisher>>,
-    /// What the peer takes, if anything: the `Rtc` keeps ICE and DTLS, media goes by egress lanes.
+    /// What the peer takes, if anything: its media goes by egress lanes.
     pub takes: ViewerTerms,
     /// The sections that lanes send by.
     sections: Vec<ViewerSection>,
@@ -89,12 +82,6 @@ pub enum Output {
     Keys(KeyingMaterial),
     /// ICE and DTLS are up.
     Connected,
-    /// A media packet of the publisher.
-    Media(MediaPacket),
-    /// One that belongs to no layer of its tracks, and why.
-    Unplaced(DropReason),
-    /// A sender report of the publisher.
-    Clock(ClockReport),
     /// The peer is gone: it closed DTLS, or its consent ran out.
     Gone(Gone),
 }
@@ -128,7 +115,7 @@ impl Session {
         Session { rtc, ice, publishes, takes, sections, answered, answered_ms, profile, failure }
     }
 
-    /// Takes in one STUN, DTLS or (publishers only) RTP or RTCP datagram. `local` must be one of
+    /// Takes in one STUN or DTLS datagram. `local` must be one of
     /// the candidates the session announced, or str0m drops the datagram silently.
     ///
     /// # Errors
@@ -151,48 +138,12 @@ impl Session {
         self.rtc.handle_input(Input::Receive(now, receive)).map_err(|_error| Refused)
     }
 
-    /// Takes in one SRTP or SRTCP datagram of a publisher, as [`Session::receive`] does, and says
-    /// whether it authenticated. str0m drops what it dislikes without a word; see `decryption.rs`
-    /// for how it is found out all the same.
-    ///
-    /// # Errors
-    /// The one reason why nothing came of it.
-    pub fn receive_srtp(
-        &mut self,
-        now: Instant,
-        transport: Transport,
-        local: SocketAddr,
-        remote: SocketAddr,
-        bytes: &[u8],
-    ) -> Result<(), DropReason> {
-        decryption::begin();
-        let received = self.receive(now, transport, local, remote, bytes);
-        received.map_err(|_refused| DropReason::MalformedRtp)?;
-        let Some(publisher) = &mut self.publishes else { return Err(DropReason::ViewerRtp) };
-        let is_media = kind::of(bytes) == Some(Kind::Rtp);
-        match decryption::result() {
-            Decryption::Done if is_media => publisher.seen.add(bytes),
-            Decryption::Done => {}
-            Decryption::Failed => return Err(DropReason::SrtpAuth),
-            Decryption::Untried if is_media => return Err(publisher.seen.why_untried(bytes)),
-            Decryption::Untried => return Err(DropReason::MalformedRtp),
-        }
-        Ok(())
-    }
-
     /// Lets time pass.
     ///
     /// # Errors
     /// When str0m refuses.
     pub fn timeout(&mut self, now: Instant) -> Result<(), Refused> {
         self.rtc.handle_input(Input::Timeout(now)).map_err(|_error| Refused)
-    }
-
-    /// Asks a publisher for a key frame of one layer; its bytes come out of the next drain. False
-    /// where nothing was heard of the layer yet.
-    pub fn request_keyframe(&mut self, track: TrackId, layer: u8) -> bool {
-        let Some(publisher) = &mut self.publishes else { return false };
-        publisher.request_keyframe(&mut self.rtc, track, layer)
     }
 
     /// Why str0m gave up on the session, in its words, when it did ([`Gone::Failed`]).
@@ -216,7 +167,7 @@ impl Session {
                     to: transmit.destination,
                     contents: transmit.contents,
                 }),
-                Ok(RtcOutput::Event(event)) => self.on_event(now, event, outputs),
+                Ok(RtcOutput::Event(event)) => on_event(&event, outputs),
                 Err(error) => {
                     self.failure = Some(error.to_string().into());
                     let fault = dtls::take_fault().or(CertificateFault::of_session(&error));
@@ -229,38 +180,20 @@ impl Session {
             outputs.push(Output::Gone(Gone::Failed(Some(fault))));
         }
         if let Some(keys) = dtls::take_keys() {
+            self.profile = Some(keys.profile);
             outputs.push(Output::Keys(keys));
         }
-        self.profile = dtls::take_profile().or(self.profile);
         next
     }
+}
 
-    fn on_event(&mut self, now: Instant, event: Event, outputs: &mut Vec<Output>) {
-        match event {
-            Event::Connected => outputs.push(Output::Connected),
-            Event::Closed => outputs.push(Output::Gone(Gone::Closed)),
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                outputs.push(Output::Gone(Gone::ConsentLost));
-            }
-            Event::RtpPacket(packet) => {
-                if let Some(publisher) = &mut self.publishes {
-                    let placed = publisher.media(&mut self.rtc, now, packet);
-                    outputs.push(placed.map_or_else(Output::Unplaced, Output::Media));
-                }
-            }
-            Event::MediaIngressStats(stats) => {
-                if let Some(publisher) = &mut self.publishes {
-                    publisher.arrives(&stats);
-                }
-            }
-            Event::SenderFeedback(feedback) => {
-                if let Some(publisher) = &mut self.publishes
-                    && let Some(report) = publisher.clock(now, &feedback)
-                {
-                    outputs.push(Output::Clock(report));
-                }
-            }
-            _ => {}
+fn on_event(event: &Event, outputs: &mut Vec<Output>) {
+    match event {
+        Event::Connected => outputs.push(Output::Connected),
+        Event::Closed => outputs.push(Output::Gone(Gone::Closed)),
+        Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+            outputs.push(Output::Gone(Gone::ConsentLost));
         }
+        _ => {}
     }
 }

@@ -17,13 +17,11 @@ use super::descriptors::Descriptors;
 use super::ice::Ice;
 use super::{Offer, OfferError, Publisher, Session, StreamCodecs, ViewerSection, dtls};
 use crate::id::{StreamKey, TrackId, TrackKind};
-use crate::limits::REPORT_INTERVAL;
 use crate::media::{ExtensionIds, ViewerTerms, ViewerTrack};
 
 /// Makes sessions: holds what all of them share.
 pub struct Negotiator {
-    publisher_crypto: Arc<CryptoProvider>,
-    viewer_crypto: Arc<CryptoProvider>,
+    crypto: Arc<CryptoProvider>,
     certificate: DtlsCert,
     say_lite: bool,
     codec_match: CodecMatch,
@@ -59,11 +57,10 @@ impl Negotiator {
     /// When the crypto library cannot make a certificate: nothing would work then.
     #[must_use]
     pub fn new(say_lite: bool, codec_match: CodecMatch) -> Negotiator {
-        let publisher_crypto = dtls::publisher_crypto();
-        let certificate = publisher_crypto.dtls_provider.generate_certificate();
+        let crypto = dtls::crypto();
+        let certificate = crypto.dtls_provider.generate_certificate();
         let certificate = certificate.expect("the crypto library makes ECDSA certificates");
-        let viewer_crypto = dtls::viewer_crypto();
-        Negotiator { publisher_crypto, viewer_crypto, certificate, say_lite, codec_match }
+        Negotiator { crypto, certificate, say_lite, codec_match }
     }
 
     /// Answers a publisher with all codecs that are passed through, `codecs` first. `local` says
@@ -95,9 +92,9 @@ impl Negotiator {
             (13, Extension::VideoOrientation),
         ]);
         let ice = Ice::new(&local, offer.ice());
-        let (rtc, answer, mids) =
-            self.accept(now, &self.publisher_crypto, offer, local, params, extensions)?;
-        let publisher = Publisher::new(stream, &rtc, &mids);
+        let named = offer.named_sources();
+        let (mut rtc, answer, mids) = self.accept(now, offer, local, params, extensions)?;
+        let publisher = Publisher::new(stream, &mut rtc, &mids, &named);
         let payloads = rtc.codec_config().params().iter().map(|p| (*p.pt(), p.spec())).collect();
         let publisher = Some(Box::new(publisher));
         let terms = ViewerTerms::default();
@@ -138,8 +135,7 @@ impl Negotiator {
             extensions.set(12, Descriptors::extension());
         }
         let ice = Ice::new(&local, offer.ice());
-        let (mut rtc, answer, mids) =
-            self.accept(now, &self.viewer_crypto, offer, local, params, extensions)?;
+        let (mut rtc, answer, mids) = self.accept(now, offer, local, params, extensions)?;
         let mut takes = ViewerTerms::default();
         let mut sections = Vec::new();
         for mid in mids {
@@ -174,7 +170,6 @@ impl Negotiator {
     fn accept(
         &self,
         now: Instant,
-        crypto: &Arc<CryptoProvider>,
         offer: Offer,
         local: LocalIce<'_>,
         params: Vec<PayloadParams>,
@@ -190,7 +185,7 @@ impl Negotiator {
             .collect();
         catch_unwind(AssertUnwindSafe(|| {
             let mut config = Rtc::builder()
-                .set_crypto_provider(crypto.clone())
+                .set_crypto_provider(self.crypto.clone())
                 .set_dtls_cert(self.certificate.clone())
                 .set_local_ice_credentials(local.credentials)
                 .set_ice_lite(true)
@@ -198,9 +193,6 @@ impl Negotiator {
                 .set_fingerprint_verification(fingerprint.is_none())
                 .set_extension_map(extensions);
             set_codecs(&mut config, params);
-            if Arc::ptr_eq(crypto, &self.publisher_crypto) {
-                config = config.set_stats_interval(Some(REPORT_INTERVAL));
-            }
             let mut rtc = dtls::expecting(fingerprint, || config.build(now));
             for address in local.candidates {
                 let candidate = Candidate::host(*address, "udp").map_err(|e| malformed(&e))?;

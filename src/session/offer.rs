@@ -9,6 +9,7 @@ use str0m::format::{CodecSpec, PayloadParams};
 use super::CodecMatch;
 use super::certificate::Fingerprint;
 use super::codecs::{StreamCodecs, describe, is_repeated, is_supported, supported, takes};
+use super::publisher::NamedSources;
 use super::sdp::Offered;
 use crate::limits::{MAX_OFFER_BYTES, MAX_TRACKS_OF_A_KIND};
 
@@ -78,6 +79,8 @@ impl OfferError {
 pub(super) enum Way {
     Publish,
     Watch,
+    /// Each section as it says, of a session that does both.
+    Both,
 }
 
 /// One audio or video section.
@@ -127,6 +130,15 @@ impl Offer {
     pub fn to_renegotiate(text: &str, publisher: bool) -> Result<Offer, OfferError> {
         let way = if publisher { Way::Publish } else { Way::Watch };
         Offer::parse_sections(text, way, MAX_TRACKS_OF_A_KIND)
+    }
+
+    /// Parses a later offer of a publisher that takes tracks, too: each section goes the way it
+    /// says.
+    ///
+    /// # Errors
+    /// [`OfferError`] says what is wrong with it.
+    pub fn to_publish_and_watch(text: &str) -> Result<Offer, OfferError> {
+        Offer::parse_sections(text, Way::Both, 2 * MAX_TRACKS_OF_A_KIND)
     }
 
     fn parse(text: &str, way: Way) -> Result<Offer, OfferError> {
@@ -180,6 +192,17 @@ impl Offer {
     pub(super) fn ice(&self) -> Option<IceCreds> {
         let sections = self.sdp.media_lines.iter().find_map(|line| line.ice_creds());
         self.sdp.session.ice_creds().or(sections)
+    }
+
+    /// The SSRCs that each section names, with the one each repairs (RFC 5576 §4.1, RFC 4588 §8.1).
+    pub(super) fn named_sources(&self) -> Vec<NamedSources> {
+        let lines = self.sdp.media_lines.iter();
+        let named = lines.map(|line| {
+            let sources = line.ssrc_info();
+            let sources = sources.iter().map(|s| (*s.ssrc, s.repairs.map(|repaired| *repaired)));
+            (line.mid(), sources.collect())
+        });
+        named.collect()
     }
 
     /// Whether it has a section for audio, or for video.

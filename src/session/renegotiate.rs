@@ -3,9 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use str0m::change::SdpOffer;
-use str0m::media::Mid;
+use str0m::media::{Direction, Mid};
 
 use super::negotiate::viewer_track;
+use super::publisher::forget_sources;
 use super::{Offer, OfferError, Session, sdp};
 use crate::media::ViewerTerms;
 
@@ -36,13 +37,19 @@ impl Session {
             .filter(|line| line.typ.is_media() && !line.disabled)
             .map(|line| line.mid())
             .collect();
+        // What it would take is another matter.
+        let is_new = |mid: &Mid| self.rtc.media(*mid).is_none();
+        let mut sent = offer.sdp.media_lines.iter().filter(|line| {
+            line.typ.is_media() && !line.disabled && line.direction() != Direction::RecvOnly
+        });
         if self.publishes.is_some()
-            && let Some(new) = mids.iter().find(|mid| self.rtc.media(**mid).is_none())
+            && let Some(new) = sent.find(|line| is_new(&line.mid())).map(|line| line.mid())
         {
             let reason = "a publisher's tracks are those of its first offer; POST again with all";
             return Err(OfferError::Unserved { mid: new.to_string(), reason: reason.into() });
         }
         let ice = offer.ice();
+        let named = offer.named_sources();
         let Offer { offered, sdp: mut served, .. } = offer;
         let known = |mid: &str| self.rtc.media(mid.into()).is_some();
         if offered.sections.iter().any(|section| section.refused && known(&section.mid)) {
@@ -69,11 +76,14 @@ impl Session {
         }));
         let failed = |_panic| Err(malformed(&"str0m could not make sense of it"));
         let (answer, made, kept) = answered.unwrap_or_else(failed)?;
+        forget_sources(&mut self.rtc, &named);
         let answer = sdp::with_credentials(&offered.answer(&answer, false), &made, &kept);
         self.ice.peer_is(ice);
         let mut added = ViewerTerms::default();
         for mid in mids {
-            if self.sections.iter().any(|section| section.mid == mid) {
+            // What the peer publishes is none of its lanes.
+            let is_sent = self.rtc.media(mid).is_some_and(|media| media.direction().is_sending());
+            if !is_sent || self.sections.iter().any(|section| section.mid == mid) {
                 continue;
             }
             if let Some((track, section)) = viewer_track(&mut self.rtc, mid, &added.tracks) {

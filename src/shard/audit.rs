@@ -14,7 +14,8 @@ impl Core {
         for slot in occupied.iter().copied() {
             let Some(entry) = self.sessions.at(slot) else { continue };
             let taken = entry.takes.iter().map(|taking| taking.stream);
-            for stream in entry.publishes.into_iter().chain(taken) {
+            let published = entry.publishes.as_ref().map(|publishing| publishing.stream);
+            for stream in published.into_iter().chain(taken) {
                 members += 1;
                 self.streams.get(stream).ok_or_else(|| format!("slot {slot} is of no stream"))?;
             }

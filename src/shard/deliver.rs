@@ -16,11 +16,8 @@ impl Core {
             match ask {
                 Ask::Source(Source::Session(slot)) => {
                     self.take_in_hand(slot);
-                    let Some(entry) = self.sessions.at(slot) else { continue };
-                    if entry.session.request_keyframe(track.id, layer) {
+                    if self.request_keyframe(slot, track.id, layer) {
                         self.post.counters().keyframe_requests_out.add(1);
-                        // str0m writes RTCP when time passes.
-                        self.on_rtc_timeout(now, slot);
                     }
                 }
                 Ask::Source(Source::Relay(relay)) => {

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use super::core::{Core, send};
-use super::outputs::{Outlets, pour};
+use super::core::{Core, Scratch, send};
+use super::outputs::Outlets;
 use super::panics::AtHand;
+use super::publish::{hear_publisher, hear_reports};
 use super::viewers::hear_viewer;
 use super::{HandedOver, Mail};
 use crate::drop::DropReason;
@@ -150,56 +151,87 @@ impl Core {
         kind: Kind,
         datagram: Inbound<'_>,
     ) -> Result<Handled, DropReason> {
-        let Core { sessions, streams, paths, post, scratch, timers, setup_timeout, .. } = self;
-        if kind == Kind::Stun {
-            let answers = self.takes_answer(now, slot, &datagram.path(), datagram.bytes);
-            return answers.then_some(Handled::StunAnswer).ok_or(DropReason::UnsolicitedStun);
-        }
-        let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
-        let transport = datagram.via.transport();
-        let candidate = paths.candidate(entry.port, transport, datagram.local)?;
         match kind {
-            Kind::Rtp if entry.publishes.is_none() => return Err(DropReason::ViewerRtp),
-            Kind::Rtcp if entry.publishes.is_none() => {
-                let outlets = Outlets { streams, paths, post };
-                hear_viewer(now, entry, datagram.bytes, scratch, outlets)?;
-                self.hear(now, slot, &datagram.path());
-                return Ok(Handled::Rtcp);
+            Kind::Rtp => self.on_rtp(now, slot, datagram),
+            Kind::Rtcp => self.on_rtcp(now, slot, datagram),
+            Kind::Dtls => self.on_dtls(now, slot, datagram),
+            Kind::Stun => {
+                let answers = self.takes_answer(now, slot, &datagram.path(), datagram.bytes);
+                answers.then_some(Handled::StunAnswer).ok_or(DropReason::UnsolicitedStun)
             }
-            Kind::Rtp | Kind::Rtcp if !entry.connected => return Err(DropReason::BeforeKeys),
-            Kind::Dtls if !entry.connected => {
-                entry.flight = entry.flight.max(dtls::flight(datagram.bytes));
-            }
-            _ => {}
+        }
+    }
+
+    fn on_rtp(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        datagram: Inbound<'_>,
+    ) -> Result<Handled, DropReason> {
+        let Core { sessions, streams, paths, post, scratch, timers, setup_timeout, .. } = self;
+        let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
+        paths.candidate(entry.port, datagram.via.transport(), datagram.local)?;
+        let opened = &mut scratch.opened;
+        opened.clear();
+        opened.extend_from_slice(datagram.bytes);
+        let (times, outlets) = ((now, datagram.arrived), Outlets { streams, paths, post });
+        hear_publisher(times, entry, opened, outlets)?;
+        timers.schedule(slot, entry.deadline(*setup_timeout));
+        if entry.watch.first_media.is_none() {
+            self.first_media(now, slot);
+        }
+        self.hear(now, slot, &datagram.path());
+        Ok(Handled::Rtp)
+    }
+
+    /// RTCP is of the session: what it says of what it publishes, and of what it takes.
+    fn on_rtcp(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        datagram: Inbound<'_>,
+    ) -> Result<Handled, DropReason> {
+        let Core { sessions, streams, paths, post, scratch, .. } = self;
+        let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
+        paths.candidate(entry.port, datagram.via.transport(), datagram.local)?;
+        let keys = entry.keys.as_mut().ok_or(DropReason::BeforeKeys)?;
+        let Scratch { opened, feedback, .. } = scratch;
+        opened.clear();
+        opened.extend_from_slice(datagram.bytes);
+        let length = keys.open(opened)?;
+        let compound = &opened[..length];
+        let mut taken = Err(DropReason::StaleFlow);
+        if let Some(publishing) = &mut entry.publishes {
+            taken = hear_reports(now, publishing, compound, streams, post);
+        }
+        if !entry.takes.is_empty() {
+            let outlets = Outlets { streams, paths, post };
+            taken = hear_viewer(now, entry, compound, feedback, outlets).or(taken);
+        }
+        taken?;
+        entry.heard = now;
+        self.hear(now, slot, &datagram.path());
+        Ok(Handled::Rtcp)
+    }
+
+    fn on_dtls(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        datagram: Inbound<'_>,
+    ) -> Result<Handled, DropReason> {
+        let entry = self.sessions.at(slot).ok_or(DropReason::StaleFlow)?;
+        let transport = datagram.via.transport();
+        let candidate = self.paths.candidate(entry.port, transport, datagram.local)?;
+        if !entry.connected {
+            entry.flight = entry.flight.max(dtls::flight(datagram.bytes));
         }
         let Inbound { remote, bytes, .. } = datagram;
-        let session = &mut entry.session;
-        let outcome = match kind {
-            Kind::Dtls => match session.receive(now, transport, candidate, remote, bytes) {
-                Ok(()) => Ok(Handled::Dtls),
-                Err(_refused) => Err(DropReason::DtlsRejected),
-            },
-            _ => {
-                let handled = if kind == Kind::Rtp { Handled::Rtp } else { Handled::Rtcp };
-                let received = session.receive_srtp(now, transport, candidate, remote, bytes);
-                received.map(|()| handled)
-            }
-        };
-        let times = (now, datagram.arrived);
-        let outlets = Outlets { streams, paths, post };
-        let rest = pour(times, entry, &mut scratch.outputs, None, outlets);
-        // Media is done with here: its session was looked up once.
-        timers.schedule(slot, entry.deadline(*setup_timeout));
-        if !rest.is_nothing() {
-            self.carry_out(now, slot, rest);
-            self.arm(slot);
-        }
-        match kind {
-            Kind::Dtls => self.shook_hands(now, slot, &datagram.path()),
-            _ if outcome.is_ok() => self.hear(now, slot, &datagram.path()),
-            _ => {}
-        }
-        outcome
+        let received = entry.session.receive(now, transport, candidate, remote, bytes);
+        self.drain(now, slot, None);
+        self.arm(slot);
+        self.shook_hands(now, slot, &datagram.path());
+        received.map(|()| Handled::Dtls).map_err(|_refused| DropReason::DtlsRejected)
     }
 
     /// Media or a report of the session in `slot` has come by `path` and authenticated.

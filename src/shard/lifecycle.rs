@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::Core;
-use super::sessions::{Entry, Taking};
+use super::sessions::{Entry, Publishing, Taking};
 use super::trial::Trust;
 use super::watch::Watch;
 use super::{BoundPort, EndReason, Ended, Report, SessionPort};
@@ -67,7 +67,11 @@ impl Core {
     ) {
         let mut session = session;
         self.streams.join(shared);
-        let publishes = session.publishes.as_ref().map(|publisher| publisher.stream);
+        let publishes = session.publishes.as_mut().map(|publisher| {
+            let (stream, terms) = (publisher.stream, std::mem::take(&mut publisher.terms));
+            let tracks = terms.tracks.iter().map(|track| track.id).collect();
+            Box::new(Publishing { stream, number: 0, tracks, terms, ingest: None })
+        });
         let terms = std::mem::take(&mut session.takes);
         let takes = if publishes.is_none() {
             vec![Taking { stream: shared.key, terms, ready: None }]
@@ -123,8 +127,8 @@ impl Core {
         for taking in &entry.takes {
             self.stop_taking(slot, taking);
         }
-        if let Some(stream) = entry.publishes {
-            self.streams.leave(stream, Source::Session(slot));
+        if let Some(publishing) = &entry.publishes {
+            self.streams.leave(publishing.stream, Source::Session(slot));
         }
         limited!(DEBUG, session = %entry.key, "ended: {}", reason.describe());
         // Before the end is reported: the port may be given out again from then on.

@@ -36,6 +36,7 @@ mod commands;
 #[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod core;
 mod deliver;
+mod feedback;
 mod gap;
 mod inbound;
 #[expect(

@@ -1,14 +1,13 @@
-//! What a session wants: its datagrams are sent, its keys make a viewer ready, its media enters
-//! the stream, its end is carried out.
+//! What a session wants: its datagrams are sent, its keys open its media and make it ready for that
+//! of others, its end is carried out.
 
 use std::time::Instant;
 
 use super::EndReason;
 use super::core::{Core, send};
 use super::post::Post;
-use super::publish::{publish_clock, publish_from, waited_too_long};
 use super::sessions::{Entry, Keys};
-use crate::drop::DropReason;
+use crate::ingest::Ingest;
 use crate::paths::{Path, Paths};
 use crate::session::{Gone, KeyingMaterial, Output};
 use crate::srtp::split_keying_material;
@@ -34,35 +33,26 @@ pub(super) struct Outlets<'a> {
 
 /// Of what a session wanted, the rare things, which touch more than a packet does.
 #[derive(Default)]
-pub(super) struct Rest {
+struct Rest {
     /// It answered what was asked, with success.
     answered: bool,
     connected: bool,
     keys: Option<KeyingMaterial>,
-    first_media: bool,
     gone: Option<Gone>,
 }
 
-impl Rest {
-    pub fn is_nothing(&self) -> bool {
-        let Rest { connected, keys, first_media, gone, .. } = self;
-        !connected && keys.is_none() && !first_media && gone.is_none()
-    }
-}
-
-/// Carries out what the session of `entry` wants and a packet may ask for: its datagrams are sent,
-/// its media is published. `arrived` is when what it answers came. The rest is returned.
-pub(super) fn pour(
-    (now, arrived): (Instant, Instant),
+/// Sends the datagrams that the session of `entry` wants sent; the rest of what it wants is
+/// returned.
+fn pour(
+    now: Instant,
     entry: &mut Entry,
     outputs: &mut Vec<Output>,
     asked: Option<Asked>,
-    outlets: Outlets<'_>,
+    paths: &mut Paths,
+    post: &Post,
 ) -> Rest {
-    let Outlets { streams, paths, post } = outlets;
     let mut rest = Rest::default();
     entry.rtc_deadline = entry.session.drain(now, outputs);
-    let mut heard = false;
     for output in outputs.drain(..) {
         match output {
             Output::Datagram { contents, .. } if is_stun(&contents) => {
@@ -85,29 +75,8 @@ pub(super) fn pour(
             }
             Output::Keys(keys) => rest.keys = Some(keys),
             Output::Connected => rest.connected = true,
-            Output::Media(mut packet) => {
-                heard = true;
-                packet.received = arrived;
-                if waited_too_long(now, arrived) {
-                    post.counters().publisher_packets.add(1);
-                    post.dropped(DropReason::WaitedTooLong);
-                    continue;
-                }
-                publish_from(entry, packet, streams, post);
-            }
-            Output::Unplaced(reason) => {
-                heard = true;
-                post.counters().publisher_packets.add(1);
-                post.dropped(reason);
-            }
-            Output::Clock(report) => publish_clock(report, streams, post),
             Output::Gone(how) => rest.gone = Some(how),
         }
-    }
-    // Some publishers (ffmpeg's) send no checks once they are connected: media is life enough.
-    if heard {
-        entry.heard = now;
-        rest.first_media = entry.watch.first_media.is_none();
     }
     rest
 }
@@ -116,25 +85,21 @@ impl Core {
     /// Carries out everything the session in `slot` wants. Returns whether it answered `asked` with
     /// success.
     pub fn drain(&mut self, now: Instant, slot: u32, asked: Option<Asked>) -> bool {
-        let Core { sessions, streams, paths, post, scratch, .. } = self;
+        let Core { sessions, paths, post, scratch, .. } = self;
         let Some(entry) = sessions.at(slot) else { return false };
-        let outlets = Outlets { streams, paths, post };
-        let rest = pour((now, now), entry, &mut scratch.outputs, asked, outlets);
+        let rest = pour(now, entry, &mut scratch.outputs, asked, paths, post);
         let answered = rest.answered;
         self.carry_out(now, slot, rest);
         answered
     }
 
     /// Carries out the rare things that the session in `slot` wants.
-    pub fn carry_out(&mut self, now: Instant, slot: u32, rest: Rest) {
+    fn carry_out(&mut self, now: Instant, slot: u32, rest: Rest) {
         if rest.connected {
             self.on_connected(now, slot);
         }
         if let Some(keys) = &rest.keys {
             self.on_keys(now, slot, keys);
-        }
-        if rest.first_media {
-            self.first_media(now, slot);
         }
         match rest.gone {
             Some(Gone::Closed) => self.close(now, slot, EndReason::ClosedByPeer),
@@ -179,9 +144,16 @@ impl Core {
         };
         let (local, remote) =
             if keys.local_is_client { (client, server) } else { (server, client) };
-        // DTLS says them once.
-        let profile = keys.profile;
-        entry.keys.get_or_insert_with(|| Box::new(Keys { profile, local, remote }));
+        if entry.keys.is_some() {
+            // DTLS says them once.
+            return;
+        }
+        if let Some(publishing) = &mut entry.publishes {
+            let terms = std::mem::take(&mut publishing.terms);
+            let ingest = Ingest::new(publishing.stream, terms, keys.profile, &remote, now);
+            publishing.ingest = Some(ingest);
+        }
+        entry.keys = Some(Box::new(Keys::new(keys.profile, local, &remote)));
         self.start_taking(now, slot);
     }
 }

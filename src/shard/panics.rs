@@ -167,6 +167,8 @@ pub(super) mod tests {
     fn time_in_which_the_process_was_stopped_is_nobodys_silence() {
         let now = Instant::now();
         let (mut core, _keys) = with_sessions(3, now);
+        // It was stopped while it had something to do.
+        core.due = now;
         let woken = now + Duration::from_secs(40);
         live(&mut core, woken, woken + Duration::from_secs(28));
         assert_eq!((core.sessions.len(), ended(&core).len()), (3, 0));

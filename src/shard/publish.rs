@@ -3,10 +3,13 @@
 use std::time::Instant;
 
 use super::core::Core;
+use super::outputs::Outlets;
 use super::post::Post;
-use super::sessions::Entry;
+use super::sessions::{Entry, Publishing};
 use super::{Mail, Report};
 use crate::drop::DropReason;
+use crate::id::SessionKey;
+use crate::ingest::Opened;
 use crate::limits::{MAX_PAYLOAD_OUT, MEDIA_USELESS_AFTER};
 use crate::media::{ClockReport, MediaPacket};
 use crate::telemetry::limited;
@@ -27,11 +30,10 @@ impl Core {
     /// The publisher in `slot` is connected: where its stream has none, it is the publisher now.
     pub fn publisher_connected(&mut self, slot: u32) {
         let Some(entry) = self.sessions.at(slot) else { return };
-        let Some(publisher) = &mut entry.session.publishes else { return };
-        let number =
-            self.streams.connected(publisher.stream, Source::Session(slot), publisher.tracks());
-        if let Some(number) = number {
-            publisher.number = number;
+        let Some(publishing) = &mut entry.publishes else { return };
+        let (stream, tracks) = (publishing.stream, publishing.tracks.iter().copied());
+        if let Some(number) = self.streams.connected(stream, Source::Session(slot), tracks) {
+            publishing.number = number;
             let key = entry.key;
             self.post.tell_control(Report::Live { key, number });
         }
@@ -41,27 +43,64 @@ impl Core {
 /// Whether media that came at `arrived` is of no use by now: the process was stopped, or had no
 /// core to run on, and viewers are better served with what comes next than with what they have
 /// missed. Asked once it is decrypted, which keeps count of the sequence numbers.
-pub(super) fn waited_too_long(now: Instant, arrived: Instant) -> bool {
+fn waited_too_long(now: Instant, arrived: Instant) -> bool {
     now.saturating_duration_since(arrived) >= MEDIA_USELESS_AFTER
 }
 
-/// A packet decrypted by the publisher whose session `entry` is.
-pub(super) fn publish_from(
+/// One SRTP datagram of the session `entry`, opened in place; it came at `arrived`.
+pub(super) fn hear_publisher(
+    (now, arrived): (Instant, Instant),
     entry: &mut Entry,
-    mut packet: MediaPacket,
+    datagram: &mut [u8],
+    outlets: Outlets<'_>,
+) -> Result<(), DropReason> {
+    let Outlets { streams, post, .. } = outlets;
+    let publishing = entry.publishes.as_mut().ok_or(DropReason::ViewerRtp)?;
+    let ingest = publishing.ingest.as_mut().ok_or(DropReason::BeforeKeys)?;
+    match ingest.rtp(arrived, datagram)? {
+        Opened::Media { mut packet, asks } if !waited_too_long(now, arrived) => {
+            if let Some(payload_type) = ingest.switched_to.take() {
+                post.tell_control(Report::Switched { key: entry.key, payload_type });
+            }
+            packet.origin.publisher = publisher_number(entry.key, publishing, streams, post);
+            let (track, layer, bytes) = (packet.track, packet.layer, packet.payload.len());
+            publish(packet, streams, post);
+            if bytes > MAX_PAYLOAD_OUT {
+                is_oversized(entry, bytes);
+            }
+            if asks {
+                streams.want_keyframe(track, Some(layer));
+            }
+        }
+        Opened::Media { .. } => {
+            post.counters().publisher_packets.add(1);
+            post.dropped(DropReason::WaitedTooLong);
+        }
+        Opened::Unplaced(reason) => {
+            post.counters().publisher_packets.add(1);
+            post.dropped(reason);
+        }
+        Opened::Padding => {}
+    }
+    // Some publishers (ffmpeg's) send no checks once they are connected: media is life enough.
+    entry.heard = now;
+    Ok(())
+}
+
+/// What a publisher reports, as a compound.
+pub(super) fn hear_reports(
+    now: Instant,
+    publishing: &mut Publishing,
+    compound: &[u8],
     streams: &mut Streams,
     post: &mut Post,
-) {
-    if let Some(publisher) = &mut entry.session.publishes
-        && let Some(payload_type) = publisher.switched_to.take()
-    {
-        post.tell_control(Report::Switched { key: entry.key, payload_type });
-    }
-    packet.origin.publisher = publisher_number(entry, streams, post);
-    if packet.payload.len() > MAX_PAYLOAD_OUT {
-        is_oversized(entry, packet.payload.len());
-    }
-    publish(packet, streams, post);
+) -> Result<(), DropReason> {
+    let number = publishing.number;
+    let ingest = publishing.ingest.as_mut().ok_or(DropReason::BeforeKeys)?;
+    ingest.rtcp(now, compound, |mut report| {
+        report.origin.publisher = number;
+        publish_clock(report, streams, post);
+    })
 }
 
 /// A publisher sends packets that no datagram to a viewer has room for: said once.
@@ -102,15 +141,20 @@ pub(super) fn publish_clock(report: ClockReport, streams: &mut Streams, post: &m
     }
 }
 
-/// The number of a publisher. With its first media it takes the place of the one before.
-fn publisher_number(entry: &mut Entry, streams: &mut Streams, post: &Post) -> u32 {
-    let Some(publisher) = &mut entry.session.publishes else { return 0 };
-    if publisher.number == 0 {
-        let source = Source::Session(entry.key.slot);
-        let number = streams.take_over(publisher.stream, source, publisher.tracks());
-        let Some(number) = number else { return 0 };
-        publisher.number = number;
-        post.tell_control(Report::Live { key: entry.key, number });
+/// The number of the publisher `key`. With its first media it takes the place of the one before.
+fn publisher_number(
+    key: SessionKey,
+    publishing: &mut Publishing,
+    streams: &mut Streams,
+    post: &Post,
+) -> u32 {
+    if publishing.number == 0 {
+        let (stream, tracks) = (publishing.stream, publishing.tracks.iter().copied());
+        let Some(number) = streams.take_over(stream, Source::Session(key.slot), tracks) else {
+            return 0;
+        };
+        publishing.number = number;
+        post.tell_control(Report::Live { key, number });
     }
-    publisher.number
+    publishing.number
 }

@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::trial::Trust;
 use super::watch::Watch;
+use crate::drop::DropReason;
 use crate::egress::{Control, Reception};
-use crate::id::{SessionKey, StreamKey};
+use crate::id::{SessionKey, StreamKey, TrackId};
+use crate::ingest::Ingest;
 use crate::limits::SESSION_IDLE;
-use crate::media::ViewerTerms;
+use crate::media::{PublisherTerms, ViewerTerms};
 use crate::session::Session;
-use crate::srtp::{MasterKey, Profile};
+use crate::srtp::{MasterKey, Profile, Rejected, RtcpOpener, RtcpSealer};
 use crate::wire::dtls::Flight;
 
 /// One session with what its shard keeps about it.
@@ -26,18 +28,31 @@ pub(super) struct Entry {
     pub flight: Option<Flight>,
     /// When str0m wants to hear of time.
     pub rtc_deadline: Instant,
-    /// The stream it publishes, if it does.
-    pub publishes: Option<StreamKey>,
+    /// What it publishes, if it does.
+    pub publishes: Option<Box<Publishing>>,
     /// The streams it takes tracks of.
     pub takes: Vec<Taking>,
-    /// SRTP keys, once DTLS has said, where they are ours to use.
+    /// SRTP keys, once DTLS has said.
     pub keys: Option<Box<Keys>>,
     /// How far media may go where the peer was not seen to receive.
     pub trust: Trust,
-    /// RTCP with whoever takes something.
+    /// What repair may cost, of one that takes something.
     pub control: Option<Box<Control>>,
     /// How it fares.
     pub watch: Watch,
+}
+
+/// What a session publishes.
+pub(super) struct Publishing {
+    pub stream: StreamKey,
+    /// Its number among the publishers of the stream, once it has taken over; see
+    /// [`crate::media::Origin`].
+    pub number: u32,
+    pub tracks: Vec<TrackId>,
+    /// How it sends, until its keys are there.
+    pub terms: PublisherTerms,
+    /// What takes its media in from then on.
+    pub ingest: Option<Ingest>,
 }
 
 /// What a session takes of one stream.
@@ -57,13 +72,33 @@ pub(super) struct Ready {
     pub reception: Reception,
 }
 
-/// The keys of both ends.
+/// The keys of both ends. RTCP is of the session, whatever it publishes and takes: it is numbered
+/// in one.
 pub(super) struct Keys {
     pub profile: Profile,
-    /// What this end writes with.
+    /// What this end writes media with.
     pub local: MasterKey,
-    /// What the peer writes with.
-    pub remote: MasterKey,
+    /// Seals the RTCP of this end.
+    pub sealer: RtcpSealer,
+    /// Opens that of the peer.
+    pub opener: RtcpOpener,
+}
+
+impl Keys {
+    /// `local` is the master key this end writes with, `remote` the peer's.
+    pub fn new(profile: Profile, local: MasterKey, remote: &MasterKey) -> Keys {
+        let sealer = RtcpSealer::new(profile, &local);
+        Keys { profile, local, sealer, opener: RtcpOpener::new(profile, remote) }
+    }
+
+    /// Opens one SRTCP datagram in place and returns the length of the compound in it.
+    pub fn open(&mut self, datagram: &mut [u8]) -> Result<usize, DropReason> {
+        self.opener.open(datagram).map_err(|rejected| match rejected {
+            Rejected::Malformed => DropReason::MalformedRtcp,
+            Rejected::Auth => DropReason::SrtpAuth,
+            Rejected::Replay => DropReason::SrtpReplay,
+        })
+    }
 }
 
 impl Entry {
@@ -78,11 +113,12 @@ impl Entry {
             if self.connected { self.heard + SESSION_IDLE } else { self.created + setup_timeout };
         let at = self.rtc_deadline.min(limit);
         let at = self.trust.deadline().map_or(at, |trial| at.min(trial));
-        match &self.control {
-            Some(control) => at.min(control.next_report),
-            None if self.connected && self.publishes.is_some() => at.min(self.watch.next),
-            None => at,
-        }
+        let at = self.control.as_ref().map_or(at, |control| at.min(control.next_report));
+        let Some(publishing) = self.publishes.as_ref().filter(|_| self.connected) else {
+            return at;
+        };
+        let feedback = publishing.ingest.as_ref().map_or(at, Ingest::deadline);
+        at.min(feedback).min(self.watch.next)
     }
 }
 

@@ -24,9 +24,6 @@ pub enum NotSubscribed {
     /// It takes as many streams as a session may.
     #[error("the session takes {MAX_STREAMS_TAKEN} streams, and may take no more")]
     TooMany,
-    /// Its keys are its publisher's, which no lane may use.
-    #[error("the session was answered as a publisher: it can't take a stream")]
-    Publisher,
 }
 
 impl Core {
@@ -39,10 +36,9 @@ impl Core {
         terms: ViewerTerms,
     ) -> Result<(), NotSubscribed> {
         let entry = self.sessions.get(key).ok_or(NotSubscribed::Ended)?;
-        if entry.publishes.is_some() {
-            return Err(NotSubscribed::Publisher);
-        }
-        if entry.takes.iter().any(|taking| taking.stream == stream.key) {
+        let published = entry.publishes.as_ref().map(|publishing| publishing.stream);
+        let mut had = entry.takes.iter().map(|taking| taking.stream).chain(published);
+        if had.any(|had| had == stream.key) {
             return Err(NotSubscribed::HasIt);
         }
         if entry.takes.len() >= MAX_STREAMS_TAKEN {
@@ -73,9 +69,7 @@ impl Core {
             limited!(WARN, session = %entry.key, "it has keys and no address");
             return;
         };
-        entry.control.get_or_insert_with(|| {
-            Box::new(Control::new(keys.profile, &keys.local, &keys.remote, now))
-        });
+        entry.control.get_or_insert_with(|| Box::new(Control::new(now)));
         for taking in entry.takes.iter_mut().filter(|taking| taking.ready.is_none()) {
             // Lanes have what they need of the terms.
             let terms = std::mem::take(&mut taking.terms);

@@ -224,6 +224,7 @@ impl Core {
             self.on_rtc_timeout(now, slot);
         }
         self.go_on_trial(now, slot);
+        self.feed_back(now, slot);
         self.report(now, slot);
         self.judge_publisher(now, slot);
         self.arm(slot);

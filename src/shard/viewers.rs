@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use super::core::{Core, Scratch};
+use super::core::Core;
 use super::outputs::Outlets;
 use super::sessions::{Entry, Ready, Taking};
 use crate::drop::DropReason;
-use crate::limits::REPORT_INTERVAL;
+use crate::egress::Feedback;
+use crate::limits::{MAX_DATAGRAM_OUT, REPORT_INTERVAL};
 use crate::net::{Destination, Way};
 use crate::track::Viewer;
 
@@ -29,7 +30,7 @@ impl Core {
         let counters = post.counters();
         let Some(entry) = sessions.at(slot) else { return };
         let due = entry.control.as_mut().filter(|control| control.next_report <= now);
-        let Some(control) = due else { return };
+        let (Some(control), Some(keys)) = (due, &mut entry.keys) else { return };
         control.next_report = now + REPORT_INTERVAL;
         let wall = entry.watch.ntp_at(now);
         for Taking { stream: key, ready, .. } in &mut entry.takes {
@@ -39,9 +40,10 @@ impl Core {
             for (number, lane) in egress.lanes().iter().enumerate() {
                 let Some(clock) = stream.clock_at(lane.id(), now, wall) else { continue };
                 let written = paths.ways.push(*to, |slot| {
+                    let room = slot.len().min(MAX_DATAGRAM_OUT) - keys.sealer.overhead();
                     let heard = &mut ready.reception;
-                    let length = control.sender_report(now, egress, heard, number, clock, slot);
-                    length.ok_or(DropReason::NoReport)
+                    let length = heard.sender_report(now, egress, number, clock, &mut slot[..room]);
+                    Ok(keys.sealer.seal(slot, length.ok_or(DropReason::NoReport)?))
                 });
                 // No report before the track plays is nothing lost.
                 if let Err(reason) = written
@@ -55,21 +57,17 @@ impl Core {
     }
 }
 
-/// One SRTCP datagram of the viewer whose session `entry` is.
+/// What the session `entry` reports, as a compound, of the streams it takes.
 pub(super) fn hear_viewer(
     now: Instant,
     entry: &mut Entry,
-    bytes: &[u8],
-    scratch: &mut Scratch,
+    compound: &[u8],
+    feedback: &mut Feedback,
     outlets: Outlets<'_>,
 ) -> Result<(), DropReason> {
     let Outlets { streams, paths, post } = outlets;
-    let Scratch { feedback, opened, .. } = scratch;
     let counters = post.counters();
-    let control = entry.control.as_mut().ok_or(DropReason::BeforeKeys)?;
-    opened.clear();
-    opened.extend_from_slice(bytes);
-    let length = control.open(opened)?;
+    let control = entry.control.as_mut().ok_or(DropReason::StaleFlow)?;
     let mut taken = Err(DropReason::StaleFlow);
     let mut asks_for_keyframe = false;
     for Taking { stream: key, ready, .. } in &mut entry.takes {
@@ -77,7 +75,7 @@ pub(super) fn hear_viewer(
         let viewer = streams.get_mut(*key).and_then(|stream| stream.viewer_mut(*position));
         let Some(viewer) = viewer else { continue };
         feedback.clear();
-        taken = reception.read(now, &mut viewer.egress, &opened[..length], feedback);
+        taken = reception.read(now, &mut viewer.egress, compound, feedback);
         asks_for_keyframe |= feedback.asks_for_keyframe;
         if feedback.asks_for_something() {
             entry.watch.nacked += feedback.lost.len() as u32 + feedback.refused as u32;

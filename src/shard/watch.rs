@@ -9,9 +9,9 @@ use super::core::Core;
 use super::sessions::{Entry, Ready, Taking};
 use crate::egress::Reception;
 use crate::id::{TrackKind, Via};
+use crate::ingest::Uplink;
 use crate::limits::{REPORT_INTERVAL, UNHEARD_AFTER};
 use crate::paths::Paths;
-use crate::session::Uplink;
 use crate::srtp::Profile;
 use crate::telemetry::quality::Window;
 use crate::telemetry::{CardRole, Quality, SessionCard, Stage};
@@ -215,7 +215,8 @@ impl Core {
         let histogram = &self.post.meters().histograms.quality_down;
         let Core { sessions, streams, .. } = self;
         let Some(entry) = sessions.at(slot) else { return };
-        if entry.first_ready().is_none() {
+        // A card shows one way: of a session that publishes, that up.
+        if entry.first_ready().is_none() || entry.publishes.is_some() {
             return;
         }
         let watch = &mut entry.watch;
@@ -248,14 +249,14 @@ impl Core {
         if !entry.connected || entry.publishes.is_none() || now < entry.watch.next {
             return;
         }
-        let Some(publisher) = &entry.session.publishes else { return };
-        let Uplink { packets, bytes, lost, nacks, keyframe_requests, jitter, rtt, video, .. } =
-            publisher.uplink;
+        let ingest = entry.publishes.as_ref().and_then(|publishing| publishing.ingest.as_ref());
+        let Some(ingest) = ingest else { return };
+        let Uplink { packets, bytes, lost, nacks, keyframe_requests, jitter, rtt, video } =
+            ingest.uplink();
         let watch = &mut entry.watch;
         watch.next = now + REPORT_INTERVAL;
         watch.nacked = nacks as u32;
         watch.keyframe_requests = keyframe_requests as u32;
-        let lost = lost.round() as u64;
         let totals =
             Totals { packets, bytes, lost, expected_packets: packets + lost, ..watch.totals };
         let heard =

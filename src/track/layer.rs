@@ -13,6 +13,8 @@ use crate::media::{ClockReport, MediaPacket, Origin, PictureSize, picture_size};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mapping {
     pub origin: Origin,
+    /// The origin's number below which all numbers are its predecessor's.
+    first: u64,
     /// Added to the sequence numbers of the origin.
     sequence_offset: u64,
     /// Added to its timestamps.
@@ -131,10 +133,12 @@ impl Layer {
     /// layer: numbers follow the last one of the layer, timestamps and frame numbers the last of
     /// the track, at the distance in time at which it really came or, of one publisher, was made.
     pub(super) fn follow(&mut self, first: &MediaPacket, latest: Option<&Latest>) {
-        let sequence_offset = match (&self.mapping, self.newest) {
-            (Some(mapping), _) if mapping.origin == first.origin => mapping.sequence_offset,
-            (_, Some(newest)) => (newest + 1).wrapping_sub(first.sequence),
-            (_, None) => 0,
+        let (begins, sequence_offset) = match (&self.mapping, self.newest) {
+            (Some(mapping), _) if mapping.origin == first.origin => {
+                (mapping.first, mapping.sequence_offset)
+            }
+            (_, Some(newest)) => (first.sequence, (newest + 1).wrapping_sub(first.sequence)),
+            (_, None) => (0, 0),
         };
         let clock = self.clock.filter(|clock| clock.origin == first.origin);
         self.clock = clock;
@@ -148,7 +152,8 @@ impl Layer {
             }
         };
         let origin = first.origin;
-        let mapping = Mapping { origin, sequence_offset, timestamp_offset, frame_offset };
+        let first = begins;
+        let mapping = Mapping { origin, first, sequence_offset, timestamp_offset, frame_offset };
         self.mapping = Some(mapping);
     }
 
@@ -169,6 +174,13 @@ impl Layer {
         // A decoder takes a step back for the past.
         let ahead = first.timestamp.wrapping_add(offset).wrapping_sub(latest.timestamp) as i32;
         if ahead > 0 { offset } else { offset.wrapping_add(1u32.wrapping_sub(ahead as u32)) }
+    }
+
+    /// Whether `packet` was overtaken by the one that its origin took over with: there is no number
+    /// for it, only its predecessor's.
+    pub(super) fn is_before(&self, packet: &MediaPacket) -> bool {
+        let mapping = self.mapping.as_ref().filter(|mapping| mapping.origin == packet.origin);
+        mapping.is_some_and(|mapping| packet.sequence < mapping.first)
     }
 
     /// Gives `packet` the layer's numbers; it must be of the mapping's origin.

@@ -181,6 +181,9 @@ impl Track {
         }
         let layer = &mut self.layers[usize::from(packet.layer)];
         layer.count(packet);
+        if layer.is_before(packet) {
+            return Carry::Replaced;
+        }
         let goes_on = packet.layer == self.carried;
         let changes = packet.layer == self.best && packet.keyframe;
         if !goes_on && !changes {

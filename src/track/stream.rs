@@ -167,6 +167,7 @@ impl Stream {
             layer.keyframes.request();
         }
         if packet.keyframe
+            && carry != Carry::Replaced
             && let Some(layer) = track.layer_mut(packet.layer)
         {
             layer.keyframes.satisfied();
@@ -190,7 +191,7 @@ impl Stream {
         let carry = track.carry(packet, best);
         let mut asks = false;
         if let Some(layer) = track.layer_mut(packet.layer) {
-            if packet.keyframe {
+            if packet.keyframe && carry != Carry::Replaced {
                 layer.keyframes.satisfied();
             } else if carry == Carry::OtherLayer && packet.layer == best {
                 layer.keyframes.request();

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 
 use monoport::id::StreamKey;
 use monoport::id::Transport;
+use monoport::ingest::{Ingest, Opened};
 use monoport::media::MediaPacket;
 use monoport::session::{CodecMatch, LocalIce, Negotiator, Offer, Output, Session, StreamCodecs};
+use monoport::srtp::{RtcpSealer, split_keying_material};
+use monoport::wire::kind::{self, Kind};
 use str0m::format::{Codec, CodecSpec};
 use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
@@ -20,6 +23,7 @@ const GAP: Duration = Duration::from_micros(3_800);
 pub struct Connected {
     client: Rtc,
     session: Session,
+    ingest: Option<(Ingest, RtcpSealer)>,
     mid: Mid,
     payload_type: Pt,
     now: Instant,
@@ -76,6 +80,7 @@ impl Connected {
         let mut connected = Connected {
             client,
             session: answered.session,
+            ingest: None,
             mid,
             payload_type,
             now,
@@ -107,12 +112,29 @@ impl Connected {
 
     /// Gives the session a datagram of the client, and the time when it is due; returns the media
     /// that came of it.
-    pub fn receive(&mut self, datagram: &[u8]) -> std::vec::Drain<'_, MediaPacket> {
+    pub fn receive(&mut self, mut datagram: Vec<u8>) -> std::vec::Drain<'_, MediaPacket> {
         let (local, remote) = (address(SERVER), address(CLIENT));
-        self.session
-            .receive(self.now, Transport::Udp, local, remote, datagram)
-            .expect("it is taken");
-        self.drain_session();
+        match (kind::of(&datagram), &mut self.ingest) {
+            (Some(Kind::Rtp), Some((ingest, sealer))) => {
+                match ingest.rtp(self.now, &mut datagram).expect("it authenticates") {
+                    Opened::Media { packet, .. } => self.media.push(packet),
+                    Opened::Padding => {}
+                    Opened::Unplaced(why) => panic!("it is of a track: {why:?}"),
+                }
+                let mut out = [0; 1_500];
+                while ingest.deadline() <= self.now {
+                    let Some(length) = ingest.write_due(self.now, &mut out) else { continue };
+                    sealer.seal(&mut out, length);
+                }
+            }
+            (Some(Kind::Rtp | Kind::Rtcp), _) => {}
+            _ => {
+                let received =
+                    self.session.receive(self.now, Transport::Udp, local, remote, &datagram);
+                received.expect("it is taken");
+                self.drain_session();
+            }
+        }
         if self.session_timeout <= self.now {
             self.session.timeout(self.now).expect("time passes");
             self.drain_session();
@@ -125,7 +147,16 @@ impl Connected {
         for output in self.outputs.drain(..) {
             match output {
                 Output::Datagram { contents, .. } => self.to_client.push(contents.into()),
-                Output::Media(packet) => self.media.push(packet),
+                Output::Keys(keys) => {
+                    let split = split_keying_material(keys.profile, &keys.material);
+                    let (client, server) = split.expect("lengths of the profile");
+                    let swap = keys.local_is_client;
+                    let (local, remote) = if swap { (client, server) } else { (server, client) };
+                    let publisher = self.session.publishes.take().expect("it publishes");
+                    let (stream, terms) = (publisher.stream, publisher.terms);
+                    let ingest = Ingest::new(stream, terms, keys.profile, &remote, self.now);
+                    self.ingest = Some((ingest, RtcpSealer::new(keys.profile, &local)));
+                }
                 Output::Gone(how) => panic!("the client is still there: {how:?}"),
                 _ => {}
             }
@@ -136,7 +167,7 @@ impl Connected {
         while !self.client.is_connected() {
             assert!(self.now < deadline, "they connect");
             for datagram in self.run_client() {
-                self.receive(&datagram);
+                self.receive(datagram);
             }
             self.session.timeout(self.now).expect("time passes");
             self.drain_session();
@@ -145,7 +176,7 @@ impl Connected {
         // The session's last flight is the client's first sight of it: let it settle.
         for _ in 0..10 {
             for datagram in self.run_client() {
-                self.receive(&datagram);
+                self.receive(datagram);
             }
             self.now += Duration::from_millis(5);
         }

@@ -17,6 +17,7 @@ const SCRAPED: [&str; 2] = ["instance", "job"];
 const NOT_SHOWN: &[(&str, &str)] = &[
     ("monoport_receive_batches_total", "the histogram of batches counts them"),
     ("monoport_kernel_receive_drops", "shown by port"),
+    ("monoport_turn_gap_microseconds", "its rests a second tell as much"),
     ("monoport_stun_responses_out_total", "one per request that authenticated"),
     ("monoport_stun_requests_out_total", "one per new address"),
     ("monoport_stun_answers_total", "one per new address"),

@@ -124,7 +124,7 @@ fn the_oldest_of_too_many_candidates_gives_way() {
     let mut candidates: Vec<Client> =
         (0..MAX_CANDIDATES_PER_STREAM + 2).map(|_| Client::publish(&server, "s", VP8)).collect();
     eventually("two have given way", || server.sessions() == 2 + MAX_CANDIDATES_PER_STREAM as u64);
-    assert_eq!(ends(&server), ["replaced", "replaced"]);
+    eventually("both ends are told", || ends(&server) == ["replaced", "replaced"]);
     let mut youngest = candidates.pop().expect("there are some");
     connect(&mut [&mut publisher, &mut viewer, &mut youngest]);
     send(&mut youngest, &mut [&mut publisher, &mut viewer], 100, 1);

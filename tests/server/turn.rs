@@ -58,7 +58,9 @@ fn servers_are_handed_out_as_links() {
     assert_eq!((watched.status, asked.status), (201, 200));
     let now = seconds();
     for response in [publish(&server), watched, asked] {
-        let links = response.headers("link");
+        let mut links = response.headers("link");
+        // The events of a session are another matter.
+        links.retain(|link| link.contains("rel=\"ice-server\""));
         assert_eq!(links.len(), uris.len(), "{links:?}");
         for (link, uri) in links.iter().zip(uris) {
             let Some(rest) = link.strip_prefix(&format!("<{uri}>; rel=\"ice-server\"")) else {

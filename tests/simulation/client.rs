@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::format::Codec;
+use str0m::format::{Codec, FormatParams};
 use str0m::media::{
-    Direction, KeyframeRequestKind, MediaKind, Mid, Rid, Simulcast, SimulcastLayer,
+    Direction, Frequency, KeyframeRequestKind, MediaKind, Mid, Rid, Simulcast, SimulcastLayer,
 };
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite};
-use str0m::{Candidate, Event, Input, Output, Rtc};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use crate::dtls::{self, Keys};
 use crate::media::Tag;
@@ -59,14 +59,19 @@ pub struct Offering {
 impl Offering {
     /// Client `number`, which publishes video in `layers` layers, or watches when there are none.
     pub fn new(now: Instant, number: usize, host: SocketAddr, layers: usize) -> Offering {
-        let mut rtc = Rtc::builder()
-            .set_crypto_provider(dtls::crypto())
-            .set_dtls_cert(dtls::certificate(number))
-            .set_rtp_mode(true)
-            .clear_codecs()
-            .enable_opus(true, false)
-            .enable_vp8(true)
-            .build(now);
+        Offering::with_codecs(config(number).enable_vp8(true), now, host, layers)
+    }
+
+    /// Client `number`, which publishes video in one layer and has no RTX.
+    pub fn without_rtx(now: Instant, number: usize, host: SocketAddr) -> Offering {
+        let mut config = config(number);
+        let (rate, format) = (Frequency::NINETY_KHZ, FormatParams::default());
+        config.codec_config().add_config(96.into(), None, Codec::Vp8, rate, None, format);
+        Offering::with_codecs(config, now, host, 1)
+    }
+
+    fn with_codecs(config: RtcConfig, now: Instant, host: SocketAddr, layers: usize) -> Offering {
+        let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(host, "udp").expect("a host candidate"));
         let direction = if layers > 0 { Direction::SendOnly } else { Direction::RecvOnly };
         let mut changes = rtc.sdp_api();
@@ -111,6 +116,12 @@ impl Offering {
         client.answer = answer;
         client
     }
+}
+
+fn config(number: usize) -> RtcConfig {
+    let config = Rtc::builder().set_crypto_provider(dtls::crypto());
+    let config = config.set_dtls_cert(dtls::certificate(number)).set_rtp_mode(true);
+    config.clear_codecs().enable_opus(true, false)
 }
 
 impl Client {

@@ -31,6 +31,7 @@ mod numbering;
 mod outgoing;
 mod peer;
 mod random;
+mod resends;
 mod rogue;
 mod scenario;
 mod server;

@@ -98,29 +98,35 @@ impl Call {
         }
     }
 
-    /// What the viewer has got of each publisher's stream since the last call.
-    fn got(&mut self) -> [usize; 2] {
-        let received = std::mem::take(&mut self.clients[2].received);
+    /// What a client has got of each publisher's stream since the last call.
+    fn got(&mut self, client: usize) -> [usize; 2] {
+        let received = std::mem::take(&mut self.clients[client].received);
         let of = |publisher| {
             received.iter().filter(|packet| packet.tag.source.publisher == publisher).count()
         };
         [of(0), of(1)]
     }
 
-    /// The viewer offers one more section of video, and takes the answer.
-    fn offer_more(&mut self) -> Renegotiated {
-        let mut changes = self.clients[2].rtc.sdp_api();
+    /// A client offers one more section of video that it takes, and takes the answer.
+    fn offer_more(&mut self, client: usize) -> Renegotiated {
+        let mut changes = self.clients[client].rtc.sdp_api();
         changes.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         let (offer, pending) = changes.apply().expect("something is offered");
-        let offer =
-            Offer::to_renegotiate(&offer.to_sdp_string(), false).expect("an offer of str0m's");
+        let offer = offer.to_sdp_string();
+        let publishes = client < 2;
+        let offer = if publishes {
+            Offer::to_publish_and_watch(&offer)
+        } else {
+            Offer::to_renegotiate(&offer, false)
+        };
+        let offer = offer.expect("an offer of str0m's");
         let (done, mut told) = oneshot::channel();
-        let (key, offer) = (self.keys[2], Box::new(offer));
+        let (key, offer) = (self.keys[client], Box::new(offer));
         self.server.command(0, Command::Offer { key, offer, done });
         self.run(1);
         let answered = told.try_recv().expect("it is answered in a turn").expect("it is taken");
         let answer = SdpAnswer::from_sdp_string(&answered.answer).expect("the answer parses");
-        let api = self.clients[2].rtc.sdp_api();
+        let api = self.clients[client].rtc.sdp_api();
         api.accept_answer(pending, answer).expect("the answer fits");
         answered
     }
@@ -141,29 +147,28 @@ fn address(client: usize) -> std::net::SocketAddr {
 #[test]
 fn a_viewer_takes_a_second_stream_on_the_connection_it_has() {
     let mut call = Call::new();
-    let [first, second] = call.got();
+    let [first, second] = call.got(2);
     assert!(first > 0 && second == 0, "it plays the first alone: {first} {second}");
     let name = call.clients[2].answered("a=ice-ufrag:").to_owned();
-    let answered = call.offer_more();
+    let answered = call.offer_more(2);
     assert!(answered.answer.contains(&name), "it is found by the name it had");
     assert_eq!(answered.added.tracks.len(), 1);
     call.run(20);
-    let [first, second] = call.got();
+    let [first, second] = call.got(2);
     assert!(first >= 20 && second == 0, "nothing is given unasked: {first} {second}");
 
     assert_eq!(call.subscribe(2, &answered), Ok(()));
     call.run(50);
-    let [first, second] = call.got();
+    let [first, second] = call.got(2);
     assert!(first >= 50 && second >= 45, "both play: {first} {second}");
     assert_eq!(call.subscribe(2, &answered), Err(NotSubscribed::HasIt));
-    assert_eq!(call.subscribe(0, &answered), Err(NotSubscribed::Publisher));
 
     let (key, stream) = (call.keys[2], call.server.shared(1).key);
     call.server.command(0, Command::Unsubscribe { key, stream });
     call.run(2);
-    call.got();
+    call.got(2);
     call.run(30);
-    let [first, second] = call.got();
+    let [first, second] = call.got(2);
     assert!(first >= 30 && second == 0, "the second is over: {first} {second}");
     for key in call.keys.clone() {
         call.server.end(key, EndReason::Deleted);
@@ -171,4 +176,39 @@ fn a_viewer_takes_a_second_stream_on_the_connection_it_has() {
     call.run(2);
     call.server.is_empty().expect("nothing is left");
     assert_eq!(call.subscribe(2, &answered), Err(NotSubscribed::Ended));
+}
+
+#[test]
+fn a_publisher_takes_a_second_stream_on_the_connection_it_has() {
+    let mut call = Call::new();
+    let answered = call.offer_more(0);
+    assert_eq!(answered.added.tracks.len(), 1, "what it publishes is not what it takes");
+    call.run(20);
+    call.got(2);
+    assert_eq!(call.subscribe(0, &answered), Ok(()));
+    call.run(60);
+    let ([own, taken], [first, second]) = (call.got(0), call.got(2));
+    assert!(own == 0 && taken >= 50, "it gets the other's: {own} {taken}");
+    assert!(first >= 50 && second == 0, "and its own goes on: {first} {second}");
+
+    let shared = call.server.shared(0);
+    let (done, mut told) = oneshot::channel();
+    let (key, terms) = (call.keys[0], answered.added.clone());
+    call.server.command(0, Command::Subscribe { key, stream: shared, terms, done });
+    call.run(1);
+    assert_eq!(told.try_recv(), Ok(Err(NotSubscribed::HasIt)), "nobody takes what is its own");
+
+    let stream = call.server.shared(1).key;
+    call.server.command(0, Command::Unsubscribe { key, stream });
+    call.run(2);
+    call.got(0);
+    call.got(2);
+    call.run(30);
+    assert_eq!(call.got(0), [0, 0], "the second is over");
+    assert!(call.got(2)[0] >= 30, "and what it publishes is not");
+    for key in call.keys.clone() {
+        call.server.end(key, EndReason::Deleted);
+    }
+    call.run(2);
+    call.server.is_empty().expect("nothing is left");
 }

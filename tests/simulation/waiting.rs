@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use monoport::limits::KEYFRAME_RETRY;
 
-use crate::media::{AUDIO, Source, Tag};
+use crate::media::{AUDIO, Tag};
 use crate::server::Server;
 
 /// A viewer may wait this long without the publisher being asked for a key frame once more.
@@ -30,9 +30,10 @@ struct Stream {
     last: Option<Instant>,
     /// When its last key frame came.
     keyframe: Option<Instant>,
-    /// How many layers it has, and since when it has its present numbers.
+    /// How many layers it has, and with which packet its present numbers began.
     layers: usize,
-    began: Option<(Source, Instant)>,
+    /// Its key frames count from then on.
+    began: Option<(Tag, Instant)>,
 }
 
 impl Stream {
@@ -97,12 +98,15 @@ impl Waiting {
         if tag.source.layer > 0 {
             return;
         }
-        if stream.began.is_none_or(|(source, _)| source != tag.source) {
+        if stream.began.is_none_or(|(first, _)| first.source != tag.source) {
             // Its first source may begin at once; what follows must show that it does.
             let settled = if stream.began.is_none() { now } else { now + SETTLED_AFTER };
-            stream.began = Some((tag.source, settled));
+            stream.began = Some((tag, settled));
         }
-        let settled = stream.began.is_some_and(|(_, settled)| settled <= now);
+        // What its source's first packet has overtaken is nobody's: there is no number for it.
+        let settled = stream
+            .began
+            .is_some_and(|(first, settled)| settled <= now && first.number <= tag.number);
         if tag.keyframe && stream.layers == 1 && settled {
             stream.keyframe = Some(now);
         }

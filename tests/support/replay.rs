@@ -13,7 +13,7 @@ use str0m::crypto::Fingerprint;
 use str0m::format::{Codec, CodecSpec, PayloadParams};
 use str0m::media::{MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
+use str0m::rtp::{ExtensionMap, RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc};
 
 use super::{Response, Server, media, post_sdp};
@@ -174,7 +174,10 @@ impl Replay {
 }
 
 fn rtc(sent: &[Sent], certificate: DtlsCert) -> Rtc {
+    // str0m's own ids of header extensions mean others in the recorded offer.
+    let none = ExtensionMap::empty();
     let mut config = Rtc::builder().set_rtp_mode(true).clear_codecs().set_dtls_cert(certificate);
+    config = config.set_extension_map(none);
     let all = Rtc::builder().codec_config().params().to_vec();
     let spec = |codec: Codec| -> CodecSpec {
         all.iter().map(PayloadParams::spec).find(|spec| spec.codec == codec).expect("it is known")

@@ -127,11 +127,6 @@ export const DROPS = {
     means: "A viewer sends media, though it only watches.",
     remedy: "The client should offer receive-only.",
   },
-  unknown_source: {
-    title: "Source not announced",
-    means: "A publisher sends an SSRC or a payload type that its offer did not announce.",
-    remedy: "Look at the publisher's codec and simulcast settings.",
-  },
   unknown_encoding: {
     title: "Track not agreed",
     means: "A viewer did not negotiate this track, sound or picture, so it is not sent one.",

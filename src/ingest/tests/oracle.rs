@@ -13,7 +13,9 @@ use str0m::{Candidate, Event, Input, Rtc};
 
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::ingest::{Ingest, Opened};
-use crate::media::{ExtensionKind, KeyframeRequest, PublishedTrack, PublisherTerms};
+use crate::media::{
+    ExtensionKind, KeyframeRequest, PublishedPayload, PublishedTrack, PublisherTerms,
+};
 use crate::srtp::interop::{FORCED, MATERIAL, deliver, drain, tapped_crypto};
 use crate::srtp::{MasterKey, Profile, RtcpOpener, RtcpSealer, RtpSealer, split_keying_material};
 use crate::wire::rtcp::{self, Packet, ReportBlock};
@@ -268,14 +270,16 @@ fn ingest(
     now: Instant,
 ) -> Ingest {
     let kinds = [(TrackKind::Audio, Codec::Opus), (TrackKind::Video, Codec::Vp8)];
-    let tracks = tracks.iter().zip(kinds).map(|(track, (kind, codec))| PublishedTrack {
-        id: TrackId::first(kind),
-        mid: track.mid.to_string(),
-        codec,
-        payload_type: track.payload_type,
-        rtx_payload_type: track.rtx_payload_type,
-        nack: kind == TrackKind::Video,
-        keyframes: KeyframeRequest::Pli,
+    let tracks = tracks.iter().zip(kinds).map(|(track, (kind, codec))| {
+        let payload = PublishedPayload {
+            codec,
+            payload_type: track.payload_type,
+            rtx_payload_type: track.rtx_payload_type,
+            nack: kind == TrackKind::Video,
+            keyframes: KeyframeRequest::Pli,
+        };
+        let (id, mid) = (TrackId::first(kind), track.mid.to_string());
+        PublishedTrack { id, mid, payload, answered: vec![payload] }
     });
     let kind_of = |name: &str| match name {
         "mid" => ExtensionKind::Mid,

@@ -9,7 +9,8 @@ use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::ingest::{Ingest, Opened};
 use crate::limits::{MAX_LAYERS, SOURCE_KEPT};
 use crate::media::{
-    ExtensionKind, KeyframeRequest, MediaPacket, OfferedSource, PublishedTrack, PublisherTerms,
+    ExtensionKind, KeyframeRequest, MediaPacket, OfferedSource, PublishedPayload, PublishedTrack,
+    PublisherTerms,
 };
 use crate::srtp::{MasterKey, Profile, RtpSealer};
 use crate::wire::rtcp::{self, Packet};
@@ -54,15 +55,14 @@ const SENT: Sent<'static> = Sent {
 
 fn track(kind: TrackKind, mid: &str, payload_type: u8) -> PublishedTrack {
     let is_video = kind == TrackKind::Video;
-    PublishedTrack {
-        id: TrackId::first(kind),
-        mid: mid.into(),
+    let payload = PublishedPayload {
         codec: if is_video { Codec::Vp8 } else { Codec::Opus },
         payload_type,
         rtx_payload_type: is_video.then_some(RTX),
         nack: is_video,
         keyframes: KeyframeRequest::Fir,
-    }
+    };
+    PublishedTrack { id: TrackId::first(kind), mid: mid.into(), payload, answered: vec![payload] }
 }
 
 impl Bench {

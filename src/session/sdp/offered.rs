@@ -144,7 +144,9 @@ impl Offered {
             if !section.refused {
                 section.check(way)?;
                 // What may go both ways, also where that is only implied, goes the one way.
-                section.direction = section.is_media().then_some(directions(way).0);
+                if way != Way::Both {
+                    section.direction = section.is_media().then_some(directions(way).0);
+                }
             }
         }
         let (wanted, _) = directions(way);
@@ -397,6 +399,8 @@ fn directions(way: Way) -> (&'static str, &'static str) {
     match way {
         Way::Publish => ("sendonly", "recvonly"),
         Way::Watch => ("recvonly", "sendonly"),
+        // None is wrong.
+        Way::Both => ("sendonly or recvonly", ""),
     }
 }
 

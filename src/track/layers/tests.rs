@@ -336,3 +336,18 @@ fn the_clock_runs_on_from_the_publishers_last_report() {
     take_now(&mut track, packet(2, 1, 0, half_a_second)).unwrap();
     assert_eq!(track.clock_at(half_a_second), None, "another publisher's says nothing");
 }
+
+#[test]
+fn what_a_newcomers_first_packet_has_overtaken_takes_no_number_of_the_former() {
+    let start = Instant::now();
+    let mut track = Track::new(VIDEO);
+    // Number 11 was lost on its way.
+    for sequence in [10, 12] {
+        take_now(&mut track, packet(1, sequence, 1_000, start)).unwrap();
+    }
+    take_now(&mut track, packet(2, 502, 5_000, start)).unwrap();
+    assert_eq!(take_now(&mut track, packet(2, 500, 5_000, start)), Err(Carry::Replaced));
+    take_now(&mut track, packet(2, 503, 5_000, start)).unwrap();
+    let numbers: Vec<_> = drain(&mut track, start).iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [10, 12, 13, 14]);
+}
