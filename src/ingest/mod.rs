@@ -67,7 +67,7 @@ pub enum Opened {
     },
     /// One that belongs to no layer of a track, and why.
     Unplaced(DropReason),
-    /// Padding, which probes the way and carries nothing.
+    /// Padding, or what has come before: it probes the way and carries nothing new.
     Padding,
 }
 

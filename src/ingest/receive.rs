@@ -130,8 +130,8 @@ impl Ingest {
             return Ok(Opened::Unplaced(DropReason::StaleMedia));
         };
         if !source.replay.check(index) {
-            // It had come already: Chromium's probes are often of such.
-            return Ok(Opened::Unplaced(DropReason::StaleMedia));
+            // It had come already: Chromium probes with such, and nothing is lost.
+            return Ok(Opened::Padding);
         }
         self.count(place, track, index, header.timestamp, now);
         Ok(self.media(place, part, index, arrived, header, said, payload))
