@@ -199,8 +199,8 @@ pub struct Args {
     #[command(flatten)]
     pub access: AccessArgs,
 
-    /// Who may show the player at /embed/NAME in a frame: https://example.org, self, none; all may
-    /// when not given
+    /// Who may show the player at /embed/NAME in a frame: `https://example.org`, self, none; all
+    /// may when not given
     #[arg(long, value_name = "ORIGIN,…", value_delimiter = ',')]
     pub frame_ancestors: Vec<FrameAncestor>,
 
