@@ -30,7 +30,7 @@ const NO_RTT: u16 = u16::MAX;
 
 const _: () = assert!(
     size_of::<Point>() * SESSION_HISTORY_POINTS == SESSION_HISTORY_BYTES,
-    "the memory of a history is what limits.rs says"
+    "the memory of a history is what `limits` says"
 );
 
 impl Point {

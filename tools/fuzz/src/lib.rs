@@ -13,7 +13,7 @@
 
 #[path = "../../../src/id.rs"]
 pub mod id;
-#[path = "../../../src/limits.rs"]
+#[path = "../../../src/limits/mod.rs"]
 pub mod limits;
 #[path = "../../../src/wire/mod.rs"]
 pub mod wire;

@@ -13,7 +13,7 @@
 pub mod directory;
 #[path = "../../../src/paths/flows.rs"]
 pub mod flows;
-#[path = "../../../src/limits.rs"]
+#[path = "../../../src/limits/mod.rs"]
 pub mod limits;
 #[path = "../../../src/shard/sleep.rs"]
 pub mod sleep;
