@@ -32,8 +32,6 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("monoport_port_bytes_in_total", "the packets of each port say enough"),
     ("monoport_port_bytes_out_total", "the packets of each port say enough"),
     ("monoport_flows", "two or three a session"),
-    ("monoport_turn_gap_microseconds", "how a busy shard rests shows in its CPU"),
-    ("monoport_turn_gaps_total", "how a busy shard rests shows in its CPU"),
     ("monoport_mux_ports", "the panels by port have a line for each"),
     ("monoport_streams", "shards with viewers of a stream each count it"),
 ];
