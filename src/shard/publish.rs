@@ -47,7 +47,7 @@ fn waited_too_long(now: Instant, arrived: Instant) -> bool {
     now.saturating_duration_since(arrived) >= MEDIA_USELESS_AFTER
 }
 
-/// One SRTP datagram of the session `entry`, opened in place; it came at `arrived`.
+/// One SRTP datagram of the session `entry`, opened in the memory it is in; it came at `arrived`.
 pub(super) fn hear_publisher(
     (now, arrived): (Instant, Instant),
     entry: &mut Entry,
@@ -58,23 +58,25 @@ pub(super) fn hear_publisher(
     let publishing = entry.publishes.as_mut().ok_or(DropReason::ViewerRtp)?;
     let ingest = publishing.ingest.as_mut().ok_or(DropReason::BeforeKeys)?;
     match ingest.rtp(arrived, datagram)? {
-        Opened::Media { mut packet, asks } if !waited_too_long(now, arrived) => {
+        Opened::Media { mut packet, asks } => {
             if let Some(payload_type) = ingest.switched_to.take() {
                 post.tell_control(Report::Switched { key: entry.key, payload_type });
             }
-            packet.origin.publisher = publisher_number(entry.key, publishing, streams, post);
             let (track, layer, bytes) = (packet.track, packet.layer, packet.payload.len());
-            publish(packet, streams, post);
+            if waited_too_long(now, arrived) {
+                post.counters().publisher_packets.add(1);
+                post.dropped(DropReason::WaitedTooLong);
+            } else {
+                packet.origin.publisher = publisher_number(entry.key, publishing, streams, post);
+                publish(packet, streams, post);
+            }
             if bytes > MAX_PAYLOAD_OUT {
                 is_oversized(entry, bytes);
             }
+            // Also where the packet that began a source is of no use: what follows needs it.
             if asks {
                 streams.want_keyframe(track, Some(layer));
             }
-        }
-        Opened::Media { .. } => {
-            post.counters().publisher_packets.add(1);
-            post.dropped(DropReason::WaitedTooLong);
         }
         Opened::Unplaced(reason) => {
             post.counters().publisher_packets.add(1);
