@@ -1,16 +1,15 @@
-//! A later offer of a session: more tracks, other directions, other credentials of the client's,
-//! on the connection there is.
+//! A later offer of a session: more tracks, other directions, on the connection there is.
 
 use tokio::sync::oneshot;
 
 use super::{Control, ControlError};
-use crate::session::{Offer, Renegotiated, ice_ufrag};
+use crate::session::{Offer, Renegotiated};
 use crate::shard::Command;
 
 impl Control {
-    /// Answers a later offer of the session with this id. Its tracks go on as they are; it keeps
-    /// the ICE name and password by which it is found, whatever the client's are from here on. What
-    /// a viewer gets more is in [`Renegotiated::added`], for a subscription.
+    /// Answers a later offer of the session with this id. Its tracks go on as they are, and so does
+    /// its ICE: an offer that restarts it is refused, see [`Control::restart_ice`]. What a viewer
+    /// gets more is in [`Renegotiated::added`], for a subscription.
     ///
     /// # Errors
     /// What is wrong with the offer; 404 when there is no such session, 410 when the server has
@@ -31,10 +30,6 @@ impl Control {
         })?;
         // The shard says nothing of a session that has ended.
         let answered = told.await.map_err(|_ended| self.lock().ended.gone(id))?;
-        let renegotiated = answered?;
-        if let Some(live) = self.lock().live.get_mut(&key) {
-            live.remote_ufrag = ice_ufrag(sdp).map(str::to_owned);
-        }
-        Ok(renegotiated)
+        Ok(answered?)
     }
 }

@@ -40,9 +40,9 @@ impl Ice {
         self.reached_at[transport as usize].unwrap_or(local)
     }
 
-    /// The peer has these credentials from here on.
-    pub fn peer_is(&mut self, remote: Option<IceCreds>) {
-        self.remote = remote.or(self.remote.take());
+    /// Whether a peer that has these credentials by now starts ICE over.
+    pub fn is_restart(&self, remote: &Option<IceCreds>) -> bool {
+        remote.is_some() && *remote != self.remote
     }
 
     /// What str0m is told for a datagram from `remote`.

@@ -7,7 +7,7 @@ use str0m::media::{Direction, Mid};
 
 use super::negotiate::viewer_track;
 use super::publisher::forget_sources;
-use super::{Offer, OfferError, Session, sdp};
+use super::{Offer, OfferError, Session};
 use crate::media::ViewerTerms;
 
 /// What came of a later offer.
@@ -21,13 +21,13 @@ pub struct Renegotiated {
 }
 
 impl Session {
-    /// Answers a later offer. The tracks it has go on under their SSRCs, and the
-    /// session keeps its ICE name, by which it is found.
+    /// Answers a later offer. The tracks it has go on under their SSRCs, and the session under its
+    /// ICE credentials.
     ///
     /// # Errors
     /// [`OfferError::Unserved`] for a further track of a publisher; [`OfferError::Malformed`] for
-    /// what only str0m finds wrong. The session goes on as it was, but for what str0m may have
-    /// taken in of it.
+    /// an ICE restart, and for what only str0m finds wrong. The session goes on as it was, but for
+    /// what str0m may have taken in of it.
     pub fn renegotiate(&mut self, offer: Offer) -> Result<Renegotiated, OfferError> {
         let malformed = OfferError::malformed;
         let mids: Vec<Mid> = offer
@@ -48,7 +48,12 @@ impl Session {
             let reason = "a publisher's tracks are those of its first offer; POST again with all";
             return Err(OfferError::Unserved { mid: new.to_string(), reason: reason.into() });
         }
-        let ice = offer.ice();
+        if self.ice.is_restart(&offer.ice()) {
+            // The answer would need other credentials, too, and control to know them (RFC 8839
+            // §4.4.1.1.1): `Session::restart_ice`.
+            let words = "a later offer keeps its ICE credentials; PATCH the session to restart ICE";
+            return Err(OfferError::Malformed(words.into()));
+        }
         let named = offer.named_sources();
         let Offer { offered, sdp: mut served, .. } = offer;
         let known = |mid: &str| self.rtc.media(mid.into()).is_some();
@@ -59,7 +64,6 @@ impl Session {
         let (rtc, known) = (&mut self.rtc, &self.sections);
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let mut direct = rtc.direct_api();
-            let credentials = direct.local_ice_credentials();
             // str0m has forgotten the tracks' senders, since media leaves by lanes, and would make
             // new ones with other SSRCs.
             for section in known {
@@ -70,15 +74,12 @@ impl Session {
             for section in known {
                 direct.remove_stream_tx(section.ssrc);
             }
-            let made = direct.local_ice_credentials();
-            direct.set_local_ice_credentials(credentials.clone());
-            Ok((answer?.to_sdp_string(), made, credentials))
+            Ok(answer?.to_sdp_string())
         }));
         let failed = |_panic| Err(malformed(&"str0m could not make sense of it"));
-        let (answer, made, kept) = answered.unwrap_or_else(failed)?;
+        let answer = answered.unwrap_or_else(failed)?;
         forget_sources(&mut self.rtc, &named);
-        let answer = sdp::with_credentials(&offered.answer(&answer, false), &made, &kept);
-        self.ice.peer_is(ice);
+        let answer = offered.answer(&answer, false);
         let mut added = ViewerTerms::default();
         for mid in mids {
             // What the peer publishes is none of its lanes.

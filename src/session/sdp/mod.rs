@@ -11,22 +11,9 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 
-use str0m::IceCreds;
-
 pub(super) use offered::Offered;
 
 use crate::id::Transport;
-
-/// The answer with the ICE name and password `kept` in place of those that str0m has `made`: a
-/// session is found by its name.
-pub(super) fn with_credentials(answer: &str, made: &IceCreds, kept: &IceCreds) -> String {
-    answer
-        .replace(
-            &format!("a=ice-ufrag:{}\r\n", made.ufrag),
-            &format!("a=ice-ufrag:{}\r\n", kept.ufrag),
-        )
-        .replace(&format!("a=ice-pwd:{}\r\n", made.pass), &format!("a=ice-pwd:{}\r\n", kept.pass))
-}
 
 /// The ICE user name in an offer, an answer or a trickled fragment: that of the session, or of its
 /// first section.
