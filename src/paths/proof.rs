@@ -104,6 +104,10 @@ impl Paths {
         };
         let peer = self.peers.at_mut(slot)?;
         peer.guard.was_new(now);
+        // Most sessions have one path for good, and a list grows to four at once.
+        if peer.own.is_empty() {
+            peer.own.reserve_exact(1);
+        }
         peer.own.push(own);
         if peer.own.iter().filter(|own| kind(own)).count() <= most {
             return None;

@@ -53,6 +53,10 @@ impl SeenBySender {
         let known = self.0.iter().position(|(sender, _)| *sender == ssrc);
         let place = known.unwrap_or_else(|| {
             self.0.truncate(MAX_RTCP_SENDERS - 1);
+            // Most peers report under one SSRC, and a list grows to four at once.
+            if self.0.is_empty() {
+                self.0.reserve_exact(1);
+            }
             self.0.push((ssrc, Window::default()));
             self.0.len() - 1
         });
