@@ -2,11 +2,11 @@
 //! exactly one reason, and the counters add up to the last one.
 
 use std::net::UdpSocket;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, Offered, connect, run_for, run_until};
 use crate::support::stun::{Checks, response};
-use crate::support::{Server, eventually, steerings};
+use crate::support::{PATIENCE, Server, eventually, steerings};
 use monoport::drop::DropReason;
 use monoport::id::SessionKey;
 use monoport::wire::ufrag::UfragKey;
@@ -92,7 +92,13 @@ impl Traffic<'_> {
             by_clients + traffic.strangers.iter().map(|stranger| stranger.sent).sum::<u64>()
         };
         let (server, sent) = (self.server, sent(self));
-        eventually(what, || server.sum(|c| c.datagrams_in.get()) == sent);
+        let received = || server.sum(|c| c.datagrams_in.get());
+        let deadline = Instant::now() + PATIENCE;
+        while received() != sent {
+            let (lost, now) = (dropped_by_the_kernel(server.media().port()), received());
+            assert!(Instant::now() < deadline, "{what}: sent {sent}, {now} came, {lost} dropped");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let balance = || server.node().counters().map(|c| c.conservation()).collect::<Vec<_>>();
         eventually(what, || {
             let passed_on = server.sum(|c| c.handed_over.get());

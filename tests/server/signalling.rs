@@ -32,7 +32,7 @@ fn a_session_is_made_named_and_ended() {
     let location = response.header("location").expect("a Location").to_owned();
     assert!(location.starts_with("/session/") && location.len() >= 9 + 32, "{location}");
     assert!(response.body.contains("a=recvonly"), "{}", response.body);
-    let candidate = format!(" 127.0.0.1 {} typ host", server.node().udp_ports()[0]);
+    let candidate = format!(" {} {} typ host", server.media().ip(), server.media().port());
     assert!(response.body.contains(&candidate), "{}", response.body);
 
     let url = server.url(&location);

@@ -15,7 +15,8 @@ pub mod router;
 pub mod stun;
 pub mod tcp;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -30,7 +31,22 @@ use monoport::telemetry::ShardCounters;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server on free ports of loopback; stopped when dropped.
-pub struct Server(Option<Node>);
+pub struct Server {
+    node: Option<Node>,
+    /// Where clients find its UDP ports.
+    address: Ipv4Addr,
+}
+
+/// An address of 127.0.0.0/8 that no other server of this run has. Ports are used again as soon as
+/// they are free: what a server of another test still sends to a client that has gone would count
+/// as sent by the clients of this one.
+fn loopback_of_its_own() -> Ipv4Addr {
+    static STARTED: AtomicU16 = AtomicU16::new(1);
+    let number = STARTED.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    // Several test programs run at once where someone asks for it.
+    let program = 1 + (std::process::id() % 254) as u8;
+    Ipv4Addr::new(127, program, number[0], number[1])
+}
 
 impl Server {
     /// Starts one with `options` besides its addresses.
@@ -56,17 +72,25 @@ impl Server {
         let port: &[&str] = if names_ports { &[] } else { &port };
         // Of the servers of many tests each has its own UDP port; few need one for TCP.
         let tcp: &[&str] = if options.contains(&"--tcp-port") { &[] } else { &["--no-tcp"] };
+        let address = loopback_of_its_own();
+        let bind = ["--bind", &address.to_string()];
         let announce = ["--announce", "127.0.0.1"];
         let announces =
             ["--announce", "--bind", "--external-ip"].iter().any(|o| options.contains(o));
-        let announce: &[&str] = if announces { &[] } else { &announce };
+        // Clients over TCP know one address, and ports with numbers are to meet those of others.
+        let shares = names_ports || options.contains(&"--tcp-port");
+        let (at, address): (&[&str], _) = match (announces, shares) {
+            (true, _) => (&[], Ipv4Addr::LOCALHOST),
+            (false, true) => (&announce, Ipv4Addr::LOCALHOST),
+            (false, false) => (&bind, address),
+        };
         // A few clients, and yet on all shards: what crosses shards is what is to be tested.
         let spread: &[&str] = if options.contains(&"--gather") { &[] } else { &["--gather", "0"] };
-        let args = own.iter().chain(port).chain(tcp).chain(announce).chain(spread).chain(options);
+        let args = own.iter().chain(port).chain(tcp).chain(at).chain(spread).chain(options);
         let args = Args::try_parse_from(args).expect("the options parse");
         let cores = cpu::available_cores();
         let config = Config::new(args, &cores).expect("the options are valid");
-        Ok(Server(Some(Node::start_with(&config, rule)?)))
+        Ok(Server { node: Some(Node::start_with(&config, rule)?), address })
     }
 
     pub fn with_shards(shards: usize) -> Server {
@@ -79,7 +103,7 @@ impl Server {
     }
 
     pub fn node(&self) -> &Node {
-        self.0.as_ref().expect("it runs until it is dropped")
+        self.node.as_ref().expect("it runs until it is dropped")
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -95,7 +119,7 @@ impl Server {
 
     /// Where media goes.
     pub fn media(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.node().udp_ports()[0]))
+        SocketAddr::from((self.address, self.node().udp_ports()[0]))
     }
 
     /// The sum of one counter over all shards.
@@ -126,7 +150,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(node) = self.0.take() {
+        if let Some(node) = self.node.take() {
             node.stop();
         }
     }
