@@ -17,6 +17,9 @@ pub struct Source {
 
 pub const AUDIO: u8 = 0xff;
 
+/// An encoder that was late sends what it should have, back to that far.
+const MADE_UP_FOR: Duration = Duration::from_millis(500);
+
 /// Which media packet it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag {
@@ -153,7 +156,8 @@ impl Encoders {
         encoder.wants_keyframe = true;
     }
 
-    /// Sends what is due.
+    /// Sends what is due. What was while it was not connected yet is not made up for: a thousand
+    /// packets at a time, in any order, are what no encoder sends.
     pub fn send_due(
         &mut self,
         now: Instant,
@@ -162,6 +166,9 @@ impl Encoders {
     ) -> Vec<Left> {
         let mut left = Vec::new();
         for encoder in &mut self.all {
+            if now.saturating_duration_since(encoder.next) > MADE_UP_FOR {
+                encoder.next = now;
+            }
             while encoder.next <= now {
                 encoder.send_frame(now, random, client, &mut left);
                 encoder.next += encoder.interval;

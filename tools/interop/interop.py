@@ -17,9 +17,11 @@ from relay import Relay
 from server import Server
 
 LOSS = 0.02
-# Seconds: of watching or publishing in all, and when the NAT forgets the client.
+# Seconds: of watching or publishing in all, when the NAT forgets the client, and how long before
+# that nothing is lost any more.
 LENGTH = 14
 REBIND_AT = 6
+SETTLE = 2
 # What the reference publisher sends.
 FRAMES_A_SECOND = 30
 
@@ -95,7 +97,7 @@ class Bench:
     def __init__(self, options, number):
         self.options, self.number = options, number
         base = options.port + 10 * number
-        outside = (f"127.0.0.{20 + number}", base + 2)
+        outside = (f"10.77.0.{20 + number}", base + 2)
         log = os.path.join(options.tools, "log", f"server-{number}.log")
         self.server = Server(options.server, base, base + 1, outside, log)
         self.relay = Relay(outside, ("127.0.0.1", base + 1), LOSS, seed=number)
@@ -146,10 +148,13 @@ class Bench:
             result.first_ms = f"{first} ms"
             self.relay.bad = False
             viewer = await self.reference("watch", stream).start()
-            await self.rest(viewer, result)
-            missing = viewer.last().get("missing", 0)
-            lost = sum(flow.lost_up for flow in self.relay.bad_flows())
-            result.repaired = f"{max(lost - missing, 0)} of {lost}"
+
+            async def repaired():
+                missing = viewer.last().get("missing", 0)
+                lost = sum(flow.lost_up for flow in self.relay.bad_flows())
+                return f"{max(lost - missing, 0)} of {lost}"
+
+            await self.rest(viewer, result, repaired)
             await viewer.stop()
         finally:
             await running.stop()
@@ -177,19 +182,27 @@ class Bench:
             session = await self.server.session(stream, "viewer")
             first = running.last().get("first_ms")
             result.first_ms = f"{first:.0f} ms" if first else "< 1 s"
-            await self.rest(running, result)
-            session = await self.server.session(stream, "viewer") or session
-            lost = sum(flow.lost_down for flow in self.relay.bad_flows())
-            result.repaired = f"{session['repaired']} of {lost}" if session else "?"
+
+            async def resent():
+                card = await self.server.session(stream, "viewer") or session
+                lost = sum(flow.lost_down for flow in self.relay.bad_flows())
+                return f"{card['repaired']} for {lost}"
+
+            await self.rest(running, result, resent)
         finally:
             if running:
                 await running.stop()
             await publisher.stop()
         return result, running
 
-    async def rest(self, viewer, result):
+    async def rest(self, viewer, result, repaired):
         """The NAT forgets the client under test in the middle; do frames still come at the end?"""
-        await asyncio.sleep(REBIND_AT)
+        await asyncio.sleep(REBIND_AT - SETTLE)
+        # What was lost is repaired or given up, and the clients have said so.
+        self.relay.loss = 0
+        await asyncio.sleep(SETTLE)
+        result.repaired = await repaired()
+        self.relay.loss = LOSS
         await self.relay.rebind()
         await asyncio.sleep(LENGTH - REBIND_AT - 4)
         before = time.monotonic()
@@ -232,7 +245,7 @@ async def all_of(options):
 
 def table(done):
     head = ["Client", "Publishes", "First media", "Repaired", "Survived"]
-    head += ["Watches", "First frame", "Repaired", "Survived"]
+    head += ["Watches", "First frame", "Resent", "Survived"]
     print("| " + " | ".join(head) + " |")
     print("|" + "---|" * len(head))
     notes = []
