@@ -29,8 +29,9 @@ pub enum Outcome {
 pub struct Arrivals {
     /// The address that each client's last check chose which the server took.
     chosen: HashMap<usize, SocketAddr>,
-    /// Since when an address is proved to be a client's, and which each has proved last.
-    proved: HashMap<(SocketAddr, usize), Instant>,
+    /// Since when an address is proved to be a client's, at one of the server's ports: what another
+    /// has proved at another port is another flow. And which each has proved last.
+    proved: HashMap<(usize, SocketAddr, usize), Instant>,
     proved_last: HashMap<usize, SocketAddr>,
 }
 
@@ -84,12 +85,12 @@ impl Arrivals {
         now: Instant,
         peer: &Peer,
         number: usize,
-        from: SocketAddr,
+        (port, from): (usize, SocketAddr),
         bytes: &[u8],
         outcome: Outcome,
     ) -> Result<(), String> {
         if outcome == Outcome::Stun {
-            self.proved.entry((from, number)).or_insert(now);
+            self.proved.entry((port, from, number)).or_insert(now);
             self.proved_last.insert(number, from);
         }
         if outcome == Outcome::Stun && chooses(bytes) {
@@ -112,7 +113,7 @@ impl Arrivals {
 
     /// A client gets an address, which it may have had before: it has yet to prove it.
     pub fn passes_on(&mut self, outside: SocketAddr, peer: usize) {
-        self.proved.remove(&(outside, peer));
+        self.proved.retain(|(_, address, of), _| (*address, *of) != (outside, peer));
         self.chosen.retain(|of, chosen| (*of, *chosen) != (peer, outside));
     }
 
@@ -121,12 +122,12 @@ impl Arrivals {
     pub fn may_reach(
         &self,
         now: Instant,
-        to: SocketAddr,
+        (port, to): (usize, SocketAddr),
         peer: usize,
         mut newer: impl Iterator<Item = usize>,
     ) -> Result<(), String> {
         let is_known = |other: usize| {
-            self.proved.get(&(to, other)).is_some_and(|since| now - *since > TOLD_WITHIN)
+            self.proved.get(&(port, to, other)).is_some_and(|since| now - *since > TOLD_WITHIN)
         };
         if self.proved_last.get(&peer).is_none_or(|last| *last == to) {
             return Ok(());

@@ -26,8 +26,9 @@ pub struct Peer {
     pub present: bool,
     /// It has closed its DTLS.
     pub said_goodbye: bool,
-    /// Its address is another client's now, whose DTLS may have been taken for its own.
-    pub lost_its_address: bool,
+    /// Its address is another client's now, or was: the DTLS of one may have been taken for the
+    /// other's.
+    pub address_changed_hands: bool,
     /// The server has reported its end.
     pub ended: Option<EndReason>,
 }
@@ -44,7 +45,7 @@ impl Peer {
         let may = match reason {
             EndReason::Deleted | EndReason::Replaced => true,
             EndReason::ClosedByPeer => self.said_goodbye,
-            EndReason::Failed(_) => self.lost_its_address,
+            EndReason::Failed(_) => self.address_changed_hands,
             EndReason::Vanished | EndReason::Unheard | EndReason::DtlsTimeout(_) => !self.present,
             _ => false,
         };

@@ -149,7 +149,7 @@ impl World {
             reporter: None,
             present: true,
             said_goodbye: false,
-            lost_its_address: false,
+            address_changed_hands: false,
             ended: None,
         });
         peer
@@ -165,7 +165,9 @@ impl World {
     pub fn rebind_to(&mut self, peer: usize, former: usize) {
         let outside = self.peers[former].leg.outside;
         self.peers[former].leg.outside = self.addresses.give(former);
-        self.peers[former].lost_its_address = true;
+        // What the former client's handshake has under way comes to the other's.
+        self.peers[former].address_changed_hands = true;
+        self.peers[peer].address_changed_hands = true;
         self.peers[peer].leg.outside = outside;
         self.addresses.pass_on(outside, peer);
         self.arrivals.passes_on(outside, peer);
@@ -257,7 +259,8 @@ impl World {
         };
         self.take_ended();
         if let Some(peer) = by {
-            let rule = self.arrivals.note(self.now, &self.peers[peer], peer, from, bytes, outcome);
+            let rule =
+                self.arrivals.note(self.now, &self.peers[peer], peer, (port, from), bytes, outcome);
             self.hold_to(rule);
             let stream = self.peers[peer].stream;
             if let Some(tag) = self.numbering.reached(self.now, (peer, stream), bytes, outcome) {
@@ -379,7 +382,7 @@ impl World {
             if kind(bytes) == Kind::Rtcp {
                 self.rtcp_sent.push((self.now, to, bytes.to_vec()));
             }
-            self.see_sent(to, bytes);
+            self.see_sent((port as usize, to), bytes);
             let Some(peer) = self.addresses.holders(to).next() else { continue };
             let arrivals = self.peers[peer].leg.down.carry(&mut self.random, self.now, bytes);
             for at in arrivals.into_iter().flatten() {
@@ -390,7 +393,7 @@ impl World {
     }
 
     /// Looks at media that leaves: it is for one of those who have or had the address.
-    fn see_sent(&mut self, to: SocketAddr, bytes: &[u8]) {
+    fn see_sent(&mut self, (port, to): (usize, SocketAddr), bytes: &[u8]) {
         if kind(bytes) != Kind::Rtp {
             return;
         }
@@ -406,7 +409,7 @@ impl World {
             }
             self.hold_to(rule.map_err(|why| format!("peer {peer}: {why}")));
             let newer = holders[..place].iter();
-            let rule = self.arrivals.may_reach(self.now, to, *peer, newer.copied());
+            let rule = self.arrivals.may_reach(self.now, (port, to), *peer, newer.copied());
             return self.hold_to(rule);
         }
         let stranger = holders.is_empty();

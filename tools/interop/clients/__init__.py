@@ -34,14 +34,37 @@ def script(interpreter, file):
     return lambda role, url, seconds: [interpreter, path, role, url, str(seconds)]
 
 
+def recipe(program):
+    """The words of the manual's recipe for a program."""
+    with open(RECIPES) as manual:
+        parts = manual.read().split("```")
+    block = next(part for part in parts if part.startswith(f"sh\n{program} "))
+    return shlex.split(block.removeprefix("sh\n").replace("\\\n", " "))
+
+
 def ffmpeg(*program):
     """The manual's recipe, word for word but for the program and the URL."""
-    with open(RECIPES) as manual:
-        block = next(part for part in manual.read().split("```") if part.startswith("sh\nffmpeg "))
-    words = shlex.split(block.removeprefix("sh\n").replace("\\\n", " "))
+    words = recipe("ffmpeg")
 
     def command(_role, url, seconds):
         return [*program, "-nostdin", *words[1:-1], "-t", str(seconds), url]
+
+    return command
+
+
+def gst_http(program):
+    """Likewise for GStreamer, by a program that has its WHIP and WHEP elements."""
+    words = recipe("gst-launch-1.0")
+    watch = "whepsrc name=it audio-caps=application/x-rtp,payload=96,media=audio,encoding-name=OPUS"
+    watch += ",clock-rate=48000 video-caps=application/x-rtp,payload=101,media=video"
+    watch += ",encoding-name=VP8,clock-rate=90000 "
+    ends = "it. ! rtpvp8depay ! vp8dec ! fakesink name=counted it. ! rtpopusdepay ! fakesink"
+
+    def command(role, url, seconds):
+        if role == "publish":
+            named = [word for word in words[1:] if not word.startswith("whip-endpoint=")]
+            return [program, str(seconds), *named, f"whip-endpoint={url}"]
+        return [program, str(seconds), *f"{watch} whep-endpoint={url} {ends}".split()]
 
     return command
 
@@ -85,6 +108,9 @@ def clients_of(tools):
     # Its GObject bindings belong to the distribution's own Python.
     if shutil.which("gst-inspect-1.0"):
         found.append(Client("gstreamer", "GStreamer", script("/usr/bin/python3", "gstreamer.py")))
+    binary = os.path.join(tools, "gst-http", "debug", "gst-http")
+    if os.path.exists(binary):
+        found.append(Client("gst-http", "GStreamer whipsink, whepsrc", gst_http(binary)))
     found += newer(os.path.join(tools, "newer"))
     node = shutil.which("node")
     if node and os.path.isdir(os.path.join(tools, "node_modules")):
