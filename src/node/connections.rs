@@ -66,7 +66,7 @@ impl Drop for Permit {
 }
 
 /// What counts as one source: an IPv4 address, or the /64 that one IPv6 host may have all of.
-fn source(ip: IpAddr) -> u64 {
+pub(super) fn source(ip: IpAddr) -> u64 {
     match ip.to_canonical() {
         IpAddr::V4(ip) => u64::from(ip.to_bits()),
         IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,

@@ -1,12 +1,12 @@
 //! TCP connections that have not said yet which session they are for.
 //!
 //! ```text
-//! listener ─ permit? ── first frame, in time ── a check? ── its ufrag: which shard ── Command
-//!               └ no: closed    └ no: closed       └ no: closed   └ forged: closed
+//! listener ── first frame, in time ── a check? ── its ufrag: which shard ── Command
+//!                └ no: closed            └ no: closed   └ forged: closed
 //! ```
 //!
 //! A stranger costs a descriptor and a small task for [`TCP_INTRODUCTION`] at most, and there are
-//! never more than [`MAX_TCP_PENDING`]. Whether the check is genuine only the session can tell:
+//! never more than [`MAX_TCP_PENDING`]: who has most makes room for the next. Whether the check is genuine only the session can tell:
 //! its shard closes what is not proved.
 
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connections::{Connections, Full};
+use super::pending::Pending;
 use crate::limits::{
     MAX_FIRST_FRAME, MAX_TCP_PENDING, MAX_TCP_PENDING_PER_SOURCE, TCP_INTRODUCTION,
 };
@@ -32,9 +32,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections for as long as the server runs.
 pub(super) async fn accept(listener: TcpListener, wiring: Arc<Wiring>) {
-    let pending = Connections::new(MAX_TCP_PENDING, MAX_TCP_PENDING_PER_SOURCE);
+    let pending = Pending::new(MAX_TCP_PENDING, MAX_TCP_PENDING_PER_SOURCE);
     let mut exhausted = false;
-    loop {
+    for number in 0.. {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
             // The peer has changed its mind (accept(2)).
@@ -50,20 +50,18 @@ pub(super) async fn accept(listener: TcpListener, wiring: Arc<Wiring>) {
             }
         };
         exhausted = false;
-        match pending.admit(remote.ip()) {
-            Ok(permit) => {
-                let wiring = wiring.clone();
-                tokio::spawn(async move {
-                    if let Err(reason) = identify(stream, remote, &wiring).await {
-                        tracing::debug!("TCP from {remote} refused: {}", reason.label());
-                        wiring.tcp_refusals.add(reason);
-                    }
-                    drop(permit);
-                });
+        let mut place = pending.admit(number, remote.ip());
+        let wiring = wiring.clone();
+        tokio::spawn(async move {
+            let refused = tokio::select! {
+                heard = identify(stream, remote, &wiring) => heard.err(),
+                why = &mut place.must_leave => why.ok(),
+            };
+            if let Some(reason) = refused {
+                tracing::debug!("TCP from {remote} refused: {}", reason.label());
+                wiring.tcp_refusals.add(reason);
             }
-            Err(Full::All) => wiring.tcp_refusals.add(TcpRefusal::TooManyNewcomers),
-            Err(Full::Source) => wiring.tcp_refusals.add(TcpRefusal::TooManyFromSource),
-        }
+        });
     }
 }
 

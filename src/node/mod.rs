@@ -12,6 +12,7 @@ mod listener;
 mod load;
 mod moving;
 mod outside;
+mod pending;
 mod plan;
 mod reload;
 mod supervisor;

@@ -79,6 +79,48 @@ fn forged_packets_write_next_to_nothing() {
     assert!(lines(&log).len() < 50, "{log}");
 }
 
+#[test]
+fn dependencies_that_warn_of_each_line_and_each_attribute_write_few_lines() {
+    let server = Process::start(&["--shards", "1"]);
+    let offered = Offered { codec: Codec::Vp8, audio: true, video: true };
+    let (mut client, offer, _) = Client::offer(offered, Direction::SendOnly, socket());
+    let strange: String =
+        (0..1_200).map(|n| format!("a=extmap:{} urn:example:{n}\r\n", n % 14 + 1)).collect();
+    for number in 0..20 {
+        let offer = offer.to_sdp_string() + &strange;
+        let status = post_sdp(&format!("{}/whip/s-{number}", server.url), &offer).status;
+        assert_ne!(status / 100, 5, "it is understood or refused");
+    }
+    let own = client.rtc.direct_api().local_ice_credentials().ufrag;
+    let plain = post_sdp(&format!("{}/whip/plain", server.url), &offer.to_sdp_string());
+    assert_eq!(plain.status, 201, "{}", plain.body);
+    let ufrag = plain.body.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"));
+    let username = format!("{}:{own}", ufrag.expect("an answer has one"));
+    // Attributes that nobody knows, in checks that nobody has signed yet.
+    let mut check = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    check.extend([7; 12]);
+    check.extend([0, 6, 0, username.len() as u8]);
+    check.extend(username.as_bytes());
+    check.resize(check.len().next_multiple_of(4), 0);
+    for kind in 0..200u16 {
+        check.extend((0xc100 + kind).to_be_bytes());
+        check.extend([0, 0]);
+    }
+    let length = (check.len() - 20) as u16;
+    check[2..4].copy_from_slice(&length.to_be_bytes());
+    let media = media_address(&server);
+    let started = Instant::now();
+    for number in 0..3_000 {
+        client.socket.send_to(&check, media).expect("loopback takes it");
+        if number % 100 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+    let seconds = started.elapsed().as_secs() as usize + 2;
+    let log = server.stop();
+    assert!(log.len() < 30_000 + seconds * 20_000, "{} bytes of log", log.len());
+}
+
 /// Where the server's media goes: its one UDP socket.
 fn media_address(server: &Process) -> SocketAddr {
     let sockets = std::fs::read_to_string(format!("/proc/{}/net/udp", server.id()));

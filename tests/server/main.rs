@@ -10,6 +10,7 @@
 mod access;
 mod addresses;
 mod api;
+mod attacks;
 mod certificates;
 mod checks;
 mod conservation;
