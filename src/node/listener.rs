@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A stranger costs a descriptor and a small task for [`TCP_INTRODUCTION`] at most, and there are
-//! never more than [`MAX_TCP_PENDING`]: who has most makes room for the next. Whether the check is genuine only the session can tell:
-//! its shard closes what is not proved.
+//! never more than [`MAX_TCP_PENDING`]: who has most makes room for the next. Whether the check is
+//! genuine only the session can tell: its shard closes what is not proved.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
