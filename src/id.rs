@@ -1,5 +1,7 @@
 //! Names of things: the key of a session, of a stream, and their bit layouts.
 
+use std::net::IpAddr;
+
 /// Where a session lives: its shard, its slot in that shard's table, and which tenant of the slot
 /// it is. A key that outlives its session never names the next one: the generation differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +30,22 @@ impl SessionKey {
 impl std::fmt::Display for SessionKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}-{}", self.shard, self.slot, self.generation)
+    }
+}
+
+/// Where requests come from, as far as shares of something go: an IPv4 address, or the /64 that one
+/// IPv6 host may have all of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Source(u64);
+
+impl Source {
+    /// The source that `ip` belongs to.
+    #[must_use]
+    pub fn of(ip: IpAddr) -> Source {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Source(u64::from(ip.to_bits())),
+            IpAddr::V6(ip) => Source((ip.to_bits() >> 64) as u64),
+        }
     }
 }
 
@@ -157,6 +175,15 @@ pub struct TrackKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mapped_address_is_its_ipv4_self_and_a_64_is_one_source() {
+        let source = |text: &str| Source::of(text.parse().expect("an address"));
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_ne!(source("192.0.2.2"), source("192.0.2.1"));
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+    }
 
     #[test]
     fn a_public_name_has_one_spelling() {

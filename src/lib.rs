@@ -131,6 +131,8 @@ pub mod cpu;
 pub mod dashboard;
 pub mod drop;
 pub mod egress;
+#[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
+pub mod hooks;
 pub mod id;
 pub mod ingest;
 pub mod limits;

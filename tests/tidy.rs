@@ -11,7 +11,8 @@ use source::{root, sources};
 mod source;
 
 /// What each module of `src/` may name besides itself and the [`LEAVES`]. Read downwards, every
-/// edge points down: `main → node → api → {control, whip}; whip → control ─Command→ shard → {net
+/// edge points down: `main → node → api → {control, whip}; whip → {control, hooks}; control
+/// ─Command→ shard → {net
 /// paths session ingest egress track} → media, srtp, wire`. The six in braces never name one
 /// another: `shard` composes them.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -33,6 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "control",
             "cpu",
             "dashboard",
+            "hooks",
             "net",
             "paths",
             "session",
@@ -47,7 +49,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Who may do what: HTTP asks, it answers.
     ("access", &[]),
     // HTTP, turned into the verbs of `control`; another protocol would stand beside it.
-    ("whip", &["access", "control"]),
+    ("whip", &["access", "control", "hooks"]),
+    // Other services, asked about who may.
+    ("hooks", &["access"]),
     // SDP is answered and an `Rtc` built on the control threads, hence `session`.
     ("control", &["session", "shard", "track"]),
     ("dashboard", &[]),

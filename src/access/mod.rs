@@ -5,20 +5,31 @@
 //! rules.rs   the secrets and what each opens      origin.rs   what speaks for a sender elsewhere
 //! asker.rs   what a request shows                 secret.rs   compared in constant time
 //! jwt.rs     tokens that say what they open       pattern.rs  names with `*`
+//! networks.rs  from which addresses               forwarded.rs  whose address it is
+//! shares.rs  how much of something one source may have at a time
 //! ```
 
 mod asker;
+mod forwarded;
 mod jwt;
+mod networks;
 mod origin;
 mod pattern;
 mod rules;
 mod secret;
+mod shares;
 
+use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
 
+use axum::http::HeaderMap;
+
 pub use asker::Asker;
+pub use forwarded::TwoClients;
 pub use jwt::{JwtKeys, KeyError};
+pub use networks::Networks;
 pub use rules::{Admitted, Denied, Rules, Secrets};
+pub use shares::{Full, Share, Shares};
 
 /// The rules in force; they change when the server reads its secrets again.
 pub struct Access(RwLock<Rules>);
@@ -45,6 +56,15 @@ impl Access {
         rules.admit(action, stream, asker)
     }
 
+    /// The address of who sends a request with these headers by way of `peer`.
+    ///
+    /// # Errors
+    /// Proxies say two things about it.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Result<IpAddr, TwoClients> {
+        let rules = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        forwarded::client(peer, headers, rules.trusted_proxies())
+    }
+
     /// Goes on with `rules`.
     pub fn replace(&self, rules: Rules) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = rules;
@@ -65,7 +85,9 @@ pub enum Action {
 }
 
 impl Action {
-    const fn verb(self) -> &'static str {
+    /// The action after "may".
+    #[must_use]
+    pub const fn verb(self) -> &'static str {
         match self {
             Action::Publish => "publish",
             Action::Watch => "watch",

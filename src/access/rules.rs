@@ -1,11 +1,13 @@
 //! The secrets, and what each opens.
 
+use std::net::IpAddr;
+
 use subtle::Choice;
 
 use super::jwt::{Disbelief, JwtKeys};
 use super::origin::Trace;
 use super::secret::Secret;
-use super::{Action, Asker, pattern};
+use super::{Action, Asker, Networks, pattern};
 use crate::limits::MAX_TOKEN_BYTES;
 
 /// What the rules are made of.
@@ -19,12 +21,20 @@ pub struct Secrets {
     pub admin: Option<String>,
     /// The keys of tokens that say what they open, in publishing and watching.
     pub jwt: Option<JwtKeys>,
+    /// Whether an authorization service is asked about whoever shows none of these.
+    pub service: bool,
     /// Whether those are served whom no token is asked of, wherever they are.
     pub everybody: bool,
     /// Whether the metrics are for everybody.
     pub metrics_open: bool,
     /// Whether HTTP is for this machine alone.
     pub http_is_loopback: bool,
+    /// From where alone somebody may do anything; from everywhere where there is no list.
+    pub allow: Option<Networks>,
+    /// From where nobody may.
+    pub deny: Networks,
+    /// Proxies whose word about a client's address is taken.
+    pub trusted_proxies: Networks,
 }
 
 /// Who may do what.
@@ -36,6 +46,9 @@ pub struct Rules {
     /// Every secret there is: whoever shows one of them is known, though not for everything.
     known: Vec<Secret>,
     jwt: Option<JwtKeys>,
+    allow: Option<Networks>,
+    deny: Networks,
+    trusted_proxies: Networks,
 }
 
 /// What stands before an action.
@@ -43,6 +56,8 @@ pub struct Rules {
 enum Guard {
     /// Whoever has the token, or one that says so.
     Token(Option<Secret>),
+    /// The same, and whoever the authorization service lets in.
+    Service(Option<Secret>),
     /// Whoever is on this machine.
     ThisMachine,
     /// Nobody: others reach HTTP, and there is no token to tell them apart.
@@ -60,7 +75,9 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    fn freely() -> Admitted {
+    /// Whom nothing is known of that would let it see more.
+    #[must_use]
+    pub fn freely() -> Admitted {
         Admitted { addresses: false, streams: None }
     }
 
@@ -74,6 +91,15 @@ impl Admitted {
 /// Why a request is refused, with words for the person who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
+    /// It comes from where nobody may do anything.
+    #[error("nobody at the address {0} may use this server (--deny)")]
+    Place(IpAddr),
+    /// It does not come from where alone somebody may.
+    #[error("the address {0} is none of those that may use this server (--allow)")]
+    OtherPlace(IpAddr),
+    /// There are lists of addresses, and its own is not known.
+    #[error("this server looks at where a request comes from, and it can't be told")]
+    NoPlace,
     /// No token was shown.
     #[error("this server asks for a bearer token")]
     Missing,
@@ -89,6 +115,9 @@ pub enum Denied {
     /// It is somebody's, who may do other things.
     #[error("this bearer token does not give the right to {0}")]
     Without(&'static str),
+    /// The authorization service has the word; whoever does not ask it lets nobody in.
+    #[error("the authorization service of this server has not been asked")]
+    Undecided,
     /// There is no token, and it does not come from this machine.
     #[error(
         "without {token} this server lets none but this machine {verb}, and the request's {trace} \
@@ -128,13 +157,15 @@ impl Rules {
     #[must_use]
     pub fn new(secrets: &Secrets) -> Rules {
         let Secrets { publish, watch, admin, jwt, .. } = secrets;
-        let Secrets { everybody, metrics_open, http_is_loopback, .. } = *secrets;
+        let Secrets { everybody, metrics_open, http_is_loopback, service, .. } = *secrets;
         let by_place = if http_is_loopback { Guard::ThisMachine } else { Guard::Nobody };
         let guard = |secret: &Option<String>, otherwise: Guard| match secret {
             Some(secret) => Guard::Token(Some(Secret::new(secret))),
             None => otherwise,
         };
-        let or_jwt = |guard: Guard| match guard {
+        let or_more = |guard: Guard| match guard {
+            Guard::Token(secret) if service => Guard::Service(secret),
+            _ if service => Guard::Service(None),
             Guard::Token(_) => guard,
             _ if jwt.is_some() => Guard::Token(None),
             _ => guard,
@@ -144,11 +175,14 @@ impl Rules {
         let watching = if publish.is_some() { Guard::Everybody } else { open.clone() };
         let administer = guard(admin, by_place);
         Rules {
-            publish: or_jwt(guard(publish, open)),
-            watch: or_jwt(guard(watch, watching)),
+            publish: or_more(guard(publish, open)),
+            watch: or_more(guard(watch, watching)),
             measure: if metrics_open { Guard::Everybody } else { administer.clone() },
             administer,
             jwt: jwt.clone(),
+            allow: secrets.allow.clone(),
+            deny: secrets.deny.clone(),
+            trusted_proxies: secrets.trusted_proxies.clone(),
             known: [publish, watch, admin].into_iter().flatten().map(|s| Secret::new(s)).collect(),
         }
     }
@@ -163,6 +197,7 @@ impl Rules {
         stream: Option<&str>,
         asker: &Asker,
     ) -> Result<Admitted, Denied> {
+        self.place(asker.from())?;
         let (guard, token) = match action {
             Action::Publish => (&self.publish, "--token"),
             Action::Watch => (&self.watch, "--token"),
@@ -172,6 +207,10 @@ impl Rules {
         let verb = action.verb();
         match guard {
             Guard::Token(secret) => self.compare(secret.as_ref(), action, stream, asker),
+            Guard::Service(secret) => {
+                let known = self.compare(secret.as_ref(), action, stream, asker);
+                known.or_else(|denied| or_service(denied, asker))
+            }
             Guard::Everybody => Ok(Admitted::freely()),
             Guard::Nobody => Err(Denied::Closed { verb, token }),
             Guard::ThisMachine => match asker.trace() {
@@ -183,6 +222,26 @@ impl Rules {
                 }
                 Some(trace) => Err(Denied::Elsewhere { verb, trace: trace.words(), token }),
             },
+        }
+    }
+
+    /// Proxies whose word about a client's address is taken.
+    pub(super) fn trusted_proxies(&self) -> &Networks {
+        &self.trusted_proxies
+    }
+
+    /// Whether anybody at `from` may do anything.
+    fn place(&self, from: Option<IpAddr>) -> Result<(), Denied> {
+        let Some(ip) = from else {
+            let is_anywhere = self.allow.is_none() && self.deny.is_empty();
+            return if is_anywhere { Ok(()) } else { Err(Denied::NoPlace) };
+        };
+        if self.deny.contains(ip) {
+            return Err(Denied::Place(ip));
+        }
+        match &self.allow {
+            Some(allowed) if !allowed.contains(ip) => Err(Denied::OtherPlace(ip)),
+            _ => Ok(()),
         }
     }
 
@@ -211,6 +270,20 @@ impl Rules {
     }
 }
 
+/// The authorization service decides about whom nothing here explains; not about a token of this
+/// server's that is good for other things, which no other service need ever see. Nor is it asked
+/// again by those who know the URL of a session: they were let in once, and must be able to end it
+/// while the service does not answer.
+fn or_service(denied: Denied, asker: &Asker) -> Result<Admitted, Denied> {
+    let is_too_long = asker.token().is_some_and(|token| token.len() > MAX_TOKEN_BYTES);
+    match denied {
+        Denied::Missing | Denied::Wrong if is_too_long => Err(denied),
+        Denied::Missing | Denied::Wrong if asker.is_late() => Ok(Admitted::freely()),
+        Denied::Missing | Denied::Wrong => Err(Denied::Undecided),
+        _ => Err(denied),
+    }
+}
+
 /// What a token that says itself what it opens opens.
 fn by_claims(
     keys: &JwtKeys,
@@ -235,21 +308,19 @@ fn by_claims(
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderMap, Uri};
+    use axum::http::Request;
 
     use super::*;
 
     fn asker(token: Option<&str>, host: &'static str, origin: Option<&'static str>) -> Asker {
-        let mut headers = HeaderMap::new();
-        headers.insert("host", host.parse().expect("a value"));
+        let mut request = Request::builder().uri("/").header("host", host);
         if let Some(origin) = origin {
-            headers.insert("origin", origin.parse().expect("a value"));
+            request = request.header("origin", origin);
         }
         if let Some(token) = token {
-            let value = format!("Bearer {token}").parse().expect("a value");
-            headers.insert("authorization", value);
+            request = request.header("authorization", format!("Bearer {token}"));
         }
-        Asker::of(&headers, &Uri::from_static("/"))
+        Asker::of(&request.body(()).expect("a request"))
     }
 
     fn secret(secret: &str) -> Option<String> {
@@ -320,5 +391,60 @@ mod tests {
         let open = Secrets { metrics_open: true, ..Secrets::default() };
         assert!(Rules::new(&open).admit(Action::Measure, None, &rebound).is_ok());
         assert!(Rules::new(&Secrets::default()).admit(Action::Measure, None, &here).is_err());
+    }
+
+    #[test]
+    fn the_service_has_the_word_about_whom_no_token_explains_and_only_about_those() {
+        let rules = Rules::new(&Secrets {
+            publish: secret("p"),
+            admin: secret("a"),
+            service: true,
+            http_is_loopback: true,
+            ..Secrets::default()
+        });
+        let ask = |action, token| rules.admit(action, None, &asker(token, "localhost", None)).err();
+        assert_eq!(ask(Action::Publish, Some("p")), None, "it is not asked about our own");
+        let endless = "x".repeat(MAX_TOKEN_BYTES + 1);
+        for (token, expected) in [
+            (None, Denied::Undecided),
+            (Some("x"), Denied::Undecided),
+            (Some("p"), Denied::Without("watch")),
+            (Some("a"), Denied::Without("watch")),
+            (Some(&*endless), Denied::Wrong),
+        ] {
+            assert_eq!(ask(Action::Watch, token), Some(expected), "{token:?}");
+        }
+        assert_eq!(ask(Action::Administer, Some("x")), Some(Denied::Wrong));
+        assert!(!Denied::Undecided.asks_for_a_token(), "who forgets to ask it lets nobody in");
+        let late = asker(None, "localhost", None).with_session();
+        assert!(rules.admit(Action::Publish, Some("s"), &late).is_ok());
+        let other = asker(Some("a"), "localhost", None).with_session();
+        assert!(rules.admit(Action::Publish, Some("s"), &other).is_err());
+    }
+
+    #[test]
+    fn from_where_comes_before_by_what_and_a_list_of_who_may_not_before_one_of_who_may() {
+        let networks = |text: &str| text.split(',').map(|n| n.parse().expect("one")).collect();
+        let rules = Rules::new(&Secrets {
+            publish: secret("p"),
+            allow: Some(networks("192.0.2.0/24,2001:db8::/32")),
+            deny: networks("192.0.2.66/32"),
+            ..Secrets::default()
+        });
+        let ask = |ip: &str| {
+            let address = std::net::SocketAddr::new(ip.parse().expect("an address"), 1);
+            let mut request = Request::builder().header("authorization", "Bearer p").body(());
+            let request = request.as_mut().expect("a request");
+            request.extensions_mut().insert(axum::extract::ConnectInfo(address));
+            rules.admit(Action::Publish, None, &Asker::of(request)).err()
+        };
+        assert_eq!((ask("192.0.2.1"), ask("2001:db8::7")), (None, None));
+        assert_eq!(ask("::ffff:192.0.2.1"), None, "a socket of both families shows it so");
+        let ip = |text: &str| text.parse().expect("an address");
+        assert_eq!(ask("192.0.2.66"), Some(Denied::Place(ip("192.0.2.66"))));
+        assert_eq!(ask("::ffff:192.0.2.66"), Some(Denied::Place(ip("192.0.2.66"))));
+        assert_eq!(ask("203.0.113.1"), Some(Denied::OtherPlace(ip("203.0.113.1"))));
+        let nowhere = rules.admit(Action::Watch, None, &asker(None, "localhost", None));
+        assert_eq!(nowhere.err(), Some(Denied::NoPlace), "it fails closed");
     }
 }

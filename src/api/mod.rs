@@ -139,7 +139,7 @@ async fn admit(
     if request.method() == Method::OPTIONS {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let asker = Asker::of(request.headers(), request.uri());
+    let asker = Asker::of(&request);
     let admitted = api.access.admit(Action::Administer, None, &asker)?;
     request.extensions_mut().insert(admitted);
     Ok(next.run(request).await)

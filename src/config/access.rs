@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
+use super::lists::{PlaceArgs, Places};
+use super::values::server_url;
 use crate::access::JwtKeys;
 use crate::limits::{MAX_SECRET_FILE_BYTES, MAX_TOKEN_BYTES};
 
@@ -41,6 +43,12 @@ pub struct AccessArgs {
     #[arg(long, value_name = "FILE")]
     pub jwt_key_file: Option<PathBuf>,
 
+    /// A service that is asked who may publish and watch, by a POST of JSON as MediaMTX's
+    /// authHTTPAddress gets it: 2xx lets in
+    #[arg(long, value_name = "URL", env = "MONOPORT_AUTH_URL", hide_env_values = true)]
+    #[arg(value_parser = server_url, conflicts_with = "no_auth")]
+    pub auth_url: Option<String>,
+
     /// The bearer token that the API under /api/v1 and the metrics ask for
     #[arg(long, value_name = "TOKEN", env = "MONOPORT_ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
@@ -52,6 +60,10 @@ pub struct AccessArgs {
     /// Let everybody read /metrics
     #[arg(long)]
     pub metrics_open: bool,
+
+    /// From where.
+    #[command(flatten)]
+    pub places: PlaceArgs,
 
     /// Serve everybody whom no token is asked of, also on addresses other than this machine's own
     #[arg(long, conflicts_with = "token")]
@@ -69,10 +81,14 @@ pub struct Access {
     pub admin: Option<String>,
     /// The keys of JSON Web Tokens, if there are some.
     pub jwt: Option<JwtKeys>,
+    /// The authorization service, if one is asked.
+    pub auth_url: Option<String>,
     /// Whether the metrics are for everybody.
     pub metrics_open: bool,
     /// Whether everybody is served whom no token is asked of.
     pub everybody: bool,
+    /// From where.
+    pub places: Places,
     /// Where it was read from.
     args: AccessArgs,
 }
@@ -89,11 +105,14 @@ impl Access {
         let watch = token(args.watch_token.as_deref(), args.watch_token_file.as_deref())?;
         let (publish, watch) = (publish.or_else(|| both.clone()), watch.or(both));
         let jwt = args.jwt_key_file.as_deref().map(jwt_keys).transpose()?;
-        if publish.is_none() && jwt.is_none() && !args.no_auth && !http.ip().is_loopback() {
+        let is_open = publish.is_none() && jwt.is_none() && args.auth_url.is_none();
+        if is_open && !args.no_auth && !http.ip().is_loopback() {
             return Err(ConfigError::OpenWithoutToken(http));
         }
         let (metrics_open, everybody) = (args.metrics_open, args.no_auth);
-        Ok(Access { publish, watch, admin, jwt, metrics_open, everybody, args: args.clone() })
+        let places = Places::read(&args.places)?;
+        let (auth_url, args) = (args.auth_url.clone(), args.clone());
+        Ok(Access { publish, watch, admin, jwt, auth_url, metrics_open, everybody, places, args })
     }
 
     /// The same, from what the files hold now.

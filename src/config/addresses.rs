@@ -7,6 +7,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use ipnet::IpNet;
+
 use crate::limits::MAX_MUX_PORTS;
 
 /// An address for answers, with a port where that differs from the bound one.
@@ -157,26 +159,19 @@ impl FromStr for InterfaceName {
 
 /// A network, as in `192.0.2.0/24`; a bare address stands for itself alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    network: IpAddr,
-    prefix: u32,
-}
+pub struct Cidr(IpNet);
 
 impl Cidr {
     /// Whether `address` is in it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.network, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let differ = network.to_bits() ^ address.to_bits();
-                differ.checked_shr(32 - self.prefix).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let differ = network.to_bits() ^ address.to_bits();
-                differ.checked_shr(128 - self.prefix).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
+        self.0.contains(&address)
+    }
+
+    /// The same, for sets of them.
+    #[must_use]
+    pub fn network(self) -> IpNet {
+        self.0
     }
 }
 
@@ -184,21 +179,17 @@ impl FromStr for Cidr {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Cidr, String> {
-        let wrong = || format!("`{text}` is not a network, as in 192.0.2.0/24 or 2001:db8::/32");
-        let (network, prefix) = text.split_once('/').map_or((text, None), |(n, p)| (n, Some(p)));
-        let network: IpAddr = network.parse().map_err(|_error| wrong())?;
-        let most = if network.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(prefix) => prefix.parse().map_err(|_error| wrong())?,
-            None => most,
-        };
-        if prefix > most { Err(wrong()) } else { Ok(Cidr { network, prefix }) }
+        let bare = || text.parse::<IpAddr>().map(IpNet::from);
+        let network = text.parse().or_else(|_error| bare());
+        network.map(Cidr).map_err(|_error| {
+            format!("`{text}` is not a network, as in 192.0.2.0/24 or 2001:db8::/32")
+        })
     }
 }
 
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.prefix)
+        self.0.fmt(f)
     }
 }
 

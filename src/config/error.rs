@@ -10,7 +10,8 @@ pub enum ConfigError {
     /// HTTP is open to others and nobody is asked for a token to publish.
     #[error(
         "HTTP on {0} can be reached from other machines, who could publish: pass --token (or \
-         MONOPORT_TOKEN, or --token-file) or --publish-token, or --no-auth to serve everybody"
+         MONOPORT_TOKEN, or --token-file), --publish-token or --auth-url, or --no-auth to serve \
+         everybody"
     )]
     OpenWithoutToken(SocketAddr),
     /// The token file can't be read or is empty.
@@ -24,6 +25,14 @@ pub enum ConfigError {
     /// The file of keys can't be read or holds none.
     #[error("the file of --jwt-key-file, {path}: {problem}")]
     JwtKeyFile {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file of networks can't be read.
+    #[error("the list of networks {path}: {problem}")]
+    ListFile {
         /// The file.
         path: String,
         /// What is wrong.

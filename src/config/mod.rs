@@ -7,6 +7,7 @@ mod cores;
 mod error;
 mod frames;
 mod ice_servers;
+mod lists;
 mod udp_ports;
 mod values;
 
@@ -24,6 +25,7 @@ pub use cores::CoreList;
 pub use error::ConfigError;
 pub use frames::FrameAncestor;
 pub use ice_servers::{IceServer, IceServers, StunServer};
+pub use lists::{PlaceArgs, Places};
 pub use udp_ports::{PortCount, PortRange, UdpPorts};
 
 use crate::limits::MAX_SESSIONS_PER_SHARD;

@@ -18,6 +18,9 @@ pub const MAX_EVENTS_BODY_BYTES: usize = 4 * 1024;
 /// some 500 characters.
 pub const MAX_TOKEN_BYTES: usize = 4096;
 
+/// The longest query of a URL that is handed on to the authorization service.
+pub const MAX_QUERY_BYTES: usize = 8 * 1024;
+
 /// Connections of HTTP at a time, where there are descriptors for them; half of them from one
 /// source, which may be a proxy.
 pub const MAX_HTTP_CONNECTIONS: usize = 4_096;
@@ -43,6 +46,15 @@ pub const JWT_LEEWAY: Duration = Duration::from_secs(10);
 
 /// The longest file of keys or secrets: a set of [`MAX_JWT_KEYS`] keys, with certificates beside.
 pub const MAX_SECRET_FILE_BYTES: u64 = 256 * 1024;
+
+/// The longest file of networks, and how many it may name: lists of whole countries have some ten
+/// thousand.
+pub const MAX_LIST_FILE_BYTES: u64 = 8 * 1024 * 1024;
+/// How many.
+pub const MAX_LISTED_NETWORKS: usize = 200_000;
+
+/// Proxies on a request's way that are looked at for who its client is.
+pub const MAX_PROXY_HOPS: usize = 16;
 
 /// How much is kept of what a client calls itself: browsers take some 120 characters.
 pub const MAX_USER_AGENT_CHARS: usize = 160;

@@ -1,9 +1,10 @@
 //! Every bound of the server, in one place, with where each number comes from; those of the kernel
-//! boundary, of HTTP, of TCP and of the log have a file each.
+//! boundary, of HTTP, of hooks, of TCP and of the log have a file each.
 //!
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
 
+mod hooks;
 mod http;
 mod ingest;
 mod kernel;
@@ -12,6 +13,7 @@ mod tcp;
 
 use std::time::Duration;
 
+pub use hooks::*;
 pub use http::*;
 pub use ingest::*;
 pub use kernel::*;

@@ -13,6 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Request, Response};
+use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,23 +24,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tower::Service;
 
-use super::connections::Connections;
 use super::tls::Tls;
+use crate::access::{Access, Shares};
 use crate::limits::{HTTP_HEADER_TIMEOUT, MAX_HTTP_BUFFER, MAX_HTTP_CONNECTIONS, OTHER_FILES};
 use crate::net::raise_open_files;
 use crate::telemetry::limited;
+use crate::whip::Problem;
 
 /// How long accepting pauses when the kernel has no descriptor or memory left: what is freed
 /// meanwhile serves those that wait.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `app` until `stop` is notified, and then what is under way.
-pub(super) async fn serve(
-    listener: TcpListener,
-    app: Router,
-    tls: Option<Arc<Tls>>,
-    stop: Arc<Notify>,
-) {
+/// What is served.
+#[derive(Clone)]
+pub(super) struct Served {
+    pub app: Router,
+    /// Knows whose word about a client's address is taken.
+    pub access: Arc<Access>,
+    /// The certificate, where it is HTTPS.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// Serves until `stop` is notified, and then what is under way.
+pub(super) async fn serve(listener: TcpListener, served: Served, stop: Arc<Notify>) {
     let connections = bounded();
     let graceful = GracefulShutdown::new();
     loop {
@@ -64,9 +71,9 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let (app, tls, watcher) = (app.clone(), tls.clone(), graceful.watcher());
+        let (served, watcher) = (served.clone(), graceful.watcher());
         tokio::spawn(async move {
-            if let Err(error) = connection(stream, remote, app, tls, watcher).await {
+            if let Err(error) = connection(stream, remote, served, watcher).await {
                 tracing::debug!("HTTP connection: {error}");
             }
             drop(permit);
@@ -77,29 +84,28 @@ pub(super) async fn serve(
 }
 
 /// As many connections as there are descriptors for, with as many left for all else.
-fn bounded() -> Arc<Connections> {
+fn bounded() -> Arc<Shares> {
     let wanted = (2 * MAX_HTTP_CONNECTIONS + OTHER_FILES) as u64;
     let files = raise_open_files(wanted).map_or(1024, |files| files as usize);
     let most = (files / 2).clamp(2, MAX_HTTP_CONNECTIONS);
-    Connections::new(most, most / 2)
+    Shares::new(most, most / 2)
 }
 
 async fn connection(
     stream: TcpStream,
     remote: SocketAddr,
-    app: Router,
-    tls: Option<Arc<Tls>>,
+    served: Served,
     watcher: Watcher,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // Answers and events are short, and none is to wait for the next.
     stream.set_nodelay(true)?;
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-    match tls {
-        None => requests(stream, remote, app, watcher).await?,
+    match served.tls.clone() {
+        None => requests(stream, remote, served, watcher).await?,
         Some(tls) => {
             let handshake = tls.acceptor().accept(stream);
             let stream = tokio::time::timeout(HTTP_HEADER_TIMEOUT, handshake).await??;
-            requests(stream, remote, app, watcher).await?;
+            requests(stream, remote, served, watcher).await?;
         }
     }
     Ok(())
@@ -108,13 +114,23 @@ async fn connection(
 async fn requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     remote: SocketAddr,
-    app: Router,
+    served: Served,
     watcher: Watcher,
 ) -> Result<(), hyper::Error> {
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(remote));
-        let answer = app.clone().call(request);
-        async move { answer.await as Result<Response<Body>, Infallible> }
+        let client = served.access.client(remote.ip(), request.headers());
+        let answer = client.map(|client| {
+            // Behind a proxy the port is the proxy's; nobody asks for it.
+            let from = SocketAddr::new(client, remote.port());
+            request.extensions_mut().insert(ConnectInfo(from));
+            served.app.clone().call(request)
+        });
+        async move {
+            match answer {
+                Ok(answer) => answer.await as Result<Response<Body>, Infallible>,
+                Err(two) => Ok(Problem::bad_request(two.to_string()).into_response()),
+            }
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -4,7 +4,6 @@ mod announce;
 mod banner;
 mod bind;
 mod choose;
-mod connections;
 mod drain;
 mod error;
 mod http;
@@ -20,6 +19,7 @@ mod supervisor;
 mod tests;
 mod tls;
 mod vital;
+mod web;
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,14 +34,12 @@ pub use error::StartError;
 pub use plan::PortPlan;
 pub use tls::TlsError;
 
-use crate::access::{Access, Rules, Secrets};
 use crate::api::{Api, Facts};
-use crate::config::{self, Config, FrameAncestor, PortCount};
+use crate::config::{self, Config, PortCount};
 use crate::control::{
     AutoPorts, Control, MemoryDirectory, OnConflict, PortRule, Settings, StartingPorts,
 };
 use crate::cpu;
-use crate::dashboard;
 use crate::limits::REPORTS_PER_SLOT;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::paths::{Directory, Ownership};
@@ -49,15 +47,14 @@ use crate::session::{CodecMatch, Negotiator};
 use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
 use crate::srtp;
 use crate::telemetry::{Meters, ShardCounters, TcpRefusals, tell_left_out};
-use crate::whip::{IceServers, router, under};
 use crate::wire::ufrag::UfragKey;
 use announce::at_tcp;
 use banner::{Chosen, banner};
 use bind::{Bound, Opener, bind_tcp, bind_udp};
 use choose::{backend, steering};
 use supervisor::Supervisor;
-use tls::Tls;
 use vital::spawn_vital;
+use web::{Changing, bind_http, serve_http};
 
 /// A running server.
 pub struct Node {
@@ -93,7 +90,7 @@ impl Node {
     /// # Errors
     /// Those of [`Node::start`].
     pub fn start_with(config: &Config, rule: PortRule) -> Result<Node, StartError> {
-        let tls = config.tls.as_ref().map(Tls::read).transpose()?.map(Arc::new);
+        let changing = Changing::new(config)?;
         let bound = bind_udp(config)?;
         let first = bound.sockets.first();
         let ports: Vec<u16> = first.into_iter().flatten().map(UdpSocket::port).collect();
@@ -140,10 +137,9 @@ impl Node {
         let runtime = control_runtime(config.control_threads)?;
         let http_address = listener.local_addr()?;
         let facts = facts(config, backend, &wiring);
-        let access = access(config, &runtime, tls.clone())?;
-        let api = Api::new(control.clone(), facts, access.clone());
-        let (http, stop_http) =
-            serve_http(config, &runtime, listener, &control, &api, access, tls)?;
+        reload::on_hangup(&runtime, config, &changing)?;
+        let api = Api::new(control.clone(), facts, changing.access.clone());
+        let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api, &changing)?;
         watch_over(&runtime, &api);
         keep_house(config, rule, &runtime, &control, http_address, &mut shards);
         moving::follow(config, &runtime, &control, opener, tcp_port);
@@ -416,63 +412,4 @@ fn accept_tcp(
     let accept = listener::accept(listener, wiring.clone());
     let task = spawn_vital(runtime, "accepting TCP", accept);
     Ok(AcceptingTcp { port, task })
-}
-
-fn ice_servers(config: &Config) -> IceServers {
-    let config::IceServers { servers, secret, ttl } = &config.ice_servers;
-    let secret = secret.as_deref();
-    let servers =
-        servers.iter().map(|server| (server.uri.as_str(), secret.filter(|_| server.relays)));
-    IceServers::new(servers, *ttl)
-}
-
-fn bind_http(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    std::net::TcpListener::bind(address)
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|error| StartError::HttpBind { address, error })
-}
-
-/// The rules in force, which SIGHUP replaces.
-fn access(
-    config: &Config,
-    runtime: &tokio::runtime::Runtime,
-    tls: Option<Arc<Tls>>,
-) -> io::Result<Arc<Access>> {
-    let access = Arc::new(Access::new(rules(&config.access, config.http)));
-    reload::on_hangup(runtime, config, &access, tls)?;
-    Ok(access)
-}
-
-/// Who may do what.
-fn rules(access: &config::Access, http: SocketAddr) -> Rules {
-    Rules::new(&Secrets {
-        publish: access.publish.clone(),
-        watch: access.watch.clone(),
-        admin: access.admin.clone(),
-        jwt: access.jwt.clone(),
-        everybody: access.everybody,
-        metrics_open: access.metrics_open,
-        http_is_loopback: http.ip().is_loopback(),
-    })
-}
-
-fn serve_http(
-    config: &Config,
-    runtime: &tokio::runtime::Runtime,
-    listener: std::net::TcpListener,
-    control: &Arc<Control>,
-    api: &Arc<Api>,
-    access: Arc<Access>,
-    tls: Option<Arc<Tls>>,
-) -> io::Result<(tokio::task::JoinHandle<()>, Arc<Notify>)> {
-    let framers = config.frame_ancestors.iter().map(FrameAncestor::as_str);
-    let more = api.router().merge(dashboard::router(framers));
-    let app = router(control.clone(), access, ice_servers(config), config.log_addresses, more);
-    let app = under(&config.base_path, app);
-    let stop = Arc::new(Notify::new());
-    let stopped = stop.clone();
-    let _inside = runtime.enter();
-    let listener = TcpListener::from_std(listener)?;
-    let http = runtime.spawn(http::serve(listener, app, tls, stopped));
-    Ok((http, stop))
 }

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::connections::source;
+use crate::id::Source;
 use crate::telemetry::TcpRefusal;
 
 /// Those there are, oldest first, by source.
 #[derive(Debug)]
 pub(super) struct Pending {
-    sources: Mutex<HashMap<u64, VecDeque<Waiting>>>,
+    sources: Mutex<HashMap<Source, VecDeque<Waiting>>>,
     most: usize,
     most_per_source: usize,
 }
@@ -31,7 +31,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct Place {
     pending: Arc<Pending>,
-    source: u64,
+    source: Source,
     number: u64,
     /// Comes when it must go for another.
     pub must_leave: oneshot::Receiver<TcpRefusal>,
@@ -44,7 +44,7 @@ impl Pending {
 
     /// A place for connection `number`, the newest, which is from `ip`; another may have to go.
     pub fn admit(self: &Arc<Pending>, number: u64, ip: IpAddr) -> Place {
-        let source = source(ip);
+        let source = Source::of(ip);
         let (leave, must_leave) = oneshot::channel();
         let mut sources = self.lock();
         if sources.get(&source).map_or(0, VecDeque::len) >= self.most_per_source {
@@ -60,14 +60,14 @@ impl Pending {
         Place { pending: self.clone(), source, number, must_leave }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, VecDeque<Waiting>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Source, VecDeque<Waiting>>> {
         // Nothing under the lock panics half-way.
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The oldest of a source goes.
-fn send_away(sources: &mut HashMap<u64, VecDeque<Waiting>>, source: u64, why: TcpRefusal) {
+fn send_away(sources: &mut HashMap<Source, VecDeque<Waiting>>, source: Source, why: TcpRefusal) {
     let Some(waiting) = sources.get_mut(&source) else { return };
     if let Some(oldest) = waiting.pop_front() {
         // It may have just been heard, and does not listen any more.

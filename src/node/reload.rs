@@ -2,26 +2,18 @@
 //! be read leaves things as they are.
 
 use std::io;
-use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::rules;
-use super::tls::Tls;
-use crate::access::Access;
+use super::web::{Changing, rules};
 use crate::config::Config;
 
 /// Listens from now on, until the server stops.
-pub(super) fn on_hangup(
-    runtime: &Runtime,
-    config: &Config,
-    access: &Arc<Access>,
-    tls: Option<Arc<Tls>>,
-) -> io::Result<()> {
+pub(super) fn on_hangup(runtime: &Runtime, config: &Config, changing: &Changing) -> io::Result<()> {
     let _inside = runtime.enter();
     let mut hangups = signal(SignalKind::hangup())?;
-    let (config, access) = (config.clone(), access.clone());
+    let (config, Changing { access, tls, .. }) = (config.clone(), changing.clone());
     runtime.spawn(async move {
         while hangups.recv().await.is_some() {
             match config.access.read_again(config.http) {

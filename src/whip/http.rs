@@ -10,7 +10,7 @@ use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::header::{
     ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ETAG, LINK, LOCATION, USER_AGENT,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
@@ -21,8 +21,8 @@ use super::fragment::SDPFRAG;
 use super::live::live;
 use super::prefix::Prefix;
 use super::resource::{has_type, patch};
-use super::{IceServers, Problem, port_metrics};
-use crate::access::{Access, Action, Asker};
+use super::{Admission, IceServers, Problem, port_metrics};
+use crate::access::{Action, Asker};
 use crate::control::{Control, Placement};
 use crate::limits::{
     HTTP_BODY_TIMEOUT, MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES, MAX_USER_AGENT_CHARS,
@@ -32,7 +32,7 @@ use crate::telemetry::{self, limited};
 #[derive(Clone)]
 struct App {
     control: Arc<Control>,
-    access: Arc<Access>,
+    admission: Admission,
     ice_servers: Arc<IceServers>,
     /// Whether the log says who asks.
     log_addresses: bool,
@@ -46,7 +46,7 @@ const SDP: &str = "application/sdp";
 /// and `more`.
 pub fn router(
     control: Arc<Control>,
-    access: Arc<Access>,
+    admission: Admission,
     ice_servers: IceServers,
     log_addresses: bool,
     more: Router,
@@ -59,7 +59,7 @@ pub fn router(
         .route("/live", get(list).options(async || StatusCode::NO_CONTENT))
         .route("/metrics", get(metrics));
     router
-        .with_state(App { control, access, ice_servers: Arc::new(ice_servers), log_addresses })
+        .with_state(App { control, admission, ice_servers: Arc::new(ice_servers), log_addresses })
         .merge(channels)
         .merge(more)
         .method_not_allowed_fallback(async || Problem::other_method())
@@ -79,7 +79,7 @@ async fn whep(State(app): State<App>, Path(stream): Path<String>, request: Reque
 async fn endpoint(app: App, stream: String, request: Request, action: Action) -> Answer {
     match *request.method() {
         Method::POST => {}
-        Method::OPTIONS => return Ok(options(&app, action, &stream, &request)),
+        Method::OPTIONS => return Ok(options(&app, action, &stream, request).await),
         Method::GET => return Ok(accept_post(StatusCode::NO_CONTENT)),
         Method::HEAD => return Ok(([(CONTENT_TYPE, SDP)], ()).into_response()),
         _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, POST")),
@@ -117,7 +117,7 @@ async fn place(
     request: Request,
     action: Action,
 ) -> Result<Placement, Problem> {
-    app.access.admit(action, Some(stream), &Asker::of(request.headers(), request.uri()))?;
+    app.admission.admit(action, Some(stream), &Asker::of(&request)).await?;
     check_stream_name(stream)?;
     if !has_type(request.headers(), SDP) {
         return Err(Problem::unsupported_media_type(SDP));
@@ -144,12 +144,11 @@ fn caller(request: &Request) -> String {
 /// The methods' answer, with STUN and TURN servers for a client that wants them before it offers
 /// (RFC 9725 §4.6). A browser's own question whether it may ask gets none, nor does a stranger:
 /// credentials are worth a relay.
-fn options(app: &App, action: Action, stream: &str, request: &Request) -> Response<Body> {
+async fn options(app: &App, action: Action, stream: &str, request: Request) -> Response<Body> {
     let mut response = accept_post(StatusCode::OK);
-    let headers = request.headers();
-    let preflight = headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let asker = Asker::of(headers, request.uri());
-    if !preflight && app.access.admit(action, Some(stream), &asker).is_ok() {
+    let preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let asker = Asker::of(&request);
+    if !preflight && app.admission.admit(action, Some(stream), &asker).await.is_ok() {
         add_ice_servers(app, response.headers_mut());
     }
     response
@@ -169,11 +168,11 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         Method::DELETE => {
-            admit_to_session(&app, &id, &request)?;
+            admit_to_session(&app, &id, Asker::of(&request)).await?;
             app.control.leave(&id)?;
         }
         Method::PATCH => {
-            admit_to_session(&app, &id, &request)?;
+            admit_to_session(&app, &id, Asker::of(&request)).await?;
             let headers = request.headers().clone();
             return patch(&app.control, &id, &headers, &text(request).await?).await;
         }
@@ -183,30 +182,33 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
 }
 
 /// What setting a session up asks for, ending or changing it asks for too.
-fn admit_to_session(app: &App, id: &str, request: &Request) -> Result<(), Problem> {
-    let asker = Asker::of(request.headers(), request.uri()).with_session();
+async fn admit_to_session(app: &App, id: &str, asker: Asker) -> Result<(), Problem> {
+    let asker = asker.with_session();
     let (action, stream) = match app.control.whose(id) {
         Ok((true, stream)) => (Action::Publish, stream),
         Ok((false, stream)) => (Action::Watch, stream),
         // Only those who may do something learn that there is no such session.
         Err(none) => {
-            let may = |action| app.access.admit(action, None, &asker);
-            may(Action::Publish).or_else(|_| may(Action::Watch))?;
+            let may = async |action| app.admission.admit(action, None, &asker).await;
+            if may(Action::Publish).await.is_err() {
+                may(Action::Watch).await?;
+            }
             return Err(none.into());
         }
     };
-    app.access.admit(action, Some(&stream), &asker)?;
+    app.admission.admit(action, Some(&stream), &asker).await?;
     Ok(())
 }
 
-async fn list(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Answer {
-    let admitted = app.access.admit(Action::Watch, None, &Asker::of(&headers, &uri))?;
-    live(&app.control, &admitted, &uri)
+async fn list(State(app): State<App>, request: Request) -> Answer {
+    let admitted = app.admission.admit(Action::Watch, None, &Asker::of(&request)).await?;
+    live(&app.control, &admitted, request.uri())
 }
 
-async fn metrics(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Answer {
-    app.access.admit(Action::Measure, None, &Asker::of(&headers, &uri))?;
-    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+async fn metrics(State(app): State<App>, request: Request) -> Answer {
+    app.admission.admit(Action::Measure, None, &Asker::of(&request)).await?;
+    let accept =
+        request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = telemetry::Format::wanted(accept);
     let wiring = &app.control.wiring;
     let mut exposition = wiring.exposition();
@@ -216,6 +218,7 @@ async fn metrics(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Answer
     telemetry::process(&mut exposition);
     telemetry::memory(&mut exposition, &app.control.memory_terms());
     port_metrics::add(&mut exposition, &app.control);
+    app.admission.authority.expose(&mut exposition);
     Ok(([(CONTENT_TYPE, format.content_type())], exposition.render(format)).into_response())
 }
 

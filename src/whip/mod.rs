@@ -1,6 +1,7 @@
 //! WHIP (RFC 9725), WHEP (draft-ietf-wish-whep) and the session resources behind them: HTTP, turned
 //! into the verbs of [`crate::control`].
 
+mod admission;
 mod cors;
 mod events;
 mod fragment;
@@ -12,6 +13,7 @@ mod prefix;
 mod problem;
 mod resource;
 
+pub use admission::Admission;
 pub use http::router;
 pub use ice_servers::IceServers;
 pub use prefix::under;

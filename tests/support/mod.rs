@@ -12,6 +12,7 @@ pub mod namespace;
 pub mod process;
 pub mod replay;
 pub mod router;
+pub mod service;
 pub mod stun;
 pub mod tcp;
 

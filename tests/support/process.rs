@@ -45,11 +45,16 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends it a signal, by its option for kill(1).
+    pub fn signal(&self, option: &str) {
+        let id = self.child.id().to_string();
+        let kill = Command::new("kill").args([option, &id]).status().expect("kill(1) runs");
+        assert!(kill.success());
+    }
+
     /// Ends it as a service manager would, and returns all it has logged.
     pub fn stop(mut self) -> String {
-        let id = self.child.id().to_string();
-        let kill = Command::new("kill").args(["-TERM", &id]).status().expect("kill(1) runs");
-        assert!(kill.success());
+        self.signal("-TERM");
         eventually(&format!("the server ends within {PATIENCE:?}"), || {
             self.child.try_wait().expect("it is our child").is_some()
         });

@@ -1,0 +1,13 @@
+//! Other services that the server speaks to over HTTP, on threads of their own: however slow one
+//! is, it delays nobody but those whose request it is about.
+//!
+//! ```text
+//! authority.rs  is asked who may publish and watch      verdicts.rs  what it said lately
+//! post.rs       JSON by POST, in time
+//! ```
+
+mod authority;
+mod post;
+mod verdicts;
+
+pub use authority::{Authority, Unauthorized};

@@ -1,0 +1,94 @@
+//! HTTP of a node, put together: its listener, who may do what, and the routes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::StartError;
+use super::http::{self, Served};
+use super::tls::Tls;
+use crate::access::{Access, Rules, Secrets};
+use crate::api::Api;
+use crate::config::{self, Config, FrameAncestor};
+use crate::control::Control;
+use crate::dashboard;
+use crate::hooks::Authority;
+use crate::whip::{Admission, IceServers, router, under};
+
+/// What may become another while the server runs.
+#[derive(Clone)]
+pub(super) struct Changing {
+    pub access: Arc<Access>,
+    pub authority: Arc<Authority>,
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl Changing {
+    /// As `config` has it, with the certificate read.
+    pub fn new(config: &Config) -> Result<Changing, StartError> {
+        Ok(Changing {
+            access: Arc::new(Access::new(rules(&config.access, config.http))),
+            authority: Authority::new(config.access.auth_url.as_deref()),
+            tls: config.tls.as_ref().map(Tls::read).transpose()?.map(Arc::new),
+        })
+    }
+}
+
+/// Who may do what.
+pub(super) fn rules(access: &config::Access, http: SocketAddr) -> Rules {
+    Rules::new(&Secrets {
+        publish: access.publish.clone(),
+        watch: access.watch.clone(),
+        admin: access.admin.clone(),
+        jwt: access.jwt.clone(),
+        service: access.auth_url.is_some(),
+        everybody: access.everybody,
+        metrics_open: access.metrics_open,
+        http_is_loopback: http.ip().is_loopback(),
+        allow: access.places.allow.clone(),
+        deny: access.places.deny.clone(),
+        trusted_proxies: access.places.trusted_proxies.clone(),
+    })
+}
+
+pub(super) fn bind_http(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    std::net::TcpListener::bind(address)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|error| StartError::HttpBind { address, error })
+}
+
+/// Serves from now on, until the notification.
+pub(super) fn serve_http(
+    config: &Config,
+    runtime: &Runtime,
+    listener: std::net::TcpListener,
+    control: &Arc<Control>,
+    api: &Arc<Api>,
+    changing: &Changing,
+) -> io::Result<(JoinHandle<()>, Arc<Notify>)> {
+    let framers = config.frame_ancestors.iter().map(FrameAncestor::as_str);
+    let more = api.router().merge(dashboard::router(framers));
+    let Changing { access, authority, tls } = changing.clone();
+    let admission = Admission { access: access.clone(), authority };
+    let app = router(control.clone(), admission, ice_servers(config), config.log_addresses, more);
+    let app = under(&config.base_path, app);
+    let stop = Arc::new(Notify::new());
+    let stopped = stop.clone();
+    let _inside = runtime.enter();
+    let listener = TcpListener::from_std(listener)?;
+    let http = runtime.spawn(http::serve(listener, Served { app, access, tls }, stopped));
+    Ok((http, stop))
+}
+
+fn ice_servers(config: &Config) -> IceServers {
+    let config::IceServers { servers, secret, ttl } = &config.ice_servers;
+    let secret = secret.as_deref();
+    let servers =
+        servers.iter().map(|server| (server.uri.as_str(), secret.filter(|_| server.relays)));
+    IceServers::new(servers, *ttl)
+}
