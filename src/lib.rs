@@ -18,7 +18,7 @@
 //!              │
 //!              ▼ whose is it?                         paths ──▶ Whose::{Session, Check, Shard}
 //!     STUN ────┤ ufrag names the session ──────────── wire::ufrag       forged: dropped
-//!              │ integrity proves the path ────────── session (str0m), then paths ──▶ Proved
+//!              │ integrity proves the path ────────── session (ICE), then paths ──▶ Proved
 //!     DTLS ────┤
 //!     RTP ─────┤ 4-tuple is a session's flow ──────── paths::flows
 //!     RTCP ────┤   or another shard's ─────────────── paths::directory ──▶ ring ──▶ that shard
@@ -101,9 +101,11 @@
 //!
 //! - **The ufrag is the session's address** ([`wire::ufrag`]): a first check needs no table, a
 //!   forged one costs one hash, a wrong shard knows the right one.
-//! - **str0m does SDP, ICE and DTLS, and sees no media.** Media comes in by [`ingest`] and leaves
-//!   by [`egress`], which keep what a packet touches of a peer within a few cache lines; the keys
-//!   are tapped from DTLS, and a session may publish and take with the same.
+//! - **str0m answers offers, and is gone then.** An `Rtc` lives on a control thread until its
+//!   answer is written; a session on its shard is a lite ICE agent of ours and the DTLS of a
+//!   library, a fifth of the memory. Media comes in by [`ingest`] and leaves by [`egress`], which
+//!   keep what a packet touches of a peer within a few cache lines; a session may publish and take
+//!   with the same keys.
 //! - **Repair costs the stream, not the viewer**: one history per layer and shard, as long as the
 //!   layer's rate asks; a viewer's numbers are a short list of spans over it, so it remembers
 //!   nothing per packet.

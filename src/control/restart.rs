@@ -43,8 +43,8 @@ impl Control {
     /// goes on meanwhile where it goes. After an error the session is as it was.
     ///
     /// # Errors
-    /// 404 or 410 when there is none, 409 while it restarts already, 503 when its shard is too
-    /// busy.
+    /// 404 or 410 when there is none, 409 while it restarts already or a later offer of it is
+    /// answered, 503 when its shard is too busy.
     pub async fn restart_ice(
         &self,
         id: &str,
@@ -55,8 +55,8 @@ impl Control {
         let ufrag = self.wiring.ufrag_key.encode_restarted(key, restarts).as_str().to_owned();
         let credentials = IceCreds { ufrag: ufrag.clone(), pass: random_hex(16) };
         let (done, answer) = oneshot::channel();
-        let remote_ufrag = remote.ufrag.clone();
-        let command = Command::RestartIce { key, local: credentials.clone(), remote, done };
+        let (local, theirs) = (credentials.clone(), remote.clone());
+        let command = Command::RestartIce { key, local, remote: theirs, done };
         let mailbox = &self.wiring.mailboxes[usize::from(key.shard)];
         mailbox.command(command).map_err(|_command| {
             ControlError::overloaded("the session's shard has too much to do")
@@ -68,7 +68,10 @@ impl Control {
                 return Err(registry.ended.gone(id));
             };
             live.etag.clone_from(&ufrag);
-            live.remote_ufrag = Some(remote_ufrag);
+            live.remote_ufrag = Some(remote.ufrag.clone());
+            if let Some(negotiation) = &mut live.negotiation {
+                negotiation.restarted(credentials.clone(), remote);
+            }
             live.restarts = restarts;
         }
         drop(under_way);
@@ -82,6 +85,9 @@ impl Control {
         let key = registry.sessions.get(id).copied();
         let live = key.and_then(|key| registry.live.get_mut(&key).map(|live| (key, live)));
         let Some((key, live)) = live else { return Err(registry.ended.gone(id)) };
+        if live.negotiation.is_none() {
+            return Err(ControlError::conflict("an offer of the session is being answered"));
+        }
         if std::mem::replace(&mut live.restarting, true) {
             return Err(ControlError::conflict("the session is restarting its ICE already"));
         }

@@ -8,7 +8,7 @@ use str0m::format::{Codec, CodecSpec};
 use super::audience::Channel;
 use super::history::History;
 use super::ports::GivenPort;
-use crate::session::{Offer, StreamCodecs};
+use crate::session::{Negotiation, Offer, StreamCodecs};
 
 /// A session that is on its shard or on its way there.
 pub struct LiveSession {
@@ -38,6 +38,8 @@ pub struct LiveSession {
     pub port: u16,
     /// The same, as it is to be given back.
     pub(super) given: GivenPort,
+    /// How its later offers are answered; not there while one is.
+    pub(super) negotiation: Option<Box<Negotiation>>,
     /// What it sends, or takes.
     pub(super) codecs: StreamCodecs,
     /// The payload types a publisher was answered, and what they stand for.

@@ -213,7 +213,7 @@ fn settle(
     asked: Asked,
 ) -> Result<Placement, ControlError> {
     let Asked { etag, remote_ufrag, publisher, video_mid, from, names: (audio, video) } = asked;
-    let Negotiated { session, codecs, payloads, answer } = negotiated?;
+    let Negotiated { session, negotiation, codecs, payloads, answer } = negotiated?;
     let control = held.control;
     let Reservation { key, ref shared, .. } = *held.reservation();
     let (session, stream) = (Box::new(session), shared.clone());
@@ -244,6 +244,7 @@ fn settle(
         created_at: unix_now(),
         port: port.number,
         given: port,
+        negotiation: Some(Box::new(negotiation)),
         codecs,
         payloads,
         audio,

@@ -94,6 +94,14 @@ pub const OWN_CHECKS: u8 = 8;
 /// The first pause: that of RFC 8445 §14.2 between checks.
 pub const OWN_CHECK_PAUSE: Duration = Duration::from_millis(50);
 
+/// Fingerprints of one offer that are compared: a client has one certificate, and two where it is
+/// about to change it.
+pub const MAX_FINGERPRINTS: usize = 4;
+
+/// The longest output of a DTLS library that is taken in one piece: a peer's certificate of 16 KB
+/// is more than anybody's, and its own flights come in datagrams.
+pub const MAX_DTLS_OUTPUT: usize = 16 * 1024;
+
 /// The longest offer that is read: browsers with every codec send 6 to 12 KB.
 pub const MAX_OFFER_BYTES: usize = 64 * 1024;
 

@@ -87,7 +87,7 @@ pub struct Paths {
     shard: u16,
     ownership: SharedOwnership,
     ufrag_key: UfragKey,
-    /// Addresses the answers name for TCP; str0m takes frames for these only.
+    /// Addresses the answers name for TCP.
     tcp_candidates: Vec<SocketAddr>,
     /// Whether datagrams may leave as trains, until a path refuses one.
     trains: bool,

@@ -3,12 +3,11 @@
 //! **Mux ports** are few and come and go while the shard runs. **Ports of sessions**
 //! (`--port-range`) are as many as sessions, in the slot of their session.
 
-use std::net::SocketAddr;
-
 /// The UDP ports of one shard.
 pub struct Ports {
     sharing: Sharing,
-    table: Vec<Option<Port>>,
+    /// The number of each.
+    table: Vec<Option<u16>>,
 }
 
 /// Who shares a port.
@@ -18,13 +17,6 @@ pub enum Sharing {
     Mux,
     /// Nobody: each session has its own.
     Session,
-}
-
-/// One port.
-struct Port {
-    number: u16,
-    /// Addresses the answers name; str0m takes datagrams for these only.
-    candidates: Vec<SocketAddr>,
 }
 
 impl Ports {
@@ -50,14 +42,13 @@ impl Ports {
         }
     }
 
-    /// The port `number` is served in `slot`, which is free; `candidates` are the addresses that
-    /// answers name for it.
-    pub fn insert(&mut self, slot: u32, number: u16, candidates: Vec<SocketAddr>) {
+    /// The port `number` is served in `slot`, which is free.
+    pub fn insert(&mut self, slot: u32, number: u16) {
         let slot = slot as usize;
         if self.table.len() <= slot {
             self.table.resize_with(slot + 1, || None);
         }
-        self.table[slot] = Some(Port { number, candidates });
+        self.table[slot] = Some(number);
     }
 
     /// The port in a slot is served no longer.
@@ -70,23 +61,13 @@ impl Ports {
     /// The number of the port in a slot.
     #[must_use]
     pub fn number(&self, slot: u32) -> Option<u16> {
-        Some(self.at(slot)?.number)
+        *self.table.get(slot as usize)?
     }
 
     /// The slot of the mux port with this number.
     #[must_use]
     pub fn slot_of(&self, number: u16) -> Option<u32> {
-        let has_it = |port: &Option<Port>| port.as_ref().is_some_and(|port| port.number == number);
-        self.table.iter().position(has_it).map(|slot| slot as u32)
-    }
-
-    /// Addresses that the answers name for the port in a slot.
-    #[must_use]
-    pub fn candidates(&self, slot: u32) -> Option<&[SocketAddr]> {
-        self.at(slot).map(|port| &*port.candidates)
-    }
-
-    fn at(&self, slot: u32) -> Option<&Port> {
-        self.table.get(slot as usize)?.as_ref()
+        let slot = self.table.iter().position(|port| *port == Some(number));
+        slot.map(|slot| slot as u32)
     }
 }

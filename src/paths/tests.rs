@@ -29,7 +29,7 @@ fn paths(shard: u16, ownership: &SharedOwnership) -> Paths {
     let transmitter = Transmitter::memory();
     let paths = Paths::new(config, ownership.clone(), Sharing::Mux, transmitter, Instant::now());
     let mut paths = paths.unwrap();
-    paths.ports.insert(0, PORT, vec![SocketAddr::new(LOCAL, PORT)]);
+    paths.ports.insert(0, PORT);
     (0..4).for_each(|slot| paths.enter(Instant::now(), slot, 0));
     paths
 }
@@ -132,7 +132,7 @@ fn a_flow_goes_from_shard_to_shard_and_the_former_is_told() {
 #[test]
 fn a_closed_port_takes_its_flows_along_and_names_who_is_left_without() {
     let mut paths = paths(0, &ownership(1, None));
-    paths.ports.insert(1, PORT + 1, vec![SocketAddr::new(LOCAL, PORT + 1)]);
+    paths.ports.insert(1, PORT + 1);
     paths.enter(Instant::now(), 7, 1);
     let second = |port| Path { via: Via::Udp(1), ..udp(port) };
     prove(&mut paths, 0, second(1), true);
@@ -156,7 +156,7 @@ fn a_flow_that_the_kernel_forgot_is_known_again_after_the_next_check() {
     };
     let ownership = ownership(1, Some(steering));
     let mut paths = paths(0, &ownership);
-    paths.ports.insert(0, socket.port(), vec![socket.local_addr()]);
+    paths.ports.insert(0, socket.port());
     let client = Client::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let path = udp(client.local_addr().unwrap().port());
     let own = Client::from(socket.as_fd().try_clone_to_owned().unwrap());

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::{Path, Paths};
 use crate::drop::DropReason;
-use crate::id::{SessionKey, Transport, Via};
+use crate::id::{SessionKey, Via};
 use crate::wire::kind::Kind;
 use crate::wire::stun::{self, Class};
 
@@ -122,31 +122,6 @@ impl Paths {
                 _ => Err(DropReason::UnknownFlow),
             },
         }
-    }
-
-    /// The candidate that str0m knows, of those in the answer of a session that was given the port
-    /// in slot `port`, for a datagram that came over `transport` and hit `local`: the same address
-    /// where it is announced, else (behind a 1:1 NAT) the first of the family.
-    ///
-    /// # Errors
-    ///
-    /// [`DropReason::PortClosed`].
-    #[inline]
-    pub fn candidate(
-        &self,
-        port: u32,
-        transport: Transport,
-        local: IpAddr,
-    ) -> Result<SocketAddr, DropReason> {
-        let udp = self.ports.candidates(port).ok_or(DropReason::PortClosed)?;
-        let candidates = match transport {
-            Transport::Udp => udp,
-            Transport::Tcp => &*self.tcp_candidates,
-        };
-        let same = candidates.iter().find(|candidate| candidate.ip() == local);
-        let family = || candidates.iter().find(|c| c.is_ipv4() == local.is_ipv4());
-        let any = || candidates.first();
-        Ok(*same.or_else(family).or_else(any).expect("the node announces at least one address"))
     }
 }
 

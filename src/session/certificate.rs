@@ -2,10 +2,10 @@
 //! handshake over certificates fails.
 
 use aws_lc_rs::digest;
-use str0m::RtcError;
 use str0m::crypto::dtls::DtlsImplError;
 
 use super::OfferError;
+use crate::limits::MAX_FINGERPRINTS;
 
 /// Why a handshake is given up at once: what its peer would send again is no better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +56,6 @@ impl CertificateFault {
         }
     }
 
-    /// The same of str0m, which compares the fingerprints of SHA-256 and SHA-1.
-    pub(super) fn of_session(error: &RtcError) -> Option<CertificateFault> {
-        let is_other = |words: &str| words.contains("fingerprint no match");
-        let is_other = matches!(error, RtcError::RemoteSdp(words) if is_other(words));
-        is_other.then_some(CertificateFault::Fingerprint)
-    }
-
     /// The fault behind an error of the DTLS library, if it is of certificates.
     pub(super) fn of(error: &DtlsImplError) -> Option<CertificateFault> {
         use dimpl::CertificateError as Certificate;
@@ -93,56 +86,58 @@ impl CertificateFault {
     }
 }
 
-/// A fingerprint that is verified here: str0m verifies those of SHA-256 and SHA-1.
+/// The fingerprints in an offer of the hash that its certificates are verified by: that of the
+/// peer is one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint {
+pub(super) struct Fingerprints {
     algorithm: &'static digest::Algorithm,
-    digest: Vec<u8>,
+    /// Side by side, each as long as its hash.
+    digests: Box<[u8]>,
 }
 
-impl Fingerprint {
-    /// Whether a certificate is the one that is meant.
-    pub fn is_of(&self, certificate: &[u8]) -> bool {
-        digest::digest(self.algorithm, certificate).as_ref() == self.digest
+impl Fingerprints {
+    /// Whether a certificate is one of those that are meant.
+    pub fn hold(&self, certificate: &[u8]) -> bool {
+        let digest = digest::digest(self.algorithm, certificate);
+        self.digests.chunks(self.algorithm.output_len()).any(|named| named == digest.as_ref())
     }
 
-    /// The fingerprint to verify of an offer with these attribute lines; `None` where str0m
-    /// verifies one (RFC 8122 §5.1: any one that is understood).
+    /// Those of an offer with these attribute lines, of the first hash there is (RFC 8122 §5.1):
+    /// SHA-256, which all have, then the longer ones, then SHA-1.
     ///
     /// # Errors
     /// [`OfferError::Malformed`] where none is understood, or one is not as long as its hash.
     pub fn of_offer<'a>(
         lines: impl Iterator<Item = &'a str> + Clone,
-    ) -> Result<Option<Fingerprint>, OfferError> {
+    ) -> Result<Fingerprints, OfferError> {
         let all = lines.filter_map(|line| line.strip_prefix("fingerprint:"));
-        let named = |hash: &str| {
-            let mut values = all.clone().filter_map(|line| line.split_once(' '));
-            values.find(|(name, _)| name.eq_ignore_ascii_case(hash)).map(|(_, value)| value)
-        };
-        let parsed = |hash: &str, algorithm: &'static digest::Algorithm| {
-            let Some(value) = named(hash) else { return Ok(None) };
-            let bytes = value.trim().split(':').map(|byte| u8::from_str_radix(byte, 16));
-            let digest: Vec<u8> = bytes.collect::<Result<_, _>>().unwrap_or_default();
-            if digest.len() != algorithm.output_len() {
-                let words = format!(
-                    "a=fingerprint:{hash} has not the {} bytes of that hash",
-                    algorithm.output_len()
-                );
-                return Err(OfferError::Malformed(words));
-            }
-            Ok(Some(Fingerprint { algorithm, digest }))
-        };
-        if parsed("sha-256", &digest::SHA256)?.is_some() {
-            return Ok(None);
+        if all.clone().next().is_none() {
+            return Err(OfferError::Malformed("it has no a=fingerprint".into()));
         }
-        for (hash, algorithm) in [("sha-512", &digest::SHA512), ("sha-384", &digest::SHA384)] {
-            if let Some(fingerprint) = parsed(hash, algorithm)? {
-                return Ok(Some(fingerprint));
+        let hashes: [(&str, &'static digest::Algorithm); 4] = [
+            ("sha-256", &digest::SHA256),
+            ("sha-512", &digest::SHA512),
+            ("sha-384", &digest::SHA384),
+            ("sha-1", &digest::SHA1_FOR_LEGACY_USE_ONLY),
+        ];
+        for (hash, algorithm) in hashes {
+            let values = all.clone().filter_map(|line| line.split_once(' '));
+            let of_hash = values.filter(|(name, _)| name.eq_ignore_ascii_case(hash));
+            let mut digests: Vec<u8> = Vec::new();
+            for (_, value) in of_hash.take(MAX_FINGERPRINTS) {
+                let bytes = value.trim().split(':').map(|byte| u8::from_str_radix(byte, 16));
+                let digest: Vec<u8> = bytes.collect::<Result<_, _>>().unwrap_or_default();
+                if digest.len() != algorithm.output_len() {
+                    let length = algorithm.output_len();
+                    let words =
+                        format!("a=fingerprint:{hash} has not the {length} bytes of that hash");
+                    return Err(OfferError::Malformed(words));
+                }
+                digests.extend(digest);
             }
-        }
-        if named("sha-1").is_some() || all.clone().next().is_none() {
-            // str0m verifies the one, and says that there is none.
-            return Ok(None);
+            if !digests.is_empty() {
+                return Ok(Fingerprints { algorithm, digests: digests.into() });
+            }
         }
         let words = "a=fingerprint is of no hash that is taken: sha-256, sha-384 or sha-512";
         Err(OfferError::Malformed(words.into()))
@@ -157,29 +152,42 @@ mod tests {
         format!("fingerprint:{hash} {}", vec!["0A"; bytes].join(":"))
     }
 
-    fn of(lines: &[String]) -> Result<Option<Fingerprint>, OfferError> {
-        Fingerprint::of_offer(lines.iter().map(String::as_str))
+    fn of(lines: &[String]) -> Result<Fingerprints, OfferError> {
+        Fingerprints::of_offer(lines.iter().map(String::as_str))
     }
 
     #[test]
-    fn the_strongest_that_str0m_lacks_is_verified_where_it_has_none() {
-        let all = [line("sha-512", 64), line("sha-384", 48), line("sha-256", 32)];
-        assert_eq!(of(&all), Ok(None), "str0m verifies SHA-256");
-        let found = of(&all[..2]).expect("both are well formed").expect("ours");
-        assert_eq!((found.algorithm, found.digest.len()), (&digest::SHA512, 64));
-        let found = of(&[line("SHA-384", 48)]).expect("it is well formed").expect("ours");
-        assert_eq!(found.digest.len(), 48);
-        assert_eq!(of(&[line("sha-1", 20)]), Ok(None));
-        for unknown in [[line("md5", 16)], [line("sha-384", 32)], [line("sha-512", 0)]] {
-            assert!(of(&unknown).is_err(), "{unknown:?}");
+    fn the_hash_that_all_have_is_verified_or_the_longest_there_is() {
+        let all =
+            [line("sha-1", 20), line("sha-384", 48), line("sha-512", 64), line("sha-256", 32)];
+        for (lines, algorithm) in [
+            (&all[..], &digest::SHA256),
+            (&all[..3], &digest::SHA512),
+            (&all[..2], &digest::SHA384),
+            (&all[..1], &digest::SHA1_FOR_LEGACY_USE_ONLY),
+        ] {
+            let found = of(lines).expect("all are well formed");
+            assert_eq!(found.algorithm, algorithm);
+            assert_eq!(found.digests.len(), algorithm.output_len());
         }
+        assert!(of(&[line("SHA-384", 48)]).is_ok(), "names of hashes have no case");
+        for wrong in [[line("md5", 16)], [line("sha-384", 32)], [line("sha-512", 0)]] {
+            assert!(of(&wrong).is_err(), "{wrong:?}");
+        }
+        assert!(of(&[]).is_err());
     }
 
     #[test]
-    fn a_certificate_is_its_own_fingerprints() {
-        let certificate = b"a certificate";
-        let digest = digest::digest(&digest::SHA384, certificate).as_ref().to_vec();
-        let fingerprint = Fingerprint { algorithm: &digest::SHA384, digest };
-        assert!(fingerprint.is_of(certificate) && !fingerprint.is_of(b"another one"));
+    fn a_certificate_is_one_of_those_that_are_named() {
+        let hash = |certificate: &[u8]| {
+            let digest = digest::digest(&digest::SHA256, certificate);
+            let bytes: Vec<String> = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
+            format!("fingerprint:sha-256 {}", bytes.join(":"))
+        };
+        let named = of(&[hash(b"first"), hash(b"second")]).expect("both are well formed");
+        assert!(named.hold(b"first") && named.hold(b"second") && !named.hold(b"third"));
+        let many: Vec<String> = (0..=MAX_FINGERPRINTS).map(|n| hash(&[n as u8])).collect();
+        let named = of(&many).expect("all are well formed");
+        assert!(named.hold(&[0]) && !named.hold(&[MAX_FINGERPRINTS as u8]));
     }
 }

@@ -1,53 +1,48 @@
-//! What a session does of ICE beside str0m: it answers checks with the address they came from,
-//! makes checks of its own, and starts over under other credentials.
+//! Our side of ICE: a lite agent (RFC 8445 §2.5), which answers checks and starts none to find a
+//! path.
+//!
+//! There is no list of candidates and no state per address in here. A check is believed if it has
+//! the names and the password of both ends' offer and answer; which of the addresses that made
+//! such checks is used, and for how long, is [`crate::paths`]' business, and so is consent (RFC
+//! 7675): a session that nothing authentic has come from for
+//! [`SESSION_IDLE`](crate::limits::SESSION_IDLE) is over.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use str0m::IceCreds;
 
-use super::{LocalIce, Refused, Session};
-use crate::id::Transport;
+use super::Session;
 use crate::wire::attributes;
 use crate::wire::binding::{self, TransactionId};
 
-/// The credentials of both ends, and the one address that str0m knows of the peer.
-///
-/// str0m keeps every address that a check came from, with a pair for each, as long as the session
-/// lives. It would do so for each of forty thousand that a client forges; so it gets to see the
-/// first one of each transport in the place of all, and which one is used is [`crate::paths`]'
-/// business.
+/// The credentials of both ends.
 #[derive(Debug)]
 pub(super) struct Ice {
-    local: IceCreds,
-    remote: Option<IceCreds>,
-    /// By UDP and by TCP.
-    seen_as: [Option<SocketAddr>; 2],
-    /// The first of our addresses in the answer, likewise: str0m takes nothing for others, and a
-    /// host has more of them than it names, or others by now.
-    reached_at: [Option<SocketAddr>; 2],
+    pub local: IceCreds,
+    pub remote: Option<IceCreds>,
+}
+
+/// What is answered to a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckAnswer {
+    /// With success: its sender is the peer, and has proved the path it came by.
+    Success(Vec<u8>),
+    /// With an error, though it is the peer's.
+    Error(Vec<u8>),
+    /// Nothing: it can't be read, or somebody else's credentials made it.
+    Nothing,
 }
 
 impl Ice {
-    pub fn new(local: &LocalIce<'_>, remote: Option<IceCreds>) -> Ice {
-        let reached_at = [local.candidates.first(), local.tcp_candidates.first()];
-        let local = local.credentials.clone();
-        Ice { local, remote, seen_as: [None; 2], reached_at: reached_at.map(Option::<&_>::copied) }
+    pub fn new(local: IceCreds, remote: Option<IceCreds>) -> Ice {
+        Ice { local, remote }
     }
 
-    /// What str0m is told for a datagram that reached us at `local`.
-    pub fn reached_at(&self, transport: Transport, local: SocketAddr) -> SocketAddr {
-        self.reached_at[transport as usize].unwrap_or(local)
-    }
-
-    /// Whether a peer that has these credentials by now starts ICE over.
-    pub fn is_restart(&self, remote: &Option<IceCreds>) -> bool {
-        remote.is_some() && *remote != self.remote
-    }
-
-    /// What str0m is told for a datagram from `remote`.
-    pub fn seen_as(&mut self, transport: Transport, remote: SocketAddr) -> SocketAddr {
-        *self.seen_as[transport as usize].get_or_insert(remote)
+    /// Whether a check's USERNAME is ours, a colon and the peer's (RFC 8445 §7.2.2).
+    fn is_named(&self, username: &[u8]) -> bool {
+        let Some(rest) = username.strip_prefix(self.local.ufrag.as_bytes()) else { return false };
+        let Some(theirs) = rest.strip_prefix(b":") else { return false };
+        self.remote.as_ref().is_none_or(|remote| theirs == remote.ufrag.as_bytes())
     }
 }
 
@@ -56,46 +51,26 @@ impl Session {
     /// refused. What its peer has proved stays its own, and media goes where it went until the peer
     /// chooses another path.
     pub fn restart_ice(&mut self, local: IceCreds, remote: IceCreds) {
-        let mut direct = self.rtc.direct_api();
-        direct.set_local_ice_credentials(local.clone());
-        direct.set_remote_ice_credentials(remote.clone());
-        (self.ice.local, self.ice.remote) = (local, Some(remote));
+        self.ice = Ice { local, remote: Some(remote) };
     }
 
-    /// Takes in a connectivity check, which str0m answers in the next drain: as it is, or of the
-    /// parts that str0m reads where it lacks some or has others. Returns the answer to one that
-    /// asks for what is not understood (RFC 8489 §6.3.1).
-    ///
-    /// # Errors
-    /// When it can't be read, or str0m refuses it. One with a wrong password is left unanswered.
-    pub fn check(
-        &mut self,
-        now: Instant,
-        transport: Transport,
-        local: SocketAddr,
-        remote: SocketAddr,
-        (bytes, id): (&[u8], TransactionId),
-    ) -> Result<Option<Vec<u8>>, Refused> {
-        let check = attributes::of_check(bytes).ok_or(Refused)?;
-        if check.is_usual {
-            return self.receive(now, transport, local, remote, bytes).map(|()| None);
-        }
+    /// Answers the connectivity check `bytes` named `id`, which came from `from` (RFC 8445 §7.3).
+    #[must_use]
+    pub fn check(&self, from: SocketAddr, bytes: &[u8], id: TransactionId) -> CheckAnswer {
+        let Some(check) = attributes::of_check(bytes) else { return CheckAnswer::Nothing };
         let password = &self.ice.local.pass;
-        if !binding::is_sealed_with(bytes, password) {
-            // Unanswered, like one that str0m does not believe.
-            return Ok(None);
+        if !self.ice.is_named(check.username) || !binding::is_sealed_with(bytes, password) {
+            return CheckAnswer::Nothing;
         }
         if !check.unknown().is_empty() {
-            return Ok(Some(binding::unknown_attributes(id, check.unknown(), password)));
+            let unknown = binding::unknown_attributes(id, check.unknown(), password);
+            return CheckAnswer::Error(unknown);
         }
-        let remade = binding::remade(id, &check, password);
-        self.receive(now, transport, local, remote, &remade).map(|()| None)
-    }
-
-    /// The success response to a check that came from `from`.
-    #[must_use]
-    pub fn binding_response(&self, id: TransactionId, from: SocketAddr) -> Vec<u8> {
-        binding::response(id, from, &self.ice.local.pass)
+        if check.is_controlled {
+            // A lite agent is the controlled one whatever the tie breakers say (RFC 8445 §6.1.1).
+            return CheckAnswer::Error(binding::role_conflict(id, password));
+        }
+        CheckAnswer::Success(binding::response(id, from, password))
     }
 
     /// A check of our own: only the peer can answer it, and only where it receives. `None` where

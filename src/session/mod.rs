@@ -1,57 +1,54 @@
-//! One peer, sans-IO: the only owner of a str0m [`Rtc`].
+//! One peer, sans-IO: a lite ICE agent and the DTLS that follows it.
 //!
-//! SDP and the construction of an `Rtc` happen on control threads ([`Negotiator`]); the finished
-//! [`Session`] then moves to its shard, which feeds it datagrams and time and carries out what
+//! An offer is read and answered on control threads ([`Negotiator`]), by an `Rtc` of str0m's that
+//! is gone once its answer is written. What the answer promised moves to the peer's shard as a
+//! [`Session`], which is fed datagrams and time there; the shard carries out what
 //! [`Session::drain`] asks for. No clock is read and no socket is touched in here.
 
+#[expect(clippy::disallowed_types, reason = "str0m counts its crypto, once an offer")]
+mod answering;
 mod certificate;
 mod codecs;
 mod descriptors;
-#[expect(clippy::disallowed_types, reason = "str0m counts its crypto, once a session")]
+#[expect(clippy::disallowed_types, reason = "a key and a configuration are shared, once a session")]
 mod dtls;
+#[expect(clippy::disallowed_types, reason = "the server's certificate is shared by all sessions")]
+mod handshake;
 mod ice;
-#[expect(clippy::disallowed_types, reason = "str0m counts its crypto, once a session")]
+#[expect(clippy::disallowed_types, reason = "all sessions share what makes them")]
 mod negotiate;
 mod offer;
 mod publisher;
 mod renegotiate;
 mod sdp;
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use str0m::media::Mid;
-use str0m::net::{DatagramSend, Protocol, Receive};
-use str0m::rtp::Ssrc;
-use str0m::{Event, IceConnectionState, Input, Output as RtcOutput, Rtc};
-
+pub use answering::LocalIce;
 pub use certificate::CertificateFault;
 pub use codecs::{CodecMatch, StreamCodecs};
-pub use dtls::KeyingMaterial;
-pub use negotiate::{LocalIce, Negotiated, Negotiator};
+pub use handshake::KeyingMaterial;
+pub use ice::CheckAnswer;
+pub use negotiate::{Negotiated, Negotiator};
 pub use offer::{Offer, OfferError};
 pub use publisher::Publisher;
-pub use renegotiate::Renegotiated;
+pub use renegotiate::{Negotiation, Renegotiated};
 pub use sdp::{host_candidates, ice_password, ice_ufrag};
 
-use crate::id::Transport;
 use crate::media::ViewerTerms;
 use crate::srtp::Profile;
+use handshake::Handshake;
 use ice::Ice;
 
 /// One peer's session.
 #[derive(Debug)]
 pub struct Session {
-    rtc: Box<Rtc>,
     ice: Ice,
-    /// What the peer sends, if it does: the `Rtc` keeps ICE and DTLS, media comes in by an ingest.
+    handshake: Handshake,
+    /// What the peer sends, if it does.
     pub publishes: Option<Box<Publisher>>,
     /// What the peer takes, if anything: its media goes by egress lanes.
     pub takes: ViewerTerms,
-    /// The sections that lanes send by.
-    sections: Vec<ViewerSection>,
-    /// What str0m said when it gave up.
-    failure: Option<Box<str>>,
     /// When its answer was ready.
     pub answered: Instant,
     /// The same by the time of day, in milliseconds of Unix time.
@@ -60,29 +57,16 @@ pub struct Session {
     pub profile: Option<Profile>,
 }
 
-/// A section whose media leaves by a lane, as str0m must know it when the peer makes a later offer.
-#[derive(Debug)]
-struct ViewerSection {
-    mid: Mid,
-    ssrc: Ssrc,
-    rtx_ssrc: Option<Ssrc>,
-}
-
 /// What a session asks of its shard.
 #[derive(Debug)]
 pub enum Output {
-    /// Send this datagram. STUN goes where it says, everything else to the session's address.
-    Datagram {
-        /// Where str0m would send it.
-        to: SocketAddr,
-        /// The bytes.
-        contents: DatagramSend,
-    },
+    /// Send this datagram of DTLS to the peer.
+    Datagram(Vec<u8>),
     /// DTLS has finished: these are the keys of SRTP.
     Keys(KeyingMaterial),
-    /// ICE and DTLS are up.
+    /// DTLS is up.
     Connected,
-    /// The peer is gone: it closed DTLS, or its consent ran out.
+    /// The peer is gone.
     Gone(Gone),
 }
 
@@ -91,109 +75,55 @@ pub enum Output {
 pub enum Gone {
     /// The peer closed the DTLS connection.
     Closed,
-    /// No connectivity check for 15 s.
-    ConsentLost,
-    /// str0m gave up on the session, or its peer's certificate will not do.
+    /// DTLS was given up, or its peer's certificate will not do.
     Failed(Option<CertificateFault>),
 }
 
-/// The session's protocol machine refused a datagram.
+/// DTLS refused a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
 impl Session {
-    /// A session whose answer is ready at `answered`, which is `answered_ms` by the time of day.
-    fn new(
-        rtc: Rtc,
-        ice: Ice,
-        publishes: Option<Box<Publisher>>,
-        takes: ViewerTerms,
-        (answered, answered_ms): (Instant, u64),
-    ) -> Session {
-        let rtc = Box::new(rtc);
-        let (sections, profile, failure) = (Vec::new(), None, None);
-        Session { rtc, ice, publishes, takes, sections, answered, answered_ms, profile, failure }
+    /// The peer has proved a path: DTLS begins, unless it has. What it says first comes out of the
+    /// next drain.
+    pub fn begin(&mut self, now: Instant) {
+        self.handshake.begin(now);
     }
 
-    /// Takes in one STUN or DTLS datagram. `local` must be one of
-    /// the candidates the session announced, or str0m drops the datagram silently.
+    /// Takes in one datagram of DTLS.
     ///
     /// # Errors
-    /// When the bytes do not parse or str0m refuses them.
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        transport: Transport,
-        local: SocketAddr,
-        remote: SocketAddr,
-        bytes: &[u8],
-    ) -> Result<(), Refused> {
-        let protocol = match transport {
-            Transport::Udp => Protocol::Udp,
-            Transport::Tcp => Protocol::Tcp,
-        };
-        let remote = self.ice.seen_as(transport, remote);
-        let local = self.ice.reached_at(transport, local);
-        let receive = Receive::new(protocol, remote, local, bytes).map_err(|_error| Refused)?;
-        self.rtc.handle_input(Input::Receive(now, receive)).map_err(|_error| Refused)
+    /// When DTLS has not begun, is over, or can't make sense of it.
+    pub fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Refused> {
+        self.handshake.receive(now, bytes)
     }
 
     /// Lets time pass.
-    ///
-    /// # Errors
-    /// When str0m refuses.
-    pub fn timeout(&mut self, now: Instant) -> Result<(), Refused> {
-        self.rtc.handle_input(Input::Timeout(now)).map_err(|_error| Refused)
+    pub fn timeout(&mut self, now: Instant) {
+        self.handshake.timeout(now);
     }
 
-    /// Why str0m gave up on the session, in its words, when it did ([`Gone::Failed`]).
+    /// Why DTLS was given up, in the words of whoever found it, when it was ([`Gone::Failed`]).
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
+        self.handshake.failure()
     }
 
     /// Starts an orderly end: DTLS close_notify comes out of the next drain.
     pub fn close(&mut self) {
-        // A session that cannot say goodbye any more is dropped all the same.
-        let _ = self.rtc.close();
+        self.handshake.close();
     }
 
-    /// Moves everything the session wants into `outputs` and says when it wants to hear of time.
-    pub fn drain(&mut self, now: Instant, outputs: &mut Vec<Output>) -> Instant {
-        let next = loop {
-            match self.rtc.poll_output() {
-                Ok(RtcOutput::Timeout(at)) => break at,
-                Ok(RtcOutput::Transmit(transmit)) => outputs.push(Output::Datagram {
-                    to: transmit.destination,
-                    contents: transmit.contents,
-                }),
-                Ok(RtcOutput::Event(event)) => on_event(&event, outputs),
-                Err(error) => {
-                    self.failure = Some(error.to_string().into());
-                    let fault = dtls::take_fault().or(CertificateFault::of_session(&error));
-                    outputs.push(Output::Gone(Gone::Failed(fault)));
-                    break now + crate::limits::SESSION_IDLE;
-                }
+    /// Moves everything the session wants into `outputs` and says when it wants to hear of time, if
+    /// it does.
+    pub fn drain(&mut self, outputs: &mut Vec<Output>) -> Option<Instant> {
+        let first = outputs.len();
+        let deadline = self.handshake.drain(outputs);
+        for output in &outputs[first..] {
+            if let Output::Keys(keys) = output {
+                self.profile = Some(keys.profile);
             }
-        };
-        if let Some(fault) = dtls::take_fault() {
-            outputs.push(Output::Gone(Gone::Failed(Some(fault))));
         }
-        if let Some(keys) = dtls::take_keys() {
-            self.profile = Some(keys.profile);
-            outputs.push(Output::Keys(keys));
-        }
-        next
-    }
-}
-
-fn on_event(event: &Event, outputs: &mut Vec<Output>) {
-    match event {
-        Event::Connected => outputs.push(Output::Connected),
-        Event::Closed => outputs.push(Output::Gone(Gone::Closed)),
-        Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-            outputs.push(Output::Gone(Gone::ConsentLost));
-        }
-        _ => {}
+        deadline
     }
 }

@@ -1,46 +1,40 @@
 //! From an offer to an answer and a session, on a control thread.
 
-use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use str0m::Rtc;
 use str0m::config::{CryptoProvider, DtlsCert};
-use str0m::format::{CodecConfig, CodecSpec, PayloadParams};
+use str0m::crypto::dtls::DtlsProvider;
+use str0m::format::{CodecSpec, PayloadParams};
 use str0m::media::Mid;
-use str0m::net::TcpType;
-use str0m::rtp::{Extension, ExtensionMap};
-use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
+use str0m::rtp::Extension;
 
+use super::answering::{Answering, LocalIce, Terms, unserved};
+use super::certificate::Fingerprints;
 use super::codecs::CodecMatch;
 use super::descriptors::Descriptors;
+use super::handshake::Handshake;
 use super::ice::Ice;
-use super::{Offer, OfferError, Publisher, Session, StreamCodecs, ViewerSection, dtls};
+use super::renegotiate::{Negotiation, ViewerSection};
+use super::{Offer, OfferError, Publisher, Session, StreamCodecs, dtls, sdp};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::media::{ExtensionIds, ViewerTerms, ViewerTrack};
 
 /// Makes sessions: holds what all of them share.
 pub struct Negotiator {
     crypto: Arc<CryptoProvider>,
-    certificate: DtlsCert,
+    certificate: Arc<DtlsCert>,
     say_lite: bool,
     codec_match: CodecMatch,
-}
-
-/// Our side of a session's ICE: what its answer says of where it is found.
-pub struct LocalIce<'a> {
-    /// The name and password of its checks.
-    pub credentials: IceCreds,
-    /// The addresses it can be reached at, in the order clients should try them.
-    pub candidates: &'a [SocketAddr],
-    /// The same over TCP: what is left where UDP does not get through.
-    pub tcp_candidates: &'a [SocketAddr],
 }
 
 /// A session ready to move to its shard, and the answer for its peer.
 pub struct Negotiated {
     /// The session.
     pub session: Session,
+    /// How its later offers are answered.
+    pub negotiation: Negotiation,
     /// What it sends, as far as that is known before its media comes, or takes.
     pub codecs: StreamCodecs,
     /// The payload types a publisher was answered, and what they stand for.
@@ -57,10 +51,9 @@ impl Negotiator {
     /// When the crypto library cannot make a certificate: nothing would work then.
     #[must_use]
     pub fn new(say_lite: bool, codec_match: CodecMatch) -> Negotiator {
-        let crypto = dtls::crypto();
-        let certificate = crypto.dtls_provider.generate_certificate();
-        let certificate = certificate.expect("the crypto library makes ECDSA certificates");
-        Negotiator { crypto, certificate, say_lite, codec_match }
+        let certificate = dtls::DTLS.generate_certificate();
+        let certificate = certificate.expect("the crypto library makes ECDSA certificates").into();
+        Negotiator { crypto: dtls::crypto(), certificate, say_lite, codec_match }
     }
 
     /// Answers a publisher with all codecs that are passed through, `codecs` first. `local` says
@@ -80,26 +73,14 @@ impl Negotiator {
         for section in &offer.sections {
             params.extend(offer.answered(section, &codecs)?);
         }
-        let extensions = extension_map(&[
-            (1, Extension::AudioLevel),
-            (2, Extension::AbsoluteSendTime),
-            (3, Extension::TransportSequenceNumber),
-            (4, Extension::RtpMid),
-            (5, Extension::PlayoutDelay),
-            (10, Extension::RtpStreamId),
-            (11, Extension::RepairedRtpStreamId),
-            (12, Descriptors::extension()),
-            (13, Extension::VideoOrientation),
-        ]);
-        let ice = Ice::new(&local, offer.ice());
+        let terms = Terms { params: params.into(), publishes: true, descriptors: true };
         let named = offer.named_sources();
-        let (mut rtc, answer, mids) = self.accept(now, offer, local, params, extensions)?;
-        let publisher = Publisher::new(stream, &mut rtc, &mids, &named);
-        let payloads = rtc.codec_config().params().iter().map(|p| (*p.pt(), p.spec())).collect();
-        let publisher = Some(Box::new(publisher));
-        let terms = ViewerTerms::default();
-        let negotiated = self.finish(now, (rtc, ice), publisher, terms, codecs, answer);
-        Ok(Negotiated { payloads, ..negotiated })
+        let mut accepted = self.accept(now, offer, local, terms)?;
+        let publisher = Publisher::new(stream, &accepted.rtc, &accepted.mids, &named);
+        let params = accepted.rtc.codec_config().params().iter();
+        let payloads = params.map(|p| (*p.pt(), p.spec())).collect();
+        accepted.publisher = Some(Box::new(publisher));
+        Ok(self.finish(now, accepted, codecs, payloads))
     }
 
     /// Answers a viewer of a stream that carries `codecs`; see [`Negotiator::publisher`].
@@ -123,121 +104,91 @@ impl Negotiator {
             *taken = wanted.or(Some(chosen.spec()));
             params.push(chosen);
         }
-        let mut extensions = extension_map(&[
-            (1, Extension::AudioLevel),
-            (4, Extension::RtpMid),
-            (5, Extension::PlayoutDelay),
-            (13, Extension::VideoOrientation),
-        ]);
-        // The first one of a key frame is too long for the one-byte form, and without it the others
-        // say nothing.
-        if offer.mixes_extension_forms {
-            extensions.set(12, Descriptors::extension());
-        }
-        let ice = Ice::new(&local, offer.ice());
-        let (mut rtc, answer, mids) = self.accept(now, offer, local, params, extensions)?;
-        let mut takes = ViewerTerms::default();
-        let mut sections = Vec::new();
-        for mid in mids {
+        // The first descriptor of a key frame is too long for the one-byte form, and without it the
+        // others say nothing.
+        let descriptors = offer.mixes_extension_forms;
+        let terms = Terms { params: params.into(), publishes: false, descriptors };
+        let mut accepted = self.accept(now, offer, local, terms)?;
+        for mid in &accepted.mids {
             // What is not said to be served is refused as a whole.
-            let served = viewer_track(&mut rtc, mid, &takes.tracks);
-            let (track, section) = served.ok_or_else(|| unserved(mid))?;
-            takes.tracks.push(track);
-            sections.push(section);
+            let served = viewer_track(&mut accepted.rtc, *mid, &accepted.takes.tracks);
+            let (track, section) = served.ok_or_else(|| unserved(*mid))?;
+            accepted.takes.tracks.push(track);
+            accepted.sections.push(section);
         }
-        let mut negotiated = self.finish(now, (rtc, ice), None, takes, taken, answer);
-        negotiated.session.sections = sections;
-        Ok(negotiated)
+        Ok(self.finish(now, accepted, taken, Vec::new()))
     }
 
-    fn finish(
-        &self,
-        now: Instant,
-        (rtc, ice): (Rtc, Ice),
-        publishes: Option<Box<Publisher>>,
-        takes: ViewerTerms,
-        codecs: StreamCodecs,
-        answer: String,
-    ) -> Negotiated {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let answered = (now, since.as_millis() as u64);
-        let session = Session::new(rtc, ice, publishes, takes, answered);
-        Negotiated { session, codecs, payloads: Vec::new(), answer }
+    /// What all answers have in common.
+    pub(super) fn crypto(&self) -> (&Arc<CryptoProvider>, &DtlsCert) {
+        (&self.crypto, &self.certificate)
     }
 
-    /// Builds the `Rtc` and lets it answer. Should str0m panic over some far corner of SDP, that is
-    /// this offer's failure and nobody else's.
     fn accept(
         &self,
         now: Instant,
         offer: Offer,
         local: LocalIce<'_>,
-        params: Vec<PayloadParams>,
-        extensions: ExtensionMap,
-    ) -> Result<(Rtc, String, Vec<Mid>), OfferError> {
-        let malformed = OfferError::malformed;
-        let Offer { offered, sdp, fingerprint, .. } = offer;
-        let mids: Vec<Mid> = sdp
-            .media_lines
-            .iter()
-            .filter(|line| line.typ.is_media())
-            .map(|line| line.mid())
-            .collect();
-        catch_unwind(AssertUnwindSafe(|| {
-            let mut config = Rtc::builder()
-                .set_crypto_provider(self.crypto.clone())
-                .set_dtls_cert(self.certificate.clone())
-                .set_local_ice_credentials(local.credentials)
-                .set_ice_lite(true)
-                .set_rtp_mode(true)
-                .set_fingerprint_verification(fingerprint.is_none())
-                .set_extension_map(extensions);
-            set_codecs(&mut config, params);
-            let mut rtc = dtls::expecting(fingerprint, || config.build(now));
-            for address in local.candidates {
-                let candidate = Candidate::host(*address, "udp").map_err(|e| malformed(&e))?;
-                rtc.add_local_candidate(candidate);
-            }
-            // Behind every UDP one, in order and in priority (RFC 6544 §4.2): ffmpeg takes the
-            // first line there is.
-            for address in local.tcp_candidates {
-                let candidate = Candidate::builder().tcp().host(*address);
-                let candidate = candidate.tcptype(TcpType::Passive).build();
-                rtc.add_local_candidate(candidate.map_err(|e| malformed(&e))?);
-            }
-            let answer = rtc.sdp_api().accept_offer(sdp).map_err(|e| malformed(&e))?;
-            let is_served = |mid: &Mid| rtc.media(*mid).is_some_and(|m| !m.remote_pts().is_empty());
-            if let Some(mid) = mids.iter().find(|mid| !is_served(mid)) {
-                return Err(unserved(*mid));
-            }
-            let answer = offered.answer(&answer.to_sdp_string(), self.say_lite);
-            Ok((rtc, answer, mids))
-        }))
-        .unwrap_or_else(|_panic| Err(malformed(&"str0m could not make sense of it")))
+        terms: Terms,
+    ) -> Result<Accepted, OfferError> {
+        let ice = Ice::new(local.credentials.clone(), offer.ice());
+        let Offer { offered, sdp, fingerprints, .. } = offer;
+        let media = sdp.media_lines.iter().filter(|line| line.typ.is_media());
+        let mids: Vec<Mid> = media.map(|line| line.mid()).collect();
+        let (crypto, certificate) = self.crypto();
+        let answering = Answering { crypto, certificate, local, terms: &terms };
+        let (rtc, answer) = answering.answer(now, sdp)?;
+        let is_served = |mid: &Mid| rtc.media(*mid).is_some_and(|m| !m.remote_pts().is_empty());
+        if let Some(mid) = mids.iter().find(|mid| !is_served(mid)) {
+            return Err(unserved(*mid));
+        }
+        let answer = offered.answer(&answer, self.say_lite);
+        let (publisher, takes, sections) = (None, ViewerTerms::default(), Vec::new());
+        Ok(Accepted { rtc, answer, ice, fingerprints, terms, mids, publisher, takes, sections })
+    }
+
+    /// What is left of an answer once its `Rtc` is gone.
+    fn finish(
+        &self,
+        now: Instant,
+        accepted: Accepted,
+        codecs: StreamCodecs,
+        payloads: Vec<(u8, CodecSpec)>,
+    ) -> Negotiated {
+        let Accepted { ice, fingerprints, answer, publisher, takes, terms, mids, .. } = accepted;
+        let is_dtls_client = sdp::is_dtls_client(&answer);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (local, remote) = (ice.local.clone(), ice.remote.clone());
+        let sections = accepted.sections;
+        let negotiation = Negotiation { terms, mids, sections, local, remote, is_dtls_client };
+        let session = Session {
+            ice,
+            handshake: Handshake::new(self.certificate.clone(), fingerprints, is_dtls_client),
+            publishes: publisher,
+            takes,
+            answered: now,
+            answered_ms: since.as_millis() as u64,
+            profile: None,
+        };
+        Negotiated { session, negotiation, codecs, payloads, answer }
     }
 }
 
-fn set_codecs(config: &mut RtcConfig, params: Vec<PayloadParams>) {
-    *config.codec_config() = CodecConfig::new_from_payload_params(params);
+/// An offer that was answered.
+struct Accepted {
+    rtc: Rtc,
+    answer: String,
+    ice: Ice,
+    fingerprints: Fingerprints,
+    terms: Terms,
+    mids: Vec<Mid>,
+    publisher: Option<Box<Publisher>>,
+    takes: ViewerTerms,
+    sections: Vec<ViewerSection>,
 }
 
-fn extension_map(extensions: &[(u8, Extension)]) -> ExtensionMap {
-    let mut map = ExtensionMap::empty();
-    for (id, extension) in extensions {
-        map.set(*id, extension.clone());
-    }
-    map
-}
-
-/// A section that would be answered and get nothing.
-fn unserved(mid: Mid) -> OfferError {
-    let reason = "none of its payload types is left after negotiation".into();
-    OfferError::Unserved { mid: mid.to_string(), reason }
-}
-
-/// Reads what the viewer's track was promised, and takes the track's sender out of str0m: media and
-/// its reports leave by the egress lane. It takes the stream's first track of its kind that none of
-/// `others` takes.
+/// Reads what the viewer's track was promised: media and its reports leave by an egress lane. It
+/// takes the stream's first track of its kind that none of `others` takes.
 pub(super) fn viewer_track(
     rtc: &mut Rtc,
     mid: Mid,
@@ -262,7 +213,6 @@ pub(super) fn viewer_track(
     let sender = direct.stream_tx_by_mid(mid, None)?;
     let (ssrc, sender_rtx) = (sender.ssrc(), sender.rtx());
     let rtx_ssrc = sender_rtx.map(|ssrc| *ssrc);
-    direct.remove_stream_tx(ssrc);
     let section = ViewerSection { mid, ssrc, rtx_ssrc: sender_rtx };
     let track = ViewerTrack {
         id: TrackId { kind, number: u8::try_from(number).ok()? },

@@ -7,7 +7,7 @@ use str0m::change::SdpOffer;
 use str0m::format::{CodecSpec, PayloadParams};
 
 use super::CodecMatch;
-use super::certificate::Fingerprint;
+use super::certificate::Fingerprints;
 use super::codecs::{StreamCodecs, describe, is_repeated, is_supported, supported, takes};
 use super::publisher::NamedSources;
 use super::sdp::Offered;
@@ -97,8 +97,8 @@ pub struct Offer {
     pub(super) offered: Offered,
     /// What is served of it, as str0m reads it.
     pub(super) sdp: SdpOffer,
-    /// What its peer must show, where str0m can't verify it.
-    pub(super) fingerprint: Option<Fingerprint>,
+    /// What its peer must show in DTLS.
+    pub(super) fingerprints: Fingerprints,
     pub(super) sections: Vec<Section>,
     /// Whether one packet's header extensions may have the one-byte and the next one's the two-byte
     /// form (`a=extmap-allow-mixed`, RFC 8285 §6).
@@ -151,7 +151,7 @@ impl Offer {
             return Err(OfferError::TooLong(text.len()));
         }
         let offered = Offered::read(text, way)?;
-        let sdp = SdpOffer::from_sdp_string(&offered.text(|_mid| false))
+        let sdp = SdpOffer::from_sdp_string(&offered.text())
             .map_err(|error| OfferError::malformed(&error))?;
         if let Some(problem) = sdp.media_lines.iter().find_map(|line| line.check_consistent()) {
             return Err(OfferError::Malformed(problem));
@@ -184,8 +184,8 @@ impl Offer {
             return Err(OfferError::Malformed("a section of it can't be read".into()));
         }
         let mixes_extension_forms = offered.mixes_extension_forms();
-        let fingerprint = Fingerprint::of_offer(offered.session())?;
-        Ok(Offer { offered, sdp, fingerprint, sections, mixes_extension_forms })
+        let fingerprints = Fingerprints::of_offer(offered.session())?;
+        Ok(Offer { offered, sdp, fingerprints, sections, mixes_extension_forms })
     }
 
     /// The name and password of the peer's ICE: those of the session, or of its first section.

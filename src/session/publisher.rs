@@ -25,11 +25,11 @@ pub struct Publisher {
 pub(super) type NamedSources = (Mid, Vec<(u32, Option<u32>)>);
 
 impl Publisher {
-    /// The publisher behind `rtc`, whose sections are `mids`. Its media does not pass through
-    /// `rtc`, which forgets the SSRCs that the offer has `named`.
+    /// The publisher whose offer `rtc` has answered, with the sections `mids` and the SSRCs that it
+    /// has `named`.
     pub(super) fn new(
         stream: StreamKey,
-        rtc: &mut Rtc,
+        rtc: &Rtc,
         mids: &[Mid],
         named: &[NamedSources],
     ) -> Publisher {
@@ -57,16 +57,7 @@ impl Publisher {
             let id = TrackId { kind, number: number as u8 };
             terms.tracks.push(PublishedTrack { id, mid: mid.to_string(), payload, answered });
         }
-        forget_sources(rtc, named);
         Publisher { stream, terms }
-    }
-}
-
-/// str0m would report on SSRCs whose packets it never sees.
-pub(super) fn forget_sources(rtc: &mut Rtc, named: &[NamedSources]) {
-    let mut direct = rtc.direct_api();
-    for (ssrc, _repairs) in named.iter().flat_map(|(_, sources)| sources) {
-        direct.remove_stream_rx((*ssrc).into());
     }
 }
 

@@ -13,7 +13,7 @@ use crate::id::{SessionKey, StreamKey, TrackId};
 use crate::media::ViewerTerms;
 use crate::net::UdpSocket;
 use crate::paths::NewConnection;
-use crate::session::{CertificateFault, Offer, OfferError, Renegotiated, Session};
+use crate::session::{CertificateFault, Session};
 use crate::telemetry::{FailureReason, SessionCard};
 use crate::track::StreamShared;
 use crate::wire::dtls::{Flight, alert_name};
@@ -41,7 +41,7 @@ pub enum Command {
         key: SessionKey,
         /// The stream.
         stream: Arc<StreamShared>,
-        /// Its tracks, as they were answered ([`Command::Offer`]).
+        /// Its tracks, as they were answered ([`crate::session::Renegotiated`]).
         terms: ViewerTerms,
         /// Told whether it is done, and if not, why.
         done: oneshot::Sender<Result<(), NotSubscribed>>,
@@ -63,16 +63,6 @@ pub enum Command {
         remote: IceCreds,
         /// Told when it is done; dropped when the session has ended.
         done: oneshot::Sender<()>,
-    },
-    /// Answer a later offer of a viewer's session.
-    Offer {
-        /// The session.
-        key: SessionKey,
-        /// What its peer offers now.
-        offer: Box<Offer>,
-        /// Told the answer, and what can be subscribed to with it; dropped when the session has
-        /// ended.
-        done: oneshot::Sender<Result<Renegotiated, OfferError>>,
     },
     /// Take a stream from a relay: its packets come as [`super::Mail::Relayed`].
     OpenRelay {

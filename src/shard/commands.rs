@@ -33,7 +33,7 @@ impl Core {
             Command::End(key, reason) => {
                 if self.sessions.get(key).is_some() {
                     self.take_in_hand(key.slot);
-                    self.close(now, key.slot, reason);
+                    self.close(key.slot, reason);
                 }
             }
             Command::Subscribe { key, stream, terms, done } => {
@@ -41,14 +41,6 @@ impl Core {
                 let _ = done.send(self.subscribe(now, key, &stream, terms));
             }
             Command::Unsubscribe { key, stream } => self.unsubscribe(key, stream),
-            Command::Offer { key, offer, done } => {
-                self.at_hand.slot = Some(key.slot);
-                if let Some(entry) = self.sessions.get(key) {
-                    let _ = done.send(entry.session.renegotiate(*offer));
-                    self.drain(now, key.slot, None);
-                    self.arm(key.slot);
-                }
-            }
             Command::RestartIce { key, local, remote, done } => {
                 if let Some(entry) = self.sessions.get(key) {
                     entry.session.restart_ice(local, remote);
@@ -74,11 +66,11 @@ impl Core {
     }
 
     /// Ends every session: the server stops.
-    pub fn end_all(&mut self, now: Instant) {
+    pub fn end_all(&mut self) {
         let slots: Vec<u32> = self.sessions.occupied().collect();
         for slot in slots {
             self.take_in_hand(slot);
-            self.close(now, slot, EndReason::Stopping);
+            self.close(slot, EndReason::Stopping);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Everything a shard owns but its receiver, and the small helpers all its parts use.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -78,14 +77,14 @@ pub(super) struct Scratch {
 }
 
 impl Core {
-    /// A shard that serves `ports`, each with its number and the addresses that answers name.
+    /// A shard that serves the ports with these numbers.
     ///
     /// # Errors
     /// Those of [`Paths::new`].
     pub fn new(
         config: &ShardConfig,
         sharing: Sharing,
-        ports: Vec<(u16, Vec<SocketAddr>)>,
+        ports: Vec<u16>,
         transmitter: Transmitter,
         wiring: Arc<Wiring>,
         now: Instant,
@@ -118,8 +117,8 @@ impl Core {
             // One place counts for all of them.
             core.port_counters(0).open(PortName::All);
         }
-        for (slot, (number, candidates)) in (0..).zip(ports) {
-            core.serve_port(slot, number, candidates);
+        for (slot, number) in (0..).zip(ports) {
+            core.serve_port(slot, number);
         }
         Ok(core)
     }
@@ -145,19 +144,19 @@ impl Core {
         super::panics::tests::at_hand(slot);
     }
 
-    /// Queues a datagram made by str0m.
+    /// Queues a datagram of STUN or DTLS.
     pub fn send(&mut self, to: Destination, bytes: &[u8]) {
         send(&mut self.paths, &self.post, to, bytes);
     }
 
     /// The mux port `number` is served in `slot` from here on.
-    pub fn serve_port(&mut self, slot: u32, number: u16, candidates: Vec<SocketAddr>) {
+    pub fn serve_port(&mut self, slot: u32, number: u16) {
         self.port_counters(slot).open(PortName::Port(number));
-        self.paths.ports.insert(slot, number, candidates);
+        self.paths.ports.insert(slot, number);
     }
 }
 
-/// Queues a datagram made by str0m.
+/// Queues a datagram of STUN or DTLS.
 pub(super) fn send(paths: &mut Paths, post: &Post, to: Destination, bytes: &[u8]) {
     let pushed = paths.ways.push(to, |slot| {
         slot.get_mut(..bytes.len()).ok_or(DropReason::TooLong)?.copy_from_slice(bytes);

@@ -11,6 +11,7 @@ use super::{HandedOver, Mail};
 use crate::drop::DropReason;
 use crate::id::Via;
 use crate::paths::{Check, FlowKey, Heard, Inbound, Path, Whose};
+use crate::session::CheckAnswer;
 use crate::wire::dtls;
 use crate::wire::kind::{self, Kind};
 
@@ -90,23 +91,25 @@ impl Core {
             unwelcome.reason
         })?;
         let entry = self.sessions.get(key).ok_or(DropReason::EndedSession)?;
-        let transport = datagram.via.transport();
-        let candidate = self.paths.candidate(entry.port, transport, datagram.local)?;
-        let taken = (datagram.bytes, check.transaction_id);
-        let error = entry.session.check(now, transport, candidate, datagram.remote, taken);
-        if let Some(error) = error.map_err(|_refused| DropReason::StunRejected)? {
-            send(&mut self.paths, &self.post, datagram.path().destination(false), &error);
-            self.post.counters().stun_responses_out.add(1);
-            return Ok(Handled::Stun);
+        if self.paths.ports.number(entry.port).is_none() {
+            return Err(DropReason::PortClosed);
         }
-        let answered = self.drain(now, key.slot, Some((datagram.path(), check.transaction_id)));
-        if !answered {
-            if self.paths.refuse(now, key.slot, &datagram.path()) {
-                self.show(key.slot);
+        let answer = entry.session.check(datagram.remote, datagram.bytes, check.transaction_id);
+        let (bytes, succeeds) = match &answer {
+            CheckAnswer::Success(bytes) => (bytes, true),
+            CheckAnswer::Error(bytes) => (bytes, false),
+            CheckAnswer::Nothing => {
+                if self.paths.refuse(now, key.slot, &datagram.path()) {
+                    self.show(key.slot);
+                }
+                return Err(DropReason::StunRejected);
             }
-            return Err(DropReason::StunRejected);
+        };
+        send(&mut self.paths, &self.post, datagram.path().destination(false), bytes);
+        self.post.counters().stun_responses_out.add(1);
+        if succeeds {
+            self.prove(now, key.slot, datagram.path(), check.chosen);
         }
-        self.prove(now, key.slot, datagram.path(), check.chosen);
         Ok(Handled::Stun)
     }
 
@@ -124,8 +127,11 @@ impl Core {
         }
         if let Some(moved) = proved.moved {
             self.follow(now, moved);
-            // DTLS may have waited for an address.
-            self.drain(now, slot, None);
+        }
+        if let Some(entry) = self.sessions.at(slot).filter(|entry| !entry.connected) {
+            // DTLS has waited for an address.
+            entry.session.begin(now);
+            self.drain(now, slot);
         }
         self.arm(slot);
     }
@@ -170,7 +176,6 @@ impl Core {
     ) -> Result<Handled, DropReason> {
         let Core { sessions, streams, paths, post, scratch, timers, setup_timeout, .. } = self;
         let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
-        paths.candidate(entry.port, datagram.via.transport(), datagram.local)?;
         let opened = &mut scratch.opened;
         opened.clear();
         opened.extend_from_slice(datagram.bytes);
@@ -193,7 +198,6 @@ impl Core {
     ) -> Result<Handled, DropReason> {
         let Core { sessions, streams, paths, post, scratch, .. } = self;
         let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
-        paths.candidate(entry.port, datagram.via.transport(), datagram.local)?;
         let keys = entry.keys.as_mut().ok_or(DropReason::BeforeKeys)?;
         let Scratch { opened, feedback, .. } = scratch;
         opened.clear();
@@ -221,14 +225,11 @@ impl Core {
         datagram: Inbound<'_>,
     ) -> Result<Handled, DropReason> {
         let entry = self.sessions.at(slot).ok_or(DropReason::StaleFlow)?;
-        let transport = datagram.via.transport();
-        let candidate = self.paths.candidate(entry.port, transport, datagram.local)?;
         if !entry.connected {
             entry.flight = entry.flight.max(dtls::flight(datagram.bytes));
         }
-        let Inbound { remote, bytes, .. } = datagram;
-        let received = entry.session.receive(now, transport, candidate, remote, bytes);
-        self.drain(now, slot, None);
+        let received = entry.session.receive(now, datagram.bytes);
+        self.drain(now, slot);
         self.arm(slot);
         self.shook_hands(now, slot, &datagram.path());
         received.map(|()| Handled::Dtls).map_err(|_refused| DropReason::DtlsRejected)

@@ -43,11 +43,11 @@ impl Core {
 
     /// The slot of the port that the session owns from here on, unless it can't be read.
     fn open_for_session(&mut self, key: SessionKey, bound: BoundPort) -> Option<u32> {
-        let BoundPort { socket, candidates } = bound;
+        let BoundPort { socket, .. } = bound;
         let number = socket.port();
         match self.paths.ways.transmitter.open_for_session(key.slot, socket) {
             Ok(()) => {
-                self.paths.ports.insert(key.slot, number, candidates);
+                self.paths.ports.insert(key.slot, number);
                 Some(key.slot)
             }
             Err(error) => {
@@ -88,7 +88,7 @@ impl Core {
             connected: false,
             heard: now,
             flight: None,
-            rtc_deadline: now,
+            dtls_deadline: None,
             publishes,
             takes,
             keys: None,
@@ -137,14 +137,14 @@ impl Core {
     }
 
     /// Says goodbye to the peer of the session in `slot`, then ends it.
-    pub fn close(&mut self, now: Instant, slot: u32, reason: EndReason) {
+    pub fn close(&mut self, slot: u32, reason: EndReason) {
         if let Some(entry) = self.sessions.at(slot) {
             entry.session.close();
             let mut outputs = std::mem::take(&mut self.scratch.outputs);
-            entry.session.drain(now, &mut outputs);
+            entry.session.drain(&mut outputs);
             let path = self.paths.path(slot);
             for output in outputs.drain(..) {
-                if let (Output::Datagram { contents, .. }, Some(path)) = (output, path) {
+                if let (Output::Datagram(contents), Some(path)) = (output, path) {
                     self.send(path.destination(false), &contents);
                 }
             }

@@ -3,8 +3,6 @@
 //! Commands only note what is wanted; it is done at the end of the turn, when nothing that was
 //! received is being read any more.
 
-use std::time::Instant;
-
 use tokio::sync::oneshot;
 
 use super::core::Core;
@@ -19,12 +17,12 @@ pub(super) enum PortChange {
 impl Core {
     /// Ends the sessions of a mux port, forgets the flows of others through it, and serves it no
     /// longer. False when it was not served.
-    pub fn vacate_port(&mut self, now: Instant, slot: u32) -> bool {
+    pub fn vacate_port(&mut self, slot: u32) -> bool {
         if self.paths.ports.number(slot).is_none() {
             return false;
         }
         for session in self.paths.sessions_at(slot) {
-            self.close(now, session, EndReason::PortClosed);
+            self.close(session, EndReason::PortClosed);
         }
         self.paths.close_port(slot);
         self.port_counters(slot).close();

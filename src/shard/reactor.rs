@@ -36,7 +36,7 @@ impl Reactor {
         let more = self.receive(now);
         let next = self.core.turn(now, more);
         self.core.post.wake_readers(self.wake_ring.as_mut());
-        let changed = self.change_ports(now);
+        let changed = self.change_ports();
         // What a closed port's sessions said last may wait at other ports.
         if changed && next != Next::Stop { Next::Now } else { next }
     }
@@ -122,7 +122,7 @@ impl Reactor {
     }
 
     /// Opens and closes the mux ports that commands have asked for; false when there were none.
-    fn change_ports(&mut self, now: Instant) -> bool {
+    fn change_ports(&mut self) -> bool {
         let changes = std::mem::take(&mut self.core.port_changes);
         let changed = !changes.is_empty();
         // In the order of the commands.
@@ -135,7 +135,7 @@ impl Reactor {
                 }
                 PortChange::Close { slot, done } => {
                     let slot = slot as u32;
-                    if self.core.vacate_port(now, slot) {
+                    if self.core.vacate_port(slot) {
                         self.core.paths.ways.transmitter.close(slot, &mut self.receiver);
                     }
                     let _ = done.send(());
@@ -146,10 +146,10 @@ impl Reactor {
     }
 
     fn open_port(&mut self, slot: u32, port: BoundPort) -> io::Result<()> {
-        let BoundPort { socket, candidates } = port;
+        let BoundPort { socket, .. } = port;
         let number = socket.port();
         self.core.paths.ways.transmitter.open(slot, socket, &mut self.receiver)?;
-        self.core.serve_port(slot, number, candidates);
+        self.core.serve_port(slot, number);
         Ok(())
     }
 }

@@ -48,10 +48,9 @@ pub fn spawn(
 ) -> io::Result<Spawned> {
     let (sharing, ports, transmitter) = match serving {
         Serving::Mux(ports) => {
-            let named = ports.iter().map(|port| (port.socket.port(), port.candidates.clone()));
-            let named: Vec<_> = named.collect();
+            let numbers = ports.iter().map(|port| port.socket.port()).collect();
             let sockets = ports.into_iter().map(|port| port.socket).collect();
-            (Sharing::Mux, named, Transmitter::muxed(sockets))
+            (Sharing::Mux, numbers, Transmitter::muxed(sockets))
         }
         Serving::PortPerSession => (Sharing::Session, Vec::new(), Transmitter::of_sessions()?),
     };

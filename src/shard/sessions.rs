@@ -26,8 +26,8 @@ pub(super) struct Entry {
     pub heard: Instant,
     /// How far its DTLS handshake has come.
     pub flight: Option<Flight>,
-    /// When str0m wants to hear of time.
-    pub rtc_deadline: Instant,
+    /// When its DTLS wants to hear of time, if it does.
+    pub dtls_deadline: Option<Instant>,
     /// What it publishes, if it does.
     pub publishes: Option<Box<Publishing>>,
     /// The streams it takes tracks of.
@@ -111,7 +111,7 @@ impl Entry {
     pub fn deadline(&self, setup_timeout: Duration) -> Instant {
         let limit =
             if self.connected { self.heard + SESSION_IDLE } else { self.created + setup_timeout };
-        let at = self.rtc_deadline.min(limit);
+        let at = self.dtls_deadline.map_or(limit, |dtls| dtls.min(limit));
         let at = self.trust.deadline().map_or(at, |trial| at.min(trial));
         let at = self.control.as_ref().map_or(at, |control| at.min(control.next_report));
         let Some(publishing) = self.publishes.as_ref().filter(|_| self.connected) else {

@@ -22,14 +22,13 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// A shard with mux ports, in the slots of their order: each is its number and the addresses
-    /// that answers name.
+    /// A shard with mux ports, by number, in the slots of their order.
     ///
     /// # Errors
     /// `EMFILE`: it could serve TCP, and has the kernel's list of connections for that.
     pub fn new(
         config: &ShardConfig,
-        ports: Vec<(u16, Vec<SocketAddr>)>,
+        ports: Vec<u16>,
         wiring: Arc<Wiring>,
         now: Instant,
     ) -> io::Result<Simulated> {

@@ -120,7 +120,7 @@ impl Core {
         let more_commands = self.take_commands(now);
         self.commands_left = COMMANDS_PER_TURN;
         if self.stopping {
-            self.end_all(now);
+            self.end_all();
         }
         let more_timers = self.run_timers(now);
         let deliver_at = self.deliver(now);
@@ -215,13 +215,13 @@ impl Core {
                 (None, true) => EndReason::WrongPassword,
                 (None, false) => EndReason::Unheard,
             };
-            return self.close(now, slot, reason);
+            return self.close(slot, reason);
         }
         if entry.connected && now >= entry.heard + SESSION_IDLE {
-            return self.close(now, slot, EndReason::Vanished);
+            return self.close(slot, EndReason::Vanished);
         }
-        if entry.rtc_deadline <= now {
-            self.on_rtc_timeout(now, slot);
+        if entry.dtls_deadline.is_some_and(|deadline| deadline <= now) {
+            self.on_dtls_timeout(now, slot);
         }
         self.go_on_trial(now, slot);
         self.feed_back(now, slot);
@@ -291,7 +291,7 @@ pub(super) mod tests {
             wake_gap: None,
             seed: 1,
         };
-        let ports = vec![(7_882, vec![SocketAddr::new(LOCAL, 7_882)])];
+        let ports = vec![7_882];
         let memory = Transmitter::memory();
         Core::new(&config, Sharing::Mux, ports, memory, wiring.into(), now).unwrap()
     }

@@ -1,11 +1,10 @@
-//! What a connectivity check has that str0m takes it for, and what it lacks.
+//! What a connectivity check asks of the agent it is for.
 //!
-//! str0m's agent wants a PRIORITY in each check, and reads a few attributes and no others. A lite
-//! agent has no use for priorities (RFC 8445 §6.1.1: it makes no pairs of its own), and what is
-//! optional is to be ignored, of whatever length it is (RFC 8489 §14). So a check that is not of
-//! the usual kind is made anew of what str0m reads ([`super::binding::remade`]).
+//! A lite agent has no use for priorities and tie breakers (RFC 8445 §6.1.1: it makes no pairs of
+//! its own, and its role does not change), and what is optional is to be ignored, of whatever
+//! length it is (RFC 8489 §14).
 
-use super::{be16, be32};
+use super::be16;
 use crate::limits::MAX_STUN_ATTRIBUTES;
 
 const HEADER_LEN: usize = super::stun::HEADER_LEN;
@@ -13,33 +12,24 @@ const HEADER_LEN: usize = super::stun::HEADER_LEN;
 const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
 const MESSAGE_INTEGRITY_SHA256: u16 = 0x001C;
-const PRIORITY: u16 = 0x0024;
-const USE_CANDIDATE: u16 = 0x0025;
 const ICE_CONTROLLED: u16 = 0x8029;
-const ICE_CONTROLLING: u16 = 0x802A;
-/// Which network the sender is on; of browsers.
-const NETWORK_COST: u16 = 0xC057;
 /// From here on an attribute may be ignored (RFC 8489 §14).
 const OPTIONAL: u16 = 0x8000;
 
-/// Attributes that must be understood, and are, though they say nothing to a check's receiver:
-/// those of RFC 8489 §18.3.
-const UNDERSTOOD: [u16; 9] =
-    [0x0001, 0x0009, 0x000A, 0x0014, 0x0015, 0x001D, 0x001E, 0x0020, 0x8022];
+/// Attributes that must be understood, and are, though most say nothing to a check's receiver:
+/// those of RFC 8489 §18.3, and PRIORITY and USE-CANDIDATE of RFC 8445 §16.1.
+const UNDERSTOOD: [u16; 12] = [
+    0x0001, USERNAME, 0x0009, 0x000A, 0x0014, 0x0015, 0x001D, 0x001E, 0x0020, 0x0024, 0x0025,
+    0x8022,
+];
 
 /// A check, read up to its MESSAGE-INTEGRITY.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CheckAttributes<'a> {
     /// USERNAME, both parts.
     pub username: &'a [u8],
-    /// PRIORITY, where it has one.
-    pub priority: Option<u32>,
-    /// USE-CANDIDATE.
-    pub nominates: bool,
-    /// The attribute of its role with the tie breaker, where it has one.
-    pub role: Option<(u16, u64)>,
-    /// Whether it is of the kind that str0m reads.
-    pub is_usual: bool,
+    /// Its sender takes itself for the controlled agent, as we do (RFC 8445 §7.3.1.1).
+    pub is_controlled: bool,
     unknown: [u16; MAX_UNKNOWN],
     unknowns: usize,
 }
@@ -53,12 +43,19 @@ impl CheckAttributes<'_> {
     pub fn unknown(&self) -> &[u16] {
         &self.unknown[..self.unknowns]
     }
+
+    fn add_unknown(&mut self, kind: u16) {
+        if kind < OPTIONAL && !UNDERSTOOD.contains(&kind) && self.unknowns < MAX_UNKNOWN {
+            self.unknown[self.unknowns] = kind;
+            self.unknowns += 1;
+        }
+    }
 }
 
 /// Reads a check that [`super::stun::peek`] has found to be well formed; `None` where it is not.
 #[must_use]
 pub fn of_check(message: &[u8]) -> Option<CheckAttributes<'_>> {
-    let mut check = CheckAttributes { is_usual: true, ..CheckAttributes::default() };
+    let mut check = CheckAttributes::default();
     let mut rest = message.get(HEADER_LEN..)?;
     for _ in 0..MAX_STUN_ATTRIBUTES {
         if rest.is_empty() {
@@ -69,30 +66,12 @@ pub fn of_check(message: &[u8]) -> Option<CheckAttributes<'_>> {
         match kind {
             MESSAGE_INTEGRITY | MESSAGE_INTEGRITY_SHA256 => break,
             USERNAME if check.username.is_empty() => check.username = value,
-            PRIORITY if length == 4 => check.priority = check.priority.or(be32(value, 0)),
-            USE_CANDIDATE => check.nominates = true,
-            ICE_CONTROLLED | ICE_CONTROLLING if length == 8 => {
-                let tie_breaker = value.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
-                check.role = check.role.or(tie_breaker.map(|tie_breaker| (kind, tie_breaker)));
-            }
-            NETWORK_COST if length == 4 => {}
-            _ => check.add_unusual(kind),
+            ICE_CONTROLLED => check.is_controlled = true,
+            _ => check.add_unknown(kind),
         }
         rest = rest.get(4 + length.next_multiple_of(4)..)?;
     }
-    check.is_usual &= check.priority.is_some();
     Some(check)
-}
-
-impl CheckAttributes<'_> {
-    fn add_unusual(&mut self, kind: u16) {
-        self.is_usual = false;
-        let known = [USERNAME, PRIORITY].contains(&kind) || UNDERSTOOD.contains(&kind);
-        if kind < OPTIONAL && !known && self.unknowns < MAX_UNKNOWN {
-            self.unknown[self.unknowns] = kind;
-            self.unknowns += 1;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -113,29 +92,25 @@ mod tests {
     }
 
     #[test]
-    fn a_usual_check_is_one_with_a_priority_and_nothing_strange() {
-        let priority = (PRIORITY, [0, 0, 0, 7].as_slice());
+    fn a_check_says_whom_it_is_for_and_which_role_its_sender_has() {
         let usual = message(&[
             (USERNAME, b"a:b"),
-            (NETWORK_COST, &[0; 4]),
-            (ICE_CONTROLLING, &[0, 0, 0, 0, 0, 0, 0, 9]),
-            (USE_CANDIDATE, &[]),
-            priority,
+            (0xC057, &[0; 4]),
+            (0x802A, &[0, 0, 0, 0, 0, 0, 0, 9]),
+            (0x0025, &[]),
+            (0x0024, &[0, 0, 0, 7]),
+            (USERNAME, b"c:d"),
             (MESSAGE_INTEGRITY, &[0; 20]),
             (0x8028, &[0; 4]),
             (0x7777, &[]),
+            (ICE_CONTROLLED, &[0; 8]),
         ]);
         let check = of_check(&usual).expect("it is well formed");
-        assert!(check.is_usual && check.nominates && check.unknown().is_empty());
-        assert_eq!((check.username, check.priority), (b"a:b".as_slice(), Some(7)));
-        assert_eq!(check.role, Some((ICE_CONTROLLING, 9)));
-        for unusual in [
-            message(&[(USERNAME, b"a:b"), (USE_CANDIDATE, &[])]),
-            message(&[(USERNAME, b"a:b"), priority, (0xC070, &[0; 1_100])]),
-        ] {
-            let check = of_check(&unusual).expect("it is well formed");
-            assert!(!check.is_usual && check.unknown().is_empty());
-        }
+        assert_eq!(check.username, b"a:b");
+        assert!(!check.is_controlled && check.unknown().is_empty(), "what follows is not covered");
+        let strange = message(&[(ICE_CONTROLLED, &[0; 3]), (0xC070, &[0; 1_100])]);
+        let check = of_check(&strange).expect("it is well formed");
+        assert!(check.is_controlled && check.unknown().is_empty());
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use aws_lc_rs::hmac;
 
-use super::attributes::CheckAttributes;
 use super::stun::{HEADER_LEN, MAGIC_COOKIE};
 use super::{be16, be32};
 use crate::limits::MAX_STUN_ATTRIBUTES;
@@ -24,7 +23,6 @@ const ERROR_CODE: u16 = 0x0009;
 const UNKNOWN_ATTRIBUTES: u16 = 0x000A;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const PRIORITY: u16 = 0x0024;
-const USE_CANDIDATE: u16 = 0x0025;
 const FINGERPRINT: u16 = 0x8028;
 const ICE_CONTROLLED: u16 = 0x8029;
 
@@ -68,21 +66,13 @@ pub fn unknown_attributes(id: TransactionId, unknown: &[u16], password: &str) ->
     sealed(message, password)
 }
 
-/// A peer's check, written anew with what every agent reads, and sealed with the same password.
-/// Without a priority it gets that of the least peer-reflexive candidate.
+/// The error response to a request whose sender is to be the controlling agent and believes to be
+/// the controlled one: it changes its role and asks again (RFC 8445 §7.3.1.1).
 #[must_use]
-pub fn remade(id: TransactionId, check: &CheckAttributes<'_>, password: &str) -> Vec<u8> {
-    /// RFC 8445 §5.1.2.1: of a peer-reflexive candidate, without a preference, component 1.
-    const LEAST: u32 = 110 << 24 | 255;
-    let mut message = begin(REQUEST, id);
-    attribute(&mut message, USERNAME, check.username);
-    attribute(&mut message, PRIORITY, &check.priority.unwrap_or(LEAST).to_be_bytes());
-    if let Some((role, tie_breaker)) = check.role {
-        attribute(&mut message, role, &tie_breaker.to_be_bytes());
-    }
-    if check.nominates {
-        attribute(&mut message, USE_CANDIDATE, &[]);
-    }
+pub fn role_conflict(id: TransactionId, password: &str) -> Vec<u8> {
+    let mut message = begin(ERROR, id);
+    let code = [&[0, 0, 4, 87][..], b"Role Conflict"].concat();
+    attribute(&mut message, ERROR_CODE, &code);
     sealed(message, password)
 }
 

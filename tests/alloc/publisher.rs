@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use monoport::id::StreamKey;
-use monoport::id::Transport;
 use monoport::ingest::{Ingest, Opened};
 use monoport::media::MediaPacket;
-use monoport::session::{CodecMatch, LocalIce, Negotiator, Offer, Output, Session, StreamCodecs};
+use monoport::session::{
+    CheckAnswer, CodecMatch, LocalIce, Negotiator, Offer, Output, Session, StreamCodecs,
+};
 use monoport::srtp::{RtcpSealer, split_keying_material};
 use monoport::wire::kind::{self, Kind};
+use monoport::wire::stun;
 use str0m::format::{Codec, CodecSpec};
 use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
@@ -27,7 +29,7 @@ pub struct Connected {
     mid: Mid,
     payload_type: Pt,
     now: Instant,
-    session_timeout: Instant,
+    session_timeout: Option<Instant>,
     number: u64,
     outputs: Vec<Output>,
     media: Vec<MediaPacket>,
@@ -84,7 +86,7 @@ impl Connected {
             mid,
             payload_type,
             now,
-            session_timeout: now,
+            session_timeout: None,
             number: 0,
             outputs: Vec::new(),
             media: Vec::new(),
@@ -113,7 +115,6 @@ impl Connected {
     /// Gives the session a datagram of the client, and the time when it is due; returns the media
     /// that came of it.
     pub fn receive(&mut self, mut datagram: Vec<u8>) -> std::vec::Drain<'_, MediaPacket> {
-        let (local, remote) = (address(SERVER), address(CLIENT));
         match (kind::of(&datagram), &mut self.ingest) {
             (Some(Kind::Rtp), Some((ingest, sealer))) => {
                 match ingest.rtp(self.now, &mut datagram).expect("it authenticates") {
@@ -127,26 +128,32 @@ impl Connected {
                     sealer.seal(&mut out, length);
                 }
             }
-            (Some(Kind::Rtp | Kind::Rtcp), _) => {}
-            _ => {
-                let received =
-                    self.session.receive(self.now, Transport::Udp, local, remote, &datagram);
-                received.expect("it is taken");
+            (Some(Kind::Stun), _) => {
+                let id = stun::peek(&datagram).expect("it is STUN").transaction_id;
+                let answer = self.session.check(address(CLIENT), &datagram, id);
+                let CheckAnswer::Success(answer) = answer else { panic!("it is {answer:?}") };
+                self.to_client.push(answer);
+                self.session.begin(self.now);
                 self.drain_session();
             }
+            (Some(Kind::Dtls), _) => {
+                self.session.receive(self.now, &datagram).expect("it is taken");
+                self.drain_session();
+            }
+            _ => {}
         }
-        if self.session_timeout <= self.now {
-            self.session.timeout(self.now).expect("time passes");
+        if self.session_timeout.is_some_and(|at| at <= self.now) {
+            self.session.timeout(self.now);
             self.drain_session();
         }
         self.media.drain(..)
     }
 
     fn drain_session(&mut self) {
-        self.session_timeout = self.session.drain(self.now, &mut self.outputs);
+        self.session_timeout = self.session.drain(&mut self.outputs);
         for output in self.outputs.drain(..) {
             match output {
-                Output::Datagram { contents, .. } => self.to_client.push(contents.into()),
+                Output::Datagram(bytes) => self.to_client.push(bytes),
                 Output::Keys(keys) => {
                     let split = split_keying_material(keys.profile, &keys.material);
                     let (client, server) = split.expect("lengths of the profile");
@@ -169,7 +176,7 @@ impl Connected {
             for datagram in self.run_client() {
                 self.receive(datagram);
             }
-            self.session.timeout(self.now).expect("time passes");
+            self.session.timeout(self.now);
             self.drain_session();
             self.now += Duration::from_millis(5);
         }

@@ -16,6 +16,8 @@ const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
 const USE_CANDIDATE: u16 = 0x0025;
 const FINGERPRINT: u16 = 0x8028;
+const ICE_CONTROLLED: u16 = 0x8029;
+const ICE_CONTROLLING: u16 = 0x802A;
 /// Of the range that may be ignored, and nobody's yet.
 const OPTIONAL: u16 = 0xC0DE;
 /// Of the range that must be understood.
@@ -33,7 +35,10 @@ fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
 /// A nominating check with USERNAME, what is given, MESSAGE-INTEGRITY and FINGERPRINT alone.
 fn check(client: &mut Client, password: &str, more: &[(u16, &[u8])]) -> Vec<u8> {
     let own = client.rtc.direct_api().local_ice_credentials().ufrag;
-    let username = format!("{}:{own}", client.answered("a=ice-ufrag:"));
+    sealed(&format!("{}:{own}", client.answered("a=ice-ufrag:")), password, more)
+}
+
+fn sealed(username: &str, password: &str, more: &[(u16, &[u8])]) -> Vec<u8> {
     let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
     message.extend(b"transaction!");
     attribute(&mut message, USERNAME, username.as_bytes());
@@ -135,6 +140,41 @@ fn an_unknown_attribute_that_must_be_understood_is_named_in_an_error() {
     stranger.send_to(&forged, server.media()).expect("loopback takes it");
     eventually("it is counted", || server.drops(DropReason::StunRejected) > before);
     assert!(stranger.recv(&mut [0; 100]).is_err(), "and not answered");
+}
+
+/// Ours is a lite agent, and the controlled one whatever its peer thinks.
+#[test]
+fn a_peer_that_takes_itself_for_controlled_is_told_so_and_proves_nothing() {
+    let server = Server::with_shards(1);
+    let mut client = Client::publish(&server, "s", VP8);
+    let password = client.answered("a=ice-pwd:").to_owned();
+    for tie_breaker in [[0; 8], [0xff; 8]] {
+        let conflicting = check(&mut client, &password, &[(ICE_CONTROLLED, &tie_breaker)]);
+        let told = answer(&client.socket, &server, &conflicting);
+        assert_eq!(told[..2], [1, 0x11], "an error response");
+        let holds = |bytes: &[u8]| told.windows(bytes.len()).any(|window| window == bytes);
+        assert!(holds(&[0, 9, 0, 17, 0, 0, 4, 87]), "ERROR-CODE 487: {told:02x?}");
+    }
+    assert_eq!(server.flows(), 0, "nothing is proved by it");
+    let controlling = check(&mut client, &password, &[(ICE_CONTROLLING, &[0; 8])]);
+    assert_eq!(answer(&client.socket, &server, &controlling)[..2], [1, 1]);
+    eventually("its address is a flow of the session", || server.flows() == 1);
+}
+
+/// A check has both names in it: ours, and the one in its sender's offer.
+#[test]
+fn a_check_under_another_name_than_the_offers_is_not_believed() {
+    let server = Server::with_shards(1);
+    let mut client = Client::publish(&server, "s", VP8);
+    let ours = client.answered("a=ice-ufrag:").to_owned();
+    let password = client.answered("a=ice-pwd:").to_owned();
+    let before = server.drops(DropReason::StunRejected);
+    let named = sealed(&format!("{ours}:somebody"), &password, &[]);
+    client.socket.send_to(&named, server.media()).expect("loopback takes it");
+    eventually("it is counted", || server.drops(DropReason::StunRejected) > before);
+    assert_eq!(server.flows(), 0, "nothing is proved by it");
+    let check = check(&mut client, &password, &[]);
+    assert_eq!(answer(&client.socket, &server, &check)[..2], [1, 1]);
 }
 
 /// A peer that is the server of DTLS waits for our first flight.

@@ -14,8 +14,7 @@ fn id(client: &Client) -> &str {
 }
 
 fn offer(server: &Server, id: &str, sdp: &str) -> Result<Renegotiated, ControlError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(server.node().control().offer(id, sdp))
+    server.node().control().offer(id, sdp)
 }
 
 /// A restart needs new credentials of both ends, and half of one would have the server refuse the
@@ -66,6 +65,17 @@ fn a_further_track_of_a_viewer_is_named_and_one_of_a_publisher_refused() {
     let offered = more(&mut viewer, Direction::RecvOnly);
     let answered = offer(&server, id(&viewer), &offered).expect("it is answered");
     assert_eq!(answered.added.tracks.len(), 1, "{}", answered.answer);
+    // What it has goes on under its SSRCs and names, and where it is found.
+    let kept = ["a=ssrc:", "a=msid:", "a=ice-", "a=candidate:", "a=fingerprint:", "a=setup:"];
+    let is_kept = |line: &&str| kept.iter().any(|prefix| line.starts_with(prefix));
+    for line in viewer.answer.lines().filter(is_kept) {
+        assert!(answered.answer.contains(line), "{line} is not in {}", answered.answer);
+    }
+    let again = offer(&server, id(&viewer), &offered).expect("it is answered once more");
+    assert!(again.added.tracks.is_empty(), "nothing is new in it: {}", again.answer);
+    for line in answered.answer.lines().filter(is_kept) {
+        assert!(again.answer.contains(line), "{line} is not in {}", again.answer);
+    }
     let offered = more(&mut publisher, Direction::SendOnly);
     let refused = offer(&server, id(&publisher), &offered).expect_err("it is refused");
     assert!(matches!(refused, ControlError::Offer(OfferError::Unserved { .. })), "{refused}");

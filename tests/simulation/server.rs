@@ -9,7 +9,9 @@ use crossbeam::queue::ArrayQueue;
 use monoport::drop::DropReason;
 use monoport::id::{SessionKey, StreamKey};
 use monoport::paths::{Directory, Ownership};
-use monoport::session::{CodecMatch, LocalIce, Negotiator, Offer, StreamCodecs};
+use monoport::session::{
+    CodecMatch, LocalIce, Negotiation, Negotiator, Offer, Renegotiated, StreamCodecs,
+};
 use monoport::shard::{
     Command, EndReason, Mailbox, Report, SessionPort, ShardConfig, Simulated, Wiring,
 };
@@ -70,6 +72,7 @@ pub struct Server {
 pub struct Placed {
     pub client: Client,
     pub key: SessionKey,
+    pub negotiation: Negotiation,
 }
 
 fn negotiator() -> &'static Negotiator {
@@ -110,7 +113,7 @@ impl Server {
         };
         let shards: Vec<Simulated> = (0..setup.shards)
             .map(|index| {
-                let ports = ports.iter().map(|named| (named[0].port(), named.clone())).collect();
+                let ports = ports.iter().map(|named| named[0].port()).collect();
                 Simulated::new(&config(index), ports, wiring.clone(), now)
                     .expect("a few descriptors")
             })
@@ -199,13 +202,13 @@ impl Server {
         let entry = &mut self.streams[stream];
         entry.codecs = codecs;
         let shared = entry.shared.clone();
-        let session = Box::new(negotiated.session);
+        let (session, negotiation) = (Box::new(negotiated.session), negotiated.negotiation);
         self.command(
             shard,
             Command::Add { key, port: SessionPort::Mux(port), session, stream: shared },
         );
         self.live.insert(key, stream);
-        Placed { client: offering.accept(negotiated.answer), key }
+        Placed { client: offering.accept(negotiated.answer), key, negotiation }
     }
 
     /// Takes a viewer in.
@@ -224,13 +227,24 @@ impl Server {
         let codecs = self.streams[stream].codecs;
         let negotiated = negotiator().viewer(now, offer, local, codecs).expect("it is negotiated");
         let shared = self.streams[stream].shared.clone();
-        let session = Box::new(negotiated.session);
+        let (session, negotiation) = (Box::new(negotiated.session), negotiated.negotiation);
         self.command(
             shard,
             Command::Add { key, port: SessionPort::Mux(port), session, stream: shared },
         );
         self.live.insert(key, stream);
-        Placed { client: offering.accept(negotiated.answer), key }
+        Placed { client: offering.accept(negotiated.answer), key, negotiation }
+    }
+
+    /// Answers a later offer of a session whose first answer named the first port.
+    pub fn renegotiate(
+        &self,
+        now: Instant,
+        negotiation: &mut Negotiation,
+        offer: Offer,
+    ) -> Renegotiated {
+        let answered = negotiator().renegotiate(now, negotiation, offer, &self.ports[0], &[]);
+        answered.expect("it is taken")
     }
 
     /// Ends a session from the control side.

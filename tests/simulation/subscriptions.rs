@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use monoport::id::SessionKey;
 use monoport::id::Via;
-use monoport::session::{Offer, Renegotiated};
+use monoport::session::{Negotiation, Offer, Renegotiated};
 use monoport::shard::{Command, EndReason, NotSubscribed};
 use str0m::change::SdpAnswer;
 use str0m::media::{Direction, MediaKind};
@@ -23,6 +23,7 @@ struct Call {
     server: Server,
     clients: Vec<Client>,
     keys: Vec<SessionKey>,
+    negotiations: Vec<Negotiation>,
     sent: u64,
 }
 
@@ -31,7 +32,8 @@ impl Call {
     fn new() -> Call {
         let now = Instant::now();
         let server = Server::new(now, SETUP, 2);
-        let mut call = Call { now, server, clients: Vec::new(), keys: Vec::new(), sent: 0 };
+        let (clients, keys, negotiations) = (Vec::new(), Vec::new(), Vec::new());
+        let mut call = Call { now, server, clients, keys, negotiations, sent: 0 };
         for stream in 0..2 {
             let offering = Offering::new(now, stream, address(stream), 1);
             let placed = call.server.publish(now, offering, stream, (0, 0));
@@ -48,6 +50,7 @@ impl Call {
     fn enter(&mut self, placed: Placed) {
         self.clients.push(placed.client);
         self.keys.push(placed.key);
+        self.negotiations.push(placed.negotiation);
     }
 
     /// Lets `steps` of 10 ms pass; the publishers send a frame in each once they are connected.
@@ -120,11 +123,8 @@ impl Call {
             Offer::to_renegotiate(&offer, false)
         };
         let offer = offer.expect("an offer of str0m's");
-        let (done, mut told) = oneshot::channel();
-        let (key, offer) = (self.keys[client], Box::new(offer));
-        self.server.command(0, Command::Offer { key, offer, done });
-        self.run(1);
-        let answered = told.try_recv().expect("it is answered in a turn").expect("it is taken");
+        let negotiation = &mut self.negotiations[client];
+        let answered = self.server.renegotiate(self.now, negotiation, offer);
         let answer = SdpAnswer::from_sdp_string(&answered.answer).expect("the answer parses");
         let api = self.clients[client].rtc.sdp_api();
         api.accept_answer(pending, answer).expect("the answer fits");

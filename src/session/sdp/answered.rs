@@ -54,8 +54,7 @@ impl OfferedSection {
     fn write_answer(&self, text: &mut String, lines: &[&str], candidates: &[&str]) {
         for line in lines.iter().filter(|line| !is_candidate(line)) {
             if line.starts_with("m=") {
-                let written = if self.is_media() { "UDP/TLS/RTP/SAVPF" } else { "UDP/DTLS/SCTP" };
-                push(text, &line.replacen(written, &self.profile, 1));
+                push(text, &line.replacen("UDP/TLS/RTP/SAVPF", &self.profile, 1));
                 continue;
             }
             let feedback = line.strip_prefix("a=rtcp-fb:");
@@ -63,7 +62,7 @@ impl OfferedSection {
             if unasked || (!self.named && self.is_named_by(line)) {
                 continue;
             }
-            match line_with_ids(line) {
+            match self.line_with_ids(line) {
                 Some(changed) => push(text, &changed),
                 None => push(text, line),
             }
@@ -71,6 +70,20 @@ impl OfferedSection {
                 candidates.iter().for_each(|candidate| push(text, candidate));
             }
         }
+    }
+
+    /// The line with other ids than str0m has made up: those of its section, which each answer to
+    /// an offer of the session has again.
+    fn line_with_ids(&self, line: &str) -> Option<String> {
+        let track = &self.mid;
+        if line.starts_with("a=msid:") {
+            return Some(format!("a=msid:{STREAM_ID} {track}"));
+        }
+        let (ssrc, attribute) = line.strip_prefix("a=ssrc:")?.split_once(' ')?;
+        if attribute.starts_with("cname:") {
+            return Some(format!("a=ssrc:{ssrc} cname:{CNAME}"));
+        }
+        attribute.starts_with("msid:").then(|| format!("a=ssrc:{ssrc} msid:{STREAM_ID} {track}"))
     }
 
     fn offers(&self, feedback: &str) -> bool {
@@ -99,19 +112,6 @@ fn split(text: &str) -> Vec<Vec<&str>> {
     parts
 }
 
-fn line_with_ids(line: &str) -> Option<String> {
-    if let Some(msid) = line.strip_prefix("a=msid:") {
-        let (_stream, track) = msid.split_once(' ')?;
-        return Some(format!("a=msid:{STREAM_ID} {track}"));
-    }
-    let (ssrc, attribute) = line.strip_prefix("a=ssrc:")?.split_once(' ')?;
-    if attribute.starts_with("cname:") {
-        return Some(format!("a=ssrc:{ssrc} cname:{CNAME}"));
-    }
-    let (_stream, track) = attribute.strip_prefix("msid:")?.split_once(' ')?;
-    Some(format!("a=ssrc:{ssrc} msid:{STREAM_ID} {track}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,8 +133,8 @@ mod tests {
                       a=msid:s2 t2\r\na=ssrc:2 cname:c2\r\n";
         assert_eq!(
             offered.answer(answer, false),
-            "v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=msid:monoport t1\r\na=ssrc:1 cname:monoport\r\n\
-             a=ssrc:1 msid:monoport t1\r\nm=video 9 X 96\r\na=mid:1\r\na=msid:monoport t2\r\n\
+            "v=0\r\nm=audio 9 X 111\r\na=mid:0\r\na=msid:monoport 0\r\na=ssrc:1 cname:monoport\r\n\
+             a=ssrc:1 msid:monoport 0\r\nm=video 9 X 96\r\na=mid:1\r\na=msid:monoport 1\r\n\
              a=ssrc:2 cname:monoport\r\n"
         );
         assert!(offered.answer(answer, true).contains("a=ice-lite\r\n"));
@@ -152,6 +152,20 @@ mod tests {
              m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\n\
              a=candidate:1 1 udp 1 192.0.2.1 1 typ host\r\na=mid:1\r\n\
              m=text 0 TCP x\r\nc=IN IP4 0.0.0.0\r\na=inactive\r\n"
+        );
+    }
+
+    #[test]
+    fn a_data_channel_is_refused_in_its_place() {
+        let channel = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\n";
+        let offered = offered(&format!("{channel}a=ice-ufrag:abcd\r\n{VIDEO}"));
+        assert!(!offered.text().contains("m=application"), "str0m would open it");
+        assert!(offered.text().contains("a=ice-ufrag:abcd"), "the transport is the group's");
+        let answer = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n";
+        assert_eq!(
+            offered.answer(answer, false),
+            "v=0\r\nm=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n\
+             a=mid:0\r\na=inactive\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n"
         );
     }
 

@@ -28,6 +28,11 @@ pub fn ice_password(text: &str) -> Option<&str> {
     attribute(text, "a=ice-pwd:")
 }
 
+/// Whether the one who gives this answer sends the first flight of DTLS (RFC 5763 §5).
+pub(super) fn is_dtls_client(answer: &str) -> bool {
+    attribute(answer, "a=setup:") == Some("active")
+}
+
 fn attribute<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(prefix)).map(str::trim)
 }

@@ -11,8 +11,8 @@
 //! - Opus without its two channels, which it always has (RFC 7587 §7);
 //! - `a=rtcp-fb:*`, which is of every payload type of its section (RFC 4585 §4.2).
 //!
-//! A section that its offerer has stopped (port 0, or `inactive`) is not shown to str0m: the answer
-//! refuses it in its place, and the others are served.
+//! A section that its offerer has stopped (port 0, or `inactive`) is not shown to str0m, nor is one
+//! of a data channel: the answer refuses it in its place, and the others are served.
 
 use crate::session::OfferError;
 use crate::session::offer::Way;
@@ -71,7 +71,7 @@ pub(in crate::session) struct OfferedSection {
     pub mid: String,
     /// Whether its offerer gave it its id.
     pub named: bool,
-    /// What it is refused for, if it is: its offerer has stopped it, or nobody knows its kind.
+    /// Whether it is refused: its offerer has stopped it, or it is no media.
     pub refused: bool,
     /// `PT feedback`, as the answer may repeat it.
     pub feedback: Vec<String>,
@@ -137,7 +137,7 @@ impl Offered {
             let shares = section.attributes.iter().any(|line| line == "bundle-only");
             let stopped = section.stopped && !shares && !grouped(&section.mid);
             let idle = section.is_media() && section.direction == Some("inactive");
-            section.refused = stopped || idle || !section.is_known();
+            section.refused = stopped || idle || !section.is_media();
             if idle {
                 inactive = Some(if section.kind == "audio" { "audio" } else { "video" });
             }
@@ -145,7 +145,7 @@ impl Offered {
                 section.check(way)?;
                 // What may go both ways, also where that is only implied, goes the one way.
                 if way != Way::Both {
-                    section.direction = section.is_media().then_some(directions(way).0);
+                    section.direction = Some(directions(way).0);
                 }
             }
         }
@@ -239,9 +239,14 @@ impl Offered {
         self.session.iter().chain(sections).any(|line| line == "extmap-allow-mixed")
     }
 
-    /// The offer as str0m is to read it: what is served, and of what is refused that which str0m
-    /// has `known` from an earlier offer.
-    pub fn text(&self, known: impl Fn(&str) -> bool) -> String {
+    /// Which end begins DTLS, seen from the offerer, whatever its `a=setup` was.
+    pub fn set_role(&mut self, role: &str) {
+        self.session.retain(|line| named(line) != "setup");
+        self.session.push(format!("setup:{role}"));
+    }
+
+    /// What is served of the offer, as str0m is to read it.
+    pub fn text(&self) -> String {
         let mut text = String::from("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n");
         text.push_str("a=group:BUNDLE");
         for section in self.served() {
@@ -251,16 +256,7 @@ impl Offered {
         for line in &self.session {
             text.extend(["a=", line, "\r\n"]);
         }
-        for section in &self.sections {
-            if !section.refused {
-                section.write(&mut text);
-            } else if section.is_media() && known(&section.mid) {
-                let (kind, mid) = (&section.kind, &section.mid);
-                text.push_str(&format!(
-                    "m={kind} 0 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\na=inactive\r\n"
-                ));
-            }
-        }
+        self.served().for_each(|section| section.write(&mut text));
         text
     }
 }
@@ -279,11 +275,6 @@ impl OfferedSection {
 
     pub fn is_media(&self) -> bool {
         self.kind == "audio" || self.kind == "video"
-    }
-
-    /// Whether it is of a kind that can be served.
-    fn is_known(&self) -> bool {
-        self.is_media() || (self.kind == "application" && self.profile.ends_with("DTLS/SCTP"))
     }
 
     /// Takes out what is kept apart, and mends what is of payloads.
@@ -342,9 +333,6 @@ impl OfferedSection {
         if self.mid.len() > MID_CHARS {
             return unserved(format!("an a=mid has at most {MID_CHARS} characters here"));
         }
-        if !self.is_media() {
-            return Ok(());
-        }
         if !PROFILES.contains(&self.profile.as_str()) {
             let profile: String = self.profile.chars().take(32).collect();
             return unserved(format!("its profile is {profile}; UDP/TLS/RTP/SAVPF is needed"));
@@ -364,8 +352,7 @@ impl OfferedSection {
     }
 
     fn write(&self, text: &mut String) {
-        let profile = if self.is_media() { "UDP/TLS/RTP/SAVPF" } else { "UDP/DTLS/SCTP" };
-        text.push_str(&format!("m={} 9 {profile}", self.kind));
+        text.push_str(&format!("m={} 9 UDP/TLS/RTP/SAVPF", self.kind));
         for format in &self.formats {
             text.extend([" ", format]);
         }

@@ -1,0 +1,209 @@
+//! The DTLS of one session, from its first flight to its last word.
+//!
+//! It begins once the peer has proved a path: until then there is nobody to speak to, and a
+//! stranger who offers and never comes has cost no keys. What comes of it is SRTP's keys, which are
+//! believed only if the peer has shown a certificate that its offer named.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use str0m::crypto::dtls::{
+    DtlsCert, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, SrtpProfile,
+};
+
+use super::certificate::{CertificateFault, Fingerprints};
+use super::dtls::{DTLS, DTLS_MTU};
+use super::{Gone, Output, Refused};
+use crate::limits::MAX_DTLS_OUTPUT;
+use crate::srtp::Profile;
+
+/// SRTP keys as DTLS exports them (RFC 5764 §4.2), with the profile they are for.
+pub struct KeyingMaterial {
+    /// The negotiated profile.
+    pub profile: Profile,
+    /// `client_key | server_key | client_salt | server_salt`.
+    pub material: Vec<u8>,
+    /// Whether this end was the DTLS client.
+    pub local_is_client: bool,
+}
+
+impl std::fmt::Debug for KeyingMaterial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyingMaterial").field("profile", &self.profile).finish_non_exhaustive()
+    }
+}
+
+/// The DTLS of one session.
+pub(super) struct Handshake {
+    certificate: Arc<DtlsCert>,
+    expected: Fingerprints,
+    /// Whether this end sends the first flight.
+    is_client: bool,
+    stage: Stage,
+    /// Whether the peer has shown a certificate that is expected.
+    verified: bool,
+    fault: Option<Fault>,
+}
+
+enum Stage {
+    /// The peer has proved no path yet.
+    Waiting,
+    Begun(Box<dyn DtlsInstance>),
+    /// Nothing is taken or said any more.
+    GivenUp,
+}
+
+/// Why DTLS is given up.
+struct Fault {
+    of_certificate: Option<CertificateFault>,
+    /// In the words of whoever found it.
+    words: String,
+}
+
+impl std::fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handshake").field("verified", &self.verified).finish_non_exhaustive()
+    }
+}
+
+fn profile_of(profile: SrtpProfile) -> Option<Profile> {
+    match profile {
+        SrtpProfile::AES128_CM_SHA1_80 => Some(Profile::Aes128CmSha1_80),
+        SrtpProfile::AEAD_AES_128_GCM => Some(Profile::AeadAes128Gcm),
+        SrtpProfile::AEAD_AES_256_GCM => Some(Profile::AeadAes256Gcm),
+        _ => None,
+    }
+}
+
+impl Handshake {
+    /// A handshake that is to come: this end shows `certificate`, the other one that is `expected`.
+    pub fn new(certificate: Arc<DtlsCert>, expected: Fingerprints, is_client: bool) -> Handshake {
+        let (stage, verified, fault) = (Stage::Waiting, false, None);
+        Handshake { certificate, expected, is_client, stage, verified, fault }
+    }
+
+    /// The peer has proved a path. Once DTLS has begun it goes on.
+    pub fn begin(&mut self, now: Instant) {
+        if !matches!(self.stage, Stage::Waiting) {
+            return;
+        }
+        match DTLS.new_dtls(&self.certificate, now, DtlsVersion::Dtls12, Some(DTLS_MTU)) {
+            Ok(mut dtls) => {
+                dtls.set_active(self.is_client);
+                let mut begun = dtls.handle_timeout(now);
+                if self.is_client {
+                    // An empty packet has it say hello.
+                    begun = begun.and(dtls.handle_packet(&[]));
+                }
+                self.stage = Stage::Begun(dtls);
+                if let Err(error) = begun {
+                    self.fail(None, error.to_string());
+                }
+            }
+            Err(error) => self.fail(None, error.to_string()),
+        }
+    }
+
+    /// Takes in a datagram of the peer's.
+    ///
+    /// # Errors
+    /// When the library does not take it. Over a certificate it is the end, too.
+    pub fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Refused> {
+        let Stage::Begun(dtls) = &mut self.stage else { return Err(Refused) };
+        // Its timers run from the time it knows.
+        let timed = dtls.handle_timeout(now);
+        let taken = dtls.handle_packet(bytes);
+        if let Err(error) = timed {
+            self.fail(None, error.to_string());
+            return Err(Refused);
+        }
+        let Err(error) = taken else { return Ok(()) };
+        let fault = CertificateFault::of(&error);
+        if fault.is_some() {
+            self.fault = Some(Fault { of_certificate: fault, words: error.to_string() });
+        }
+        Err(Refused)
+    }
+
+    /// Lets time pass.
+    pub fn timeout(&mut self, now: Instant) {
+        if let Stage::Begun(dtls) = &mut self.stage
+            && let Err(error) = dtls.handle_timeout(now)
+        {
+            self.fail(None, error.to_string());
+        }
+    }
+
+    /// Has the next drain say goodbye.
+    pub fn close(&mut self) {
+        if let Stage::Begun(dtls) = &mut self.stage {
+            // One that can't is dropped all the same.
+            let _ = dtls.close();
+        }
+    }
+
+    /// Why DTLS was given up, if it was.
+    pub fn failure(&self) -> Option<&str> {
+        self.fault.as_ref().map(|fault| &*fault.words)
+    }
+
+    /// Moves all that it wants into `outputs`, and says when it wants to hear of time.
+    pub fn drain(&mut self, outputs: &mut Vec<Output>) -> Option<Instant> {
+        let deadline = self.pour(outputs);
+        if let Some(fault) = &self.fault
+            && matches!(self.stage, Stage::Begun(_) | Stage::Waiting)
+        {
+            outputs.push(Output::Gone(Gone::Failed(fault.of_certificate)));
+            self.stage = Stage::GivenUp;
+            return None;
+        }
+        deadline
+    }
+
+    fn pour(&mut self, outputs: &mut Vec<Output>) -> Option<Instant> {
+        let Stage::Begun(dtls) = &mut self.stage else { return None };
+        let mut small = [0; 2 * DTLS_MTU];
+        let mut large = Vec::new();
+        loop {
+            let buffer = if large.is_empty() { &mut small[..] } else { &mut large[..] };
+            match dtls.poll_output(buffer) {
+                DtlsOutput::Packet(bytes) => outputs.push(Output::Datagram(bytes.to_vec())),
+                DtlsOutput::PeerCert(shown) => {
+                    self.verified = self.expected.hold(shown);
+                    if !self.verified {
+                        let of_certificate = Some(CertificateFault::Fingerprint);
+                        let words = "its certificate has another fingerprint".into();
+                        self.fault = Some(Fault { of_certificate, words });
+                        return None;
+                    }
+                }
+                DtlsOutput::KeyingMaterial(material, profile) if self.verified => {
+                    let (material, local_is_client) = (material.to_vec(), self.is_client);
+                    let keys = profile_of(profile).map(|profile| KeyingMaterial {
+                        profile,
+                        material,
+                        local_is_client,
+                    });
+                    outputs.extend(keys.map(Output::Keys));
+                }
+                DtlsOutput::Connected if self.verified => outputs.push(Output::Connected),
+                DtlsOutput::Timeout(at) => return Some(at),
+                DtlsOutput::CloseNotify => outputs.push(Output::Gone(Gone::Closed)),
+                DtlsOutput::BufferTooSmall { needed } if needed <= MAX_DTLS_OUTPUT => {
+                    large.resize(needed, 0);
+                }
+                // Nothing of ours is spoken over DTLS itself.
+                DtlsOutput::ApplicationData(_) => {}
+                unexpected => {
+                    let words = format!("DTLS said {unexpected:?}");
+                    self.fault = Some(Fault { of_certificate: None, words });
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, of_certificate: Option<CertificateFault>, words: String) {
+        self.fault = Some(Fault { of_certificate, words });
+    }
+}
