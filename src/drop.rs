@@ -97,6 +97,8 @@ drop_reasons! {
     NoReport = "no_report",
     /// A datagram of another shard's session, whose ring is full.
     RingFull = "ring_full",
+    /// A datagram that may be the earlier process's, which was taken over: it reads too slowly.
+    EarlierBusy = "earlier_busy",
     /// A media packet for another shard's viewers, whose ring is full.
     MediaRingFull = "media_ring_full",
     /// The send queue is full: the kernel takes no more and the bounded backlog is used up.

@@ -22,6 +22,7 @@
 //!     DTLS ────┤
 //!     RTP ─────┤ 4-tuple is a session's flow ──────── paths::flows
 //!     RTCP ────┤   or another shard's ─────────────── paths::directory ──▶ ring ──▶ that shard
+//!              │   or nobody's here, after a takeover ─── net::StrayWriter ──▶ the earlier process
 //!              ▼
 //!        opened, named by track and layer ─────────── ingest::Ingest ──▶ Opened::Media
 //!              │ a packet of a track ──────────────── media::MediaPacket
@@ -84,6 +85,9 @@
 //! stand beside the node and start nothing. How the server is used is in the [`manual`], which
 //! `monoport help` prints.
 //!
+//! A new process can take the place of the running one (`node/takeover`): it reads the sockets, and
+//! hands over what is the earlier process's.
+//!
 //! All system calls are in [`net`]. Every bound is in [`limits`]. A packet that is not forwarded
 //! has one [`drop::DropReason`], and a datagram that came in has one outcome in [`telemetry`]: what
 //! came in is what became of it, to the last one (`tests/server/conservation.rs`).
@@ -94,7 +98,8 @@
 //! several simulcast *layers*. A *publisher* is a session that sends, or a relay that brings a
 //! stream from elsewhere; a *viewer* is a session that takes. A *lane* is one track to one viewer,
 //! a *span* a stretch of it from one layer. A *flow* is a 4-tuple, a *path* a flow or a TCP
-//! connection that a session has proved to be its own. A *train* is one message to the kernel of
+//! connection that a session has proved to be its own. The *earlier* process is the one that was
+//! taken over from, the *later* one the one that did. A *train* is one message to the kernel of
 //! several datagrams, a *turn* one round of a shard's loop.
 //!
 //! ## Decisions that shape the rest

@@ -47,7 +47,8 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     if let Err(error) = cpu::disable_huge_pages() {
         tracing::debug!("huge pages stay: {error}");
     }
-    let config = Config::new(args, &cpu::available_cores())?;
+    let mut config = Config::new(args, &cpu::available_cores())?;
+    config.find_takeover_socket();
     let node = Node::start(&config)?;
     tell(format!("{}ready; Ctrl-C ends it\n", node.banner()));
     node.serve_until_drained(config.drain_timeout)?;

@@ -11,12 +11,17 @@ use super::memory::{Memory, memory};
 use super::ready::Readiness;
 use super::sample::{Span, tenths};
 use super::sampler::Window;
+use crate::control::EarlierLeft;
 use crate::drop::DropReason;
 use crate::telemetry::{Level, Snapshot};
 
 #[derive(Serialize)]
 pub(super) struct Status {
     version: &'static str,
+    /// The process that answers: after a takeover, the later one.
+    pid: u32,
+    /// What is left of the process it has taken over from.
+    earlier: Option<Earlier>,
     started_at: f64,
     uptime_s: u64,
     state: &'static str,
@@ -37,6 +42,22 @@ pub(super) struct Status {
     setup_ms: Setups,
     failures: Vec<Failed>,
     memory: Memory,
+}
+
+/// A process that was taken over, with those before it.
+#[derive(Serialize)]
+struct Earlier {
+    pid: i32,
+    version: Box<str>,
+    sessions: usize,
+    streams: usize,
+}
+
+impl Earlier {
+    fn of(left: EarlierLeft) -> Earlier {
+        let EarlierLeft { pid, version, sessions, streams } = left;
+        Earlier { pid, version, sessions, streams }
+    }
 }
 
 #[derive(Serialize)]
@@ -117,6 +138,8 @@ pub(super) fn status(api: &Api, window: &Window) -> Status {
     };
     Status {
         version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        earlier: api.control.earlier().map(|earlier| Earlier::of(earlier.left())),
         started_at: api.started_at,
         uptime_s: api.started.elapsed().as_secs(),
         state: Readiness::of(api).label(),

@@ -278,6 +278,16 @@ pub struct Args {
     #[arg(value_parser = clap::value_parser!(u64).range(..=MAX_DRAIN_TIMEOUT.as_secs()))]
     pub drain_timeout: u64,
 
+    /// Take the place of the running server: its sockets, and all new sessions; those it has stay
+    /// with it until they end
+    #[arg(long)]
+    pub takeover: bool,
+
+    /// Where a server can be taken over; $RUNTIME_DIRECTORY/takeover-PORT or
+    /// /run/monoport/takeover-PORT, with the port of HTTP, when not given and the folder is there
+    #[arg(long, value_name = "PATH", env = "MONOPORT_TAKEOVER_SOCKET")]
+    pub takeover_socket: Option<PathBuf>,
+
     /// Spin this long before sleeping, in microseconds: less latency for a busy core
     #[arg(long, value_name = "US", default_value_t = 0)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=1_000_000))]

@@ -98,6 +98,10 @@ pub struct Config {
     pub setup_timeout: Duration,
     /// How long sessions may go on after a signal to stop.
     pub drain_timeout: Duration,
+    /// Whether the running server's place is taken.
+    pub takeover: bool,
+    /// Where this server can be taken over, and the running one; nowhere when not known.
+    pub takeover_socket: Option<PathBuf>,
     /// How long a shard spins before it sleeps.
     pub busy_poll: Duration,
     /// The least time between the beginnings of two turns of a shard under load; `None` goes by the
@@ -165,6 +169,8 @@ impl Config {
             hold: Duration::from_micros(u64::from(args.train_us)),
             setup_timeout: Duration::from_secs(args.setup_timeout),
             drain_timeout: Duration::from_secs(args.drain_timeout),
+            takeover: args.takeover,
+            takeover_socket: args.takeover_socket,
             busy_poll: Duration::from_micros(u64::from(args.busy_poll_us)),
             wake_gap: args.wake_us.0,
             receive_buffer: args.receive_buffer,
@@ -199,12 +205,31 @@ impl Config {
         }
     }
 
+    /// Where the server can be taken over unless it was said: in the service manager's folder for
+    /// the unit, or in /run/monoport, under the port of HTTP, of which there is one a server.
+    pub fn find_takeover_socket(&mut self) {
+        let port = self.http.port();
+        if self.takeover_socket.is_some() || port == 0 {
+            return;
+        }
+        // Of several folders the first is the one (systemd.exec(5)).
+        let unit = std::env::var("RUNTIME_DIRECTORY").ok();
+        let unit = unit.as_deref().and_then(|folders| folders.split(':').next());
+        let folder = PathBuf::from(unit.filter(|folder| !folder.is_empty()).unwrap_or(RUN));
+        if folder.is_dir() {
+            self.takeover_socket = Some(folder.join(format!("takeover-{port}")));
+        }
+    }
+
     /// Whether clients are served over IPv4 alone.
     #[must_use]
     pub fn ipv4_only(&self) -> bool {
         self.filter.no_ipv6 || self.bind.is_some_and(|ip| ip.is_ipv4())
     }
 }
+
+/// Where a system service keeps its sockets.
+const RUN: &str = "/run/monoport";
 
 /// What of the interfaces is announced, with the options that contradict one another refused.
 fn address_filter(args: &Args, udp: &UdpPorts) -> Result<AddressFilter, ConfigError> {

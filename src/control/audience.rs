@@ -27,7 +27,8 @@ pub struct StreamNow {
     pub layers: Vec<(u8, LayerShown)>,
     /// The best of them, which viewers get.
     pub best: u8,
-    /// The server takes no more sessions, and ends those there are by and by.
+    /// The server takes no more sessions, and ends those there are by and by; or the stream is
+    /// published by a process that has taken over.
     pub draining: bool,
     /// The `a=mid` of the session's video section.
     pub video_mid: Option<Box<str>>,
@@ -90,7 +91,7 @@ impl Control {
             viewers: stream.viewers.keys().len(),
             layers: stream.shared.shown_layers(video).collect(),
             best: stream.shared.best_layer(video),
-            draining: registry.stopping,
+            draining: registry.stopping || stream.moved_on,
             video_mid: live.video_mid.clone(),
         })
     }

@@ -37,10 +37,7 @@ impl Control {
         let all: Vec<_> = all.map(|key| (key, EndReason::Kicked)).collect();
         let count = all.len();
         registry.ending.extend(all);
-        if !self.end_those_to_be_ended(&mut registry) {
-            // Whoever takes reports tries again until the shard has been told.
-            self.wiring.reported.notify_one();
-        }
+        self.end_soon(&mut registry);
         Ok(count)
     }
 }

@@ -15,6 +15,7 @@
 //! placement.rs  which shard a session goes to
 //! directory/    who publishes what, among all nodes
 //! ports/        which UDP port it gets, and how ports come and go
+//! takeover.rs   between two processes of which one takes over from the other
 //! audience.rs   what a session's client may know of its stream
 //! read.rs       what the API reads; history.rs, ended.rs, events.rs
 //! ```
@@ -40,6 +41,7 @@ mod session;
 mod setup;
 mod slots;
 mod streams;
+mod takeover;
 mod viewers;
 
 use std::net::SocketAddr;
@@ -71,6 +73,7 @@ use registry::Registry;
 pub use restart::RestartedIce;
 pub use session::{LiveSession, unix_now};
 pub use setup::Placement;
+pub use takeover::{EarlierLeft, EarlierProcess};
 
 /// What a POST does to a stream that somebody publishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,6 +130,8 @@ pub struct Control {
     on_conflict: OnConflict,
     whep_wait: bool,
     failures: Arc<Failures>,
+    /// The process that this one has taken over from.
+    earlier: Mutex<Option<Arc<dyn EarlierProcess>>>,
 }
 
 impl Control {
@@ -153,6 +158,7 @@ impl Control {
             on_conflict: settings.on_conflict,
             whep_wait: settings.whep_wait,
             failures,
+            earlier: Mutex::default(),
         })
     }
 
@@ -190,6 +196,13 @@ impl Control {
         let session = registry.sessions.get(id).and_then(|key| registry.live.get(key));
         let session = session.ok_or_else(|| registry.ended.gone(id))?;
         Ok((session.publisher, session.stream.clone()))
+    }
+
+    /// Tells shards whom to end; where one has too much to do, whoever takes reports tries again.
+    fn end_soon(&self, registry: &mut Registry) {
+        if !self.end_those_to_be_ended(registry) {
+            self.wiring.reported.notify_one();
+        }
     }
 
     /// Tells shards whom to end; false where a shard has too much to do and some are left.

@@ -44,6 +44,8 @@ pub(super) struct Registry {
     on_conflict: OnConflict,
     codec_match: CodecMatch,
     pub stopping: bool,
+    /// Whether another process has taken over.
+    pub passed_on: bool,
 }
 
 /// A place that is held while the session for it is negotiated.
@@ -80,6 +82,7 @@ impl Registry {
             on_conflict,
             codec_match,
             stopping: false,
+            passed_on: false,
         }
     }
 
@@ -119,7 +122,8 @@ impl Registry {
         self.still_open()?;
         let known = self.streams.get(name);
         let expected = known.and_then(Stream::expected);
-        if expected.is_none() && !may_wait {
+        // Whoever publishes it next does so in the later process.
+        if expected.is_none() && (!may_wait || self.passed_on) {
             return Err(ControlError::no_publisher(name));
         }
         let home = expected.map(|expected| expected.shard);

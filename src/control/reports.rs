@@ -17,6 +17,7 @@ impl Control {
                     match report {
                         Report::Live { key, number } => {
                             let live = self.lock().live(key, number);
+                            self.tell_earlier(key, live.is_some());
                             self.end_misfits(live);
                         }
                         Report::Switched { key, payload_type } => {
@@ -35,6 +36,15 @@ impl Control {
             } else {
                 tokio::time::sleep(END_RETRY).await;
             }
+        }
+    }
+
+    /// A publisher has gone live: the process that was taken over is to let go of the stream.
+    fn tell_earlier(&self, publisher: SessionKey, is_the_one: bool) {
+        let Some(earlier) = self.earlier().filter(|_| is_the_one) else { return };
+        let stream = self.with_session(publisher, |live| live.stream.clone());
+        if let Some(stream) = stream {
+            earlier.went_live(&stream);
         }
     }
 

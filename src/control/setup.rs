@@ -8,6 +8,7 @@ use str0m::IceCreds;
 use super::history::History;
 use super::registry::Reservation;
 use super::session::{self, LiveSession, unix_now};
+use super::streams::Stream;
 use super::{Control, ControlError, OnConflict, Owner, Refusal};
 use crate::id::SessionKey;
 use crate::session::{LocalIce, Negotiated, Offer, OfferError, ice_ufrag};
@@ -95,6 +96,13 @@ impl Control {
             self.negotiator.publisher(Instant::now(), offer, local, codecs, shared.key);
         let asked = Asked { from: from.into(), ..Asked::new(etag, sdp, true, names) };
         settle(held, port, negotiated, asked)
+    }
+
+    /// Whether media comes from the publisher of `stream` here.
+    #[must_use]
+    pub fn is_published(&self, stream: &str) -> bool {
+        let publisher = self.lock().streams.get(stream).and_then(Stream::publisher);
+        publisher.is_some_and(|publisher| self.is_heard(publisher))
     }
 
     /// Whether media comes from a publisher, by what its shard says of it every two seconds.

@@ -27,6 +27,8 @@ pub(super) struct Stream {
     pub viewers: Viewers<SessionKey>,
     /// Set-ups under way: the stream must not go while one is.
     pub reserved: usize,
+    /// Whether a later process has its publisher from here on.
+    pub moved_on: bool,
 }
 
 impl Stream {
@@ -39,6 +41,7 @@ impl Stream {
             candidates: VecDeque::new(),
             viewers: Viewers::default(),
             reserved: 0,
+            moved_on: false,
         }
     }
 

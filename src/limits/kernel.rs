@@ -34,3 +34,20 @@ pub const STEERING_SLACK_PER_SHARD: usize = 2 * 128;
 
 /// CPUs a mask can name: `NR_CPUS` of the largest distribution kernels (`CONFIG_MAXSMP`).
 pub const MAX_CPUS: usize = 8_192;
+
+/// Bytes of one message to the process that was taken over: the longest datagram with its record.
+pub const STRAYS_MESSAGE_BYTES: usize = 66 << 10;
+
+/// Bytes of a message from which on it is handed over: some two dozen datagrams of media, for which
+/// the price of the message is no longer felt.
+pub const STRAYS_FLUSH_BYTES: usize = 32 << 10;
+
+/// Bytes that the process that was taken over may have unread from one shard, as far as the kernel
+/// grants it: a tenth of a second of 300 Mb/s.
+pub const STRAYS_UNREAD_BYTES: usize = 4 << 20;
+
+const _: () = assert!(STRAYS_FLUSH_BYTES <= STRAYS_MESSAGE_BYTES, "a message holds what waits");
+const _: () = assert!(
+    super::MAX_DATAGRAM_IN + 64 <= STRAYS_MESSAGE_BYTES,
+    "the longest datagram fits, with its record and the head"
+);

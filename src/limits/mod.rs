@@ -1,5 +1,5 @@
 //! Every bound of the server, in one place, with where each number comes from; those of the kernel
-//! boundary, of HTTP, of hooks, of TCP and of the log have a file each.
+//! boundary, of HTTP, of hooks, of TCP, of takeovers and of the log have a file each.
 //!
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
@@ -9,6 +9,7 @@ mod http;
 mod ingest;
 mod kernel;
 mod log;
+mod takeover;
 mod tcp;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use http::*;
 pub use ingest::*;
 pub use kernel::*;
 pub use log::*;
+pub use takeover::*;
 pub use tcp::*;
 
 /// The largest datagram the server builds, in bytes of UDP payload.

@@ -13,6 +13,8 @@
 //! price is per message. [`Transmitter::memory`] needs no kernel at all.
 //!
 //! [`Steering`] makes the kernel hand each datagram to the right shard's socket in the first place.
+//! [`PacketSocket`] takes sockets to another process, and [`StrayWriter`] the datagrams that are
+//! its.
 
 mod addr;
 mod address_watch;
@@ -21,12 +23,14 @@ mod cmsg;
 mod holder;
 mod inbound;
 mod mmsg;
+mod packets;
 mod readiness;
 mod ready_set;
 mod send;
 mod socket;
 mod sockets;
 mod steer;
+mod strays;
 pub(crate) mod sys;
 mod tcp;
 mod transmit;
@@ -46,12 +50,14 @@ pub use address_watch::AddressWatch;
 pub use batch::{Destination, FlushReport, SendBatch, SendFailure};
 pub use holder::{PortHolder, tcp_port_holder, udp_port_holder, udp_ports_in_use};
 pub use inbound::{Datagram, Datagrams};
+pub use packets::{PacketSocket, PeerProcess};
 pub use readiness::Readiness;
 pub use ready_set::ReadySet;
 pub use send::Sender;
 pub use socket::{SocketOptions, UdpSocket};
 pub use sockets::Sockets;
 pub use steer::Steering;
+pub use strays::{Stray, StrayReader, StrayWriter, Strays, StraysSent, strays};
 pub use tcp::{Moved, TcpChange, TcpConnection, TcpWatch, tcp_listener};
 pub use transmit::{Sent, Transmitter};
 pub use uring::{RingWaker, WakeRing, ring_available, uring_available};
@@ -143,6 +149,22 @@ impl Receiver {
     pub fn remove(&mut self, socket: &UdpSocket) {
         if let Inner::Uring(uring) = &mut self.0 {
             uring.remove(socket);
+        }
+    }
+
+    /// Takes in nothing more from `socket`, which somebody else reads from here on, until
+    /// [`Receiver::resume`]. What was taken in already is still received: receive until nothing is
+    /// left. With io_uring only on the thread that receives.
+    pub fn pause(&mut self, socket: &UdpSocket) {
+        if let Inner::Uring(uring) = &mut self.0 {
+            uring.pause(socket);
+        }
+    }
+
+    /// Goes on after [`Receiver::pause`].
+    pub fn resume(&mut self, socket: &UdpSocket) {
+        if let Inner::Uring(uring) = &mut self.0 {
+            uring.resume(socket);
         }
     }
 

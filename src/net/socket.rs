@@ -94,6 +94,35 @@ impl UdpSocket {
         Ok(UdpSocket { fd: socket.into(), local, family, overflow, receive_drops })
     }
 
+    /// A socket that another process of this user has bound and still has, set up as if it had been
+    /// bound here.
+    ///
+    /// # Errors
+    ///
+    /// Those of `getsockname(2)` and `setsockopt(2)`; `InvalidInput` for what is no UDP socket.
+    pub fn adopt(fd: OwnedFd, options: &SocketOptions) -> io::Result<UdpSocket> {
+        let socket = Socket::from(fd);
+        let local = socket
+            .local_addr()?
+            .as_socket()
+            .filter(|_| socket.r#type().is_ok_and(|kind| kind == Type::DGRAM));
+        let local = local.ok_or(io::ErrorKind::InvalidInput)?;
+        let family = if local.is_ipv4() { Family::V4 } else { Family::V6 };
+        socket.set_nonblocking(true)?;
+        set_packet_options(socket.as_fd(), family, options)?;
+        let (overflow, receive_drops) = (AtomicU32::new(0), AtomicU64::new(0));
+        Ok(UdpSocket { fd: socket.into(), local, family, overflow, receive_drops })
+    }
+
+    /// Another descriptor of the same socket, for [`UdpSocket::adopt`].
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`.
+    pub fn lend(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
     /// The address the socket is bound to, with the port the kernel chose.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {

@@ -17,6 +17,8 @@ pub struct Sockets {
     mux: Vec<u32>,
     /// What the ports of sessions share; `None` where ports are muxed.
     sessions: Option<Listed>,
+    /// Whether another process reads the mux ports.
+    resting: bool,
 }
 
 struct Socket {
@@ -99,6 +101,17 @@ impl Sockets {
         self.table.get(slot as usize)?.as_ref().map(|socket| &socket.socket)
     }
 
+    /// Says whether another process reads the mux ports from here on; they are not waited for then.
+    pub fn rest(&mut self, resting: bool) {
+        self.resting = resting;
+    }
+
+    /// Whether another process reads the mux ports.
+    #[must_use]
+    pub fn are_resting(&self) -> bool {
+        self.resting
+    }
+
     /// Slots of the mux ports.
     #[must_use]
     pub fn mux(&self) -> &[u32] {
@@ -143,8 +156,8 @@ impl Sockets {
     }
 
     /// Resolves when a socket, or one of `others`, has something to receive.
-    pub async fn readable(&self, others: &[Readiness]) {
-        let slots = self.mux.iter();
+    pub async fn readable<'a>(&'a self, others: impl Iterator<Item = &'a Readiness> + Clone) {
+        let slots = self.mux.iter().filter(|_| !self.resting);
         let mux = slots.filter_map(|slot| self.table[*slot as usize].as_ref()?.readiness.as_ref());
         let sessions = self.sessions.as_ref().and_then(|sessions| sessions.readiness.as_ref());
         Readiness::any_readable(mux.chain(sessions).chain(others)).await;

@@ -3,13 +3,15 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
+use serde::{Deserialize, Serialize};
+
 use super::StartError;
 use super::outside::{Outside, discover};
 use crate::config::{AddressFilter, Announced, Config, Host};
 use crate::net::{Interface, SocketOptions, UdpSocket, interfaces};
 
 /// An address clients reach, and the port where it is not the bound one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reachable {
     pub ip: IpAddr,
     /// The port of all mux ports' candidates.

@@ -3,8 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use super::announce::Reachable;
-use super::bind::Bound;
+use super::opened::Opened;
 use crate::config::{Config, PortCount};
 use crate::net::{Backend, UdpSocket};
 use crate::srtp;
@@ -18,13 +17,12 @@ pub(super) struct Chosen {
 
 pub(super) fn banner(
     config: &Config,
-    bound: &Bound,
-    listener: &std::net::TcpListener,
+    opened: &Opened,
     candidates: &[Vec<SocketAddr>],
-    reachable: &[Reachable],
     tcp_candidates: &[SocketAddr],
     chosen: &Chosen,
 ) -> String {
+    let Opened { bound, http: listener, reachable, .. } = opened;
     let mut text = format!("monoport {}\n", env!("CARGO_PKG_VERSION"));
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<10} {value}");

@@ -80,6 +80,11 @@ impl Opener {
         BoundPort { socket, candidates: reachable.iter().map(|one| one.at(port)).collect() }
     }
 
+    /// The addresses that answers name.
+    pub fn reachable(&self) -> Vec<Reachable> {
+        self.reachable.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Ports that are opened from now on are named at `now`. Returns what it was before, if that
     /// was anything else.
     pub fn announce(&self, now: &[Reachable]) -> Option<Vec<Reachable>> {
@@ -139,7 +144,8 @@ pub(super) fn bind_tcp(port: u16, ip: IpAddr) -> Result<TcpListener, StartError>
     })
 }
 
-fn socket_options(config: &Config) -> SocketOptions {
+/// How the sockets of mux ports are set up.
+pub(super) fn socket_options(config: &Config) -> SocketOptions {
     SocketOptions {
         receive_buffer_bytes: config.receive_buffer,
         send_buffer_bytes: config.send_buffer,

@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Node;
 use super::supervisor::Supervisor;
+use super::takeover::{Given, Renewal, Standing};
 use crate::telemetry::flush_log;
 
 /// How often it is looked whether the last session has gone.
@@ -69,11 +70,21 @@ impl Node {
         let supervisor = Supervisor::of_process();
         self.runtime.block_on(async {
             let mut signals = Signals::new()?;
-            supervisor.tell("READY=1\nSTATUS=serving");
-            signals.next().await;
+            let renewal = Renewal::new()?;
+            supervisor.tell(&self.readiness());
+            tokio::select! {
+                () = signals.next() => {}
+                () = renewal.whenever_asked() => {}
+                () = self.outlived() => {
+                    self.runtime.spawn(end_at(signals));
+                    return Ok(());
+                }
+            }
             self.refuse_new_sessions();
             let (sessions, _streams) = self.counts();
-            supervisor.tell(&format!("STOPPING=1\nSTATUS={sessions} sessions are left"));
+            if self.standing() == Standing::Serving {
+                supervisor.tell(&format!("STOPPING=1\nSTATUS={sessions} sessions are left"));
+            }
             if drain_timeout.is_zero() || sessions == 0 {
                 self.runtime.spawn(end_at(signals));
                 return Ok(());
@@ -89,6 +100,39 @@ impl Node {
             self.runtime.spawn(end_at(signals));
             Ok(())
         })
+    }
+
+    /// What the service manager is told at first: also which process is the server from here on, if
+    /// it knows another one.
+    fn readiness(&self) -> String {
+        let ready = "READY=1\nSTATUS=serving";
+        match &self.doors.earlier {
+            Some(_) => format!("MAINPID={}\n{ready}", std::process::id()),
+            None => ready.into(),
+        }
+    }
+
+    /// How this process stands to one that may have taken over.
+    fn standing(&self) -> Standing {
+        self.given.as_ref().map_or(Standing::Serving, Given::standing)
+    }
+
+    /// Waits until another process has taken over and nothing is left to do for this one: its
+    /// sessions have ended, and so has the process it had taken over itself.
+    async fn outlived(&self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let (sessions, _streams) = self.counts();
+            match self.standing() {
+                Standing::Orphaned => return,
+                Standing::Given if sessions == 0 && self.control.earlier().is_none() => {
+                    return tracing::info!(
+                        "the last session has ended, and another process serves"
+                    );
+                }
+                Standing::Given | Standing::Serving => {}
+            }
+        }
     }
 
     /// Waits for the last session to end, no longer than `timeout`.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use super::takeover::TakeoverError;
 use super::tls::TlsError;
 
 /// Why the server does not start, in words.
@@ -85,6 +86,9 @@ pub enum StartError {
     /// Asked which ports would be used, and one is the kernel's to choose.
     #[error("{0} has port 0, which the kernel chooses at the start; name a port")]
     ChosenAtStart(&'static str),
+    /// The place of the running server can't be taken.
+    #[error("--takeover: {0}")]
+    Takeover(#[from] TakeoverError),
     /// A thread, a runtime or a registration failed.
     #[error("start: {0}")]
     Io(#[from] io::Error),

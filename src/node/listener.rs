@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::pending::Pending;
+use super::takeover::EarlierDoor;
 use crate::limits::{
     MAX_FIRST_FRAME, MAX_TCP_PENDING, MAX_TCP_PENDING_PER_SOURCE, TCP_INTRODUCTION,
 };
@@ -31,7 +32,11 @@ use crate::wire::stun::{self, Class};
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections for as long as the server runs.
-pub(super) async fn accept(listener: TcpListener, wiring: Arc<Wiring>) {
+pub(super) async fn accept(
+    listener: TcpListener,
+    wiring: Arc<Wiring>,
+    earlier: Option<Arc<EarlierDoor>>,
+) {
     let pending = Pending::new(MAX_TCP_PENDING, MAX_TCP_PENDING_PER_SOURCE);
     let mut exhausted = false;
     for number in 0.. {
@@ -51,10 +56,10 @@ pub(super) async fn accept(listener: TcpListener, wiring: Arc<Wiring>) {
         };
         exhausted = false;
         let mut place = pending.admit(number, remote.ip());
-        let wiring = wiring.clone();
+        let (wiring, earlier) = (wiring.clone(), earlier.clone());
         tokio::spawn(async move {
             let refused = tokio::select! {
-                heard = identify(stream, remote, &wiring) => heard.err(),
+                heard = identify(stream, remote, &wiring, earlier.as_deref()) => heard.err(),
                 why = &mut place.must_leave => why.ok(),
             };
             if let Some(reason) = refused {
@@ -70,14 +75,11 @@ async fn identify(
     stream: TcpStream,
     remote: SocketAddr,
     wiring: &Wiring,
+    earlier: Option<&EarlierDoor>,
 ) -> Result<(), TcpRefusal> {
     let mut received = Vec::with_capacity(framing::HEADER_BYTES + MAX_FIRST_FRAME);
     let first = tokio::time::timeout(TCP_INTRODUCTION, first_frame(&stream, &mut received));
     first.await.map_err(|_elapsed| TcpRefusal::Silent)??;
-    let Front::Whole(check, _) = framing::front(&received, MAX_FIRST_FRAME) else {
-        return Err(TcpRefusal::NotACheck);
-    };
-    let shard = shard_of(check, wiring)?;
     let local = stream.local_addr().map_err(|_error| TcpRefusal::Gone)?;
     let stream = stream.into_std().map_err(|_error| TcpRefusal::Gone)?;
     let connection = NewConnection {
@@ -86,7 +88,27 @@ async fn identify(
         remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
         received,
     };
-    let mailbox = wiring.mailboxes.get(usize::from(shard)).ok_or(TcpRefusal::ForgedUfrag)?;
+    hand_over(connection, wiring, earlier)
+}
+
+/// Hands a connection to the shard of the session that its first frame names, or to the process
+/// that this one has taken over from.
+pub(super) fn hand_over(
+    connection: NewConnection,
+    wiring: &Wiring,
+    earlier: Option<&EarlierDoor>,
+) -> Result<(), TcpRefusal> {
+    let Front::Whole(check, _) = framing::front(&connection.received, MAX_FIRST_FRAME) else {
+        return Err(TcpRefusal::NotACheck);
+    };
+    let ufrag = ufrag_of(check)?;
+    let Some(session) = wiring.ufrag_key.decode(ufrag) else {
+        let theirs = |earlier: &&EarlierDoor| earlier.keys().any(|key| key.decode(ufrag).is_some());
+        let earlier = earlier.filter(theirs).ok_or(TcpRefusal::ForgedUfrag)?;
+        return earlier.connect(connection).map_err(|_error| TcpRefusal::ShardBusy);
+    };
+    let mailbox = wiring.mailboxes.get(usize::from(session.shard));
+    let mailbox = mailbox.ok_or(TcpRefusal::ForgedUfrag)?;
     mailbox
         .command(Command::Connect(Box::new(connection)))
         .map_err(|_command| TcpRefusal::ShardBusy)
@@ -113,15 +135,12 @@ async fn first_frame(stream: &TcpStream, received: &mut Vec<u8>) -> Result<(), T
     }
 }
 
-/// The shard of the session that a check names.
-fn shard_of(check: &[u8], wiring: &Wiring) -> Result<u16, TcpRefusal> {
+/// What names the session that a check is for.
+fn ufrag_of(check: &[u8]) -> Result<&[u8], TcpRefusal> {
     if kind::of(check) != Some(Kind::Stun) {
         return Err(TcpRefusal::NotACheck);
     }
     let peek = stun::peek(check).map_err(|_malformed| TcpRefusal::NotACheck)?;
-    let ufrag = match peek.local_ufrag {
-        Some(ufrag) if peek.class == Class::Request && peek.binding => ufrag,
-        _ => return Err(TcpRefusal::NotACheck),
-    };
-    wiring.ufrag_key.decode(ufrag).map(|key| key.shard).ok_or(TcpRefusal::ForgedUfrag)
+    let is_check = peek.class == Class::Request && peek.binding;
+    peek.local_ufrag.filter(|_| is_check).ok_or(TcpRefusal::NotACheck)
 }

@@ -4,17 +4,20 @@ mod announce;
 mod banner;
 mod bind;
 mod choose;
+mod doors;
 mod drain;
 mod error;
 mod http;
 mod listener;
 mod load;
 mod moving;
+mod opened;
 mod outside;
 mod pending;
 mod plan;
 mod reload;
 mod supervisor;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -23,15 +26,15 @@ mod web;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 pub use error::StartError;
 pub use plan::PortPlan;
+pub use takeover::TakeoverError;
 pub use tls::TlsError;
 
 use crate::api::{Api, Facts};
@@ -44,17 +47,22 @@ use crate::limits::REPORTS_PER_SLOT;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::paths::{Directory, Ownership};
 use crate::session::{CodecMatch, Negotiator};
-use crate::shard::{BoundPort, Command, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn};
+use crate::shard::{
+    BoundPort, Command, Earlier, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn,
+};
 use crate::srtp;
 use crate::telemetry::{Meters, ShardCounters, TcpRefusals, tell_left_out};
 use crate::wire::ufrag::UfragKey;
 use announce::at_tcp;
 use banner::{Chosen, banner};
-use bind::{Bound, Opener, bind_tcp, bind_udp};
-use choose::{backend, steering};
+use bind::{Bound, Opener};
+use choose::backend;
+use doors::Doors;
+use opened::Opened;
 use supervisor::Supervisor;
+use takeover::{Given, Giver, not_listening};
 use vital::spawn_vital;
-use web::{Changing, bind_http, serve_http};
+use web::{Changing, served};
 
 /// A running server.
 pub struct Node {
@@ -62,18 +70,13 @@ pub struct Node {
     wiring: Arc<Wiring>,
     control: Arc<Control>,
     runtime: tokio::runtime::Runtime,
-    http: tokio::task::JoinHandle<()>,
-    stop_http: Arc<Notify>,
+    doors: Arc<Doors>,
+    /// How it can be taken over, if it can.
+    given: Option<Given>,
     banner: String,
     http_address: SocketAddr,
     udp_ports: Vec<u16>,
-    tcp: Option<AcceptingTcp>,
-}
-
-/// ICE-TCP: where clients connect, and the task that takes them in.
-struct AcceptingTcp {
-    port: u16,
-    task: tokio::task::JoinHandle<()>,
+    tcp_port: Option<u16>,
 }
 
 impl Node {
@@ -91,70 +94,66 @@ impl Node {
     /// Those of [`Node::start`].
     pub fn start_with(config: &Config, rule: PortRule) -> Result<Node, StartError> {
         let changing = Changing::new(config)?;
-        let bound = bind_udp(config)?;
-        let first = bound.sockets.first();
+        let mut opened = Opened::new(config)?;
+        let first = opened.bound.sockets.first();
         let ports: Vec<u16> = first.into_iter().flatten().map(UdpSocket::port).collect();
-        let tcp = config.tcp_port.map(|port| bind_tcp(port, bound.ip)).transpose()?;
-        let listener = bind_http(config.http)?;
-        let reachable = match config.udp.range {
-            None => announce::reachable(config, &bound.sockets)?,
-            // Its ports are bound as sessions come; each is the same outside.
-            Some(_) => announce::planned(config)?,
-        };
+        let reachable = opened.reachable.clone();
         let candidates: Vec<Vec<SocketAddr>> =
             ports.iter().map(|port| reachable.iter().map(|a| a.at(*port)).collect()).collect();
-        let tcp_port = tcp.as_ref().map(|tcp| tcp.local_addr()).transpose()?.map(|at| at.port());
+        let tcp = opened.tcp.as_ref();
+        let tcp_port = tcp.map(|tcp| tcp.local_addr()).transpose()?.map(|at| at.port());
         let tcp_candidates = tcp_port.map_or_else(Vec::new, |port| at_tcp(&reachable, port));
         let (backend, backend_reason) = backend(config.io)?;
-        let (steering, steering_reason) = steering(config, &bound.sockets)?;
+        let (steering, steering_reason) = opened.steering(config)?;
         let wiring = Arc::new(wiring(config, steering));
         let chosen = Chosen { backend, backend_reason, steering: steering_reason };
-        let (udp, over_tcp) = (&candidates, &tcp_candidates);
-        let banner = banner(config, &bound, &listener, udp, &reachable, over_tcp, &chosen);
-
-        let codec_match = codec_match(config);
-        let negotiator = Negotiator::new(config.say_ice_lite, codec_match);
-        let starting = match config.udp.range {
-            Some(range) => StartingPorts::Range { first: range.first, last: range.last },
-            None => StartingPorts::Mux(ports.iter().copied().zip(candidates.clone()).collect()),
-        };
-        let opener = Arc::new(Opener::new(config, bound.ip, reachable, wiring.clone()));
-        let settings = Settings {
-            ports: starting,
-            tcp_candidates: tcp_candidates.clone(),
-            opener: opener.clone(),
-            sessions_per_shard: config.sessions_per_shard(),
-            gather: config.gather,
-            codec_match,
-            on_conflict: on_conflict(config),
-            whep_wait: config.whep_wait,
-            directory: Arc::new(MemoryDirectory::alone(NODE_NAME)),
-            node: NODE_NAME.into(),
-        };
+        let banner = banner(config, &opened, &candidates, &tcp_candidates, &chosen);
+        let opener = Arc::new(Opener::new(config, opened.bound.ip, reachable, wiring.clone()));
+        let settings = settings(config, (&ports, &candidates, &tcp_candidates), opener.clone());
+        let negotiator = Negotiator::new(config.say_ice_lite, codec_match(config));
         let control = Control::new(negotiator, wiring.clone(), settings);
         let named = (&*candidates, &*tcp_candidates);
-        let mut shards = start_shards(config, bound, named, backend, &wiring)?;
+        let earlier = opened.earlier();
+        let Opened { bound, http, tcp, taking, .. } = opened;
+        let mut shards = start_shards(config, bound, named, backend, &wiring, earlier)?;
+        let taken = taking.map(|taking| taking.commit(&control, &wiring)).transpose();
+        let earlier = match taken {
+            Ok(earlier) => earlier,
+            Err(error) => {
+                stop_shards(&wiring, shards);
+                return Err(error.into());
+            }
+        };
         let runtime = control_runtime(config.control_threads)?;
-        let http_address = listener.local_addr()?;
+        let http_address = http.local_addr()?;
         let facts = facts(config, backend, &wiring);
         reload::on_hangup(&runtime, config, &changing)?;
         let api = Api::new(control.clone(), facts, changing.access.clone());
-        let (http, stop_http) = serve_http(config, &runtime, listener, &control, &api, &changing)?;
+        let doors = Arc::new(Doors {
+            runtime: runtime.handle().clone(),
+            served: served(config, &control, &api, &changing, earlier.clone()),
+            http,
+            tcp,
+            wiring: wiring.clone(),
+            earlier,
+            open: Mutex::default(),
+        });
+        doors.open()?;
         watch_over(&runtime, &api);
         keep_house(config, rule, &runtime, &control, http_address, &mut shards);
-        moving::follow(config, &runtime, &control, opener, tcp_port);
-        let tcp = tcp.map(|listener| accept_tcp(&runtime, listener, &wiring)).transpose()?;
+        moving::follow(config, &runtime, &control, opener.clone(), tcp_port);
+        let given = can_be_taken_over(config, &control, &doors, &opener);
         Ok(Node {
             shards,
             wiring,
             control,
             runtime,
-            http,
-            stop_http,
+            doors,
+            given,
             banner,
             http_address,
             udp_ports: ports,
-            tcp,
+            tcp_port,
         })
     }
 
@@ -173,7 +172,7 @@ impl Node {
     /// The TCP port of all media, if it is served over TCP.
     #[must_use]
     pub fn tcp_port(&self) -> Option<u16> {
-        self.tcp.as_ref().map(|tcp| tcp.port)
+        self.tcp_port
     }
 
     /// TCP connections that were closed before a shard had them.
@@ -213,18 +212,66 @@ impl Node {
     /// Ends every session, telling its peer, and stops.
     pub fn stop(self) {
         self.control.stop();
-        self.stop_http.notify_one();
-        if let Some(tcp) = self.tcp {
-            tcp.task.abort();
-            // It ends as it was told to; from then on the port is free.
-            let _aborted = self.runtime.block_on(tcp.task);
+        if let Some(given) = self.given {
+            given.end();
         }
+        let http = self.doors.shut();
         stop_shards(&self.wiring, self.shards);
+        if let Some(earlier) = &self.doors.earlier {
+            earlier.end();
+        }
         tell_left_out();
         // Requests under way were answered, or are not worth waiting for.
-        self.http.abort();
+        if let Some(http) = http {
+            http.abort();
+        }
         self.runtime.shutdown_background();
     }
+}
+
+/// How control is to run.
+fn settings(
+    config: &Config,
+    (ports, candidates, tcp): (&[u16], &[Vec<SocketAddr>], &[SocketAddr]),
+    opener: Arc<Opener>,
+) -> Settings {
+    Settings {
+        ports: match config.udp.range {
+            Some(range) => StartingPorts::Range { first: range.first, last: range.last },
+            None => {
+                StartingPorts::Mux(ports.iter().copied().zip(candidates.iter().cloned()).collect())
+            }
+        },
+        tcp_candidates: tcp.to_vec(),
+        opener,
+        sessions_per_shard: config.sessions_per_shard(),
+        gather: config.gather,
+        codec_match: codec_match(config),
+        on_conflict: on_conflict(config),
+        whep_wait: config.whep_wait,
+        directory: Arc::new(MemoryDirectory::alone(NODE_NAME)),
+        node: NODE_NAME.into(),
+    }
+}
+
+/// Listens for a process that would take over, where it is known where. That it can't be taken over
+/// keeps no server from serving.
+fn can_be_taken_over(
+    config: &Config,
+    control: &Arc<Control>,
+    doors: &Arc<Doors>,
+    opener: &Arc<Opener>,
+) -> Option<Given> {
+    let path = config.takeover_socket.clone()?;
+    let giver = Giver {
+        path: path.clone(),
+        control: control.clone(),
+        wiring: control.wiring.clone(),
+        doors: doors.clone(),
+        opener: opener.clone(),
+        range: config.udp.range.map(|range| (range.first, range.last)),
+    };
+    giver.listen().inspect_err(|error| not_listening(&path, error)).ok()
 }
 
 /// Starts a shard for each list of sockets; with a range, for none.
@@ -234,7 +281,9 @@ fn start_shards(
     (candidates, tcp_candidates): (&[Vec<SocketAddr>], &[SocketAddr]),
     backend: Backend,
     wiring: &Arc<Wiring>,
+    earlier: Vec<Earlier>,
 ) -> Result<Vec<Spawned>, StartError> {
+    let mut earlier = earlier.into_iter();
     let mut sockets = bound.sockets.into_iter();
     let mut shards = Vec::new();
     for index in 0..config.shards() {
@@ -247,8 +296,8 @@ fn start_shards(
             Some(_) => Serving::PortPerSession,
             None => Serving::Mux(ports.collect()),
         };
-        match spawn(shard_config(config, index, tcp_candidates), serving, receiver, wiring.clone())
-        {
+        let setup = shard_config(config, index, tcp_candidates);
+        match spawn(setup, serving, receiver, wiring.clone(), earlier.next()) {
             Ok(spawned) => shards.push(spawned),
             Err(error) => {
                 stop_shards(wiring, shards);
@@ -398,18 +447,4 @@ fn keep_house(
         let watch = load::watch(load::measures(shards), control.clone());
         spawn_vital(runtime, "watching the load", watch);
     }
-}
-
-/// Takes connections in from `listener`.
-fn accept_tcp(
-    runtime: &tokio::runtime::Runtime,
-    listener: std::net::TcpListener,
-    wiring: &Arc<Wiring>,
-) -> io::Result<AcceptingTcp> {
-    let port = listener.local_addr()?.port();
-    let _inside = runtime.enter();
-    let listener = TcpListener::from_std(listener)?;
-    let accept = listener::accept(listener, wiring.clone());
-    let task = spawn_vital(runtime, "accepting TCP", accept);
-    Ok(AcceptingTcp { port, task })
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use crate::telemetry::EndsAll;
@@ -12,6 +12,15 @@ use crate::telemetry::EndsAll;
 /// keep their slots, until the server refuses everybody.
 pub(super) fn spawn_vital(
     runtime: &Runtime,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    spawn_vital_on(runtime.handle(), name, task)
+}
+
+/// As [`spawn_vital`], for who has no more than a handle.
+pub(super) fn spawn_vital_on(
+    runtime: &Handle,
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {

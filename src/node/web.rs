@@ -1,21 +1,18 @@
 //! HTTP of a node, put together: its listener, who may do what, and the routes.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use axum::middleware::from_fn_with_state;
 
-use super::StartError;
-use super::http::{self, Served};
+use super::http::Served;
+use super::takeover::{EarlierDoor, Forwarding, forward};
 use super::tls::Tls;
+use super::{StartError, on_conflict};
 use crate::access::{Access, Rules, Secrets};
 use crate::api::Api;
 use crate::config::{self, Config, FrameAncestor};
-use crate::control::Control;
+use crate::control::{Control, OnConflict};
 use crate::dashboard;
 use crate::hooks::Authority;
 use crate::whip::{Admission, IceServers, router, under};
@@ -62,27 +59,27 @@ pub(super) fn bind_http(address: SocketAddr) -> Result<std::net::TcpListener, St
         .map_err(|error| StartError::HttpBind { address, error })
 }
 
-/// Serves from now on, until the notification.
-pub(super) fn serve_http(
+/// WHIP, WHEP, the API, the pages; with an `earlier` process, what that has to answer as well.
+pub(super) fn served(
     config: &Config,
-    runtime: &Runtime,
-    listener: std::net::TcpListener,
     control: &Arc<Control>,
     api: &Arc<Api>,
     changing: &Changing,
-) -> io::Result<(JoinHandle<()>, Arc<Notify>)> {
+    earlier: Option<Arc<EarlierDoor>>,
+) -> Served {
     let framers = config.frame_ancestors.iter().map(FrameAncestor::as_str);
     let more = api.router().merge(dashboard::router(framers));
     let Changing { access, authority, tls } = changing.clone();
     let admission = Admission { access: access.clone(), authority };
-    let app = router(control.clone(), admission, ice_servers(config), config.log_addresses, more);
-    let app = under(&config.base_path, app);
-    let stop = Arc::new(Notify::new());
-    let stopped = stop.clone();
-    let _inside = runtime.enter();
-    let listener = TcpListener::from_std(listener)?;
-    let http = runtime.spawn(http::serve(listener, Served { app, access, tls }, stopped));
-    Ok((http, stop))
+    let ice_servers = ice_servers(config);
+    let mut app = router(control.clone(), admission, ice_servers, config.log_addresses, more);
+    if let Some(earlier) = earlier {
+        let (control, access) = (control.clone(), access.clone());
+        let refuses_conflicts = on_conflict(config) == OnConflict::Refuse;
+        let to = Forwarding { control, access, earlier, refuses_conflicts };
+        app = app.layer(from_fn_with_state(to, forward));
+    }
+    Served { app: under(&config.base_path, app), access, tls }
 }
 
 fn ice_servers(config: &Config) -> IceServers {

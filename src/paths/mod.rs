@@ -87,6 +87,8 @@ pub struct Paths {
     shard: u16,
     ownership: SharedOwnership,
     ufrag_key: UfragKey,
+    /// The keys of processes that were taken over; none where nothing was.
+    earlier_keys: Vec<UfragKey>,
     /// Addresses the answers name for TCP.
     tcp_candidates: Vec<SocketAddr>,
     /// Whether datagrams may leave as trains, until a path refuses one.
@@ -130,6 +132,7 @@ impl Paths {
             shard,
             ownership,
             ufrag_key,
+            earlier_keys: Vec::new(),
             tcp_candidates,
             trains,
             flows: Flows::new(),
@@ -137,6 +140,12 @@ impl Paths {
             ports: Ports::new(sharing),
             ways: Ways { transmitter, tcp: Connections::new(now)? },
         })
+    }
+
+    /// What has a ufrag of one of these `keys`, or a flow that nobody here knows, is
+    /// [`Whose::Earlier`] from here on; nothing is without keys.
+    pub fn set_earlier(&mut self, keys: Vec<UfragKey>) {
+        self.earlier_keys = keys;
     }
 
     /// A session has come into `slot`, whose answer named the port in slot `port`.

@@ -2,7 +2,8 @@
 //!
 //! A STUN request names its session in the ufrag and has to prove itself by MESSAGE-INTEGRITY; only
 //! then does its 4-tuple become a *flow* of that session. Everything else is found by its flow
-//! alone. What belongs to another shard is handed over; what belongs to nobody leaves nothing but a
+//! alone. What belongs to another shard is handed over, and what nobody here knows to the process
+//! that this one has taken over from, if there is one; what belongs to nobody leaves nothing but a
 //! count.
 
 use std::net::{IpAddr, SocketAddr};
@@ -48,6 +49,8 @@ pub enum Whose {
     Session(u32),
     /// Another shard's.
     Shard(u16),
+    /// It may be the process's that this one has taken over from.
+    Earlier,
 }
 
 /// What a connectivity check says.
@@ -86,7 +89,11 @@ impl Paths {
             return Err(DropReason::UnsolicitedStun);
         }
         let ufrag = peek.local_ufrag.ok_or(DropReason::StunWithoutUsername)?;
-        let session = self.ufrag_key.decode(ufrag).ok_or(DropReason::ForgedUfrag)?;
+        let Some(session) = self.ufrag_key.decode(ufrag) else {
+            let earlier = self.earlier_keys.iter().any(|key| key.decode(ufrag).is_some());
+            let earlier = if earlier { self.earlier(datagram) } else { None };
+            return earlier.ok_or(DropReason::ForgedUfrag);
+        };
         if let Via::Udp(port) = datagram.via
             && self.ports.are_of_sessions()
             && (session.shard, session.slot) != (self.shard, port)
@@ -119,9 +126,15 @@ impl Paths {
             None => match self.ownership.owner(&flow) {
                 Some(shard) if shard != self.shard => handed_over(shard, datagram),
                 _ if datagram.handed_over => Err(DropReason::StaleFlow),
-                _ => Err(DropReason::UnknownFlow),
+                _ => self.earlier(datagram).ok_or(DropReason::UnknownFlow),
             },
         }
+    }
+
+    /// What nobody here knows is an earlier process's, where there is one and the port is its too.
+    fn earlier(&self, datagram: &Inbound<'_>) -> Option<Whose> {
+        let may_be = matches!(datagram.via, Via::Udp(_)) && !self.ports.are_of_sessions();
+        (may_be && !self.earlier_keys.is_empty()).then_some(Whose::Earlier)
     }
 }
 

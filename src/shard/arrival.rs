@@ -20,6 +20,11 @@ impl KernelClock {
         KernelClock { instant, unix_ns }
     }
 
+    /// The moment by the kernel's clock, in nanoseconds of Unix time.
+    pub fn unix_ns(&self) -> u64 {
+        self.unix_ns
+    }
+
     /// When a datagram came, of which the kernel says `arrived_ns`; 0 when it says nothing, and the
     /// datagram came just now.
     pub fn instant(&self, arrived_ns: u64) -> Instant {

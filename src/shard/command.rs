@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::relay::Wishes;
 use super::subscribe::NotSubscribed;
+use super::takeover::TakeoverStep;
 use crate::id::{SessionKey, StreamKey, TrackId};
 use crate::media::ViewerTerms;
 use crate::net::UdpSocket;
@@ -93,6 +94,8 @@ pub enum Command {
         /// Told when the socket is closed.
         done: oneshot::Sender<()>,
     },
+    /// Do a step of a takeover by another process.
+    Takeover(TakeoverStep),
     /// End every session and leave the loop.
     Stop,
 }

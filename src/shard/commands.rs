@@ -57,6 +57,7 @@ impl Core {
             Command::ClosePort { slot, done } => {
                 self.port_changes.push(PortChange::Close { slot, done });
             }
+            Command::Takeover(step) => self.takeover_steps.push(step),
             Command::Stop => {
                 self.stopping = true;
                 return false;

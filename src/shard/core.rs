@@ -10,11 +10,11 @@ use super::post::Post;
 use super::relay::Relays;
 use super::sessions::Sessions;
 use super::timers::Wheel;
-use super::{ShardConfig, Wiring};
+use super::{ShardConfig, TakeoverStep, Wiring};
 use crate::drop::DropReason;
 use crate::egress::Feedback;
 use crate::limits::{COMMANDS_PER_TURN, TCP_READ_BYTES};
-use crate::net::{Destination, Transmitter, Way};
+use crate::net::{Destination, StrayWriter, Transmitter, Way};
 use crate::paths::{Paths, PathsConfig, Sharing};
 use crate::session::Output;
 use crate::telemetry::{PortCounters, PortName};
@@ -34,6 +34,10 @@ pub(super) struct Core {
     pub setup_timeout: Duration,
     /// Mux ports to open and close at the end of this turn's commands.
     pub port_changes: Vec<PortChange>,
+    /// What a takeover wants at the end of this turn's commands.
+    pub takeover_steps: Vec<TakeoverStep>,
+    /// Takes what may be the process's that was taken over.
+    pub earlier: Option<StrayWriter>,
     /// Commands that may still be carried out before the next turn's.
     pub commands_left: usize,
     pub stopping: bool,
@@ -105,6 +109,8 @@ impl Core {
             timers: Wheel::new(now),
             setup_timeout: config.setup_timeout,
             port_changes: Vec::new(),
+            takeover_steps: Vec::new(),
+            earlier: None,
             commands_left: COMMANDS_PER_TURN,
             stopping: false,
             all_sent: true,

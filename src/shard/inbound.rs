@@ -10,6 +10,7 @@ use super::viewers::hear_viewer;
 use super::{HandedOver, Mail};
 use crate::drop::DropReason;
 use crate::id::Via;
+use crate::net::Stray;
 use crate::paths::{Check, FlowKey, Heard, Inbound, Path, Whose};
 use crate::session::CheckAnswer;
 use crate::wire::dtls;
@@ -30,6 +31,8 @@ pub(super) enum Handled {
     Rtcp,
     /// On its way to the shard whose session it is for.
     HandedOver,
+    /// On its way to the process that was taken over: counted when that has it.
+    ToEarlier,
 }
 
 impl Core {
@@ -49,6 +52,7 @@ impl Core {
             Ok(Handled::Rtp) => counters.rtp_in.add(1),
             Ok(Handled::Rtcp) => counters.rtcp_in.add(1),
             Ok(Handled::HandedOver) => counters.handed_over.add(1),
+            Ok(Handled::ToEarlier) => {}
             Err(reason) => counters.dropped(reason),
         }
         self.at_hand.datagram = false;
@@ -67,6 +71,7 @@ impl Core {
             }
             Whose::Check(check) => self.on_check(now, check, datagram),
             Whose::Shard(shard) => self.hand_over(shard, datagram),
+            Whose::Earlier => self.hand_to_earlier(now, datagram),
         }
     }
 
@@ -253,6 +258,21 @@ impl Core {
             self.verified(now, slot, path);
         }
         self.show(slot);
+    }
+
+    /// Puts a datagram among those that leave for the earlier process at the end of the turn.
+    fn hand_to_earlier(
+        &mut self,
+        now: Instant,
+        datagram: Inbound<'_>,
+    ) -> Result<Handled, DropReason> {
+        let Inbound { via, local, remote, bytes, arrived, .. } = datagram;
+        let Via::Udp(slot) = via else { return Err(DropReason::ForeignConnection) };
+        let port = self.paths.ports.number(slot).ok_or(DropReason::PortClosed)?;
+        let strays = self.earlier.as_mut().ok_or(DropReason::UnknownFlow)?;
+        let time = now.saturating_duration_since(arrived).as_micros() as u64;
+        strays.push(&Stray { time, port, local, remote, bytes });
+        Ok(Handled::ToEarlier)
     }
 
     fn hand_over(&mut self, shard: u16, datagram: Inbound<'_>) -> Result<Handled, DropReason> {

@@ -19,6 +19,7 @@
 //! lifecycle.rs a session comes and ends
 //! subscribe.rs streams that a session takes
 //! watch.rs     how a session fares: phases, quality, its card
+//! takeover.rs  sockets and strays between two processes
 //! core.rs      everything it owns; post.rs what it tells others; sessions.rs, timers.rs
 //! ```
 //!
@@ -69,6 +70,7 @@ mod sleep;
     reason = "a stream's shared part is counted when somebody comes or goes"
 )]
 mod subscribe;
+mod takeover;
 mod tcp;
 pub mod timers;
 mod trial;
@@ -82,4 +84,5 @@ pub use relay::Wishes;
 pub use runtime::{Serving, Spawned, spawn};
 pub use simulated::Simulated;
 pub use subscribe::NotSubscribed;
+pub use takeover::{Earlier, TakeoverStep};
 pub use turn::{ShardConfig, Wiring};

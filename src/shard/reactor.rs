@@ -10,10 +10,14 @@ use super::BoundPort;
 use super::arrival::KernelClock;
 use super::core::Core;
 use super::port_changes::PortChange;
+use super::takeover::TakeoverStep;
 use super::turn::Next;
+use crate::drop::DropReason;
 use crate::id::Via;
 use crate::limits::RECEIVE_BATCHES_PER_TURN;
-use crate::net::{Datagram, Receiver, Sockets, WakeRing};
+use crate::net::{
+    Backend, Datagram, Readiness, Receiver, Sockets, Stray, StrayReader, UdpSocket, WakeRing,
+};
 use crate::paths::Inbound;
 use crate::telemetry::limited;
 
@@ -27,16 +31,27 @@ pub(super) struct Reactor {
     pub clock: fn() -> KernelClock,
     /// Whether the last turn found datagrams or mail: more are on their way.
     pub found: bool,
+    /// What the process that has taken over hands over.
+    pub later: Option<Later>,
+}
+
+/// The process that has taken over, as a shard has it.
+pub(super) struct Later {
+    strays: StrayReader,
+    pub readiness: Readiness,
 }
 
 impl Reactor {
     /// One turn.
     pub fn turn(&mut self, now: Instant) -> Next {
         self.found = self.core.post.mailbox().depth() > 0;
-        let more = self.receive(now);
+        let clock = self.clock;
+        self.core.begin_strays(|| clock().unix_ns());
+        let more = self.receive(now) | self.receive_strays(now);
+        self.core.flush_strays();
         let next = self.core.turn(now, more);
         self.core.post.wake_readers(self.wake_ring.as_mut());
-        let changed = self.change_ports();
+        let changed = self.change_ports() | self.take_over(now);
         // What a closed port's sessions said last may wait at other ports.
         if changed && next != Next::Stop { Next::Now } else { next }
     }
@@ -44,7 +59,8 @@ impl Reactor {
     /// Takes in what the kernel has; true when there may be more.
     fn receive(&mut self, now: Instant) -> bool {
         let mut more = false;
-        for index in 0..self.sockets().mux().len() {
+        let read = if self.sockets().are_resting() { 0 } else { self.sockets().mux().len() };
+        for index in 0..read {
             let port = self.sockets().mux()[index];
             for round in 1..=RECEIVE_BATCHES_PER_TURN {
                 if self.receive_batch(now, port) == 0 {
@@ -108,6 +124,41 @@ impl Reactor {
         count
     }
 
+    /// Takes in what the process that has taken over hands over; true when there may be more.
+    fn receive_strays(&mut self, now: Instant) -> bool {
+        for _ in 0..RECEIVE_BATCHES_PER_TURN {
+            let Reactor { core, later, clock, found, .. } = self;
+            let Some(Later { strays, .. }) = later else { return false };
+            match strays.receive() {
+                Some(true) => {}
+                Some(false) => return false,
+                None => {
+                    *later = None;
+                    return false;
+                }
+            }
+            *found = true;
+            let clock = clock();
+            let mut strays = strays.strays();
+            let handle_them = |core: &mut Core| {
+                for Stray { time, port, local, remote, bytes } in strays.by_ref() {
+                    let Some(port) = core.paths.ports.slot_of(port) else {
+                        core.post.counters().datagrams_in.add(1);
+                        core.post.dropped(DropReason::PortClosed);
+                        continue;
+                    };
+                    core.count_received(port, 1, bytes.len() as u64);
+                    let (via, arrived, handed_over) = (Via::Udp(port), clock.instant(time), false);
+                    let inbound = Inbound { via, local, remote, bytes, arrived, handed_over };
+                    core.on_datagram(now, inbound);
+                }
+            };
+            let mut handle_them = handle_them;
+            while core.contain(&mut handle_them).is_none() {}
+        }
+        true
+    }
+
     /// How many sockets of sessions the kernel names.
     fn look_at_sessions(&mut self) -> usize {
         let sockets = self.core.paths.ways.transmitter.sockets_mut();
@@ -143,6 +194,44 @@ impl Reactor {
             }
         }
         changed
+    }
+
+    /// Does what a takeover by another process wants; false when it wants nothing.
+    fn take_over(&mut self, now: Instant) -> bool {
+        let steps = std::mem::take(&mut self.core.takeover_steps);
+        let changed = !steps.is_empty();
+        for step in steps {
+            match step {
+                TakeoverStep::Lend { done } => {
+                    let _ = done.send(self.core.lend_sockets());
+                }
+                TakeoverStep::Hear { strays, done } => {
+                    let readiness = strays.readiness();
+                    let _ = done.send(readiness.map(|readiness| {
+                        self.later = Some(Later { strays, readiness });
+                    }));
+                }
+                TakeoverStep::Rest { done } => {
+                    self.each_mux(Receiver::pause);
+                    // With io_uring some of it is in memory already.
+                    while self.receiver.backend() == Backend::Uring && self.receive(now) {}
+                    self.core.paths.ways.transmitter.sockets_mut().rest(true);
+                    let _ = done.send(());
+                }
+                TakeoverStep::Resume => {
+                    self.core.paths.ways.transmitter.sockets_mut().rest(false);
+                    self.each_mux(Receiver::resume);
+                }
+                TakeoverStep::Alone => self.core.set_earlier(None),
+            }
+        }
+        changed
+    }
+
+    fn each_mux(&mut self, change: impl Fn(&mut Receiver, &UdpSocket)) {
+        let sockets = self.core.paths.ways.transmitter.sockets();
+        let mux = sockets.mux().iter().filter_map(|slot| sockets.get(*slot));
+        mux.for_each(|socket| change(&mut self.receiver, socket));
     }
 
     fn open_port(&mut self, slot: u32, port: BoundPort) -> io::Result<()> {

@@ -14,7 +14,7 @@ use super::core::Core;
 use super::gap::Gap;
 use super::reactor::Reactor;
 use super::turn::Next;
-use super::{BoundPort, ShardConfig, Wiring};
+use super::{BoundPort, Earlier, ShardConfig, Wiring};
 use crate::cpu::{self, ThreadLoad};
 use crate::net::{Backend, Receiver, Transmitter, WakeRing, uring_available};
 use crate::paths::Sharing;
@@ -36,7 +36,8 @@ pub enum Serving {
     PortPerSession,
 }
 
-/// Starts the thread of a shard and waits until it is ready to serve.
+/// Starts the thread of a shard and waits until it is ready to serve. What is not this process's
+/// may be the `earlier` one's.
 ///
 /// # Errors
 /// When the thread, its runtime or its registration of the sockets fails.
@@ -45,6 +46,7 @@ pub fn spawn(
     serving: Serving,
     receiver: Receiver,
     wiring: Arc<Wiring>,
+    earlier: Option<Earlier>,
 ) -> io::Result<Spawned> {
     let (sharing, ports, transmitter) = match serving {
         Serving::Mux(ports) => {
@@ -64,15 +66,17 @@ pub fn spawn(
             tracing::warn!("shard {} is not pinned to core {core}: {error}", config.index);
         }
         wiring.meters[usize::from(config.index)].thread.adopt_current_thread();
-        let core = match Core::new(&config, sharing, ports, transmitter, wiring, Instant::now()) {
+        let mut core = match Core::new(&config, sharing, ports, transmitter, wiring, Instant::now())
+        {
             Ok(core) => core,
             Err(error) => {
                 let _ = ready.send(Err(error));
                 return;
             }
         };
+        core.set_earlier(earlier);
         let clock = kernel_clock;
-        let shard = Reactor { core, receiver, wake_ring: None, clock, found: false };
+        let shard = Reactor { core, receiver, wake_ring: None, clock, found: false, later: None };
         let load = ThreadLoad::of_current_thread().ok();
         if let Err(error) = cpu::sleep_exactly() {
             tracing::warn!("shard {} rests longer than it should: {error}", config.index);
@@ -159,8 +163,10 @@ async fn serve(
         if !mailbox.prepare_to_sleep() {
             continue;
         }
+        let later = shard.later.as_ref().map(|later| &later.readiness);
+        let readable = readiness.iter().chain(later);
         tokio::select! {
-            () = shard.core.paths.ways.transmitter.sockets().readable(&readiness) => {}
+            () = shard.core.paths.ways.transmitter.sockets().readable(readable) => {}
             () = shard.core.paths.ways.transmitter.writable(), if write => {}
             () = mailbox.notified() => {}
             () = tokio::time::sleep_until(until.into()) => {}

@@ -93,6 +93,7 @@ shard_counters! {
     keyframe_requests_in: Counter, "Key frame requests from viewers (PLI and FIR)";
     keyframe_requests_out: Counter, "Key frame requests sent to publishers";
     handed_over: Counter, "Datagrams handed to the shard that owns them";
+    handed_to_earlier: Counter, "Datagrams handed to the process that was taken over";
     taken_over: Counter, "Datagrams taken from another shard";
     media_handed_over: Counter, "Media packets handed to another shard with viewers";
     media_taken_over: Counter, "Media packets taken from another shard";
@@ -148,7 +149,8 @@ impl ShardCounters {
         let handled: u64 = handled.into_iter().map(Counter::get).sum();
         let arrivals = DropReason::ALL.iter().filter(|reason| reason.stage() == Stage::Arrival);
         let dropped: u64 = arrivals.map(|reason| self.drops(*reason)).sum();
-        (come, handled + self.handed_over.get() + dropped)
+        let passed = self.handed_over.get() + self.handed_to_earlier.get();
+        (come, handled + passed + dropped)
     }
 
     /// How many media packets came, from publishers and from other shards, and how many have had

@@ -96,6 +96,12 @@ impl Problem {
         Problem::new(StatusCode::REQUEST_TIMEOUT, "the body of the request takes too long")
     }
 
+    /// 409: it is another's.
+    #[must_use]
+    pub fn conflict(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::CONFLICT, detail)
+    }
+
     /// 412: the client speaks of an earlier state of the session.
     #[must_use]
     pub fn precondition_failed() -> Problem {

@@ -68,6 +68,12 @@ impl UfragKey {
         Self(SipHasher24::new_with_key(&key))
     }
 
+    /// The key itself, for [`UfragKey::from_bytes`] in another process of this user.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 16] {
+        self.0.key()
+    }
+
     /// The ufrag that leads to `session`.
     ///
     /// # Panics

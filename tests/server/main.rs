@@ -31,6 +31,7 @@ mod placement;
 mod places;
 mod port_plan;
 mod ports;
+mod processes;
 mod ready;
 mod rebind;
 mod renegotiation;

@@ -33,6 +33,8 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("monoport_port_bytes_out_total", "the packets of each port say enough"),
     ("monoport_flows", "two or three a session"),
     ("monoport_mux_ports", "the panels by port have a line for each"),
+    ("monoport_earlier_sessions", "there for as long as a takeover takes: see the status"),
+    ("monoport_handed_to_earlier_total", "the same"),
     ("monoport_streams", "shards with viewers of a stream each count it"),
 ];
 

@@ -81,6 +81,10 @@ impl Control {
         let mut before = (Instant::now(), HashMap::new());
         loop {
             tokio::time::sleep(interval).await;
+            if self.has_passed_on() {
+                // The ports are another process's to open and drain.
+                continue;
+            }
             let now = Instant::now();
             let seconds = now.duration_since(before.0).as_secs_f64();
             let ports = self.ports_now();

@@ -102,12 +102,14 @@ impl Control {
     /// is over: sessions it still has then are ended as [`crate::shard::EndReason::PortClosed`].
     ///
     /// # Errors
-    /// 404 for a port that is none of ours, 409 for the last one that is open.
+    /// 404 for a port that is none of ours, 409 for the last one that is open, and while a process
+    /// that was taken over has sessions.
     pub fn drain_port(
         self: &Arc<Control>,
         number: u16,
         deadline: Duration,
     ) -> Result<PortNow, ControlError> {
+        self.ports_are_ours(number)?;
         let until = SystemTime::now() + deadline;
         let (slot, sessions) = {
             let mut registry = self.lock();

@@ -187,6 +187,11 @@ export const DROPS = {
     means: "A datagram came to one shard, and its owner could not take it in time.",
     remedy: "Overload: look for the shard at its limit, and whether steering is by eBPF.",
   },
+  earlier_busy: {
+    title: "Earlier process busy",
+    means: "After a takeover: datagrams for the sessions of the earlier process, which reads them too slowly.",
+    remedy: "It ends with its last session. If it has no core to run on, give it one.",
+  },
   media_ring_full: {
     title: "A shard's mailbox was full of media",
     means: "A shard with viewers could not take what the publisher's shard had for it.",

@@ -98,6 +98,11 @@ impl<const KEY: usize, const VALUE: usize> Map<KEY, VALUE> {
         Ok(Map(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
+    /// A map that another process has made, of the same type.
+    pub fn adopt(fd: OwnedFd) -> Self {
+        Map(fd)
+    }
+
     /// `BPF_MAP_UPDATE_ELEM`: creates the element or replaces it.
     pub fn update(&self, key: &[u8; KEY], value: &[u8; VALUE]) -> io::Result<()> {
         let mut attributes = self.element(key, value.as_ptr() as u64);
@@ -136,6 +141,11 @@ impl PerCpuCounter {
     /// A counter at zero.
     pub fn create(name: &CStr) -> io::Result<PerCpuCounter> {
         Map::create(MapKind::PerCpuArray, 1, name).map(PerCpuCounter)
+    }
+
+    /// A counter that another process has made.
+    pub fn adopt(fd: OwnedFd) -> PerCpuCounter {
+        PerCpuCounter(Map::adopt(fd))
     }
 
     /// `BPF_MAP_LOOKUP_ELEM`: the sum over all CPUs.

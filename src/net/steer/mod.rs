@@ -21,7 +21,7 @@ mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use self::bpf::{Map, MapKind, PerCpuCounter};
 use self::program::{KEY_BYTES, Maps};
@@ -68,6 +68,25 @@ impl Steering {
             }
         }
         Ok(steering)
+    }
+
+    /// The steering of another process, by its maps: programs of both claim in one and the same.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` where there are not one or two descriptors.
+    pub fn adopt(maps: Vec<OwnedFd>) -> io::Result<Steering> {
+        let mut maps = maps.into_iter();
+        let flows = maps.next().ok_or(io::ErrorKind::InvalidInput)?;
+        let drops = maps.next().map(PerCpuCounter::adopt);
+        Ok(Steering { flows: Map::adopt(flows), drops })
+    }
+
+    /// The maps, for [`Steering::adopt`].
+    #[must_use]
+    pub fn maps(&self) -> Vec<BorrowedFd<'_>> {
+        let drops = self.drops.as_ref().map(PerCpuCounter::as_fd);
+        [self.flows.as_fd()].into_iter().chain(drops).collect()
     }
 
     /// Datagrams between `local` and `remote` go to `shard` from now on.

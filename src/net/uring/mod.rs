@@ -139,6 +139,20 @@ impl UringReceiver {
         }
     }
 
+    /// See [`super::Receiver::pause`].
+    pub(super) fn pause(&mut self, socket: &UdpSocket) {
+        if let Some(index) = self.index(socket) {
+            self.rings[index].pause();
+        }
+    }
+
+    /// See [`super::Receiver::resume`].
+    pub(super) fn resume(&mut self, socket: &UdpSocket) {
+        if let Some(index) = self.index(socket) {
+            self.rings[index].paused = false;
+        }
+    }
+
     /// See [`super::Receiver::receive`].
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.messages.clear();

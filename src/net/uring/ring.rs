@@ -50,6 +50,8 @@ pub(super) struct SocketRing {
     enabled: bool,
     /// Whether the multishot is armed or about to be submitted.
     armed: bool,
+    /// Whether it is not to be armed again: somebody else reads the socket.
+    pub(super) paused: bool,
     /// Buffers of the last batch, which the caller may still be reading.
     held: Vec<u16>,
     batch: usize,
@@ -86,6 +88,7 @@ impl SocketRing {
             socket: socket.as_raw_fd(),
             enabled: false,
             armed: false,
+            paused: false,
             held: Vec::with_capacity(batch),
             batch,
             exhausted: 0,
@@ -105,6 +108,17 @@ impl SocketRing {
     /// The memory the messages point into.
     pub(super) fn buffers(&self) -> &Buffers {
         self.buffers.as_ref().expect("present until drop")
+    }
+
+    /// Takes in nothing more. What is in the buffers is received as ever.
+    pub(super) fn pause(&mut self) {
+        self.paused = true;
+        if self.armed && self.enabled {
+            // The end of the multishot comes as its last completion; where it has ended by itself
+            // there is nothing to cancel.
+            let timeout = Timespec::new().sec(1);
+            let _ = self.ring.submitter().register_sync_cancel(Some(timeout), CancelBuilder::any());
+        }
     }
 
     /// Takes the last batch's buffers back and fills `messages` with the next batch.
@@ -132,7 +146,7 @@ impl SocketRing {
             if messages.len() >= self.batch {
                 return Ok(());
             }
-            if self.armed && !self.has_work() {
+            if (self.armed || self.paused) && !self.has_work() {
                 if !messages.is_empty() {
                     return Ok(());
                 }
@@ -149,7 +163,7 @@ impl SocketRing {
             }
         }
         // Unarmed and with nothing to show is not "nothing there": nobody would be woken.
-        let stuck = messages.is_empty() && !self.armed;
+        let stuck = messages.is_empty() && !self.armed && !self.paused;
         if stuck { Err(io::Error::from_raw_os_error(libc::ENOBUFS)) } else { Ok(()) }
     }
 
@@ -171,7 +185,7 @@ impl SocketRing {
     /// Arms the multishot if it is not, and lets the kernel post completions if there are none.
     /// Makes no system call when the kernel has nothing to do, which it says in shared memory.
     fn turn(&mut self) -> io::Result<()> {
-        if !self.armed {
+        if !self.armed && !self.paused {
             let receive = opcode::RecvMsgMulti::new(Fixed(0), &raw const *self.template, GROUP);
             // SAFETY: the template is boxed and outlives the ring; the buffers are registered.
             let pushed = unsafe { self.ring.submission().push(&receive.build()) };
