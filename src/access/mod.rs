@@ -6,7 +6,7 @@
 //! asker.rs   what a request shows                 secret.rs   compared in constant time
 //! jwt.rs     tokens that say what they open       pattern.rs  names with `*`
 //! networks.rs  from which addresses               forwarded.rs  whose address it is
-//! shares.rs  how much of something one source may have at a time
+//! shares.rs  how much of something at a time     rates.rs  how often
 //! ```
 
 mod asker;
@@ -15,6 +15,7 @@ mod jwt;
 mod networks;
 mod origin;
 mod pattern;
+mod rates;
 mod rules;
 mod secret;
 mod shares;
@@ -28,6 +29,7 @@ pub use asker::Asker;
 pub use forwarded::TwoClients;
 pub use jwt::{JwtKeys, KeyError};
 pub use networks::Networks;
+pub use rates::Rates;
 pub use rules::{Admitted, Denied, Rules, Secrets};
 pub use shares::{Full, Share, Shares};
 

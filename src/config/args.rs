@@ -11,9 +11,10 @@ use super::cores::CoreList;
 use super::frames::FrameAncestor;
 use super::ice_servers::{IceServer, StunServer};
 use super::udp_ports::{PortCount, PortRange};
-use super::values::{WakeGap, base_path, http_address, one_port, server_url};
+use super::values::{WakeGap, at_least_one, base_path, http_address, one_port, server_url};
 use crate::limits::{
-    GATHERED_SESSIONS, MAX_DRAIN_TIMEOUT, MAX_SETUP_TIMEOUT, MAX_TURN_TTL, SETUP_TIMEOUT, TURN_TTL,
+    GATHERED_SESSIONS, MAX_CONNECTING, MAX_CONNECTING_PER_SOURCE, MAX_DRAIN_TIMEOUT,
+    MAX_SETUP_TIMEOUT, MAX_TURN_TTL, POSTS_PER_SOURCE, SETUP_TIMEOUT, TURN_TTL,
 };
 use crate::telemetry::LogFormat;
 
@@ -215,6 +216,25 @@ pub struct Args {
     /// Sessions at a time; more are answered 503
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     pub max_sessions: usize,
+
+    /// Sessions at a time that are answered and not connected; more are answered 503
+    #[arg(long, value_name = "N", default_value_t = MAX_CONNECTING)]
+    #[arg(value_parser = at_least_one)]
+    pub max_connecting: usize,
+
+    /// The same from one address, or one IPv6 /64; more are answered 429
+    #[arg(long, value_name = "N", default_value_t = MAX_CONNECTING_PER_SOURCE)]
+    #[arg(value_parser = at_least_one)]
+    pub max_connecting_per_ip: usize,
+
+    /// POSTs a second to WHIP and WHEP from one address, or one IPv6 /64, and four times as many at
+    /// once; more are answered 429; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = POSTS_PER_SOURCE)]
+    pub post_rate_per_ip: u32,
+
+    /// The same with one token
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub post_rate_per_token: u32,
 
     /// Sessions a shard may have more than the emptiest one, so that viewers are on the shard of
     /// their publisher; 0 spreads them evenly

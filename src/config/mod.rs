@@ -69,6 +69,14 @@ pub struct Config {
     pub shard_cores: Vec<usize>,
     /// Sessions at a time.
     pub max_sessions: usize,
+    /// Sessions at a time that have not connected.
+    pub max_connecting: usize,
+    /// The same of one address, or IPv6 /64.
+    pub max_connecting_per_ip: usize,
+    /// POSTs a second from one address, or IPv6 /64; 0 is no limit.
+    pub post_rate_per_ip: u32,
+    /// POSTs a second with one token; 0 is no limit.
+    pub post_rate_per_token: u32,
     /// Sessions a shard may have more than the emptiest one, so that viewers are with their
     /// publisher.
     pub gather: usize,
@@ -155,6 +163,10 @@ impl Config {
             frame_ancestors: args.frame_ancestors,
             shard_cores,
             max_sessions: args.max_sessions,
+            max_connecting: args.max_connecting,
+            max_connecting_per_ip: args.max_connecting_per_ip,
+            post_rate_per_ip: args.post_rate_per_ip,
+            post_rate_per_token: args.post_rate_per_token,
             gather: args.gather,
             on_conflict: args.on_conflict,
             whep_wait: args.whep_wait,

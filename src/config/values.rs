@@ -48,6 +48,18 @@ pub(super) fn one_port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "a port is a number up to 65535".into())
 }
 
+/// A number of things, of which none would be no use.
+///
+/// # Errors
+/// What to write instead.
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("with 0 nobody could connect: it takes 1 or more".into()),
+        Ok(number) => Ok(number),
+        Err(_error) => Err("it takes a whole number from 1 on".into()),
+    }
+}
+
 /// A prefix of paths, as `--base-path` takes it; without the slash at its end, so that the root is
 /// empty.
 ///

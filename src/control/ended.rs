@@ -68,7 +68,7 @@ impl EndedSessions {
             self.failures.count(reason);
         }
         // As fields they are escaped: a stranger's words may stand in them.
-        let (why, from) = (words.as_str(), &*live.from);
+        let (why, from) = (words.as_str(), &*live.caller.words());
         if live.publisher {
             limited!(INFO, session = %key, why, from, "publisher of `{stream}` ended ({label})");
         } else if reason.failure().is_some() {

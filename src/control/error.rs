@@ -44,6 +44,12 @@ pub enum ControlError {
     /// There is no room for a session: later there may be.
     #[error("{0}")]
     NoRoom(String),
+    /// Too many sessions of this client's address have not connected.
+    #[error("{0}")]
+    TooManyOfSource(String),
+    /// Too many sessions have not connected.
+    #[error("{0}")]
+    TooManyConnecting(String),
     /// A part of the server has too much to do: later it may not.
     #[error("{0}")]
     Overloaded(String),
@@ -84,6 +90,8 @@ impl ControlError {
             | ControlError::Conflict(_)
             | ControlError::NotFound(_)
             | ControlError::Gone { .. }
+            | ControlError::TooManyOfSource(_)
+            | ControlError::TooManyConnecting(_)
             | ControlError::Overloaded(_) => None,
         }
     }

@@ -9,8 +9,10 @@
 //! setup.rs      publish, subscribe: from an offer to a session and its answer
 //! offer.rs      a later offer of a session
 //! restart.rs    ICE restarts
+//! room.rs       room for one more session
 //! kick.rs       ending what others have set up
 //! reports.rs    what shards report
+//! connecting.rs those who have not connected, and who gives way; caller.rs, who asks
 //! registry.rs   streams, sessions, and the slots in use; streams.rs, session.rs, slots.rs
 //! placement.rs  which shard a session goes to
 //! directory/    who publishes what, among all nodes
@@ -24,6 +26,8 @@
 //! reported the end, so a name in use is never given out twice.
 
 mod audience;
+mod caller;
+mod connecting;
 mod directory;
 mod ended;
 mod error;
@@ -37,6 +41,7 @@ mod read;
 mod registry;
 mod reports;
 mod restart;
+mod room;
 mod session;
 mod setup;
 mod slots;
@@ -55,6 +60,9 @@ pub use crate::session::{OfferError, Renegotiated};
 use crate::shard::{Command, EndReason, Wiring};
 use crate::telemetry::{Failures, SessionCard};
 pub use audience::StreamNow;
+pub use caller::Caller;
+use connecting::Connecting;
+pub use connecting::ConnectingLimits;
 pub use directory::{
     Beat, Claim, Claimed, Directory, MemoryDirectory, MemoryStore, NodeRecord, Owner, Reply,
     Unreachable,
@@ -102,6 +110,8 @@ pub struct Settings {
     pub on_conflict: OnConflict,
     /// Whether viewers may come before there is a publisher.
     pub whep_wait: bool,
+    /// How many sessions may be answered and not connected.
+    pub connecting: ConnectingLimits,
     /// Which viewers fit a stream's codecs.
     pub codec_match: CodecMatch,
     /// Who publishes what, among all nodes.
@@ -122,6 +132,8 @@ pub struct Control {
     /// What `--ports-auto` has decided; empty without it.
     decisions: OnceLock<Decisions>,
     registry: Mutex<Registry>,
+    /// Notified when a session's place is free again.
+    room: Notify,
     directory: Arc<dyn Directory>,
     /// Notified when there is something to tell it.
     directory_changed: Notify,
@@ -143,7 +155,8 @@ impl Control {
         let (room, gather) = (settings.sessions_per_shard, settings.gather);
         let ports = PortTable::new(ports);
         let rules = (settings.on_conflict, settings.codec_match);
-        let registry = Registry::new(shards, room, ports, gather, rules);
+        let connecting = Connecting::new(settings.connecting);
+        let registry = Registry::new(shards, room, ports, gather, rules, connecting);
         let failures = registry.ended.failures.clone();
         Arc::new(Control {
             negotiator,
@@ -152,6 +165,7 @@ impl Control {
             opener,
             decisions: OnceLock::new(),
             registry: Mutex::new(registry),
+            room: Notify::new(),
             directory,
             directory_changed: Notify::new(),
             node,
@@ -221,6 +235,12 @@ impl Control {
     pub fn counts(&self) -> (usize, usize) {
         let registry = self.lock();
         (registry.live.len(), registry.streams.len())
+    }
+
+    /// Sessions that were answered and have not connected.
+    #[must_use]
+    pub fn connecting(&self) -> usize {
+        self.lock().connecting.len()
     }
 
     /// What `--ports-auto` has decided; `None` without it.

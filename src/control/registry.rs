@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::broadcast;
 
+use super::connecting::Connecting;
 use super::directory::Kept;
 use super::ended::{EndedSession, EndedSessions};
 use super::events::{self, SessionEvent};
@@ -26,6 +28,8 @@ pub(super) struct Registry {
     pub sessions: HashMap<String, SessionKey>,
     /// Sessions by their public name.
     pub live: BTreeMap<SessionKey, LiveSession>,
+    /// Those of them that have not connected.
+    pub connecting: Connecting,
     /// Those that are no more.
     pub ended: EndedSessions,
     /// What happens to them.
@@ -65,11 +69,13 @@ impl Registry {
         ports: PortTable,
         gather: usize,
         (on_conflict, codec_match): (OnConflict, CodecMatch),
+        connecting: Connecting,
     ) -> Registry {
         Registry {
             streams: BTreeMap::new(),
             sessions: HashMap::new(),
             live: BTreeMap::new(),
+            connecting,
             ended: EndedSessions::new(),
             events: events::channel(),
             slots: (0..shards).map(|_| Slots::new(sessions_per_shard)).collect(),
@@ -158,6 +164,11 @@ impl Registry {
         Ok(name)
     }
 
+    /// Whether there is no place for one more session, whatever it is.
+    pub fn is_full(&self) -> bool {
+        self.slots.iter().all(Slots::is_full) || self.ports.is_used_up()
+    }
+
     fn still_open(&self) -> Result<(), ControlError> {
         match self.stopping {
             true => Err(ControlError::no_room("the server is stopping, and takes no new sessions")),
@@ -189,6 +200,7 @@ impl Registry {
     /// Enters a session that is on its way to its shard.
     pub fn register(&mut self, key: SessionKey, live: LiveSession) {
         self.tell(SessionEvent::now(key, &live, "created", None));
+        self.connecting.enter(key, live.caller.ip, Instant::now());
         let stream = self.streams.get_mut(&live.stream).expect("a reservation keeps the stream");
         stream.reserved -= 1;
         if live.publisher {
@@ -205,6 +217,14 @@ impl Registry {
             }
         }
         self.live.insert(key, live);
+    }
+
+    /// A session is connected.
+    pub fn connected(&mut self, key: SessionKey) {
+        self.connecting.leave(key);
+        let Some(live) = self.live.get_mut(&key) else { return };
+        live.history.connected = true;
+        let _ = self.events.send(SessionEvent::now(key, live, "connected", None));
     }
 
     /// A publisher is connected and its media is there: whoever published the stream before is to
@@ -269,6 +289,7 @@ impl Registry {
     pub fn ended(&mut self, ended: Ended) {
         let Ended { key, reason, card } = ended;
         self.slots[usize::from(key.shard)].give_back(key.slot);
+        self.connecting.leave(key);
         let Some(live) = self.live.remove(&key) else { return };
         self.ports.give_back(&live.given);
         self.sessions.remove(&live.url);

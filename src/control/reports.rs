@@ -15,6 +15,7 @@ impl Control {
             for queue in &self.wiring.reports {
                 while let Some(report) = queue.pop() {
                     match report {
+                        Report::Connected(key) => self.lock().connected(key),
                         Report::Live { key, number } => {
                             let live = self.lock().live(key, number);
                             self.tell_earlier(key, live.is_some());
@@ -24,7 +25,10 @@ impl Control {
                             let switched = self.lock().switched(key, payload_type);
                             self.end_misfits(switched);
                         }
-                        Report::Ended(ended) => self.lock().ended(ended),
+                        Report::Ended(ended) => {
+                            self.lock().ended(ended);
+                            self.room.notify_waiters();
+                        }
                     }
                 }
             }

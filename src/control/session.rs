@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use str0m::format::{Codec, CodecSpec};
 
+use super::Caller;
 use super::audience::Channel;
 use super::history::History;
 use super::ports::GivenPort;
@@ -24,8 +25,8 @@ pub struct LiveSession {
     pub(super) restarting: bool,
     /// The `a=mid` of its first video section.
     pub(super) video_mid: Option<Box<str>>,
-    /// Who asked for it, for the log.
-    pub(super) from: Box<str>,
+    /// Who asked for it.
+    pub(super) caller: Caller,
     /// Its event channels, oldest first.
     pub(super) channels: Vec<Channel>,
     /// The stream it publishes or watches.

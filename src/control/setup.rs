@@ -9,7 +9,7 @@ use super::history::History;
 use super::registry::Reservation;
 use super::session::{self, LiveSession, unix_now};
 use super::streams::Stream;
-use super::{Control, ControlError, OnConflict, Owner, Refusal};
+use super::{Caller, Control, ControlError, OnConflict, Owner, Refusal};
 use crate::id::SessionKey;
 use crate::session::{LocalIce, Negotiated, Offer, OfferError, ice_ufrag};
 use crate::shard::{Command, SessionPort};
@@ -31,8 +31,7 @@ struct Asked {
     remote_ufrag: Option<String>,
     publisher: bool,
     video_mid: Option<Box<str>>,
-    /// Who asked, for the log.
-    from: Box<str>,
+    caller: Caller,
     /// The codecs of audio and video.
     names: (Option<&'static str>, Option<&'static str>),
 }
@@ -42,20 +41,20 @@ impl Asked {
         etag: String,
         sdp: &str,
         publisher: bool,
+        caller: &Caller,
         names: (Option<&'static str>, Option<&'static str>),
     ) -> Asked {
         let remote_ufrag = ice_ufrag(sdp).map(str::to_owned);
         let video = sdp.split("\nm=").find(|section| section.starts_with("video"));
         let mid = video.and_then(|video| video.lines().find_map(|l| l.strip_prefix("a=mid:")));
         let video_mid = mid.map(|mid| mid.trim().into());
-        Asked { etag, remote_ufrag, publisher, video_mid, from: "".into(), names }
+        Asked { etag, remote_ufrag, publisher, video_mid, caller: caller.clone(), names }
     }
 }
 
 impl Control {
     /// Sets up a publisher of `stream`. Whoever publishes it is replaced when the new one is
     /// connected and its first media is there; viewers stay, unless they do not take its codecs.
-    /// `from` says who asks, for the log.
     ///
     /// # Errors
     /// What is wrong with the offer, [`ControlError::Conflict`] where the publisher there is is not
@@ -64,12 +63,12 @@ impl Control {
         &self,
         stream: &str,
         sdp: &str,
-        from: &str,
+        caller: &Caller,
     ) -> Result<Placement, ControlError> {
         if self.on_conflict == OnConflict::Refuse {
             self.not_elsewhere(stream).await?;
         }
-        let placed = self.set_up_publisher(stream, sdp, from);
+        let placed = self.with_room(|| self.set_up_publisher(stream, sdp, caller)).await;
         placed.inspect_err(|error| self.refused(stream, true, error))
     }
 
@@ -77,9 +76,10 @@ impl Control {
         &self,
         stream: &str,
         sdp: &str,
-        from: &str,
+        caller: &Caller,
     ) -> Result<Placement, ControlError> {
         let offer = Offer::to_publish(sdp)?;
+        self.admit_connecting(caller)?;
         let reservation = {
             let is_heard = |key| self.is_heard(key);
             self.lock().reserve_publisher(stream, &offer, is_heard)?
@@ -94,7 +94,7 @@ impl Control {
         let names = session::names(&codecs, &offer);
         let negotiated =
             self.negotiator.publisher(Instant::now(), offer, local, codecs, shared.key);
-        let asked = Asked { from: from.into(), ..Asked::new(etag, sdp, true, names) };
+        let asked = Asked::new(etag, sdp, true, caller, names);
         settle(held, port, negotiated, asked)
     }
 
@@ -126,7 +126,7 @@ impl Control {
         }
     }
 
-    /// Sets up a viewer of `stream`; `from` says who asks, for the log.
+    /// Sets up a viewer of `stream`.
     ///
     /// # Errors
     /// What is wrong with the offer, that nobody publishes the stream here (unless viewers may wait
@@ -135,12 +135,12 @@ impl Control {
         &self,
         stream: &str,
         sdp: &str,
-        from: &str,
+        caller: &Caller,
     ) -> Result<Placement, ControlError> {
         if self.whep_wait {
             self.not_elsewhere(stream).await?;
         }
-        let placed = self.set_up_viewer(stream, sdp, from);
+        let placed = self.with_room(|| self.set_up_viewer(stream, sdp, caller)).await;
         if let Err(ControlError::NoPublisher(_)) = placed {
             self.not_elsewhere(stream).await?;
         }
@@ -151,9 +151,10 @@ impl Control {
         &self,
         stream: &str,
         sdp: &str,
-        from: &str,
+        caller: &Caller,
     ) -> Result<Placement, ControlError> {
         let offer = Offer::to_watch(sdp)?;
+        self.admit_connecting(caller)?;
         let reservation = self.lock().reserve_viewer(stream, self.whep_wait)?;
         let mut held = Held { control: self, reservation: Some(reservation) };
         let reservation = held.reservation();
@@ -163,7 +164,7 @@ impl Control {
         let etag = local.credentials.ufrag.clone();
         let names = session::names(&reservation.codecs, &offer);
         let negotiated = self.negotiator.viewer(Instant::now(), offer, local, reservation.codecs);
-        let asked = Asked { from: from.into(), ..Asked::new(etag, sdp, false, names) };
+        let asked = Asked::new(etag, sdp, false, caller, names);
         settle(held, port, negotiated, asked)
     }
 
@@ -220,7 +221,7 @@ fn settle(
     negotiated: Result<Negotiated, OfferError>,
     asked: Asked,
 ) -> Result<Placement, ControlError> {
-    let Asked { etag, remote_ufrag, publisher, video_mid, from, names: (audio, video) } = asked;
+    let Asked { etag, remote_ufrag, publisher, video_mid, caller, names: (audio, video) } = asked;
     let Negotiated { session, negotiation, codecs, payloads, answer } = negotiated?;
     let control = held.control;
     let Reservation { key, ref shared, .. } = *held.reservation();
@@ -232,10 +233,11 @@ fn settle(
         .command(command)
         .map_err(|_full| ControlError::no_room("the shard has too many set-ups waiting"))?;
     let Reservation { port, stream, .. } = held.reservation.take().expect("as above");
+    let from = &*caller.words();
     if publisher {
-        limited!(INFO, session = %key, stream = &*stream, from = &*from, "publisher set up");
+        limited!(INFO, session = %key, stream = &*stream, from, "publisher set up");
     } else {
-        limited!(DEBUG, session = %key, stream = &*stream, from = &*from, "viewer set up");
+        limited!(DEBUG, session = %key, stream = &*stream, from, "viewer set up");
     }
     let id = random_hex(16);
     let live = LiveSession {
@@ -245,7 +247,7 @@ fn settle(
         restarts: 0,
         restarting: false,
         video_mid,
-        from,
+        caller,
         channels: Vec::new(),
         stream,
         publisher,

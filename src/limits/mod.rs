@@ -1,9 +1,10 @@
 //! Every bound of the server, in one place, with where each number comes from; those of the kernel
-//! boundary, of HTTP, of hooks, of TCP, of takeovers and of the log have a file each.
+//! boundary, of HTTP, of hooks, of set-ups, of TCP, of takeovers and of the log have a file each.
 //!
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
 
+mod connecting;
 mod hooks;
 mod http;
 mod ingest;
@@ -14,6 +15,7 @@ mod tcp;
 
 use std::time::Duration;
 
+pub use connecting::*;
 pub use hooks::*;
 pub use http::*;
 pub use ingest::*;
@@ -180,8 +182,8 @@ pub const ARRIVAL_CLOCK_AFTER: Duration = Duration::from_secs(5);
 /// that can't connect try again and again.
 pub const MAX_CANDIDATES_PER_STREAM: usize = 4;
 
-/// What a shard tells of one session: that it is live, and that it has ended.
-pub const REPORTS_PER_SLOT: usize = 2;
+/// What a shard tells of one session: that it is connected, live, and that it has ended.
+pub const REPORTS_PER_SLOT: usize = 3;
 
 /// How long to wait before a shard whose command queue was full is told again to end a session.
 pub const END_RETRY: Duration = Duration::from_millis(5);

@@ -40,7 +40,8 @@ pub use tls::TlsError;
 use crate::api::{Api, Facts};
 use crate::config::{self, Config, PortCount};
 use crate::control::{
-    AutoPorts, Control, MemoryDirectory, OnConflict, PortRule, Settings, StartingPorts,
+    AutoPorts, ConnectingLimits, Control, MemoryDirectory, OnConflict, PortRule, Settings,
+    StartingPorts,
 };
 use crate::cpu;
 use crate::limits::REPORTS_PER_SLOT;
@@ -249,6 +250,7 @@ fn settings(
         codec_match: codec_match(config),
         on_conflict: on_conflict(config),
         whep_wait: config.whep_wait,
+        connecting: connecting(config),
         directory: Arc::new(MemoryDirectory::alone(NODE_NAME)),
         node: NODE_NAME.into(),
     }
@@ -384,6 +386,11 @@ fn on_conflict(config: &Config) -> OnConflict {
         config::OnConflict::Replace => OnConflict::Replace,
         config::OnConflict::Refuse => OnConflict::Refuse,
     }
+}
+
+fn connecting(config: &Config) -> ConnectingLimits {
+    let Config { max_connecting: most, max_connecting_per_ip: most_per_source, .. } = *config;
+    ConnectingLimits { most, most_per_source }
 }
 
 fn codec_match(config: &Config) -> CodecMatch {

@@ -10,8 +10,8 @@ use str0m::media::{Direction, MediaKind};
 
 use crate::config::{Args, Config};
 use crate::control::{
-    Control, ControlError, Directory, MemoryDirectory, MemoryStore, OnConflict, Placement,
-    PortOpener, PortRefused, Settings, StartingPorts,
+    Caller, ConnectingLimits, Control, ControlError, Directory, MemoryDirectory, MemoryStore,
+    OnConflict, Placement, PortOpener, PortRefused, Settings, StartingPorts,
 };
 use crate::id::SessionKey;
 use crate::limits::{BUSY_PERMILLE, CALM_PERMILLE};
@@ -45,6 +45,7 @@ fn control(name: &str, directory: impl Directory + 'static, conflict: OnConflict
         gather: config.gather,
         on_conflict: conflict,
         whep_wait: false,
+        connecting: ConnectingLimits { most: 1_000, most_per_source: 1_000 },
         codec_match: CodecMatch::Lenient,
         directory: Arc::new(directory),
         node: name.into(),
@@ -71,11 +72,19 @@ fn what_is_measured_decides_where_viewers_go() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let shard = |placed: Placement| usize::from(key(&control, &placed).shard);
     let publish = |name| {
-        let placed = runtime.block_on(control.publish(name, &offer(Direction::SendOnly), ""));
+        let placed = runtime.block_on(control.publish(
+            name,
+            &offer(Direction::SendOnly),
+            &Caller::default(),
+        ));
         shard(placed.expect("there is room"))
     };
     let watch = |name| {
-        let placed = runtime.block_on(control.subscribe(name, &offer(Direction::RecvOnly), ""));
+        let placed = runtime.block_on(control.subscribe(
+            name,
+            &offer(Direction::RecvOnly),
+            &Caller::default(),
+        ));
         shard(placed.expect("somebody publishes it"))
     };
     let home = publish("a");
@@ -120,24 +129,27 @@ fn what_another_node_publishes_is_known_from_when_it_is_live_until_it_ends() {
             tokio::spawn(control.clone().keep_directory(http));
         }
         let (send, watch) = (offer(Direction::SendOnly), offer(Direction::RecvOnly));
-        let placed = a.publish("s", &send, "").await.expect("there is room");
+        let placed = a.publish("s", &send, &Caller::default()).await.expect("there is room");
         let key = key(&a, &placed);
         let report = |report| {
             a.wiring.reports[usize::from(key.shard)].push(report).expect("there is room");
             a.wiring.reported.notify_one();
         };
-        let refused = async || b.subscribe("s", &watch, "").await.err().expect("it is not here");
+        let refused = async || {
+            b.subscribe("s", &watch, &Caller::default()).await.err().expect("it is not here")
+        };
         assert!(matches!(refused().await, ControlError::NoPublisher(_)), "it is not live yet");
         report(Report::Live { key, number: 1 });
         let elsewhere = async || matches!(refused().await, ControlError::Elsewhere { .. });
         eventually("the other node knows", elsewhere).await;
         let words = "`s` is published on the node `a`, at http://192.0.2.1:1";
         assert_eq!(refused().await.to_string(), words);
-        let conflict = b.publish("s", &send, "").await.err().expect("it is to be refused");
+        let conflict =
+            b.publish("s", &send, &Caller::default()).await.err().expect("it is to be refused");
         assert_eq!(conflict.to_string(), words);
         report(Report::Ended(Ended { key, reason: EndReason::ClosedByPeer, card: None }));
         let nobody = async || matches!(refused().await, ControlError::NoPublisher(_));
         eventually("it is nobody's", nobody).await;
-        assert!(b.publish("s", &send, "").await.is_ok());
+        assert!(b.publish("s", &send, &Caller::default()).await.is_ok());
     });
 }

@@ -15,7 +15,7 @@ use crate::config::{self, Config, FrameAncestor};
 use crate::control::{Control, OnConflict};
 use crate::dashboard;
 use crate::hooks::Authority;
-use crate::whip::{Admission, IceServers, router, under};
+use crate::whip::{Admission, IceServers, PostRates, router, under};
 
 /// What may become another while the server runs.
 #[derive(Clone)]
@@ -71,8 +71,10 @@ pub(super) fn served(
     let more = api.router().merge(dashboard::router(framers));
     let Changing { access, authority, tls } = changing.clone();
     let admission = Admission { access: access.clone(), authority };
-    let ice_servers = ice_servers(config);
-    let mut app = router(control.clone(), admission, ice_servers, config.log_addresses, more);
+    let (servers, is_logged) = (ice_servers(config), config.log_addresses);
+    let Config { post_rate_per_ip: per_source, post_rate_per_token: per_token, .. } = *config;
+    let rates = PostRates { per_source, per_token };
+    let mut app = router(control.clone(), admission, servers, is_logged, rates, more);
     if let Some(earlier) = earlier {
         let (control, access) = (control.clone(), access.clone());
         let refuses_conflicts = on_conflict(config) == OnConflict::Refuse;

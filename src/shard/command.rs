@@ -135,6 +135,8 @@ pub enum EndReason {
     Vanished,
     /// No connectivity check has come: nothing from the client reaches the announced addresses.
     Unheard,
+    /// No right check had come, and others needed the room.
+    GaveWay,
     /// Connectivity checks have come, and none had the right password.
     WrongPassword,
     /// A check has come, but DTLS did not finish in time: the client's last flight, if any came.
@@ -161,6 +163,7 @@ impl EndReason {
             EndReason::ClosedByPeer => "closed_by_peer",
             EndReason::Vanished => "vanished",
             EndReason::Unheard => "unheard",
+            EndReason::GaveWay => "gave_way",
             EndReason::WrongPassword => "wrong_password",
             EndReason::DtlsTimeout(_) => "dtls_timeout",
             EndReason::Failed(_) => "failed",
@@ -175,7 +178,7 @@ impl EndReason {
     pub const fn failure(self) -> Option<FailureReason> {
         match self {
             EndReason::Vanished => Some(FailureReason::Vanished),
-            EndReason::Unheard => Some(FailureReason::Unheard),
+            EndReason::Unheard | EndReason::GaveWay => Some(FailureReason::Unheard),
             EndReason::WrongPassword => Some(FailureReason::WrongPassword),
             EndReason::DtlsTimeout(_) => Some(FailureReason::DtlsTimeout),
             EndReason::Failed(_) => Some(FailureReason::Failed),
@@ -201,6 +204,7 @@ impl EndReason {
             EndReason::ClosedByPeer => "closed by the peer",
             EndReason::Vanished => "the peer vanished",
             EndReason::Unheard => "no STUN came from it",
+            EndReason::GaveWay => "no right STUN came from it, and others needed the room",
             EndReason::WrongPassword => "its STUN came with bad credentials only",
             EndReason::DtlsTimeout(flight) => return dtls_timeout(flight),
             EndReason::Failed(Some(fault)) => return Cow::Owned(fault.words()),
@@ -248,6 +252,8 @@ pub enum Report {
         /// What its packets have now.
         payload_type: u8,
     },
+    /// A session is connected: ICE and DTLS are done. Once, before all else that is told of it.
+    Connected(SessionKey),
     /// A publisher has taken its stream over: it is connected, and its first media is there, or
     /// nobody publishes the stream. At most once for each session, before its end.
     Live {

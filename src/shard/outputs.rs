@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use super::EndReason;
 use super::core::{Core, send};
 use super::post::Post;
 use super::sessions::{Entry, Keys};
+use super::{EndReason, Report};
 use crate::ingest::Ingest;
 use crate::paths::Paths;
 use crate::session::{Gone, KeyingMaterial, Output};
@@ -93,6 +93,7 @@ impl Core {
         let role = if entry.publishes.is_some() { "publisher" } else { "viewer" };
         let millis = now.saturating_duration_since(entry.created).as_millis();
         limited!(DEBUG, session = %entry.key, role, "connected after {millis} ms");
+        self.post.tell_control(Report::Connected(entry.key));
         self.connected(now, slot);
         self.publisher_connected(slot);
     }

@@ -1,12 +1,12 @@
 //! The routes, and what every response has in common.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::header::{
     ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ETAG, LINK, LOCATION, USER_AGENT,
 };
@@ -19,11 +19,12 @@ use super::cors::cross_origin;
 use super::events;
 use super::fragment::SDPFRAG;
 use super::live::live;
+use super::posts::Posts;
 use super::prefix::Prefix;
 use super::resource::{has_type, patch};
-use super::{Admission, IceServers, Problem, port_metrics};
+use super::{Admission, IceServers, PostRates, Problem, port_metrics};
 use crate::access::{Action, Asker};
-use crate::control::{Control, Placement};
+use crate::control::{Caller, Control, Placement};
 use crate::limits::{
     HTTP_BODY_TIMEOUT, MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES, MAX_USER_AGENT_CHARS,
 };
@@ -36,6 +37,7 @@ struct App {
     ice_servers: Arc<IceServers>,
     /// Whether the log says who asks.
     log_addresses: bool,
+    posts: Arc<Posts>,
 }
 
 type Answer = Result<Response<Body>, Problem>;
@@ -49,9 +51,11 @@ pub fn router(
     admission: Admission,
     ice_servers: IceServers,
     log_addresses: bool,
+    rates: PostRates,
     more: Router,
 ) -> Router {
     let channels = events::router(control.clone());
+    let (ice_servers, posts) = (Arc::new(ice_servers), Arc::new(Posts::new(rates)));
     let router = Router::new()
         .route("/whip/{stream}", any(whip))
         .route("/whep/{stream}", any(whep))
@@ -59,7 +63,7 @@ pub fn router(
         .route("/live", get(list).options(async || StatusCode::NO_CONTENT))
         .route("/metrics", get(metrics));
     router
-        .with_state(App { control, admission, ice_servers: Arc::new(ice_servers), log_addresses })
+        .with_state(App { control, admission, ice_servers, log_addresses, posts })
         .merge(channels)
         .merge(more)
         .method_not_allowed_fallback(async || Problem::other_method())
@@ -117,28 +121,27 @@ async fn place(
     request: Request,
     action: Action,
 ) -> Result<Placement, Problem> {
-    app.admission.admit(action, Some(stream), &Asker::of(&request)).await?;
+    let asker = Asker::of(&request);
+    app.posts.admit(&asker)?;
+    app.admission.admit(action, Some(stream), &asker).await?;
     check_stream_name(stream)?;
     if !has_type(request.headers(), SDP) {
         return Err(Problem::unsupported_media_type(SDP));
     }
-    let from = if app.log_addresses { caller(&request) } else { String::new() };
+    let caller = caller(&request, asker.from(), app.log_addresses);
     let offer = text(request).await?;
     let placed = match action {
-        Action::Publish => app.control.publish(stream, &offer, &from).await,
-        _ => app.control.subscribe(stream, &offer, &from).await,
+        Action::Publish => app.control.publish(stream, &offer, &caller).await,
+        _ => app.control.subscribe(stream, &offer, &caller).await,
     };
-    Ok(placed?)
+    Ok(placed.inspect_err(|error| app.posts.count(error))?)
 }
 
-/// Who asks: the address of the connection, which may be a proxy's, and what the client calls
-/// itself.
-fn caller(request: &Request) -> String {
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let address = address.map(|ConnectInfo(address)| address.ip().to_string());
+/// Who asks.
+fn caller(request: &Request, ip: Option<IpAddr>, is_told: bool) -> Caller {
     let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
     let agent = agent.unwrap_or("no user agent").chars().take(MAX_USER_AGENT_CHARS);
-    format!("{}, {}", address.unwrap_or_default(), agent.collect::<String>())
+    Caller { ip, agent: agent.collect::<String>().into(), is_told }
 }
 
 /// The methods' answer, with STUN and TURN servers for a client that wants them before it offers
@@ -219,6 +222,7 @@ async fn metrics(State(app): State<App>, request: Request) -> Answer {
     telemetry::memory(&mut exposition, &app.control.memory_terms());
     port_metrics::add(&mut exposition, &app.control);
     app.admission.authority.expose(&mut exposition);
+    app.posts.expose(&mut exposition, app.control.connecting());
     Ok(([(CONTENT_TYPE, format.content_type())], exposition.render(format)).into_response())
 }
 

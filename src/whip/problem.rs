@@ -1,5 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -135,6 +137,15 @@ impl Problem {
         Problem::new(StatusCode::PRECONDITION_REQUIRED, detail)
     }
 
+    /// 429: not so often. May come again after `wait`.
+    #[must_use]
+    pub fn too_many(detail: impl Into<String>, wait: Duration) -> Problem {
+        let seconds = wait.as_secs() + 1;
+        let header = Some((RETRY_AFTER, HeaderValue::from(seconds)));
+        let told = true;
+        Problem { header, told, ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
     /// 500: the fault is ours.
     #[must_use]
     pub fn internal(detail: impl Into<String>) -> Problem {
@@ -177,9 +188,10 @@ impl From<ControlError> for Problem {
             | ControlError::Conflict(_) => StatusCode::CONFLICT,
             ControlError::NotFound(_) => StatusCode::NOT_FOUND,
             ControlError::Gone { .. } => StatusCode::GONE,
-            ControlError::NoRoom(_) | ControlError::Overloaded(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            ControlError::TooManyOfSource(_) => StatusCode::TOO_MANY_REQUESTS,
+            ControlError::NoRoom(_)
+            | ControlError::TooManyConnecting(_)
+            | ControlError::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         let problem = Problem::new(status, error.to_string());
         let told = error.failure().is_some() || matches!(error, ControlError::NoPublisher(_));
@@ -187,7 +199,10 @@ impl From<ControlError> for Problem {
         match error {
             // WHEP §4.2: somebody may publish it soon.
             ControlError::NoPublisher(_) => problem.with(RETRY_AFTER, "2"),
-            ControlError::NoRoom(_) | ControlError::Overloaded(_) => problem.with(RETRY_AFTER, "1"),
+            ControlError::NoRoom(_)
+            | ControlError::TooManyOfSource(_)
+            | ControlError::TooManyConnecting(_)
+            | ControlError::Overloaded(_) => problem.with(RETRY_AFTER, "1"),
             ControlError::Gone { reason, successor, .. } => {
                 let successor = successor.map(|key| key.to_string());
                 Problem { gone: Some(Box::new(Gone { reason, successor })), ..problem }

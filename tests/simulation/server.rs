@@ -94,7 +94,7 @@ impl Server {
             counters: (0..shards).map(|_| ShardCounters::padded()).collect(),
             tcp_refusals: TcpRefusals::default(),
             meters: (0..shards).map(|_| Meters::new(SESSIONS).into()).collect(),
-            reports: (0..shards).map(|_| ArrayQueue::new(2 * SESSIONS)).collect(),
+            reports: (0..shards).map(|_| ArrayQueue::new(3 * SESSIONS)).collect(),
             reported: Notify::new(),
         });
         let ports: Vec<Vec<SocketAddr>> = (0..setup.ports)
@@ -258,6 +258,7 @@ impl Server {
         for shard in 0..self.shards.len() {
             while let Some(report) = self.wiring.reports[shard].pop() {
                 match report {
+                    Report::Connected(_key) => {}
                     Report::Live { key, number } => self.live(key, number),
                     // Each of its publishers is answered one codec of a kind.
                     Report::Switched { key, .. } => panic!("{key} sends another codec"),

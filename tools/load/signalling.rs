@@ -106,7 +106,7 @@ impl Client {
             200 | 201 => {}
             // Servers differ in how they say that nobody publishes yet.
             status @ (404 | 409) if !publish => return Err(Refused::Later(status, said())),
-            status @ 503 => return Err(Refused::Later(status, said())),
+            status @ (429 | 503) => return Err(Refused::Later(status, said())),
             status => return Err(Refused::Status(status, said())),
         }
         let session = Session { url: location.ok_or(Refused::NoLocation)?, token };

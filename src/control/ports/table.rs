@@ -107,6 +107,11 @@ impl PortTable {
         }
     }
 
+    /// Whether every port of a range is given out.
+    pub fn is_used_up(&self) -> bool {
+        matches!(self, PortTable::Range(range) if range.free.is_empty())
+    }
+
     /// Sessions to come are named other addresses: `at` says which, by port.
     pub fn announce(&mut self, at: impl Fn(u16) -> Vec<SocketAddr>) {
         if let PortTable::Mux(slots) = self {

@@ -274,6 +274,11 @@ export const ENDS = {
     means: "The server's own code failed in this session, which was ended; the others go on.",
     remedy: "Report it, with the lines of the log that name the session.",
   },
+  gave_way: {
+    title: "Gave way",
+    means: "Nothing right had come to the media port for it, and others needed the room.",
+    remedy: "As where nothing is heard at all; or somebody fills the server with set-ups.",
+  },
   unheard: {
     title: "Never heard",
     means: "The offer was answered and then nothing came to the media port.",
