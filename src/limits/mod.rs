@@ -1,10 +1,12 @@
 //! Every bound of the server, in one place, with where each number comes from; those of the kernel
-//! boundary, of HTTP, of hooks, of set-ups, of TCP, of takeovers and of the log have a file each.
+//! boundary, of HTTP, of hooks, of set-ups, of the directory, of TCP, of takeovers and of the log have
+//! a file each.
 //!
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
 
 mod connecting;
+mod directory;
 mod hooks;
 mod http;
 mod ingest;
@@ -16,6 +18,7 @@ mod tcp;
 use std::time::Duration;
 
 pub use connecting::*;
+pub use directory::*;
 pub use hooks::*;
 pub use http::*;
 pub use ingest::*;
@@ -187,29 +190,6 @@ pub const REPORTS_PER_SLOT: usize = 3;
 
 /// How long to wait before a shard whose command queue was full is told again to end a session.
 pub const END_RETRY: Duration = Duration::from_millis(5);
-
-/// How long a node counts as alive after it has told the directory so.
-pub const DIRECTORY_LEASE: Duration = Duration::from_secs(10);
-
-/// How often it does.
-pub const DIRECTORY_BEAT: Duration = Duration::from_secs(2);
-
-const _: () = assert!(
-    DIRECTORY_BEAT.as_millis() * 4 < DIRECTORY_LEASE.as_millis(),
-    "a lease survives three beats that are lost"
-);
-
-/// How long a node that is no longer alive is remembered.
-pub const DIRECTORY_NODE_KEPT: Duration = Duration::from_secs(60);
-
-/// How long a claim on a stream lasts that nobody renews.
-pub const DIRECTORY_CLAIM_KEPT: Duration = Duration::from_secs(3_600);
-
-/// How often claims are renewed.
-pub const DIRECTORY_REASSERT: Duration = Duration::from_secs(600);
-
-/// Streams in one call to the directory.
-pub const DIRECTORY_BATCH: usize = 1_000;
 
 /// Ended sessions that can still be asked about. Memory: 300 bytes each besides their history.
 pub const ENDED_SESSIONS_KEPT: usize = 1_000;
