@@ -1,6 +1,6 @@
 //! Every bound of the server, in one place, with where each number comes from; those of the kernel
-//! boundary, of HTTP, of hooks, of set-ups, of the directory, of TCP, of takeovers and of the log have
-//! a file each.
+//! boundary, of HTTP, of hooks, of set-ups, of the directory, of TCP, of takeovers and of the log
+//! have a file each.
 //!
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
