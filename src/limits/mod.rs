@@ -14,6 +14,7 @@ mod kernel;
 mod log;
 mod takeover;
 mod tcp;
+mod top;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub use kernel::*;
 pub use log::*;
 pub use takeover::*;
 pub use tcp::*;
+pub use top::*;
 
 /// The largest datagram the server builds, in bytes of UDP payload.
 ///
@@ -440,15 +442,6 @@ pub const TIMER_WHEEL_TICKS: usize = 64 * 64;
 /// Bytes the shared directory takes per flow it is made for: a word of eight bytes at a load of
 /// half, where running out of both buckets of eight is a matter of less than one in a billion.
 pub const DIRECTORY_BYTES_PER_FLOW: usize = 16;
-
-// The terminal (`top`).
-
-/// Seconds of traffic the sparklines of `monoport top` remember: a wide terminal has 300 columns.
-pub const TOP_HISTORY_SECONDS: usize = 300;
-
-/// Answers that wait to be drawn, and questions that wait to be asked, in `monoport top`: either
-/// side is a moment behind at most. A question without a place is asked with the next look.
-pub const TOP_QUEUE: usize = 4;
 
 const _: () = assert!(
     MAX_TCP_FRAME_IN + 2 <= TCP_READ_BYTES,

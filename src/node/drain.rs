@@ -58,6 +58,9 @@ impl Node {
     /// Refuses new sessions from here on, and has players go elsewhere, as the first signal does.
     pub fn refuse_new_sessions(&self) {
         self.control.stop();
+        if let Some(earlier) = &self.doors.earlier {
+            earlier.stop();
+        }
     }
 
     /// Serves until SIGINT or SIGTERM, then drains: new sessions are refused with 503 and
@@ -75,9 +78,11 @@ impl Node {
             tokio::select! {
                 () = signals.next() => {}
                 () = renewal.whenever_asked() => {}
-                () = self.outlived() => {
-                    self.runtime.spawn(end_at(signals));
-                    return Ok(());
+                nothing_left = self.outlived() => {
+                    if nothing_left {
+                        self.runtime.spawn(end_at(signals));
+                        return Ok(());
+                    }
                 }
             }
             self.refuse_new_sessions();
@@ -118,17 +123,18 @@ impl Node {
     }
 
     /// Waits until another process has taken over and nothing is left to do for this one: its
-    /// sessions have ended, and so has the process it had taken over itself.
-    async fn outlived(&self) {
+    /// sessions have ended, and so has the process it had taken over itself. False when that other
+    /// process was told to stop before, and this one with it.
+    async fn outlived(&self) -> bool {
         loop {
             tokio::time::sleep(LOOK).await;
             let (sessions, _streams) = self.counts();
             match self.standing() {
-                Standing::Orphaned => return,
+                Standing::Orphaned => return true,
+                Standing::Stopping => return false,
                 Standing::Given if sessions == 0 && self.control.earlier().is_none() => {
-                    return tracing::info!(
-                        "the last session has ended, and another process serves"
-                    );
+                    tracing::info!("the last session has ended, and another process serves");
+                    return true;
                 }
                 Standing::Given | Standing::Serving => {}
             }

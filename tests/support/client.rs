@@ -229,6 +229,27 @@ impl Client {
         SocketAddr::new(ip, candidate[5].parse().expect("a port"))
     }
 
+    /// As [`Client::try_post_at`], over a TCP connection and nothing else.
+    pub fn try_post_by(
+        base: &str,
+        path: &str,
+        offered: Offered,
+        direction: Direction,
+        link: Link,
+    ) -> Result<Client, Response> {
+        let offer = Client::offer_by(offered, direction, socket(), Some(link));
+        Client::try_post_offer(base, path, offer)
+    }
+
+    /// Where the answer says the server is over TCP.
+    pub fn tcp_server(&self) -> SocketAddr {
+        let mut candidates = self.answer.lines().filter(|line| line.starts_with("a=candidate:"));
+        let tcp = candidates.find(|line| line.contains(" tcptype ")).expect("a TCP candidate");
+        let fields: Vec<&str> = tcp.split(' ').collect();
+        let ip = fields[4].parse().expect("an IP address");
+        SocketAddr::new(ip, fields[5].parse().expect("a port"))
+    }
+
     /// Ends the session over HTTP.
     pub fn delete(&self) -> Response {
         request("DELETE", &self.session_url, &[], "")

@@ -27,21 +27,26 @@ pub struct Link {
 impl Link {
     /// Connects to the server's TCP port.
     pub fn connect(server: &Server) -> Link {
-        Link::to(server_address(server), None)
+        Link::to(server_address(server))
     }
 
     /// Connects to that port of another address.
     pub fn connect_at(server: &Server, ip: IpAddr) -> Link {
-        Link::to(SocketAddr::new(ip, server_address(server).port()), None)
+        Link::to(SocketAddr::new(ip, server_address(server).port()))
     }
 
     /// Connects with a receive buffer of `bytes`, so that little is on its way to who does not
     /// read.
     pub fn connect_narrow(server: &Server, bytes: usize) -> Link {
-        Link::to(server_address(server), Some(bytes))
+        Link::narrow(server_address(server), Some(bytes))
     }
 
-    fn to(server: SocketAddr, receive_buffer: Option<usize>) -> Link {
+    /// Connects to an address.
+    pub fn to(server: SocketAddr) -> Link {
+        Link::narrow(server, None)
+    }
+
+    fn narrow(server: SocketAddr, receive_buffer: Option<usize>) -> Link {
         let socket =
             Socket::new(Domain::for_address(server), Type::STREAM, None).expect("a socket");
         if let Some(bytes) = receive_buffer {

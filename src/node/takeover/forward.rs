@@ -1,6 +1,6 @@
-//! Requests that are the earlier process's to answer: about its sessions, and of viewers of the
-//! streams it has. The later process takes them there as they came, over a Unix socket, and brings
-//! the answers back.
+//! Requests that are the earlier process's to answer: about its sessions, of viewers of the streams
+//! it has, and what is asked under `/earlier/`. The later process takes them there as they came,
+//! over a Unix socket, and brings the answers back.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -59,6 +59,7 @@ pub(in crate::node) async fn forward(
         return next.run(request).await;
     };
     match (kind, request.method()) {
+        ("earlier", _) => to.pass(without_first(request)).await,
         ("session", method) if method != Method::OPTIONS && to.is_unknown(name) => {
             to.pass(request).await
         }
@@ -109,7 +110,7 @@ impl Forwarding {
     async fn pass(&self, request: Request) -> Response<Body> {
         match whole(request).await {
             Ok((parts, body)) => self.ask(parts, body).await.unwrap_or_else(|| {
-                let words = "the process that has this session does not answer";
+                let words = "the process that was taken over does not answer";
                 Problem::overloaded(words).into_response()
             }),
             Err(problem) => problem.into_response(),
@@ -141,6 +142,16 @@ impl Forwarding {
             Err(_elapsed) => None,
         }
     }
+}
+
+/// `/earlier/metrics` is the earlier process's `/metrics`, and so on.
+fn without_first(mut request: Request) -> Request {
+    let path_and_query = request.uri().path_and_query().map_or("/", |both| both.as_str());
+    let rest = path_and_query.get(1..).and_then(|rest| Some(&rest[rest.find('/')?..]));
+    if let Some(uri) = rest.and_then(|rest| rest.parse().ok()) {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 /// A request with its body, which is short.

@@ -37,6 +37,8 @@ pub(in crate::node) enum Standing {
     /// The one that has taken over was taken over itself and has gone: nobody hands this one
     /// anything any more.
     Orphaned,
+    /// The one that has taken over was told to stop, and this one with it.
+    Stopping,
 }
 
 /// What it takes to give one's place.
@@ -128,7 +130,7 @@ impl Giver {
                 continue;
             }
             shared.set(Standing::Given);
-            let followed = self.stay(&connection);
+            let followed = self.stay(&connection, shared);
             if shared.ending.load(Ordering::SeqCst) {
                 return;
             }
@@ -138,6 +140,11 @@ impl Giver {
             }
             tracing::warn!("the process that took over has gone: this one serves again");
             self.take_back();
+            let told_to_stop = *lock(&shared.standing) == Standing::Stopping;
+            if told_to_stop || self.control.is_stopping() {
+                // Its sessions go on, and nobody takes over what is about to end.
+                return;
+            }
             shared.set(Standing::Serving);
             match PacketSocket::listen(&self.path) {
                 Ok(again) => listener = again,
@@ -170,14 +177,14 @@ impl Giver {
         if self.control.is_stopping() {
             return refused("it is stopping".into());
         }
-        self.pass(connection, protocol)?;
+        let ports = self.pass(connection, protocol)?;
         connection.set_patience(Some(TAKEOVER_START))?;
         match receive(connection)?.0 {
             Asked::Ready => {}
             Asked::Abort { why } => return Err(TakeoverError::Broken(why)),
             other => return Err(TakeoverError::Broken(format!("it is not ready but {other:?}"))),
         }
-        let done = self.rest().and_then(|()| Ok(send(connection, &Answered::Yours, &[])?));
+        let done = self.rest(&ports).and_then(|()| Ok(send(connection, &Answered::Yours, &[])?));
         if done.is_err() {
             self.take_back();
         } else {
@@ -191,8 +198,8 @@ impl Giver {
         done
     }
 
-    /// Says what there is, and passes it on.
-    fn pass(&self, connection: &PacketSocket, protocol: u32) -> Result<(), TakeoverError> {
+    /// Says what there is, and passes it on. Returns the mux ports.
+    fn pass(&self, connection: &PacketSocket, protocol: u32) -> Result<Vec<u16>, TakeoverError> {
         let earlier = self.doors.earlier.as_ref().filter(|earlier| !earlier.has_gone());
         let mut keys = vec![&self.wiring.ufrag_key];
         keys.extend(earlier.iter().flat_map(|earlier| earlier.keys()));
@@ -217,7 +224,7 @@ impl Giver {
             protocol,
             version: env!("CARGO_PKG_VERSION").into(),
             shards: self.wiring.mailboxes.len(),
-            ports,
+            ports: ports.clone(),
             range: self.range,
             tcp: self.doors.tcp.is_some(),
             maps: maps.len(),
@@ -234,7 +241,7 @@ impl Giver {
         for some in all.chunks(TAKEOVER_DESCRIPTORS) {
             send(connection, &Answered::Descriptors, some)?;
         }
-        Ok(())
+        Ok(ports)
     }
 
     /// The mux ports, and of each the sockets of all shards.
@@ -261,8 +268,13 @@ impl Giver {
     }
 
     /// Reads and accepts no longer: the later process does.
-    fn rest(&self) -> Result<(), TakeoverError> {
+    fn rest(&self, ports: &[u16]) -> Result<(), TakeoverError> {
         self.control.pass_on(true);
+        if self.lend()?.0 != ports {
+            // The later process would not read one that was opened meanwhile.
+            let why = "a port was opened or closed meanwhile: try again";
+            return Err(TakeoverError::Refused(why.into()));
+        }
         for shard in 0..self.wiring.mailboxes.len() {
             let (done, answer) = oneshot::channel();
             self.tell(shard, TakeoverStep::Rest { done })?;
@@ -296,7 +308,7 @@ impl Giver {
 
     /// Serves what the later process hands over, until that has gone. Whether it was taken over
     /// itself.
-    fn stay(&self, connection: &PacketSocket) -> bool {
+    fn stay(&self, connection: &PacketSocket, shared: &Shared) -> bool {
         let mut followed = false;
         let mut told = Instant::now();
         if connection.set_patience(Some(TAKEOVER_TELL)).is_err() {
@@ -305,6 +317,7 @@ impl Giver {
         loop {
             match receive(connection) {
                 Ok((Asked::Followed { followed: now }, _)) => followed = now,
+                Ok((Asked::Stop, _)) => shared.set(Standing::Stopping),
                 Ok((asked, descriptors)) => self.serve(asked, descriptors.into_iter().next()),
                 Err(TakeoverError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(TakeoverError::Broken(why)) => tracing::warn!("the later process: {why}"),

@@ -38,6 +38,8 @@ pub(super) enum Asked {
     Connection { local: SocketAddr, remote: SocketAddr, received: Vec<u8> },
     /// This stream has a publisher in a later process now.
     Live { stream: String },
+    /// The server is to stop, and the earlier process is part of it.
+    Stop,
     /// Whether a third process has taken over from the later one, which must not be stood in for.
     Followed { followed: bool },
     /// What a later version has to say beyond that.

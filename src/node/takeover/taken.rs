@@ -253,6 +253,12 @@ impl EarlierDoor {
         let _ = send(&self.connection, &Asked::Followed { followed }, &[]);
     }
 
+    /// The server is to stop, all of it.
+    pub fn stop(&self) {
+        // As above.
+        let _ = send(&self.connection, &Asked::Stop, &[]);
+    }
+
     /// Lets go of it.
     pub fn end(&self) {
         self.connection.end();
