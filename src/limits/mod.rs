@@ -1,12 +1,13 @@
 //! Every bound of the server, in one place, with where each number comes from; those of the kernel
-//! boundary, of HTTP, of hooks, of set-ups, of the directory, of TCP, of takeovers and of the log
-//! have a file each.
+//! boundary, of DTLS, of HTTP, of hooks, of set-ups, of the directory, of TCP, of takeovers and of
+//! the log have a file each.
 //!
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
 
 mod connecting;
 mod directory;
+mod dtls;
 mod hooks;
 mod http;
 mod ingest;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use connecting::*;
 pub use directory::*;
+pub use dtls::*;
 pub use hooks::*;
 pub use http::*;
 pub use ingest::*;
@@ -106,10 +108,6 @@ pub const OWN_CHECK_PAUSE: Duration = Duration::from_millis(50);
 /// Fingerprints of one offer that are compared: a client has one certificate, and two where it is
 /// about to change it.
 pub const MAX_FINGERPRINTS: usize = 4;
-
-/// The longest output of a DTLS library that is taken in one piece: a peer's certificate of 16 KB
-/// is more than anybody's, and its own flights come in datagrams.
-pub const MAX_DTLS_OUTPUT: usize = 16 * 1024;
 
 /// The longest offer that is read: browsers with every codec send 6 to 12 KB.
 pub const MAX_OFFER_BYTES: usize = 64 * 1024;

@@ -1,5 +1,5 @@
 //! Whether the certificate that a peer shows in DTLS is the one its offer named, and why a
-//! handshake over certificates fails.
+//! handshake fails.
 
 use aws_lc_rs::digest;
 use str0m::crypto::dtls::DtlsImplError;
@@ -9,78 +9,96 @@ use crate::limits::MAX_FINGERPRINTS;
 
 /// Why a handshake is given up at once: what its peer would send again is no better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CertificateFault {
-    /// It has none of a kind that was asked for.
+pub enum HandshakeFault {
+    /// It has no certificate of a kind that was asked for.
     Missing,
-    /// Its key is on another curve than P-256 and P-384.
+    /// Its key is on another curve than is taken.
     Curve,
-    /// Its key is of another kind than ECDSA.
+    /// Its key is of another kind than is taken.
     KeyKind,
-    /// It can't be parsed.
+    /// Its key is of RSA, and shorter or longer than is taken.
+    KeySize,
+    /// Its certificate can't be parsed.
     Garbled,
     /// Its key has not signed the handshake.
     Signature,
-    /// It is not the one that the offer named.
+    /// Its certificate is not the one that the offer named.
     Fingerprint,
+    /// It does not bind keys to the handshake (RFC 7627).
+    NoExtendedMasterSecret,
+    /// It offers no profile of SRTP that is taken.
+    NoSrtp,
+    /// Another, in OpenSSL's words.
+    Given(&'static str),
 }
 
 /// What is taken, for whoever makes certificates.
-const TAKEN: &str = "this server takes ECDSA P-256 and P-384";
+const TAKEN: &str = "this server takes ECDSA on P-224, P-256, P-384 and P-521, and RSA of 2048 to \
+    8192 bits";
 
-impl CertificateFault {
+impl HandshakeFault {
     /// What it was, and what to do, in words.
     #[must_use]
     pub fn words(self) -> String {
+        let other_key = |is: &str| {
+            format!("its DTLS certificate has a key {is}; {TAKEN}, so have it make one of these")
+        };
         match self {
-            CertificateFault::Missing => format!(
-                "its DTLS has no certificate of a kind that was asked for: most likely it is an \
-                 RSA one; {TAKEN}, so have it make one of these"
+            HandshakeFault::Missing => format!(
+                "its DTLS has no certificate of a kind that was asked for; {TAKEN}, so have it \
+                 make one of these"
             ),
-            CertificateFault::Curve => format!(
-                "its DTLS certificate has a key on another curve than P-256 and P-384; {TAKEN}, so \
-                 have it make one of these"
-            ),
-            CertificateFault::KeyKind => format!(
-                "its DTLS certificate has a key that is not ECDSA (RSA, most likely); {TAKEN}, so \
-                 have it make one of these"
-            ),
-            CertificateFault::Garbled => "its DTLS certificate can't be parsed".into(),
-            CertificateFault::Signature => {
+            HandshakeFault::Curve => other_key("on another curve"),
+            HandshakeFault::KeyKind => other_key("of another kind"),
+            HandshakeFault::KeySize => other_key("of another size"),
+            HandshakeFault::Garbled => "its DTLS certificate can't be parsed".into(),
+            HandshakeFault::Signature => {
                 "its DTLS handshake is not signed with the key of its certificate".into()
             }
-            CertificateFault::Fingerprint => {
+            HandshakeFault::Fingerprint => {
                 "its DTLS certificate is not the one of a=fingerprint in its offer: somebody is \
                  between, or the offer is of another connection"
                     .into()
+            }
+            HandshakeFault::NoExtendedMasterSecret => {
+                "its DTLS has no extended master secret (RFC 7627), without which its keys could \
+                 be another session's: give it a newer library of TLS"
+                    .into()
+            }
+            HandshakeFault::NoSrtp => {
+                "its DTLS offers no SRTP profile that is taken: AEAD_AES_256_GCM, \
+                 AEAD_AES_128_GCM or AES128_CM_HMAC_SHA1_80"
+                    .into()
+            }
+            HandshakeFault::Given(reason) => {
+                format!("its DTLS handshake failed: {reason} (the words of OpenSSL)")
             }
         }
     }
 
     /// The fault behind an error of the DTLS library, if it is of certificates.
-    pub(super) fn of(error: &DtlsImplError) -> Option<CertificateFault> {
+    pub(super) fn of(error: &DtlsImplError) -> Option<HandshakeFault> {
         use dimpl::CertificateError as Certificate;
         use dimpl::CryptoError as Crypto;
         match error {
             DtlsImplError::CertificateError(
                 Certificate::NoClientCertificateReceived | Certificate::NoServerCertificateReceived,
-            ) => Some(CertificateFault::Missing),
+            ) => Some(HandshakeFault::Missing),
             DtlsImplError::CertificateError(Certificate::UnsupportedEcCurve)
-            | DtlsImplError::CryptoError(Crypto::UnsupportedEcCurve) => {
-                Some(CertificateFault::Curve)
-            }
+            | DtlsImplError::CryptoError(Crypto::UnsupportedEcCurve) => Some(HandshakeFault::Curve),
             DtlsImplError::CryptoError(
                 Crypto::UnsupportedPublicKeyAlgorithm | Crypto::UnsupportedSignatureAlgorithm(_),
-            ) => Some(CertificateFault::KeyKind),
+            ) => Some(HandshakeFault::KeyKind),
             DtlsImplError::CertificateError(_)
             | DtlsImplError::CryptoError(
                 Crypto::CertificateParseFailed
                 | Crypto::MissingEcCurveParameter
                 | Crypto::InvalidEcCurveParameter
                 | Crypto::InvalidSubjectPublicKey,
-            ) => Some(CertificateFault::Garbled),
+            ) => Some(HandshakeFault::Garbled),
             DtlsImplError::CryptoError(
                 Crypto::SignatureVerificationFailed { .. } | Crypto::InvalidSignatureFormat,
-            ) => Some(CertificateFault::Signature),
+            ) => Some(HandshakeFault::Signature),
             _ => None,
         }
     }

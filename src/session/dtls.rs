@@ -1,26 +1,33 @@
-//! The DTLS of sessions: one library, one validated configuration for all of them, and one key of
-//! the server's certificate, loaded once.
-//!
-//! A `dimpl::Config` per session would run the crypto library's self-tests each time: 1.1 ms. A
-//! loaded key per session costs 17 us and its memory.
+//! The DTLS of sessions, with two libraries behind one door: dimpl for browsers and their kin,
+//! OpenSSL for whoever may have another certificate than an ECDSA one (`dtls/choice.rs`).
 
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+mod choice;
+mod openssl;
+mod shared;
+mod silent;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
-use dimpl::crypto::{Buf, HashAlgorithm, KeyProvider, SignatureAlgorithm, SigningKey};
-use dimpl::{CryptoError as DtlsCryptoError, CryptoOperation};
-use str0m::crypto::dtls::{
-    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
-};
-use str0m::crypto::{CryptoError, CryptoProvider};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::openssl::x509::X509VerifyResult;
+use str0m::crypto::CryptoProvider;
+use str0m::crypto::dtls::{DtlsCert, DtlsImplError, DtlsOutput};
+
+use self::choice::Library;
+use self::openssl::OpenSsl;
+use self::silent::SilentProvider;
+use super::certificate::HandshakeFault;
 
 /// Bytes of a DTLS flight's datagram: str0m's own default, safe on any path.
 pub(super) const DTLS_MTU: usize = 1_150;
 
-/// What makes the DTLS of sessions.
-pub(super) static DTLS: Provider = Provider;
+/// Long after the session's end.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// A certificate for the server, on P-256, which every client takes.
+pub(super) fn new_certificate() -> Option<DtlsCert> {
+    str0m::crypto::from_feature_flags().dtls_provider.generate_certificate()
+}
 
 /// str0m's crypto, for an `Rtc` that negotiates and is never heard of again: its DTLS says nothing.
 pub(super) fn crypto() -> Arc<CryptoProvider> {
@@ -28,220 +35,128 @@ pub(super) fn crypto() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { dtls_provider: &SILENT, ..str0m::crypto::from_feature_flags() })
 }
 
+/// Why DTLS is given up, or a datagram refused.
 #[derive(Debug)]
-pub(super) struct Provider;
-
-fn shared_config() -> Result<Arc<dimpl::Config>, CryptoError> {
-    static CONFIG: OnceLock<Arc<dimpl::Config>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(config.clone());
-    }
-    let provider = dimpl::crypto::CryptoProvider {
-        key_provider: &LOADED_ONCE,
-        ..dimpl::crypto::aws_lc_rs::default_provider()
-    };
-    // No cookie: ICE has proved the address before DTLS is answered.
-    let config = dimpl::Config::builder().use_server_cookie(false).mtu(DTLS_MTU);
-    let config = config.with_crypto_provider(provider).build();
-    let config = config.map_err(|error| CryptoError::Other(error.to_string()))?;
-    Ok(CONFIG.get_or_init(|| Arc::new(config)).clone())
+pub(super) struct Fault {
+    /// What is told, where it is the end of the session.
+    pub told: Option<HandshakeFault>,
+    /// In the words of whoever found it.
+    pub words: String,
 }
 
-impl DtlsProvider for Provider {
-    fn generate_certificate(&self) -> Option<DtlsCert> {
-        str0m::crypto::from_feature_flags().dtls_provider.generate_certificate()
-    }
-
-    fn new_dtls(
-        &self,
-        certificate: &DtlsCert,
-        now: Instant,
-        version: DtlsVersion,
-        _mtu: Option<usize>,
-    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        let (config, certificate) = (shared_config()?, certificate.clone());
-        let dtls = match version {
-            DtlsVersion::Dtls12 => dimpl::Dtls::new_12(config, certificate, now),
-            DtlsVersion::Dtls13 => dimpl::Dtls::new_13(config, certificate, now),
-            _ => dimpl::Dtls::new_auto(config, certificate, now),
-        };
-        Ok(Box::new(Library(dtls)))
+impl From<DtlsImplError> for Fault {
+    fn from(error: DtlsImplError) -> Fault {
+        Fault { told: HandshakeFault::of(&error), words: error.to_string() }
     }
 }
 
-/// Loads a private key the first time it is asked for, and gives out the same from then on.
-#[derive(Debug)]
-struct LoadedOnce;
+impl From<HandshakeFault> for Fault {
+    fn from(fault: HandshakeFault) -> Fault {
+        Fault { told: Some(fault), words: fault.words() }
+    }
+}
 
-static LOADED_ONCE: LoadedOnce = LoadedOnce;
+/// The DTLS of one session.
+pub(super) struct Dtls {
+    library: Chosen,
+    now: Instant,
+}
 
-impl KeyProvider for LoadedOnce {
-    fn load_private_key(&self, der: &[u8]) -> Result<Box<dyn SigningKey>, DtlsCryptoError> {
-        static FIRST: OnceLock<(Vec<u8>, LoadedKey)> = OnceLock::new();
-        if let Some((known, key)) = FIRST.get()
-            && known == der
-        {
-            return Ok(Box::new(key.clone()));
+enum Chosen {
+    /// What came so far, until a library can be chosen by it.
+    Not(Arc<DtlsCert>, Vec<Vec<u8>>),
+    Dimpl(Box<dimpl::Dtls>),
+    OpenSsl(Box<OpenSsl>),
+}
+
+impl Dtls {
+    /// That of a server with this certificate: it waits for the client's hello.
+    pub fn server(certificate: Arc<DtlsCert>, now: Instant) -> Dtls {
+        Dtls { library: Chosen::Not(certificate, Vec::new()), now }
+    }
+
+    /// That of a client: it says hello. A server shows its certificate before it sees ours, and may
+    /// have any.
+    ///
+    /// # Errors
+    /// When the library does not begin.
+    pub fn client(certificate: &DtlsCert, now: Instant) -> Result<Dtls, Fault> {
+        let mut openssl = new_openssl(certificate, true, now)?;
+        openssl.handle_packet(&[])?;
+        Ok(Dtls { library: Chosen::OpenSsl(openssl), now })
+    }
+
+    /// Takes in a datagram.
+    ///
+    /// # Errors
+    /// When the library does not take it.
+    pub fn handle_packet(&mut self, datagram: &[u8]) -> Result<(), Fault> {
+        match &mut self.library {
+            Chosen::Dimpl(dimpl) => Ok(dimpl.handle_packet(datagram)?),
+            Chosen::OpenSsl(openssl) => Ok(openssl.handle_packet(datagram)?),
+            Chosen::Not(certificate, held) => {
+                held.push(datagram.to_vec());
+                let Some(library) = choice::choose(held) else { return Ok(()) };
+                let held = std::mem::take(held);
+                self.library = begun(library, certificate, self.now)?;
+                held.iter().try_for_each(|datagram| self.handle_packet(datagram))
+            }
         }
-        let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der) else {
-            // None that was made here.
-            let library = dimpl::crypto::aws_lc_rs::default_provider();
-            return library.key_provider.load_private_key(der);
-        };
-        let key = LoadedKey(Arc::new(pair));
-        let _first = FIRST.get_or_init(|| (der.to_vec(), key.clone()));
-        Ok(Box::new(key))
     }
-}
 
-/// A P-256 key, as our certificate has one.
-#[derive(Clone)]
-struct LoadedKey(Arc<EcdsaKeyPair>);
-
-impl std::fmt::Debug for LoadedKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("LoadedKey(secret)")
-    }
-}
-
-impl SigningKey for LoadedKey {
-    fn sign(
-        &mut self,
-        data: &[u8],
-        hash: HashAlgorithm,
-        out: &mut Buf,
-    ) -> Result<(), DtlsCryptoError> {
-        if hash != self.hash_algorithm() {
-            let key_hash = self.hash_algorithm();
-            return Err(DtlsCryptoError::SigningKeyHashMismatch { key_hash, requested: hash });
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// When the handshake has taken too long.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Fault> {
+        self.now = now;
+        match &mut self.library {
+            Chosen::Not(..) => Ok(()),
+            Chosen::Dimpl(dimpl) => Ok(dimpl.handle_timeout(now)?),
+            Chosen::OpenSsl(openssl) => Ok(openssl.handle_timeout(now)?),
         }
-        let signature = self.0.sign(&SystemRandom::new(), data);
-        let failed = |_unspecified| DtlsCryptoError::OperationFailed(CryptoOperation::Sign);
-        out.clear();
-        out.extend_from_slice(signature.map_err(failed)?.as_ref());
-        Ok(())
     }
 
-    fn algorithm(&self) -> SignatureAlgorithm {
-        SignatureAlgorithm::ECDSA
+    /// What it wants next. The peer's certificate comes before its keys.
+    pub fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
+        match &mut self.library {
+            Chosen::Not(..) => DtlsOutput::Timeout(self.now + NEVER),
+            Chosen::Dimpl(dimpl) => dimpl.poll_output(buffer),
+            Chosen::OpenSsl(openssl) => openssl.poll_output(buffer),
+        }
     }
 
-    fn hash_algorithm(&self) -> HashAlgorithm {
-        HashAlgorithm::SHA256
-    }
-
-    fn supported_hash_algorithms(&self) -> &[HashAlgorithm] {
-        &[HashAlgorithm::SHA256]
-    }
-}
-
-/// The library's DTLS, by the names that str0m gave to what such a library does.
-struct Library(dimpl::Dtls);
-
-impl std::fmt::Debug for Library {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Library").finish_non_exhaustive()
+    /// Has it say goodbye. One that can't is dropped all the same.
+    pub fn close(&mut self) {
+        match &mut self.library {
+            Chosen::Not(..) => {}
+            Chosen::Dimpl(dimpl) => drop(dimpl.close()),
+            Chosen::OpenSsl(openssl) => openssl.close(),
+        }
     }
 }
 
-impl DtlsInstance for Library {
-    fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
-    }
-
-    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
-    }
-
-    fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
-        self.0.poll_output(buffer)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.0.handle_timeout(now)
-    }
-
-    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.0.send_application_data(data)
-    }
-
-    fn is_active(&self) -> bool {
-        self.0.is_active()
-    }
-
-    fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
-    }
-
-    fn is_closing(&self) -> bool {
-        self.0.is_closing()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
-
-    fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.0.close()
+fn begun(library: Library, certificate: &DtlsCert, now: Instant) -> Result<Chosen, Fault> {
+    match library {
+        Library::Dimpl => {
+            let unfit = |error: str0m::crypto::CryptoError| error.to_string();
+            let config = shared::config().map_err(unfit);
+            let config = config.map_err(|words| Fault { told: None, words })?;
+            let mut dimpl = dimpl::Dtls::new_12(config, certificate.clone(), now);
+            // It keeps its time by this.
+            dimpl.handle_timeout(now)?;
+            Ok(Chosen::Dimpl(Box::new(dimpl)))
+        }
+        Library::OpenSsl => Ok(Chosen::OpenSsl(new_openssl(certificate, false, now)?)),
     }
 }
 
-#[derive(Debug)]
-struct SilentProvider;
-
-impl DtlsProvider for SilentProvider {
-    fn generate_certificate(&self) -> Option<DtlsCert> {
-        DTLS.generate_certificate()
-    }
-
-    fn new_dtls(
-        &self,
-        _certificate: &DtlsCert,
-        now: Instant,
-        _version: DtlsVersion,
-        _mtu: Option<usize>,
-    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        Ok(Box::new(Silent { active: false, made: now }))
-    }
-}
-
-/// DTLS that nothing comes of: which end begins is negotiated, and nothing begins.
-#[derive(Debug)]
-struct Silent {
-    active: bool,
-    made: Instant,
-}
-
-impl DtlsInstance for Silent {
-    fn set_active(&mut self, active: bool) {
-        self.active = active;
-    }
-
-    fn handle_packet(&mut self, _packet: &[u8]) -> Result<(), DtlsImplError> {
-        Ok(())
-    }
-
-    fn poll_output<'a>(&mut self, _buffer: &'a mut [u8]) -> DtlsOutput<'a> {
-        DtlsOutput::Timeout(self.made + crate::limits::SESSION_IDLE)
-    }
-
-    fn handle_timeout(&mut self, _now: Instant) -> Result<(), DtlsImplError> {
-        Ok(())
-    }
-
-    fn send_application_data(&mut self, _data: &[u8]) -> Result<usize, DtlsImplError> {
-        Ok(0)
-    }
-
-    fn is_active(&self) -> bool {
-        self.active
-    }
-
-    fn protocol_version(&self) -> Option<ProtocolVersion> {
-        None
-    }
-
-    fn close(&mut self) -> Result<(), DtlsImplError> {
-        Ok(())
-    }
+fn new_openssl(
+    certificate: &DtlsCert,
+    is_client: bool,
+    now: Instant,
+) -> Result<Box<OpenSsl>, HandshakeFault> {
+    let made = OpenSsl::new(certificate, is_client, now);
+    made.map(Box::new)
+        .map_err(|errors| HandshakeFault::of_openssl(Some(&errors), X509VerifyResult::OK))
 }

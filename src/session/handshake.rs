@@ -7,12 +7,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use str0m::crypto::dtls::{
-    DtlsCert, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, SrtpProfile,
-};
+use str0m::crypto::dtls::{DtlsCert, DtlsOutput, SrtpProfile};
 
-use super::certificate::{CertificateFault, Fingerprints};
-use super::dtls::{DTLS, DTLS_MTU};
+use super::certificate::{Fingerprints, HandshakeFault};
+use super::dtls::{DTLS_MTU, Dtls, Fault};
 use super::{Gone, Output, Refused};
 use crate::limits::MAX_DTLS_OUTPUT;
 use crate::srtp::Profile;
@@ -48,16 +46,9 @@ pub(super) struct Handshake {
 enum Stage {
     /// The peer has proved no path yet.
     Waiting,
-    Begun(Box<dyn DtlsInstance>),
+    Begun(Dtls),
     /// Nothing is taken or said any more.
     GivenUp,
-}
-
-/// Why DTLS is given up.
-struct Fault {
-    of_certificate: Option<CertificateFault>,
-    /// In the words of whoever found it.
-    words: String,
 }
 
 impl std::fmt::Debug for Handshake {
@@ -87,40 +78,32 @@ impl Handshake {
         if !matches!(self.stage, Stage::Waiting) {
             return;
         }
-        match DTLS.new_dtls(&self.certificate, now, DtlsVersion::Dtls12, Some(DTLS_MTU)) {
-            Ok(mut dtls) => {
-                dtls.set_active(self.is_client);
-                let mut begun = dtls.handle_timeout(now);
-                if self.is_client {
-                    // An empty packet has it say hello.
-                    begun = begun.and(dtls.handle_packet(&[]));
-                }
-                self.stage = Stage::Begun(dtls);
-                if let Err(error) = begun {
-                    self.fail(None, error.to_string());
-                }
-            }
-            Err(error) => self.fail(None, error.to_string()),
+        let dtls = match self.is_client {
+            true => Dtls::client(&self.certificate, now),
+            false => Ok(Dtls::server(self.certificate.clone(), now)),
+        };
+        match dtls {
+            Ok(dtls) => self.stage = Stage::Begun(dtls),
+            Err(fault) => self.fault = Some(fault),
         }
     }
 
     /// Takes in a datagram of the peer's.
     ///
     /// # Errors
-    /// When the library does not take it. Over a certificate it is the end, too.
+    /// When the library does not take it. Where the fault can be told, it is the end, too.
     pub fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Refused> {
         let Stage::Begun(dtls) = &mut self.stage else { return Err(Refused) };
         // Its timers run from the time it knows.
         let timed = dtls.handle_timeout(now);
         let taken = dtls.handle_packet(bytes);
-        if let Err(error) = timed {
-            self.fail(None, error.to_string());
+        if let Err(fault) = timed {
+            self.fault = Some(fault);
             return Err(Refused);
         }
-        let Err(error) = taken else { return Ok(()) };
-        let fault = CertificateFault::of(&error);
-        if fault.is_some() {
-            self.fault = Some(Fault { of_certificate: fault, words: error.to_string() });
+        let Err(fault) = taken else { return Ok(()) };
+        if fault.told.is_some() {
+            self.fault = Some(fault);
         }
         Err(Refused)
     }
@@ -128,17 +111,16 @@ impl Handshake {
     /// Lets time pass.
     pub fn timeout(&mut self, now: Instant) {
         if let Stage::Begun(dtls) = &mut self.stage
-            && let Err(error) = dtls.handle_timeout(now)
+            && let Err(fault) = dtls.handle_timeout(now)
         {
-            self.fail(None, error.to_string());
+            self.fault = Some(fault);
         }
     }
 
     /// Has the next drain say goodbye.
     pub fn close(&mut self) {
         if let Stage::Begun(dtls) = &mut self.stage {
-            // One that can't is dropped all the same.
-            let _ = dtls.close();
+            dtls.close();
         }
     }
 
@@ -153,7 +135,7 @@ impl Handshake {
         if let Some(fault) = &self.fault
             && matches!(self.stage, Stage::Begun(_) | Stage::Waiting)
         {
-            outputs.push(Output::Gone(Gone::Failed(fault.of_certificate)));
+            outputs.push(Output::Gone(Gone::Failed(fault.told)));
             self.stage = Stage::GivenUp;
             return None;
         }
@@ -171,9 +153,7 @@ impl Handshake {
                 DtlsOutput::PeerCert(shown) => {
                     self.verified = self.expected.hold(shown);
                     if !self.verified {
-                        let of_certificate = Some(CertificateFault::Fingerprint);
-                        let words = "its certificate has another fingerprint".into();
-                        self.fault = Some(Fault { of_certificate, words });
+                        self.fault = Some(HandshakeFault::Fingerprint.into());
                         return None;
                     }
                 }
@@ -196,14 +176,10 @@ impl Handshake {
                 DtlsOutput::ApplicationData(_) => {}
                 unexpected => {
                     let words = format!("DTLS said {unexpected:?}");
-                    self.fault = Some(Fault { of_certificate: None, words });
+                    self.fault = Some(Fault { told: None, words });
                     return None;
                 }
             }
         }
-    }
-
-    fn fail(&mut self, of_certificate: Option<CertificateFault>, words: String) {
-        self.fault = Some(Fault { of_certificate, words });
     }
 }

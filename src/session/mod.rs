@@ -25,7 +25,7 @@ mod sdp;
 use std::time::Instant;
 
 pub use answering::LocalIce;
-pub use certificate::CertificateFault;
+pub use certificate::HandshakeFault;
 pub use codecs::{CodecMatch, StreamCodecs};
 pub use handshake::KeyingMaterial;
 pub use ice::CheckAnswer;
@@ -76,7 +76,7 @@ pub enum Gone {
     /// The peer closed the DTLS connection.
     Closed,
     /// DTLS was given up, or its peer's certificate will not do.
-    Failed(Option<CertificateFault>),
+    Failed(Option<HandshakeFault>),
 }
 
 /// DTLS refused a datagram.

@@ -5,7 +5,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use str0m::Rtc;
 use str0m::config::{CryptoProvider, DtlsCert};
-use str0m::crypto::dtls::DtlsProvider;
 use str0m::format::{CodecSpec, PayloadParams};
 use str0m::media::Mid;
 use str0m::rtp::Extension;
@@ -51,7 +50,7 @@ impl Negotiator {
     /// When the crypto library cannot make a certificate: nothing would work then.
     #[must_use]
     pub fn new(say_lite: bool, codec_match: CodecMatch) -> Negotiator {
-        let certificate = dtls::DTLS.generate_certificate();
+        let certificate = dtls::new_certificate();
         let certificate = certificate.expect("the crypto library makes ECDSA certificates").into();
         Negotiator { crypto: dtls::crypto(), certificate, say_lite, codec_match }
     }

@@ -14,7 +14,7 @@ use crate::id::{SessionKey, StreamKey, TrackId};
 use crate::media::ViewerTerms;
 use crate::net::UdpSocket;
 use crate::paths::NewConnection;
-use crate::session::{CertificateFault, Session};
+use crate::session::{HandshakeFault, Session};
 use crate::telemetry::{FailureReason, SessionCard};
 use crate::track::StreamShared;
 use crate::wire::dtls::{Flight, alert_name};
@@ -142,7 +142,7 @@ pub enum EndReason {
     /// A check has come, but DTLS did not finish in time: the client's last flight, if any came.
     DtlsTimeout(Option<Flight>),
     /// The protocol machine gave up, or the peer's certificate will not do.
-    Failed(Option<CertificateFault>),
+    Failed(Option<HandshakeFault>),
     /// The server's own code panicked in it.
     Panicked,
     /// Its port was closed while the server runs.

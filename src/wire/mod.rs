@@ -10,6 +10,7 @@ pub mod binding;
 mod corpus;
 pub mod dtls;
 pub mod framing;
+pub mod hello;
 pub mod kind;
 pub mod mapped;
 pub mod rtcp;
@@ -38,6 +39,12 @@ pub enum Malformed {
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     let field = bytes.get(at..)?.first_chunk()?;
     Some(u16::from_be_bytes(*field))
+}
+
+/// Reads a big-endian number of three bytes at `at`, or nothing when the bytes end before it.
+fn be24(bytes: &[u8], at: usize) -> Option<usize> {
+    let [a, b, c] = *bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_be_bytes([0, a, b, c]) as usize)
 }
 
 /// Reads a big-endian `u32` at `at`, or nothing when the bytes end before it.

@@ -1,12 +1,16 @@
-//! Clients with certificates that are not taken, by OpenSSL's command line: each hears so at once.
+//! Clients with certificates of every kind, by OpenSSL: those that are taken publish and watch, the
+//! others hear at once why not.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Client, Offered, socket};
+use crate::delivery::delivers;
+use crate::support::client::{Client, Offered, connect, run_for, run_until, socket};
+use crate::support::identity::{Identity, Key};
 use crate::support::stun::Checks;
 use crate::support::{Server, eventually, post_sdp, request};
+use openssl::nid::Nid;
 use str0m::format::Codec;
 use str0m::media::Direction;
 
@@ -111,18 +115,31 @@ fn handshake(folder: &Path, to: &str, from: &str) -> std::process::Child {
 
 const AT_ONCE: Duration = Duration::from_secs(8);
 
+/// What the server says of a client whose handshake fails, and how soon.
+fn fails(identity: &Identity) -> (String, Duration) {
+    let server = Server::with_shards(1);
+    let mut client = identity.with(|| Client::publish(&server, "s", VP8));
+    let (begun, mut told) = (Instant::now(), String::new());
+    eventually("it is ended", || {
+        client.poll();
+        told = request("GET", &server.url("/api/v1/failures"), &[], "").body;
+        told.contains("\"words\"")
+    });
+    (told, begun.elapsed())
+}
+
 #[test]
-fn an_rsa_certificate_is_refused_at_once_and_the_words_say_what_is_taken() {
-    let Some((told, after)) = refused(&["-newkey", "rsa:2048"], None) else { return };
-    assert!(told.contains("RSA") && told.contains("ECDSA P-256 and P-384"), "{told}");
+fn an_rsa_certificate_of_few_bits_is_refused_at_once_and_the_words_say_what_is_taken() {
+    let (told, after) = fails(&Identity::new(Key::Rsa(1_024)));
+    assert!(told.contains("of another size") && told.contains("RSA of 2048"), "{told}");
     assert!(after < AT_ONCE, "{after:?}");
 }
 
 #[test]
 fn a_certificate_on_another_curve_is_refused_at_once_and_the_words_say_so() {
-    let kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp224r1"];
+    let kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"];
     let Some((told, after)) = refused(&kind, None) else { return };
-    assert!(told.contains("another curve than P-256 and P-384"), "{told}");
+    assert!(told.contains("on another curve") && told.contains("P-521"), "{told}");
     assert!(after < AT_ONCE, "{after:?}");
 }
 
@@ -133,4 +150,103 @@ fn a_certificate_that_the_offer_does_not_name_is_said_to_be_another() {
     let Some((told, after)) = refused(&kind, Some(&other)) else { return };
     assert!(told.contains("is not the one of a=fingerprint"), "{told}");
     assert!(after < AT_ONCE, "{after:?}");
+}
+
+/// Clients of a kind publish and watch, and the server begins with DTLS or lets them begin.
+fn publish_and_watch(key: Key) {
+    let mut identity = Identity::new(key);
+    for passive in [false, true] {
+        identity.passive = passive;
+        let server = Server::with_shards(1);
+        identity.with(|| delivers(&server, "s", Codec::Vp8));
+    }
+}
+
+#[test]
+fn clients_with_an_rsa_certificate_of_2048_bits_publish_and_watch() {
+    publish_and_watch(Key::Rsa(2_048));
+}
+
+#[test]
+fn clients_with_an_rsa_certificate_of_4096_bits_publish_and_watch() {
+    publish_and_watch(Key::Rsa(4_096));
+}
+
+#[test]
+fn clients_with_a_certificate_on_p256_by_openssl_publish_and_watch() {
+    publish_and_watch(Key::Curve(Nid::X9_62_PRIME256V1));
+}
+
+#[test]
+fn clients_with_a_certificate_on_p224_publish_and_watch() {
+    publish_and_watch(Key::Curve(Nid::SECP224R1));
+}
+
+#[test]
+fn clients_with_a_certificate_on_p384_publish_and_watch() {
+    publish_and_watch(Key::Curve(Nid::SECP384R1));
+}
+
+#[test]
+fn clients_with_a_certificate_on_p521_publish_and_watch() {
+    publish_and_watch(Key::Curve(Nid::SECP521R1));
+}
+
+#[test]
+fn each_srtp_profile_can_be_agreed_on_with_openssl() {
+    let mut identity = Identity::new(Key::Rsa(2_048));
+    let all = ["SRTP_AEAD_AES_256_GCM", "SRTP_AEAD_AES_128_GCM", "SRTP_AES128_CM_SHA1_80"];
+    let server = Server::with_shards(1);
+    for profile in all {
+        identity.profiles = profile;
+        identity.with(|| delivers(&server, profile, Codec::Vp8));
+    }
+    // Of several the strongest is taken, whatever the client would rather have.
+    identity.profiles = "SRTP_AES128_CM_SHA1_80:SRTP_AEAD_AES_128_GCM:SRTP_AEAD_AES_256_GCM";
+    let mut client = identity.with(|| Client::publish(&server, "all", VP8));
+    connect(&mut [&mut client]);
+    let cards = request("GET", &server.url("/api/v1/sessions"), &[], "").body;
+    assert!(cards.contains("AEAD_AES_256_GCM"), "{cards}");
+}
+
+#[test]
+fn a_client_without_srtp_hears_which_profiles_are_taken() {
+    let mut identity = Identity::new(Key::Rsa(2_048));
+    identity.profiles = "";
+    let (told, after) = fails(&identity);
+    assert!(told.contains("AES128_CM_HMAC_SHA1_80"), "{told}");
+    assert!(after < AT_ONCE, "{after:?}");
+}
+
+#[test]
+fn a_flight_of_openssl_that_was_lost_is_sent_again() {
+    let identity = Identity::new(Key::Rsa(2_048));
+    let server = Server::with_shards(1);
+    let mut client = identity.with(|| Client::publish(&server, "s", VP8));
+    client.deaf_to_dtls = true;
+    run_for(Duration::from_millis(700), &mut [&mut client]);
+    assert!(!client.connected);
+    client.deaf_to_dtls = false;
+    connect(&mut [&mut client]);
+}
+
+#[test]
+fn a_client_of_openssl_that_closes_dtls_is_gone_at_once() {
+    let identity = Identity::new(Key::Rsa(2_048));
+    let server = Server::with_shards(1);
+    let mut client = identity.with(|| Client::publish(&server, "s", VP8));
+    connect(&mut [&mut client]);
+    assert_eq!(server.sessions(), 1);
+    client.say_goodbye();
+    eventually("its session is gone", || server.sessions() == 0);
+}
+
+#[test]
+fn a_session_of_openssl_that_the_server_ends_hears_a_close_notify() {
+    let identity = Identity::new(Key::Rsa(2_048));
+    let server = Server::with_shards(1);
+    let mut client = identity.with(|| Client::publish(&server, "s", VP8));
+    connect(&mut [&mut client]);
+    assert_eq!(client.delete().status, 200);
+    run_until("it hears so", &mut [&mut client], |clients| clients[0].closed);
 }

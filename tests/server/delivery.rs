@@ -35,7 +35,8 @@ fn until_asked(publisher: &mut Client, viewers: &mut [&mut Client]) {
     run_until("a request for a key frame", &mut all, |all| all[0].keyframes_asked > before);
 }
 
-fn delivers(server: &Server, stream: &str, codec: Codec) {
+/// A publisher's frames and audio reach a viewer, every one of them.
+pub fn delivers(server: &Server, stream: &str, codec: Codec) {
     let offered = Offered::both(codec);
     let mut publisher = Client::publish(server, stream, offered);
     connect(&mut [&mut publisher]);

@@ -12,7 +12,7 @@ use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc};
 
 use super::tcp::Link;
-use super::{PATIENCE, Response, Server, descriptors, media, post_sdp, request};
+use super::{PATIENCE, Response, Server, descriptors, identity, media, post_sdp, request};
 
 /// One peer.
 pub struct Client {
@@ -71,7 +71,8 @@ fn rtc(codec: Codec) -> Rtc {
         Codec::Av1 => config.enable_av1(true),
         other => panic!("not a video codec: {other:?}"),
     };
-    config.set_extension(12, descriptors::extension()).build(Instant::now())
+    let config = config.set_extension(12, descriptors::extension());
+    identity::configured(config).build(Instant::now())
 }
 
 /// A fresh socket on loopback.
@@ -169,7 +170,8 @@ impl Client {
         path: &str,
         (mut client, offer, pending): (Client, SdpOffer, SdpPendingOffer),
     ) -> Result<Client, Response> {
-        let response = post_sdp(&format!("{base}{path}"), &offer.to_sdp_string());
+        let offer = identity::offered(offer.to_sdp_string());
+        let response = post_sdp(&format!("{base}{path}"), &offer);
         if response.status != 201 {
             return Err(response);
         }

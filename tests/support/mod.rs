@@ -6,6 +6,7 @@ pub mod alone;
 pub mod client;
 pub mod coturn;
 pub mod descriptors;
+pub mod identity;
 pub mod log;
 pub mod media;
 pub mod namespace;
