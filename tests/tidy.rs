@@ -50,8 +50,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("access", &[]),
     // HTTP, turned into the verbs of `control`; another protocol would stand beside it.
     ("whip", &["access", "control", "hooks"]),
-    // Other services, asked about who may.
-    ("hooks", &["access"]),
+    // Other services, asked about who may, and told what control has seen happen.
+    ("hooks", &["access", "control"]),
     // SDP is answered and an `Rtc` built on the control threads, hence `session`.
     ("control", &["session", "shard", "track"]),
     ("dashboard", &[]),

@@ -138,21 +138,22 @@ fn text_of(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// The first line of a file with a secret.
+pub(super) fn first_line(path: &Path) -> Result<String, ConfigError> {
+    let error =
+        |problem: String| ConfigError::TokenFile { path: path.display().to_string(), problem };
+    let text = text_of(path).map_err(|e| error(e.to_string()))?;
+    let line = text.lines().next().map(str::trim).unwrap_or_default();
+    if line.is_empty() {
+        return Err(error("its first line is empty".into()));
+    }
+    Ok(line.to_owned())
+}
+
 fn token(given: Option<&str>, file: Option<&Path>) -> Result<Option<String>, ConfigError> {
     let token = match (given, file) {
         (Some(token), _) => Some(token.to_owned()),
-        (None, Some(path)) => {
-            let error = |problem: String| ConfigError::TokenFile {
-                path: path.display().to_string(),
-                problem,
-            };
-            let text = text_of(path).map_err(|e| error(e.to_string()))?;
-            let line = text.lines().next().map(str::trim).unwrap_or_default();
-            if line.is_empty() {
-                return Err(error("its first line is empty".into()));
-            }
-            Some(line.to_owned())
-        }
+        (None, Some(path)) => Some(first_line(path)?),
         (None, None) => None,
     };
     let is_usable = |token: &str| {

@@ -9,6 +9,7 @@ use super::access::AccessArgs;
 use super::addresses::{Announced, Cidr, InterfaceName, PortList};
 use super::cores::CoreList;
 use super::frames::FrameAncestor;
+use super::hooks::HookArgs;
 use super::ice_servers::{IceServer, StunServer};
 use super::udp_ports::{PortCount, PortRange};
 use super::values::{WakeGap, at_least_one, base_path, http_address, one_port, server_url};
@@ -199,6 +200,10 @@ pub struct Args {
     /// Who may do what.
     #[command(flatten)]
     pub access: AccessArgs,
+
+    /// Who is told what happens.
+    #[command(flatten)]
+    pub hooks: HookArgs,
 
     /// Who may show the player at /embed/NAME in a frame: `https://example.org`, self, none; all
     /// may when not given

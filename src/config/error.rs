@@ -15,7 +15,7 @@ pub enum ConfigError {
     )]
     OpenWithoutToken(SocketAddr),
     /// The token file can't be read or is empty.
-    #[error("the token file {path}: {problem}")]
+    #[error("the file {path}, whose first line is a token or a secret: {problem}")]
     TokenFile {
         /// The file.
         path: String,

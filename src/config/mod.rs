@@ -6,6 +6,7 @@ mod args;
 mod cores;
 mod error;
 mod frames;
+mod hooks;
 mod ice_servers;
 mod lists;
 mod udp_ports;
@@ -24,6 +25,7 @@ pub use args::{
 pub use cores::CoreList;
 pub use error::ConfigError;
 pub use frames::FrameAncestor;
+pub use hooks::{HookArgs, Hooks};
 pub use ice_servers::{IceServer, IceServers, StunServer};
 pub use lists::{PlaceArgs, Places};
 pub use udp_ports::{PortCount, PortRange, UdpPorts};
@@ -63,6 +65,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Who may do what.
     pub access: Access,
+    /// Who is told what happens.
+    pub hooks: Hooks,
     /// Who may show the player in a frame; everybody may when there are none.
     pub frame_ancestors: Vec<FrameAncestor>,
     /// One per shard: the core it is pinned to.
@@ -134,6 +138,7 @@ impl Config {
     /// [`ConfigError`] says what to change.
     pub fn new(args: Args, allowed_cores: &[usize]) -> Result<Config, ConfigError> {
         let access = Access::read(&args.access, args.http)?;
+        let hooks = Hooks::read(&args.hooks)?;
         if args.kernel_drop && args.steering == SteerBy::Hash {
             return Err(ConfigError::DropWithoutSteering);
         }
@@ -160,6 +165,7 @@ impl Config {
             http: args.http,
             tls: args.tls_cert.zip(args.tls_key).map(|(cert, key)| TlsFiles { cert, key }),
             access,
+            hooks,
             frame_ancestors: args.frame_ancestors,
             shard_cores,
             max_sessions: args.max_sessions,

@@ -20,6 +20,7 @@
 //! takeover.rs   between two processes of which one takes over from the other
 //! audience.rs   what a session's client may know of its stream
 //! read.rs       what the API reads; history.rs, ended.rs, events.rs
+//! news.rs       for who is to miss nothing
 //! ```
 //!
 //! Slots of shards and indexes of streams are given out here and taken back when the shard has
@@ -34,6 +35,7 @@ mod error;
 mod events;
 mod history;
 mod kick;
+mod news;
 mod offer;
 mod placement;
 mod ports;
@@ -71,6 +73,7 @@ pub use ended::{EndedSession, Refusal};
 pub use error::ControlError;
 pub use events::SessionEvent;
 pub use history::Point;
+pub use news::{End, Happening, Listener, News};
 use ports::PortTable;
 pub use ports::{
     AutoPorts, Decisions, PortDecision, PortNow, PortOpener, PortRefused, PortRule, PortState,
@@ -114,6 +117,8 @@ pub struct Settings {
     pub connecting: ConnectingLimits,
     /// Which viewers fit a stream's codecs.
     pub codec_match: CodecMatch,
+    /// Who hears of all that happens.
+    pub listener: Arc<dyn Listener>,
     /// Who publishes what, among all nodes.
     pub directory: Arc<dyn Directory>,
     /// This node's name there.
@@ -156,7 +161,8 @@ impl Control {
         let ports = PortTable::new(ports);
         let rules = (settings.on_conflict, settings.codec_match);
         let connecting = Connecting::new(settings.connecting);
-        let registry = Registry::new(shards, room, ports, gather, rules, connecting);
+        let listener = settings.listener;
+        let registry = Registry::new(shards, room, ports, gather, rules, connecting, listener);
         let failures = registry.ended.failures.clone();
         Arc::new(Control {
             negotiator,

@@ -15,7 +15,7 @@ use super::ports::{GivenPort, PortTable};
 use super::session::{self, LiveSession, unix_now};
 use super::slots::Slots;
 use super::streams::Stream;
-use super::{ControlError, OnConflict};
+use super::{ControlError, End, Happening, Listener, News, OnConflict};
 use crate::id::{SessionKey, StreamKey};
 use crate::session::{CodecMatch, Offer, StreamCodecs};
 use crate::shard::{EndReason, Ended};
@@ -32,6 +32,8 @@ pub(super) struct Registry {
     pub connecting: Connecting,
     /// Those that are no more.
     pub ended: EndedSessions,
+    /// Hears of all that happens to them.
+    listener: Arc<dyn Listener>,
     /// What happens to them.
     pub events: broadcast::Sender<SessionEvent>,
     pub slots: Vec<Slots>,
@@ -70,12 +72,14 @@ impl Registry {
         gather: usize,
         (on_conflict, codec_match): (OnConflict, CodecMatch),
         connecting: Connecting,
+        listener: Arc<dyn Listener>,
     ) -> Registry {
         Registry {
             streams: BTreeMap::new(),
             sessions: HashMap::new(),
             live: BTreeMap::new(),
             connecting,
+            listener,
             ended: EndedSessions::new(),
             events: events::channel(),
             slots: (0..shards).map(|_| Slots::new(sessions_per_shard)).collect(),
@@ -225,6 +229,8 @@ impl Registry {
         let Some(live) = self.live.get_mut(&key) else { return };
         live.history.connected = true;
         let _ = self.events.send(SessionEvent::now(key, live, "connected", None));
+        let what = Happening::SessionJoined;
+        self.listener.hear(&News { what, key, live, end: None, at: unix_now() });
     }
 
     /// A publisher is connected and its media is there: whoever published the stream before is to
@@ -244,6 +250,10 @@ impl Registry {
             return None;
         }
         self.kept.went_live(&live.stream);
+        if replaced.is_none() {
+            let what = Happening::StreamStarted;
+            self.listener.hear(&News { what, key, live, end: None, at: unix_now() });
+        }
         if let Some(former) = replaced {
             limited!(INFO, session = %key, "takes `{}` over from {former}", live.stream);
         }
@@ -299,12 +309,12 @@ impl Registry {
         let name = live.stream.clone();
         let publisher = self.streams.get(&name).and_then(Stream::publisher);
         let successor = publisher.filter(|_| reason == EndReason::Replaced);
+        let published = publisher == Some(key);
         if let Some(stream) = self.streams.get_mut(&name) {
-            let published = stream.publisher() == Some(key);
             stream.leave(key);
-            if published {
-                self.kept.went_away(&name);
-            }
+        }
+        if published {
+            self.kept.went_away(&name);
         }
         self.tell(SessionEvent::now(key, &live, "ended", Some(reason.label())));
         let mut words = reason.describe().into_owned();
@@ -313,6 +323,13 @@ impl Registry {
             words += &format!(" at {}", announced.collect::<Vec<_>>().join(" or "));
         }
         let ended_at = unix_now();
+        let end = Some(End { reason, words: &words, card: card.as_deref() });
+        let was_there = live.history.connected.then_some(Happening::SessionLeft);
+        let session = reason.failure().map(|_| Happening::SessionFailed).or(was_there);
+        let stream = published.then_some(Happening::StreamEnded);
+        for what in stream.into_iter().chain(session) {
+            self.listener.hear(&News { what, key, live: &live, end, at: ended_at });
+        }
         self.ended.add(EndedSession { key, live, card, ended_at, reason, words, successor });
         self.forget_if_unused(&name);
     }

@@ -53,6 +53,14 @@ pub struct LiveSession {
     pub history: History,
 }
 
+impl LiveSession {
+    /// Who asked for it.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+}
+
 /// The names of the codecs of audio and video in a session that was offered and takes `codecs`.
 pub(super) fn names(
     codecs: &StreamCodecs,

@@ -225,7 +225,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A random UUID (RFC 9562 §5.4).
-fn random_uuid() -> String {
+pub(super) fn random_uuid() -> String {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     let random = u128::from_be_bytes(bytes);

@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! authority.rs  is asked who may publish and watch      verdicts.rs  what it said lately
-//! post.rs       JSON by POST, in time
+//! webhooks.rs   is told what happens                    post.rs      JSON by POST, in time
 //! ```
 
 mod authority;
 mod post;
 mod verdicts;
+mod webhooks;
 
 pub use authority::{Authority, Unauthorized};
+pub use webhooks::Webhooks;

@@ -8,10 +8,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Node;
 use super::supervisor::Supervisor;
 use super::takeover::{Given, Renewal, Standing};
+use crate::control::Control;
+use crate::hooks::Webhooks;
 use crate::telemetry::flush_log;
 
 /// How often it is looked whether the last session has gone.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long it takes at most until control has heard of what shards have reported.
+const REPORTS_WAIT: Duration = Duration::from_millis(500);
 
 /// Signals that come within this time of the first are the same one.
 const ONE_SIGNAL: Duration = Duration::from_millis(50);
@@ -43,6 +48,16 @@ impl Signals {
             _ = self.terminate.recv() => {}
         }
     }
+}
+
+/// Lets webhooks tell of the sessions that the end of the shards has ended.
+pub(super) async fn tell_the_end(control: &Control, webhooks: &Webhooks) {
+    // Control hears of them by and by, or does not where a shard has failed.
+    let deadline = Instant::now() + REPORTS_WAIT;
+    while control.counts().0 > 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    webhooks.finish().await;
 }
 
 /// Sessions are being ended, which takes no time. A signal that comes now comes from somebody who

@@ -44,6 +44,7 @@ use crate::control::{
     StartingPorts,
 };
 use crate::cpu;
+use crate::hooks::Webhooks;
 use crate::limits::REPORTS_PER_SLOT;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
 use crate::paths::{Directory, Ownership};
@@ -70,6 +71,7 @@ pub struct Node {
     shards: Vec<Spawned>,
     wiring: Arc<Wiring>,
     control: Arc<Control>,
+    webhooks: Arc<Webhooks>,
     runtime: tokio::runtime::Runtime,
     doors: Arc<Doors>,
     /// How it can be taken over, if it can.
@@ -110,7 +112,8 @@ impl Node {
         let chosen = Chosen { backend, backend_reason, steering: steering_reason };
         let banner = banner(config, &opened, &candidates, &tcp_candidates, &chosen);
         let opener = Arc::new(Opener::new(config, opened.bound.ip, reachable, wiring.clone()));
-        let settings = settings(config, (&ports, &candidates, &tcp_candidates), opener.clone());
+        let named = (&*ports, &*candidates, &*tcp_candidates);
+        let settings = settings(config, named, opener.clone(), changing.webhooks.clone());
         let negotiator = Negotiator::new(config.say_ice_lite, codec_match(config));
         let control = Control::new(negotiator, wiring.clone(), settings);
         let named = (&*candidates, &*tcp_candidates);
@@ -141,6 +144,7 @@ impl Node {
         });
         doors.open()?;
         watch_over(&runtime, &api);
+        spawn_vital(&runtime, "telling webhooks", changing.webhooks.clone().run());
         keep_house(config, rule, &runtime, &control, http_address, &mut shards);
         moving::follow(config, &runtime, &control, opener.clone(), tcp_port);
         let given = can_be_taken_over(config, &control, &doors, &opener);
@@ -148,6 +152,7 @@ impl Node {
             shards,
             wiring,
             control,
+            webhooks: changing.webhooks,
             runtime,
             doors,
             given,
@@ -221,6 +226,7 @@ impl Node {
         if let Some(earlier) = &self.doors.earlier {
             earlier.end();
         }
+        self.runtime.block_on(drain::tell_the_end(&self.control, &self.webhooks));
         tell_left_out();
         // Requests under way were answered, or are not worth waiting for.
         if let Some(http) = http {
@@ -235,6 +241,7 @@ fn settings(
     config: &Config,
     (ports, candidates, tcp): (&[u16], &[Vec<SocketAddr>], &[SocketAddr]),
     opener: Arc<Opener>,
+    webhooks: Arc<Webhooks>,
 ) -> Settings {
     Settings {
         ports: match config.udp.range {
@@ -251,6 +258,7 @@ fn settings(
         on_conflict: on_conflict(config),
         whep_wait: config.whep_wait,
         connecting: connecting(config),
+        listener: webhooks,
         directory: Arc::new(MemoryDirectory::alone(NODE_NAME)),
         node: NODE_NAME.into(),
     }

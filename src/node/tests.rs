@@ -45,6 +45,7 @@ fn control(name: &str, directory: impl Directory + 'static, conflict: OnConflict
         gather: config.gather,
         on_conflict: conflict,
         whep_wait: false,
+        listener: crate::hooks::Webhooks::new(None, None),
         connecting: ConnectingLimits { most: 1_000, most_per_source: 1_000 },
         codec_match: CodecMatch::Lenient,
         directory: Arc::new(directory),

@@ -14,7 +14,7 @@ use crate::api::Api;
 use crate::config::{self, Config, FrameAncestor};
 use crate::control::{Control, OnConflict};
 use crate::dashboard;
-use crate::hooks::Authority;
+use crate::hooks::{Authority, Webhooks};
 use crate::whip::{Admission, IceServers, PostRates, router, under};
 
 /// What may become another while the server runs.
@@ -22,6 +22,7 @@ use crate::whip::{Admission, IceServers, PostRates, router, under};
 pub(super) struct Changing {
     pub access: Arc<Access>,
     pub authority: Arc<Authority>,
+    pub webhooks: Arc<Webhooks>,
     pub tls: Option<Arc<Tls>>,
 }
 
@@ -31,6 +32,7 @@ impl Changing {
         Ok(Changing {
             access: Arc::new(Access::new(rules(&config.access, config.http))),
             authority: Authority::new(config.access.auth_url.as_deref()),
+            webhooks: Webhooks::new(config.hooks.url.as_deref(), config.hooks.secret.as_deref()),
             tls: config.tls.as_ref().map(Tls::read).transpose()?.map(Arc::new),
         })
     }
@@ -69,12 +71,12 @@ pub(super) fn served(
 ) -> Served {
     let framers = config.frame_ancestors.iter().map(FrameAncestor::as_str);
     let more = api.router().merge(dashboard::router(framers));
-    let Changing { access, authority, tls } = changing.clone();
+    let Changing { access, authority, webhooks, tls } = changing.clone();
     let admission = Admission { access: access.clone(), authority };
     let (servers, is_logged) = (ice_servers(config), config.log_addresses);
     let Config { post_rate_per_ip: per_source, post_rate_per_token: per_token, .. } = *config;
     let rates = PostRates { per_source, per_token };
-    let mut app = router(control.clone(), admission, servers, is_logged, rates, more);
+    let mut app = router(control.clone(), admission, webhooks, servers, is_logged, rates, more);
     if let Some(earlier) = earlier {
         let (control, access) = (control.clone(), access.clone());
         let refuses_conflicts = on_conflict(config) == OnConflict::Refuse;

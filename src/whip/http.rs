@@ -25,6 +25,7 @@ use super::resource::{has_type, patch};
 use super::{Admission, IceServers, PostRates, Problem, port_metrics};
 use crate::access::{Action, Asker};
 use crate::control::{Caller, Control, Placement};
+use crate::hooks::Webhooks;
 use crate::limits::{
     HTTP_BODY_TIMEOUT, MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES, MAX_USER_AGENT_CHARS,
 };
@@ -34,6 +35,7 @@ use crate::telemetry::{self, limited};
 struct App {
     control: Arc<Control>,
     admission: Admission,
+    webhooks: Arc<Webhooks>,
     ice_servers: Arc<IceServers>,
     /// Whether the log says who asks.
     log_addresses: bool,
@@ -49,6 +51,7 @@ const SDP: &str = "application/sdp";
 pub fn router(
     control: Arc<Control>,
     admission: Admission,
+    webhooks: Arc<Webhooks>,
     ice_servers: IceServers,
     log_addresses: bool,
     rates: PostRates,
@@ -63,7 +66,7 @@ pub fn router(
         .route("/live", get(list).options(async || StatusCode::NO_CONTENT))
         .route("/metrics", get(metrics));
     router
-        .with_state(App { control, admission, ice_servers, log_addresses, posts })
+        .with_state(App { control, admission, webhooks, ice_servers, log_addresses, posts })
         .merge(channels)
         .merge(more)
         .method_not_allowed_fallback(async || Problem::other_method())
@@ -222,6 +225,7 @@ async fn metrics(State(app): State<App>, request: Request) -> Answer {
     telemetry::memory(&mut exposition, &app.control.memory_terms());
     port_metrics::add(&mut exposition, &app.control);
     app.admission.authority.expose(&mut exposition);
+    app.webhooks.expose(&mut exposition);
     app.posts.expose(&mut exposition, app.control.connecting());
     Ok(([(CONTENT_TYPE, format.content_type())], exposition.render(format)).into_response())
 }

@@ -45,6 +45,7 @@ mod takeover;
 mod tcp;
 mod top;
 mod turn;
+mod webhooks;
 mod whip_letter;
 
 #[path = "../support/mod.rs"]
