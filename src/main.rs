@@ -50,8 +50,8 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let mut config = Config::new(args, &cpu::available_cores())?;
     config.find_takeover_socket();
     let node = Node::start(&config)?;
-    tell(format!("{}ready; Ctrl-C ends it\n", node.banner()));
-    node.serve_until_drained(config.drain_timeout)?;
+    let ready = || tell(format!("{}ready; Ctrl-C ends it\n", node.banner()));
+    node.serve_until_drained(config.drain_timeout, ready)?;
     tell("stopping\n".to_owned());
     node.stop();
     Ok(())

@@ -53,10 +53,10 @@ impl Control {
         self.lock().passed_on
     }
 
-    /// Whether somebody publishes `stream` here, or is about to.
+    /// Whether somebody publishes `stream` here, and is not just about to.
     #[must_use]
-    pub fn is_expected(&self, stream: &str) -> bool {
-        self.lock().streams.get(stream).and_then(Stream::expected).is_some()
+    pub fn is_live(&self, stream: &str) -> bool {
+        self.lock().streams.get(stream).and_then(Stream::publisher).is_some()
     }
 
     /// `stream` is published by a later process from here on: whoever publishes it here is ended,

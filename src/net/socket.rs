@@ -231,17 +231,16 @@ fn set_packet_options(
     // fails with EMSGSIZE.
     set_mtu_discovery(fd, family, libc::IP_PMTUDISC_PROBE, libc::IPV6_PMTUDISC_PROBE)?;
     sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
+    let gro = sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, i32::from(options.gro));
     if options.gro {
-        sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1)?;
+        gro?;
     }
     if options.timestamps {
         sys::set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
     }
-    if options.busy_poll_us > 0 {
-        let time_us = i32::try_from(options.busy_poll_us).unwrap_or(i32::MAX);
-        // Raising it needs CAP_NET_ADMIN; without it the socket works as ever, only not faster.
-        let _ = sys::set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, time_us);
-    }
+    let time_us = i32::try_from(options.busy_poll_us).unwrap_or(i32::MAX);
+    // Raising it needs CAP_NET_ADMIN; without it the socket works as ever, only not faster.
+    let _ = sys::set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, time_us);
     Ok(())
 }
 

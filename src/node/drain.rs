@@ -80,16 +80,22 @@ impl Node {
 
     /// Serves until SIGINT or SIGTERM, then drains: new sessions are refused with 503 and
     /// `/readyz` says 503 at once, while the sessions there are go on until the last has ended,
-    /// `drain_timeout` is over, or a second signal comes.
+    /// `drain_timeout` is over, or a second signal comes. Calls `ready` once signals are heard.
     ///
     /// # Errors
     /// When the signals can't be listened to.
-    pub fn serve_until_drained(&self, drain_timeout: Duration) -> io::Result<()> {
+    pub fn serve_until_drained(
+        &self,
+        drain_timeout: Duration,
+        ready: impl FnOnce(),
+    ) -> io::Result<()> {
         let supervisor = Supervisor::of_process();
         self.runtime.block_on(async {
             let mut signals = Signals::new()?;
             let renewal = Renewal::new()?;
-            supervisor.tell(&self.readiness());
+            // Whoever is told may send a signal at once.
+            ready();
+            supervisor.tell("READY=1\nSTATUS=serving");
             tokio::select! {
                 () = signals.next() => {}
                 () = renewal.whenever_asked() => {}
@@ -120,16 +126,6 @@ impl Node {
             self.runtime.spawn(end_at(signals));
             Ok(())
         })
-    }
-
-    /// What the service manager is told at first: also which process is the server from here on, if
-    /// it knows another one.
-    fn readiness(&self) -> String {
-        let ready = "READY=1\nSTATUS=serving";
-        match &self.doors.earlier {
-            Some(_) => format!("MAINPID={}\n{ready}", std::process::id()),
-            None => ready.into(),
-        }
     }
 
     /// How this process stands to one that may have taken over.

@@ -93,13 +93,13 @@ impl Forwarding {
         let admitted = self.access.admit(Action::Watch, Some(stream), &Asker::of(request));
         // What a service decides it is asked there.
         let may = matches!(admitted, Ok(_) | Err(Denied::Undecided));
-        may && !self.control.is_expected(stream)
+        may && !self.control.is_live(stream)
     }
 
     /// Whether media comes from the publisher that `stream` has in the earlier process, where that
     /// is a reason to refuse another.
     async fn is_heard(&self, stream: &str) -> bool {
-        if !self.refuses_conflicts || self.control.is_expected(stream) {
+        if !self.refuses_conflicts || self.control.is_live(stream) {
             return false;
         }
         let Ok(request) = Request::get(format!("{HEARD}{stream}")).body(()) else { return false };

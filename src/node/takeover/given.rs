@@ -184,6 +184,8 @@ impl Giver {
             Asked::Abort { why } => return Err(TakeoverError::Broken(why)),
             other => return Err(TakeoverError::Broken(format!("it is not ready but {other:?}"))),
         }
+        // Of whom it does not know yet the service manager would hear nothing.
+        Supervisor::of_process().tell(&format!("MAINPID={}", peer.pid));
         let done = self.rest(&ports).and_then(|()| Ok(send(connection, &Answered::Yours, &[])?));
         if done.is_err() {
             self.take_back();

@@ -54,12 +54,15 @@ impl Taking {
         let path = config.takeover_socket.as_ref().ok_or(TakeoverError::NoPath)?;
         let connection = PacketSocket::connect(path)
             .map_err(|error| TakeoverError::Nobody { path: path.clone(), error })?;
-        let taking = Taking::receive(connection, config);
-        if let Err(TakeoverError::Differs { .. }) = &taking {
-            // It hears the end of the connection.
-            tracing::debug!("the running server is left as it is");
-        }
-        taking
+        Taking::receive(connection, config).map_err(|error| match error {
+            TakeoverError::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                TakeoverError::Refused(format!(
+                    "it has not answered for {} s; another takeover may be under way",
+                    TAKEOVER_LETTER.as_secs()
+                ))
+            }
+            other => other,
+        })
     }
 
     fn receive(connection: PacketSocket, config: &Config) -> Result<Taking, TakeoverError> {
