@@ -55,6 +55,8 @@ drop_reasons! {
     StaleFlow = "stale_flow",
     /// The DTLS library refused the record.
     DtlsRejected = "dtls_rejected",
+    /// A record of DTLS of a session that connects, and too many wait before it.
+    HandshakesLimited = "handshakes_limited",
     /// The server's own code panicked with it, and its session was ended.
     SessionPanicked = "session_panicked",
     /// RTP or RTCP before DTLS gave the keys.

@@ -17,7 +17,7 @@ use super::slots::Slots;
 use super::streams::Stream;
 use super::{ControlError, End, Happening, Listener, News, OnConflict};
 use crate::id::{SessionKey, StreamKey};
-use crate::session::{CodecMatch, Offer, StreamCodecs};
+use crate::session::{CodecMatch, Offer, StreamCodecs, Template};
 use crate::shard::{EndReason, Ended};
 use crate::telemetry::limited;
 use crate::track::StreamShared;
@@ -223,14 +223,16 @@ impl Registry {
         self.live.insert(key, live);
     }
 
-    /// A session is connected.
-    pub fn connected(&mut self, key: SessionKey) {
+    /// A session is connected: its answer was good for offers that are like its own, if none was
+    /// kept before.
+    pub fn connected(&mut self, key: SessionKey) -> Option<Box<Template>> {
         self.connecting.leave(key);
-        let Some(live) = self.live.get_mut(&key) else { return };
+        let live = self.live.get_mut(&key)?;
         live.history.connected = true;
         let _ = self.events.send(SessionEvent::now(key, live, "connected", None));
         let what = Happening::SessionJoined;
         self.listener.hear(&News { what, key, live, end: None, at: unix_now() });
+        live.template.take()
     }
 
     /// A publisher is connected and its media is there: whoever published the stream before is to

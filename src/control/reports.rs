@@ -15,7 +15,10 @@ impl Control {
             for queue in &self.wiring.reports {
                 while let Some(report) = queue.pop() {
                     match report {
-                        Report::Connected(key) => self.lock().connected(key),
+                        Report::Connected(key) => {
+                            let template = self.lock().connected(key);
+                            template.into_iter().for_each(|model| self.negotiator.keep(*model));
+                        }
                         Report::Live { key, number } => {
                             let live = self.lock().live(key, number);
                             self.tell_earlier(key, live.is_some());

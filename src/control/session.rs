@@ -9,7 +9,7 @@ use super::Caller;
 use super::audience::Channel;
 use super::history::History;
 use super::ports::GivenPort;
-use crate::session::{Negotiation, Offer, StreamCodecs};
+use crate::session::{Negotiation, StreamCodecs, Template};
 
 /// A session that is on its shard or on its way there.
 pub struct LiveSession {
@@ -41,6 +41,8 @@ pub struct LiveSession {
     pub(super) given: GivenPort,
     /// How its later offers are answered; not there while one is.
     pub(super) negotiation: Option<Box<Negotiation>>,
+    /// Its answer, for offers that are like its own, until it has connected.
+    pub(super) template: Option<Box<Template>>,
     /// What it sends, or takes.
     pub(super) codecs: StreamCodecs,
     /// The payload types a publisher was answered, and what they stand for.
@@ -61,14 +63,14 @@ impl LiveSession {
     }
 }
 
-/// The names of the codecs of audio and video in a session that was offered and takes `codecs`.
+/// The names of the codecs of audio and video in a session that takes `codecs`; `has` says whether
+/// it was offered audio, or video.
 pub(super) fn names(
     codecs: &StreamCodecs,
-    offer: &Offer,
+    has: impl Fn(bool) -> bool,
 ) -> (Option<&'static str>, Option<&'static str>) {
-    let named = |audio: bool, spec: &Option<CodecSpec>| {
-        spec.as_ref().filter(|_| offer.has(audio)).map(name)
-    };
+    let named =
+        |audio: bool, spec: &Option<CodecSpec>| spec.as_ref().filter(|_| has(audio)).map(name);
     (named(true, &codecs.audio), named(false, &codecs.video))
 }
 

@@ -91,7 +91,7 @@ impl Control {
         let tcp_candidates = self.tcp_candidates();
         let local = self.local_ice(reservation, &tcp_candidates);
         let etag = local.credentials.ufrag.clone();
-        let names = session::names(&codecs, &offer);
+        let names = session::names(&codecs, |audio| offer.has(audio));
         let negotiated =
             self.negotiator.publisher(Instant::now(), offer, local, codecs, shared.key);
         let asked = Asked::new(etag, sdp, true, caller, names);
@@ -153,7 +153,7 @@ impl Control {
         sdp: &str,
         caller: &Caller,
     ) -> Result<Placement, ControlError> {
-        let offer = Offer::to_watch(sdp)?;
+        let offer = self.negotiator.read_viewer(sdp)?;
         self.admit_connecting(caller)?;
         let reservation = self.lock().reserve_viewer(stream, self.whep_wait)?;
         let mut held = Held { control: self, reservation: Some(reservation) };
@@ -162,8 +162,8 @@ impl Control {
         let tcp_candidates = self.tcp_candidates();
         let local = self.local_ice(reservation, &tcp_candidates);
         let etag = local.credentials.ufrag.clone();
-        let names = session::names(&reservation.codecs, &offer);
-        let negotiated = self.negotiator.viewer(Instant::now(), offer, local, reservation.codecs);
+        let names = session::names(&reservation.codecs, |audio| offer.has(audio));
+        let negotiated = self.negotiator.watch(Instant::now(), offer, local, reservation.codecs);
         let asked = Asked::new(etag, sdp, false, caller, names);
         settle(held, port, negotiated, asked)
     }
@@ -222,7 +222,7 @@ fn settle(
     asked: Asked,
 ) -> Result<Placement, ControlError> {
     let Asked { etag, remote_ufrag, publisher, video_mid, caller, names: (audio, video) } = asked;
-    let Negotiated { session, negotiation, codecs, payloads, answer } = negotiated?;
+    let Negotiated { session, negotiation, codecs, payloads, answer, template } = negotiated?;
     let control = held.control;
     let Reservation { key, ref shared, .. } = *held.reservation();
     let (session, stream) = (Box::new(session), shared.clone());
@@ -255,6 +255,7 @@ fn settle(
         port: port.number,
         given: port,
         negotiation: Some(Box::new(negotiation)),
+        template,
         codecs,
         payloads,
         audio,

@@ -1,6 +1,5 @@
-//! Every bound of the server, in one place, with where each number comes from; those of the kernel
-//! boundary, of DTLS, of HTTP, of hooks, of set-ups, of the directory, of TCP, of takeovers and of
-//! the log have a file each.
+//! Every bound of the server, in one place, with where each number comes from; what has many has a
+//! file of its own.
 //!
 //! Relations between bounds are proved at compile time at the end of the file, so that changing one
 //! number either keeps the others true or stops the build with a sentence.
@@ -8,6 +7,7 @@
 mod connecting;
 mod directory;
 mod dtls;
+mod handshakes;
 mod hooks;
 mod http;
 mod ingest;
@@ -22,6 +22,7 @@ use std::time::Duration;
 pub use connecting::*;
 pub use directory::*;
 pub use dtls::*;
+pub use handshakes::*;
 pub use hooks::*;
 pub use http::*;
 pub use ingest::*;
@@ -104,10 +105,6 @@ pub const OWN_CHECKS: u8 = 8;
 
 /// The first pause: that of RFC 8445 §14.2 between checks.
 pub const OWN_CHECK_PAUSE: Duration = Duration::from_millis(50);
-
-/// Fingerprints of one offer that are compared: a client has one certificate, and two where it is
-/// about to change it.
-pub const MAX_FINGERPRINTS: usize = 4;
 
 /// The longest offer that is read: browsers with every codec send 6 to 12 KB.
 pub const MAX_OFFER_BYTES: usize = 64 * 1024;

@@ -21,6 +21,9 @@ mod offer;
 mod publisher;
 mod renegotiate;
 mod sdp;
+#[expect(clippy::disallowed_types, reason = "control threads share what they have answered")]
+mod template;
+mod watching;
 
 use std::time::Instant;
 
@@ -34,6 +37,8 @@ pub use offer::{Offer, OfferError};
 pub use publisher::Publisher;
 pub use renegotiate::{Negotiation, Renegotiated};
 pub use sdp::{host_candidates, ice_password, ice_ufrag};
+pub use template::Template;
+pub use watching::ViewerOffer;
 
 use crate::media::ViewerTerms;
 use crate::srtp::Profile;

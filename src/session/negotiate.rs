@@ -16,6 +16,7 @@ use super::descriptors::Descriptors;
 use super::handshake::Handshake;
 use super::ice::Ice;
 use super::renegotiate::{Negotiation, ViewerSection};
+use super::template::{Template, Templates};
 use super::{Offer, OfferError, Publisher, Session, StreamCodecs, dtls, sdp};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::media::{ExtensionIds, ViewerTerms, ViewerTrack};
@@ -26,6 +27,7 @@ pub struct Negotiator {
     certificate: Arc<DtlsCert>,
     say_lite: bool,
     codec_match: CodecMatch,
+    pub(super) templates: Templates,
 }
 
 /// A session ready to move to its shard, and the answer for its peer.
@@ -40,6 +42,9 @@ pub struct Negotiated {
     pub payloads: Vec<(u8, CodecSpec)>,
     /// The SDP answer.
     pub answer: String,
+    /// What the next answer to such an offer has of this one, for [`Negotiator::keep`] once the
+    /// session has connected; where it had nothing of an earlier one.
+    pub template: Option<Box<Template>>,
 }
 
 impl Negotiator {
@@ -52,7 +57,8 @@ impl Negotiator {
     pub fn new(say_lite: bool, codec_match: CodecMatch) -> Negotiator {
         let certificate = dtls::new_certificate();
         let certificate = certificate.expect("the crypto library makes ECDSA certificates").into();
-        Negotiator { crypto: dtls::crypto(), certificate, say_lite, codec_match }
+        let templates = Templates::new();
+        Negotiator { crypto: dtls::crypto(), certificate, say_lite, codec_match, templates }
     }
 
     /// Answers a publisher with all codecs that are passed through, `codecs` first. `local` says
@@ -74,15 +80,16 @@ impl Negotiator {
         }
         let terms = Terms { params: params.into(), publishes: true, descriptors: true };
         let named = offer.named_sources();
-        let mut accepted = self.accept(now, offer, local, terms)?;
-        let publisher = Publisher::new(stream, &accepted.rtc, &accepted.mids, &named);
-        let params = accepted.rtc.codec_config().params().iter();
+        let (rtc, mut accepted) = self.accept(now, offer, local, terms)?;
+        let publisher = Publisher::new(stream, &rtc, &accepted.mids, &named);
+        let params = rtc.codec_config().params().iter();
         let payloads = params.map(|p| (*p.pt(), p.spec())).collect();
         accepted.publisher = Some(Box::new(publisher));
         Ok(self.finish(now, accepted, codecs, payloads))
     }
 
-    /// Answers a viewer of a stream that carries `codecs`; see [`Negotiator::publisher`].
+    /// Answers a viewer of a stream that carries `codecs`, without a template; see
+    /// [`Negotiator::publisher`] and [`Negotiator::watch`].
     ///
     /// # Errors
     /// [`OfferError::NoCommonCodec`] when the viewer does not take the stream's codec;
@@ -107,10 +114,10 @@ impl Negotiator {
         // others say nothing.
         let descriptors = offer.mixes_extension_forms;
         let terms = Terms { params: params.into(), publishes: false, descriptors };
-        let mut accepted = self.accept(now, offer, local, terms)?;
+        let (mut rtc, mut accepted) = self.accept(now, offer, local, terms)?;
         for mid in &accepted.mids {
             // What is not said to be served is refused as a whole.
-            let served = viewer_track(&mut accepted.rtc, *mid, &accepted.takes.tracks);
+            let served = viewer_track(&mut rtc, *mid, &accepted.takes.tracks);
             let (track, section) = served.ok_or_else(|| unserved(*mid))?;
             accepted.takes.tracks.push(track);
             accepted.sections.push(section);
@@ -129,7 +136,7 @@ impl Negotiator {
         offer: Offer,
         local: LocalIce<'_>,
         terms: Terms,
-    ) -> Result<Accepted, OfferError> {
+    ) -> Result<(Rtc, Accepted), OfferError> {
         let ice = Ice::new(local.credentials.clone(), offer.ice());
         let Offer { offered, sdp, fingerprints, .. } = offer;
         let media = sdp.media_lines.iter().filter(|line| line.typ.is_media());
@@ -142,12 +149,22 @@ impl Negotiator {
             return Err(unserved(*mid));
         }
         let answer = offered.answer(&answer, self.say_lite);
-        let (publisher, takes, sections) = (None, ViewerTerms::default(), Vec::new());
-        Ok(Accepted { rtc, answer, ice, fingerprints, terms, mids, publisher, takes, sections })
+        let accepted = Accepted {
+            is_dtls_client: sdp::is_dtls_client(&answer),
+            answer,
+            ice,
+            fingerprints,
+            terms,
+            mids,
+            publisher: None,
+            takes: ViewerTerms::default(),
+            sections: Vec::new(),
+        };
+        Ok((rtc, accepted))
     }
 
     /// What is left of an answer once its `Rtc` is gone.
-    fn finish(
+    pub(super) fn finish(
         &self,
         now: Instant,
         accepted: Accepted,
@@ -155,10 +172,9 @@ impl Negotiator {
         payloads: Vec<(u8, CodecSpec)>,
     ) -> Negotiated {
         let Accepted { ice, fingerprints, answer, publisher, takes, terms, mids, .. } = accepted;
-        let is_dtls_client = sdp::is_dtls_client(&answer);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (local, remote) = (ice.local.clone(), ice.remote.clone());
-        let sections = accepted.sections;
+        let (sections, is_dtls_client) = (accepted.sections, accepted.is_dtls_client);
         let negotiation = Negotiation { terms, mids, sections, local, remote, is_dtls_client };
         let session = Session {
             ice,
@@ -169,21 +185,22 @@ impl Negotiator {
             answered_ms: since.as_millis() as u64,
             profile: None,
         };
-        Negotiated { session, negotiation, codecs, payloads, answer }
+        let template = None;
+        Negotiated { session, negotiation, codecs, payloads, answer, template }
     }
 }
 
 /// An offer that was answered.
-struct Accepted {
-    rtc: Rtc,
-    answer: String,
-    ice: Ice,
-    fingerprints: Fingerprints,
-    terms: Terms,
-    mids: Vec<Mid>,
-    publisher: Option<Box<Publisher>>,
-    takes: ViewerTerms,
-    sections: Vec<ViewerSection>,
+pub(super) struct Accepted {
+    pub answer: String,
+    pub ice: Ice,
+    pub fingerprints: Fingerprints,
+    pub is_dtls_client: bool,
+    pub terms: Terms,
+    pub mids: Vec<Mid>,
+    pub publisher: Option<Box<Publisher>>,
+    pub takes: ViewerTerms,
+    pub sections: Vec<ViewerSection>,
 }
 
 /// Reads what the viewer's track was promised: media and its reports leave by an egress lane. It

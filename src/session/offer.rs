@@ -150,7 +150,18 @@ impl Offer {
         if text.len() > MAX_OFFER_BYTES {
             return Err(OfferError::TooLong(text.len()));
         }
-        let offered = Offered::read(text, way)?;
+        Offer::of(Offered::read(text, way)?, most)
+    }
+
+    /// A viewer's or publisher's first offer, of what was read of it line by line.
+    ///
+    /// # Errors
+    /// [`OfferError`] says what is wrong with it.
+    pub(super) fn of_single_sections(offered: Offered) -> Result<Offer, OfferError> {
+        Offer::of(offered, 1)
+    }
+
+    fn of(offered: Offered, most: usize) -> Result<Offer, OfferError> {
         let sdp = SdpOffer::from_sdp_string(&offered.text())
             .map_err(|error| OfferError::malformed(&error))?;
         if let Some(problem) = sdp.media_lines.iter().find_map(|line| line.check_consistent()) {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::handshakes::Handshakes;
 use super::panics::AtHand;
 use super::port_changes::PortChange;
 use super::post::Post;
@@ -30,6 +31,7 @@ pub(super) struct Core {
     /// Streams whose publisher is elsewhere.
     pub relays: Relays,
     pub timers: Wheel,
+    pub handshakes: Handshakes,
     /// How long a session may take to connect.
     pub setup_timeout: Duration,
     /// Mux ports to open and close at the end of this turn's commands.
@@ -107,6 +109,7 @@ impl Core {
             streams: Streams::new(config.index, config.hold),
             relays: Relays::default(),
             timers: Wheel::new(now),
+            handshakes: Handshakes::new(),
             setup_timeout: config.setup_timeout,
             port_changes: Vec::new(),
             takeover_steps: Vec::new(),

@@ -23,7 +23,7 @@ pub(super) enum Handled {
     Stun,
     /// The answer to a check of ours.
     StunAnswer,
-    /// Given to DTLS.
+    /// Given to DTLS, or waits to be.
     Dtls,
     /// Decrypted.
     Rtp,
@@ -155,7 +155,7 @@ impl Core {
         }
     }
 
-    fn on_session(
+    pub fn on_session(
         &mut self,
         now: Instant,
         slot: u32,
@@ -223,6 +223,8 @@ impl Core {
         Ok(Handled::Rtcp)
     }
 
+    /// Gives a record of DTLS to the session in `slot`: now, or later where it connects and others
+    /// are before it.
     fn on_dtls(
         &mut self,
         now: Instant,
@@ -231,6 +233,9 @@ impl Core {
     ) -> Result<Handled, DropReason> {
         let entry = self.sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         if !entry.connected {
+            if !self.handshakes.is_next() {
+                return self.handshakes.wait(&datagram);
+            }
             entry.flight = entry.flight.max(dtls::flight(datagram.bytes));
         }
         let received = entry.session.receive(now, datagram.bytes);

@@ -39,6 +39,7 @@ mod core;
 mod deliver;
 mod feedback;
 mod gap;
+mod handshakes;
 mod inbound;
 #[expect(
     clippy::disallowed_types,

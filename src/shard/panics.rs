@@ -71,7 +71,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::id::{SessionKey, StreamKey, Via};
-    use crate::paths::Inbound;
+    use crate::limits::HANDSHAKE_DATAGRAMS_PER_TURN;
+    use crate::paths::{Inbound, Path};
     use crate::session::{CodecMatch, LocalIce, Negotiator, Offer, Session, StreamCodecs};
     use crate::shard::turn::Next;
     use crate::shard::turn::tests::{LOCAL, check, core};
@@ -133,6 +134,40 @@ pub(super) mod tests {
             _ => None,
         });
         ended.collect()
+    }
+
+    #[test]
+    fn handshakes_wait_for_their_turn_and_none_is_lost() {
+        let now = Instant::now();
+        let (mut core, _keys) = with_sessions(2, now);
+        let local = LOCAL;
+        let paths = [50_000, 50_001].map(|port| {
+            let remote = SocketAddr::new(LOCAL, port);
+            Path { via: Via::Udp(0), local, remote }
+        });
+        let record = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+        for (slot, path) in (0..).zip(paths) {
+            let Core { paths, post, .. } = &mut core;
+            paths.prove(now, slot, path, true, post.counters());
+        }
+        let few = HANDSHAKE_DATAGRAMS_PER_TURN;
+        for number in 0..3 * few {
+            let Path { via, local, remote } = paths[number % 2];
+            let (bytes, arrived) = (&record[..], now);
+            let datagram = Inbound { via, local, remote, bytes, arrived, handed_over: false };
+            core.on_datagram(now, datagram);
+        }
+        // DTLS has not begun, so those that came first were refused.
+        let counters = core.post.counters();
+        let counted = (counters.drops(DropReason::DtlsRejected), counters.dtls_in.get());
+        assert_eq!(counted, (few as u64, 2 * few as u64), "the others wait");
+        for waiting in [2 * few, few] {
+            assert_eq!(core.handshakes.waiting(), waiting);
+            assert_eq!(core.turn(now, false), Next::Now);
+        }
+        assert_eq!(core.handshakes.waiting(), few, "as many a turn");
+        assert_ne!(core.turn(now, false), Next::Now);
+        assert_eq!(core.handshakes.waiting(), 0, "none is left");
     }
 
     #[test]

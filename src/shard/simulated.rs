@@ -36,6 +36,12 @@ impl Simulated {
         Ok(Simulated { core })
     }
 
+    /// Datagrams of handshakes that wait for their turn.
+    #[must_use]
+    pub fn handshakes_waiting(&self) -> usize {
+        self.core.handshakes.waiting()
+    }
+
     /// A datagram from `remote` has come to our address `local`, at the port in slot `port`: the
     /// first phase of a turn, which [`Simulated::turn`] goes on with.
     pub fn deliver(

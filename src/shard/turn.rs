@@ -3,7 +3,7 @@
 //! 1. **receive** a batch per socket that has one (`reactor.rs`), then from TCP connections; each
 //!    datagram finds its session or another shard
 //! 2. **mail** from other shards: strays, and media for viewers here
-//! 3. **commands** of control threads, a few a turn
+//! 3. **commands** of control threads, a few a turn, and **handshakes** that wait, likewise
 //! 4. **timers** of sessions
 //! 5. **deliver**: streams' packets to their viewers, key frame requests to publishers
 //! 6. **flush** to the kernel, **wake** the shards that got mail, change **ports**
@@ -122,6 +122,7 @@ impl Core {
         if self.stopping {
             self.end_all();
         }
+        let more_handshakes = self.shake_hands(now);
         let more_timers = self.run_timers(now);
         let deliver_at = self.deliver(now);
         self.flush_tcp(now);
@@ -132,7 +133,7 @@ impl Core {
         }
         // A connection that came by a command has said something already.
         let more_received = more_received || self.paths.ways.tcp.has_more();
-        if more_received || more_mail || more_commands || more_timers {
+        if more_received || more_mail || more_commands || more_handshakes || more_timers {
             return Next::Now;
         }
         let timer_at = self.timers.next_deadline(now);

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use monoport::limits::{COMMANDS_PER_TURN, MAIL_PER_TURN, MAIL_QUEUE};
+use monoport::limits::{
+    COMMANDS_PER_TURN, HANDSHAKE_DATAGRAMS_PER_TURN, MAIL_PER_TURN, MAIL_QUEUE,
+};
 use monoport::telemetry::ShardCounters;
 
 use crate::server::Server;
@@ -28,6 +30,7 @@ struct Quiet {
 pub struct Before {
     taken: u64,
     sessions: u64,
+    handshakes: usize,
 }
 
 pub struct Turns {
@@ -49,7 +52,8 @@ impl Turns {
 
     pub fn before(&self, server: &Server, shard: usize) -> Before {
         let counters = &server.wiring.counters[shard];
-        Before { taken: mail_taken(counters), sessions: counters.sessions.get() }
+        let handshakes = server.shards[shard].handshakes_waiting();
+        Before { taken: mail_taken(counters), sessions: counters.sessions.get(), handshakes }
     }
 
     pub fn after(
@@ -60,6 +64,15 @@ impl Turns {
         now: Instant,
         next: Option<Instant>,
     ) -> Result<(), String> {
+        let waiting = server.shards[shard].handshakes_waiting();
+        let shaken = before.handshakes.saturating_sub(waiting);
+        if shaken > HANDSHAKE_DATAGRAMS_PER_TURN {
+            return Err(format!("shard {shard} took {shaken} datagrams of handshakes in a turn"));
+        }
+        if shaken > 0 {
+            // What came a moment ago is work for more than one turn.
+            self.something_came(shard);
+        }
         let quiet = &mut self.quiet[shard];
         quiet.turns += 1;
         let same_moment = quiet.last == Some(now);

@@ -97,6 +97,11 @@ export const DROPS = {
     means: "The handshake refused a record.",
     remedy: "With failed sessions beside it, look at that client's DTLS version and clock.",
   },
+  handshakes_limited: {
+    title: "Handshakes in a crowd",
+    means: "More handshakes came at once than wait for their turn.",
+    remedy: "Clients send it again within a second; if it goes on, more cores or nodes are needed.",
+  },
   before_keys: {
     title: "Media before keys",
     means: "Media came before the handshake was done and could not be opened.",

@@ -24,7 +24,10 @@ impl Offered {
             if (line == "a=ice-lite" && !say_lite) || (is_group && !self.grouped) {
                 continue;
             }
-            push(&mut text, line);
+            match line.starts_with("a=msid-semantic:") {
+                true => push(&mut text, &format!("a=msid-semantic: WMS {STREAM_ID}")),
+                false => push(&mut text, line),
+            }
         }
         let mut sections = sections.into_iter().peekable();
         for offered in &self.sections {

@@ -14,6 +14,8 @@
 //! A section that its offerer has stopped (port 0, or `inactive`) is not shown to str0m, nor is one
 //! of a data channel: the answer refuses it in its place, and the others are served.
 
+use std::hash::{Hash, Hasher};
+
 use crate::session::OfferError;
 use crate::session::offer::Way;
 
@@ -230,6 +232,31 @@ impl Offered {
     /// The attribute lines of the session and its transport, without `a=`.
     pub fn session(&self) -> impl Iterator<Item = &str> + Clone {
         self.session.iter().map(String::as_str)
+    }
+
+    /// Hashes what an answer depends on: all but the names and keys that each client has of its
+    /// own.
+    pub fn hash_without_its_own(&self, hasher: &mut impl Hasher) {
+        /// Of a viewer: it sends nothing, so its own SSRCs say nothing.
+        const ITS_OWN: [&str; 7] =
+            ["ice-ufrag", "ice-pwd", "fingerprint", "ssrc", "ssrc-group", "msid", "msid-semantic"];
+        let common = |lines: &[String], hasher: &mut dyn Hasher| {
+            let lines = lines.iter().filter(|line| !ITS_OWN.contains(&named(line)));
+            for line in lines {
+                hasher.write(line.as_bytes());
+                hasher.write_u8(b'\n');
+            }
+            // No line is empty.
+            hasher.write_u8(b'\n');
+        };
+        common(&self.session, hasher);
+        self.grouped.hash(hasher);
+        for section in &self.sections {
+            let OfferedSection { kind, profile, formats, mid, named, refused, .. } = section;
+            (kind, profile, formats, mid, named, refused).hash(hasher);
+            (section.stopped, section.direction, &section.feedback).hash(hasher);
+            common(&section.attributes, hasher);
+        }
     }
 
     /// Whether one packet's header extensions may have the one-byte and the next one's the two-byte

@@ -1,0 +1,20 @@
+//! Bounds of what connects: its answer and its DTLS.
+
+/// Answers kept for the next offer of the kind. A browser has a kind for each of its versions and
+/// systems, times the codecs of streams and the ports; each is some 8 KB.
+pub const MAX_TEMPLATES: usize = 256;
+
+/// Fingerprints of one offer that are compared: a client has one certificate, and two where it is
+/// about to change it.
+pub const MAX_FINGERPRINTS: usize = 4;
+
+/// Datagrams of DTLS handshakes taken in in one turn: two make a handshake, and each costs the
+/// elliptic curves of its half, 100 µs. Media waits for 0.8 ms at most.
+pub const HANDSHAKE_DATAGRAMS_PER_TURN: usize = 8;
+
+/// Datagrams of handshakes that may wait in one shard. At 100 µs each the last one waits for a
+/// tenth of a second, a tenth of the time after which its peer sends it again (RFC 6347 §4.2.4.1).
+pub const MAX_HANDSHAKE_DATAGRAMS_WAITING: usize = 1_024;
+
+/// The longest of them: handshakes are cut to what a path of 1,500 bytes carries (RFC 6347 §4.1.1).
+pub const MAX_HANDSHAKE_DATAGRAM: usize = 2_048;
