@@ -5,9 +5,11 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc;
 
-use clap::Parser;
 use monoport::check::{self, Host, Verdict};
-use monoport::config::{Args, CheckArgs, Cli, Command, Config, HelpArgs, PortsArgs, TopArgs};
+use monoport::config::{
+    Args, CheckArgs, Cli, Command, CommandLine, Config, HelpArgs, Origin, PortsArgs, ReadError,
+    TopArgs, printed,
+};
 use monoport::cpu;
 use monoport::limits::LOG_FLUSH;
 use monoport::manual;
@@ -20,9 +22,18 @@ use monoport::top::{self, Options};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Cli { command, args } = Cli::parse();
+    let CommandLine { cli, origin } = match CommandLine::read(std::env::args_os()) {
+        Ok(read) => read,
+        Err(ReadError::CommandLine(error)) => error.exit(),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "monoport: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let Cli { command, print_config, args } = cli;
     let done = match command {
-        None => run(args).map(|()| ExitCode::SUCCESS),
+        None if print_config => show_config(args, &origin).map(|()| ExitCode::SUCCESS),
+        None => run(args, origin).map(|()| ExitCode::SUCCESS),
         Some(Command::Ports(ports)) => print_ports(*ports).map(|()| ExitCode::SUCCESS),
         Some(Command::Check(check)) => print_check(*check),
         Some(Command::Top(args)) => watch(args).map(|()| ExitCode::SUCCESS),
@@ -42,18 +53,25 @@ fn log(args: &Args) -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("--log {:?} is no filter of log lines: {error}", args.log).into())
 }
 
-fn run(args: Args) -> Result<(), Box<dyn Error>> {
+fn run(args: Args, origin: Origin) -> Result<(), Box<dyn Error>> {
     log(&args)?;
     if let Err(error) = cpu::disable_huge_pages() {
         tracing::debug!("huge pages stay: {error}");
     }
-    let mut config = Config::new(args, &cpu::available_cores())?;
+    let mut config = Config::new(args, &cpu::available_cores())?.read_from(origin);
     config.find_takeover_socket();
     let node = Node::start(&config)?;
     let ready = || tell(format!("{}ready; Ctrl-C ends it\n", node.banner()));
     node.serve_until_drained(config.drain_timeout, ready)?;
     tell("stopping\n".to_owned());
     node.stop();
+    Ok(())
+}
+
+/// Options that can't be served are not shown as if they could.
+fn show_config(args: Args, origin: &Origin) -> Result<(), Box<dyn Error>> {
+    Config::new(args, &cpu::available_cores())?;
+    say(&printed(origin));
     Ok(())
 }
 

@@ -115,6 +115,15 @@ impl Access {
         Ok(Access { publish, watch, admin, jwt, auth_url, metrics_open, everybody, places, args })
     }
 
+    /// The files it was read from.
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let AccessArgs { token_file, publish_token_file, watch_token_file, .. } = &self.args;
+        let AccessArgs { jwt_key_file, admin_token_file, places, .. } = &self.args;
+        let secrets = [token_file, publish_token_file, watch_token_file, admin_token_file];
+        let lists = [jwt_key_file, &places.allow_file, &places.deny_file];
+        secrets.into_iter().chain(lists).flatten()
+    }
+
     /// The same, from what the files hold now.
     ///
     /// # Errors

@@ -31,6 +31,10 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    /// Print what the options come to and who says so, as a file for --config, and exit
+    #[arg(long)]
+    pub print_config: bool,
+
     /// How the server is started.
     #[command(flatten)]
     pub args: Args,
@@ -110,6 +114,11 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Parser)]
 #[command(name = "monoport", version, about)]
 pub struct Args {
+    /// A file of options in TOML, by the names of the flags; a flag or its variable counts before
+    /// it
+    #[arg(long, value_name = "FILE", env = "MONOPORT_CONFIG")]
+    pub config: Option<PathBuf>,
+
     /// The UDP port of all media, or several as in 7882-7891 or 7882,3478 [default: 7882]
     #[arg(long, value_name = "PORT,…", env = "MONOPORT_UDP_PORT")]
     pub udp_port: Option<PortList>,
@@ -189,7 +198,8 @@ pub struct Args {
     #[arg(value_parser = http_address)]
     pub http: SocketAddr,
 
-    /// Serve HTTPS, with the certificate chain in this file (PEM); SIGHUP reads it again
+    /// Serve HTTPS, with the certificate chain in this file (PEM); read again when it changes, and
+    /// on SIGHUP
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 

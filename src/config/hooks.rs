@@ -41,6 +41,11 @@ impl Hooks {
         Ok(Hooks { url: args.hook_url.clone(), secret, args: args.clone() })
     }
 
+    /// The file it was read from.
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.args.hook_secret_file.iter()
+    }
+
     /// The same, from what the file holds now.
     ///
     /// # Errors

@@ -5,10 +5,12 @@ mod addresses;
 mod args;
 mod cores;
 mod error;
+mod file;
 mod frames;
 mod hooks;
 mod ice_servers;
 mod lists;
+mod printed;
 mod udp_ports;
 mod values;
 
@@ -24,10 +26,12 @@ pub use args::{
 };
 pub use cores::CoreList;
 pub use error::ConfigError;
+pub use file::{CommandLine, Origin, ReadError};
 pub use frames::FrameAncestor;
 pub use hooks::{HookArgs, Hooks};
 pub use ice_servers::{IceServer, IceServers, StunServer};
 pub use lists::{PlaceArgs, Places};
+pub use printed::printed;
 pub use udp_ports::{PortCount, PortRange, UdpPorts};
 
 use crate::limits::MAX_SESSIONS_PER_SHARD;
@@ -129,6 +133,8 @@ pub struct Config {
     pub log_addresses: bool,
     /// Whether answers say `a=ice-lite`.
     pub say_ice_lite: bool,
+    /// Where all of this was read from, where it can be read again.
+    pub origin: Option<Origin>,
 }
 
 impl Config {
@@ -196,7 +202,23 @@ impl Config {
             control_threads: usize::from(args.control_threads),
             log_addresses: args.log_addresses == LogAddresses::On,
             say_ice_lite: args.say_ice_lite,
+            origin: None,
         })
+    }
+
+    /// The same, which can be read again from `origin`.
+    #[must_use]
+    pub fn read_from(self, origin: Origin) -> Config {
+        Config { origin: Some(origin), ..self }
+    }
+
+    /// Files that what may change while the server runs was read from.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let tls = self.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
+        let named = self.access.files().chain(self.hooks.files()).chain(tls).cloned();
+        let config = self.origin.as_ref().and_then(Origin::file).map(PathBuf::from);
+        named.chain(config).collect()
     }
 
     /// Shards.

@@ -47,11 +47,18 @@ pub const JWT_LEEWAY: Duration = Duration::from_secs(10);
 /// The longest file of keys or secrets: a set of [`MAX_JWT_KEYS`] keys, with certificates beside.
 pub const MAX_SECRET_FILE_BYTES: u64 = 256 * 1024;
 
+/// The longest configuration file.
+pub const MAX_CONFIG_FILE_BYTES: u64 = 256 * 1024;
+
 /// The longest file of networks, and how many it may name: lists of whole countries have some ten
 /// thousand.
 pub const MAX_LIST_FILE_BYTES: u64 = 8 * 1024 * 1024;
 /// How many.
 pub const MAX_LISTED_NETWORKS: usize = 200_000;
+
+/// How often files of secrets, lists and certificates are looked at. One that has changed is read
+/// once it has stayed as it is from one look to the next.
+pub const FILE_LOOK: Duration = Duration::from_secs(2);
 
 /// Proxies on a request's way that are looked at for who its client is.
 pub const MAX_PROXY_HOPS: usize = 16;

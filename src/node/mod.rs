@@ -131,7 +131,7 @@ impl Node {
         let runtime = control_runtime(config.control_threads)?;
         let http_address = http.local_addr()?;
         let facts = facts(config, backend, &wiring);
-        reload::on_hangup(&runtime, config, &changing)?;
+        reload::follow(&runtime, config, &changing)?;
         let api = Api::new(control.clone(), facts, changing.access.clone());
         let doors = Arc::new(Doors {
             runtime: runtime.handle().clone(),

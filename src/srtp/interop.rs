@@ -69,7 +69,8 @@ impl DtlsInstance for Tap {
         let output = self.0.poll_output(buf);
         let DtlsOutput::KeyingMaterial(material, _) = &output else { return output };
         let profile = FORCED.get();
-        let material = material.as_ref()[..profile.keying_material_len()].to_vec();
+        let bytes: &[u8] = material.as_ref();
+        let material = bytes[..profile.keying_material_len()].to_vec();
         MATERIAL.set(material.clone());
         let forced = match profile {
             Profile::Aes128CmSha1_80 => SrtpProfile::AES128_CM_SHA1_80,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::ready::Process;
-use crate::support::{eventually, request};
+use crate::support::{eventually, process, request};
 use socket2::{Domain, Socket, Type};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
@@ -39,6 +39,10 @@ impl Drop for Folder {
 
 /// The status of a page, for who trusts `certificate` alone.
 fn status_over_tls(http: &str, certificate: &str) -> Option<u16> {
+    status_of(http, "/readyz", certificate)
+}
+
+fn status_of(http: &str, path: &str, certificate: &str) -> Option<u16> {
     let certificate = Certificate::from_pem(certificate.as_bytes()).expect("a certificate");
     let roots = RootCerts::new_with_certs(&[certificate]);
     let tls = TlsConfig::builder().root_certs(roots).build();
@@ -48,7 +52,7 @@ fn status_over_tls(http: &str, certificate: &str) -> Option<u16> {
         .timeout_global(Some(Duration::from_secs(5)))
         .build();
     let port = http.rsplit(':').next().expect("a port");
-    let url = format!("https://localhost:{port}/readyz");
+    let url = format!("https://localhost:{port}{path}");
     ureq::Agent::from(config).get(url).call().ok().map(|answer| answer.status().as_u16())
 }
 
@@ -88,6 +92,33 @@ fn sighup_reads_tokens_again_and_never_ends_the_server() {
     assert_eq!((status("second"), status("")), (200, 401), "an empty file changes nothing");
     server.signal("-TERM");
     assert!(server.ends_well(), "another signal still does");
+}
+
+#[test]
+fn files_that_change_are_taken_without_a_signal_and_broken_ones_are_told_of() {
+    let folder = Folder::new("changes");
+    let (cert, key) = (folder.put("cert", ONE[0]), folder.put("key", ONE[1]));
+    let (token, deny) = (folder.put("token", "first\n"), folder.put("deny", "\n"));
+    let files = ["--tls-cert", &cert, "--tls-key", &key, "--token-file", &token];
+    let server = process::Process::start(&[&files[..], &["--deny-file", &deny]].concat());
+    folder.put("cert", TWO[0]);
+    folder.put("key", TWO[1]);
+    eventually("the new one is served", || status_over_tls(&server.url, TWO[0]) == Some(200));
+    // One that is put in the place of another by its name, as a mounted secret is.
+    folder.put("next", "not a key");
+    std::fs::rename(folder.0.join("next"), folder.0.join("key")).expect("a rename");
+    folder.put("token", "second\n");
+    let live = |token: &str| {
+        let path = format!("/live?token={token}");
+        status_of(&server.url, &path, TWO[0])
+    };
+    eventually("the new token counts, with the old certificate", || live("second") == Some(200));
+    assert_eq!(live("first"), Some(401));
+    folder.put("deny", "127.0.0.0/8\n");
+    eventually("the list counts", || live("second") == Some(403));
+    let log = server.stop();
+    assert!(log.contains("a file has changed: the certificate stays as it is"), "{log}");
+    assert!(log.contains("a file has changed: tokens, keys and lists were read again"), "{log}");
 }
 
 /// Connects to `to` from an address of loopback.
