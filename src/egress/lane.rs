@@ -4,7 +4,7 @@ use str0m::format::Codec;
 
 use crate::drop::DropReason;
 use crate::id::TrackId;
-use crate::limits::{MAX_DATAGRAM_OUT, MAX_SPANS};
+use crate::limits::{MAX_DATAGRAM_OUT, MAX_SPANS, REPLAY_SQUEEZE};
 use crate::media::{ExtensionIds, MediaPacket, ViewerTrack};
 use crate::srtp::RtpSealer;
 use crate::wire::rtp::HeaderWriter;
@@ -33,6 +33,17 @@ impl Span {
     }
 }
 
+/// What a viewer was sent before, and is asked for now and then.
+#[derive(Debug, Default)]
+struct Before {
+    /// Where it was before it changed layers, oldest first.
+    spans: Vec<Span>,
+    /// The layer whose past it began with.
+    layer: u8,
+    /// The timestamp at which it came.
+    live: u32,
+}
+
 /// One track to one viewer. The viewer's numbers are a short list of spans over those of layers: it
 /// changes layers at a key frame, its own numbers go on, and what it asks for from before the
 /// change is found.
@@ -43,8 +54,9 @@ pub struct Lane {
     next: u64,
     /// The number of the first packet of all.
     start: u64,
-    /// Where the viewer was before it changed layers, oldest first.
-    earlier: Vec<Span>,
+    /// Where it began in the past: the layer's numbers below are of that.
+    past_end: u64,
+    before: Option<Box<Before>>,
     timestamp_offset: u32,
     ssrc: u32,
     rtx_ssrc: u32,
@@ -94,7 +106,8 @@ impl Lane {
             span: Span::default(),
             next: start,
             start,
-            earlier: Vec::new(),
+            past_end: 0,
+            before: None,
             timestamp_offset: (random >> 16) as u32,
             ssrc: track.ssrc,
             rtx_ssrc: track.rtx_ssrc.unwrap_or_default(),
@@ -123,6 +136,12 @@ impl Lane {
     #[must_use]
     pub fn id(&self) -> TrackId {
         self.id
+    }
+
+    /// What it takes the track as.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        self.codec
     }
 
     /// SSRC of the media.
@@ -178,9 +197,42 @@ impl Lane {
             return None;
         }
         let index = newest.checked_sub(u64::from(behind)).filter(|index| *index >= self.start)?;
-        let mut spans = std::iter::once(&self.span).chain(self.earlier.iter().rev());
+        let mut spans = std::iter::once(&self.span).chain(self.earlier());
         let span = spans.find(|span| index >= span.start())?;
         Some(Sent { layer: span.layer, sequence: index.wrapping_sub(span.offset), index })
+    }
+
+    /// It begins with `first`, which came a while ago, and is sent what came since, up to the
+    /// packet numbered `last` with the timestamp `live`. False where it can't.
+    pub fn start_in_past(&mut self, first: &MediaPacket, last: u64, live: u32) -> bool {
+        if self.playing || self.codec != first.codec {
+            return false;
+        }
+        self.playing = true;
+        let layer = first.layer;
+        let offset = self.next.wrapping_sub(first.sequence);
+        self.span = Span { first: first.sequence, offset, layer };
+        self.past_end = last + 1;
+        self.before = Some(Box::new(Before { spans: Vec::new(), layer, live }));
+        true
+    }
+
+    /// The layers that it had before, newest first.
+    fn earlier(&self) -> impl Iterator<Item = &Span> {
+        self.before.iter().flat_map(|before| before.spans.iter().rev())
+    }
+
+    /// The timestamp of a packet whose number is of the past that the viewer began with: squeezed
+    /// towards the moment at which it came. A pure function of the packet, so that it is the same
+    /// when it is sent again.
+    #[cold]
+    fn past_timestamp(&self, packet: &MediaPacket) -> u32 {
+        let of_layer = |before: &&Before| before.layer == packet.layer;
+        let Some(before) = self.before.as_deref().filter(of_layer) else { return packet.timestamp };
+        match before.live.wrapping_sub(packet.timestamp) {
+            behind if behind.cast_signed() > 0 => before.live.wrapping_sub(behind / REPLAY_SQUEEZE),
+            _ => packet.timestamp,
+        }
     }
 
     /// The viewer's number of `packet`, if the viewer takes it: it plays already, or can start or
@@ -207,10 +259,11 @@ impl Lane {
             return Err(DropReason::WaitingForKeyframe);
         }
         if self.playing {
-            if self.earlier.len() == MAX_SPANS {
-                self.earlier.remove(0);
+            let spans = &mut self.before.get_or_insert_default().spans;
+            if spans.len() == MAX_SPANS {
+                spans.remove(0);
             }
-            self.earlier.push(self.span);
+            spans.push(self.span);
         }
         self.playing = true;
         let (first, layer) = (packet.sequence, packet.layer);
@@ -221,7 +274,7 @@ impl Lane {
     /// The viewer's number of a packet that comes late, from before the viewer changed layers.
     fn late(&self, packet: &MediaPacket) -> Option<u64> {
         let mut end = self.span.start();
-        for span in self.earlier.iter().rev() {
+        for span in self.earlier() {
             let index = packet.sequence.wrapping_add(span.offset);
             let is_within = packet.sequence >= span.first && index < end;
             if span.layer == packet.layer && is_within {
@@ -305,7 +358,11 @@ impl Lane {
             padding,
             payload_type: rtx_payload_type.unwrap_or(self.payload_type),
             sequence,
-            timestamp: packet.timestamp.wrapping_add(self.timestamp_offset),
+            timestamp: self.viewer_timestamp(if packet.sequence < self.past_end {
+                self.past_timestamp(packet)
+            } else {
+                packet.timestamp
+            }),
             ssrc: if rtx_payload_type.is_some() { self.rtx_ssrc } else { self.ssrc },
         }
     }

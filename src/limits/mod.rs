@@ -363,6 +363,32 @@ pub const HISTORY_MIN_PACKETS: usize = 128;
 /// Memory: a payload each, so at most 5 MB a layer.
 pub const HISTORY_VIDEO_PACKETS: usize = 4_096;
 
+/// A viewer that comes is first sent what there was since the newest key frame, where that is no
+/// longer ago: encoders that are told nothing make one every 250 frames.
+pub const REPLAY_TIME: Duration = Duration::from_secs(10);
+
+/// Bytes of payload that such a viewer is sent at most: 3 s at 2.5 Mb/s. As much of a layer is kept
+/// for it, on the publisher's shard also while nobody watches.
+pub const REPLAY_BYTES: usize = 1024 * 1024;
+
+/// Packets that such a viewer is sent at most: the rest of the ring is room for what comes
+/// meanwhile.
+pub const REPLAY_PACKETS: u64 = HISTORY_VIDEO_PACKETS as u64 * 3 / 4;
+
+/// How often such a viewer is sent the next few packets.
+pub const REPLAY_TICK: Duration = Duration::from_millis(5);
+
+/// It is sent so many times the layer's rate, but at least [`REPLAY_MIN_BITS_PER_S`]: it has caught
+/// up after a third of what it came late by, and its first picture is there in some 50 ms.
+pub const REPLAY_SPEED: u64 = 4;
+
+/// See [`REPLAY_SPEED`].
+pub const REPLAY_MIN_BITS_PER_S: u64 = 10_000_000;
+
+/// The time of what is replayed is squeezed by this factor, so that it is shown at once and not as
+/// fast as it was made.
+pub const REPLAY_SQUEEZE: u32 = 32;
+
 /// Packets of audio kept for repair at most, per track and shard: [`HISTORY_TIME`] of 10 ms
 /// packets, and some.
 pub const HISTORY_AUDIO_PACKETS: usize = 256;

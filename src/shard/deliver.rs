@@ -12,7 +12,7 @@ impl Core {
     pub fn deliver(&mut self, now: Instant) -> Option<Instant> {
         let mut needed = std::mem::take(&mut self.scratch.keyframes_needed);
         self.streams.keyframes_due(now, &mut needed);
-        for NeedKeyframe { track, layer, ask } in needed.drain(..) {
+        for NeedKeyframe { track, layer, ask, past_will_do } in needed.drain(..) {
             match ask {
                 Ask::Source(Source::Session(slot)) => {
                     self.take_in_hand(slot);
@@ -25,7 +25,10 @@ impl Core {
                         self.post.counters().keyframe_requests_out.add(1);
                     }
                 }
-                Ask::Shard(shard) => self.post.note(shard, Mail::Keyframe { track, layer }),
+                Ask::Shard(shard) => {
+                    let newcomers = past_will_do.then_some(self.streams.shard());
+                    self.post.note(shard, Mail::Keyframe { track, layer, newcomers });
+                }
             }
         }
         self.scratch.keyframes_needed = needed;

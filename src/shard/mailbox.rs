@@ -42,7 +42,11 @@ pub enum Mail {
         track: TrackKey,
         /// The layer.
         layer: u8,
+        /// The shard of those who have just come, for whom the last one will do.
+        newcomers: Option<u16>,
     },
+    /// What came of a track since its last key frame, for viewers here who wait for one.
+    Past(TrackKey, Vec<MediaPacket>),
     /// A session of the sender has proved that this flow is its own.
     FlowLost(FlowKey),
     /// A session of the sender would prove that this flow is its own, once nobody speaks by it.

@@ -8,7 +8,7 @@ use super::post::Post;
 use super::sessions::{Entry, Publishing};
 use super::{Mail, Report};
 use crate::drop::DropReason;
-use crate::id::SessionKey;
+use crate::id::{SessionKey, TrackKey};
 use crate::ingest::Opened;
 use crate::limits::{MAX_PAYLOAD_OUT, MEDIA_USELESS_AFTER};
 use crate::media::{ClockReport, MediaPacket};
@@ -25,6 +25,23 @@ impl Core {
             Ok(()) => self.post.counters().media_admitted.add(1),
             Err(reason) => self.post.dropped(reason),
         }
+    }
+
+    /// Viewers on another shard need a key frame of a layer that is published here. Those who have
+    /// just come begin with what there was since the last one, if it can be had.
+    pub fn on_keyframe_wanted(
+        &mut self,
+        now: Instant,
+        (track, layer): (TrackKey, u8),
+        newcomers: Option<u16>,
+    ) {
+        if let Some(shard) = newcomers {
+            let past = self.streams.past(now, track);
+            if !past.is_empty() {
+                return self.post.note(shard, Mail::Past(track, past));
+            }
+        }
+        self.streams.want_keyframe(track, Some(layer));
     }
 
     /// The publisher in `slot` is connected: where its stream has none, it is the publisher now.

@@ -75,7 +75,7 @@ impl Core {
             let terms = std::mem::take(&mut taking.terms);
             let egress = Egress::new(&terms, keys.profile, &keys.local, random.next());
             let reception = Reception::new(terms.tracks.len());
-            let position = streams.add_viewer(taking.stream, slot, egress, to);
+            let position = streams.add_viewer(now, taking.stream, slot, egress, to);
             taking.ready = position.map(|position| Ready { position, reception });
             let ready = &post.counters().viewers_ready;
             ready.set(ready.get() + u64::from(position.is_some()));

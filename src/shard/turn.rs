@@ -182,9 +182,10 @@ impl Core {
                 Some(Mail::RelayedClock(relay, report)) => self.on_relayed_clock(relay, report),
                 Some(Mail::FlowLost(flow)) => self.lose(now, &flow),
                 Some(Mail::FlowWanted(flow)) => self.give_up(now, &flow),
-                Some(Mail::Keyframe { track, layer }) => {
-                    self.streams.want_keyframe(track, Some(layer));
+                Some(Mail::Keyframe { track, layer, newcomers }) => {
+                    self.on_keyframe_wanted(now, (track, layer), newcomers);
                 }
+                Some(Mail::Past(track, packets)) => self.streams.take_past(now, track, packets),
                 None => return false,
             }
         }

@@ -90,6 +90,7 @@ shard_counters! {
     viewer_reports: Counter, "RTCP packets from viewers that authenticated";
     nacked_packets: Counter, "Packets viewers asked for again";
     repaired_packets: Counter, "Packets sent again";
+    replayed_packets: Counter, "Packets of the past that viewers began with";
     keyframe_requests_in: Counter, "Key frame requests from viewers (PLI and FIR)";
     keyframe_requests_out: Counter, "Key frame requests sent to publishers";
     handed_over: Counter, "Datagrams handed to the shard that owns them";

@@ -22,13 +22,16 @@ pub(super) fn fan_out(
     started: &mut Vec<u32>,
 ) {
     let mut sent = 0;
-    for Viewer { egress, to, slot, started: has_started, muted } in viewers {
+    for Viewer { egress, to, slot, started: has_started, muted, replay } in viewers {
         if *muted {
             counters.dropped_many(DropReason::Unverified, packets.len() as u64);
             continue;
         }
         let before = sent;
         for packet in packets {
+            if replay.as_ref().is_some_and(|replay| replay.holds_back(packet)) {
+                continue;
+            }
             let pushed = egress
                 .admit(packet)
                 .and_then(|admitted| way.push(*to, |slot| admitted.send(packet, slot)));

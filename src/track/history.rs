@@ -26,18 +26,27 @@ impl History {
         self.ring.len()
     }
 
-    /// Keeps `packet`, in place of the one as many packets before as there is room for.
-    pub fn put(&mut self, packet: MediaPacket) {
+    /// Keeps `packet`, in place of the one as many packets before as there is room for; those from
+    /// `replayed` on are kept for who comes next.
+    pub fn put(&mut self, packet: MediaPacket, replayed: Option<u64>) {
         let index = self.index(packet.sequence);
         if let Some(oldest) = &self.ring[index]
             && packet.sequence > oldest.sequence
-            && packet.received.saturating_duration_since(oldest.received) < HISTORY_TIME
+            && (packet.received.saturating_duration_since(oldest.received) < HISTORY_TIME
+                || replayed.is_some_and(|first| oldest.sequence >= first))
             && self.ring.len() < self.most
         {
             self.grow();
-            return self.put(packet);
+            return self.put(packet, replayed);
         }
         self.ring[index] = Some(packet);
+    }
+
+    /// Grows until it reaches `packets` back, and as many again that may have come since.
+    pub fn make_room(&mut self, packets: usize) {
+        while self.ring.len() < (packets * 2).min(self.most) {
+            self.grow();
+        }
     }
 
     /// The packet numbered `sequence`, if it is still here.

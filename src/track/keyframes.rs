@@ -22,11 +22,29 @@ enum State {
 pub struct KeyframeRequests {
     state: State,
     asked_at: Option<Instant>,
+    /// Those who wait have just come: what came since the last key frame does as well as a new one.
+    past_will_do: bool,
 }
 
 impl KeyframeRequests {
+    /// Notes that somebody who has just come needs a key frame, be it one that has passed.
+    pub fn request_past(&mut self) {
+        self.past_will_do |= !self.is_wanted();
+        self.state = match self.state {
+            State::Idle => State::Wanted,
+            state => state,
+        };
+    }
+
+    /// Whether one that has passed would do for all who wait.
+    #[must_use]
+    pub fn past_will_do(&self) -> bool {
+        self.past_will_do
+    }
+
     /// Notes that somebody needs a key frame.
     pub fn request(&mut self) {
+        self.past_will_do = false;
         if let State::Idle = self.state {
             self.state = State::Wanted;
         }
@@ -34,7 +52,7 @@ impl KeyframeRequests {
 
     /// A key frame has come: nobody waits any more.
     pub fn satisfied(&mut self) {
-        self.state = State::Idle;
+        (self.state, self.past_will_do) = (State::Idle, false);
     }
 
     /// There is somebody new to ask, who was not asked yet.

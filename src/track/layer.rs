@@ -6,6 +6,7 @@ use super::{History, KeyframeRequests, LayerShown, Rate};
 use crate::id::TrackKind;
 use crate::limits::{
     AWAITED_RUN_PACKETS, HISTORY_AUDIO_PACKETS, HISTORY_VIDEO_PACKETS, PUBLISHER_REPAIR,
+    REPLAY_BYTES, REPLAY_PACKETS, REPLAY_TIME,
 };
 use crate::media::{ClockReport, MediaPacket, Origin, PictureSize, picture_size};
 
@@ -35,6 +36,29 @@ pub(super) struct Latest {
     pub clock: Option<(u64, u32)>,
 }
 
+/// The newest key frame, and how much has come since.
+#[derive(Clone, Copy, Debug)]
+struct NewestKeyframe {
+    number: u64,
+    timestamp: u32,
+    received: Instant,
+    /// Of the payloads from it on.
+    bytes: usize,
+}
+
+/// What a viewer that comes now is to be sent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// The layer it is of.
+    pub layer: u8,
+    /// The number of the first packet of the newest key frame.
+    pub first: u64,
+    /// The number of the newest packet.
+    pub last: u64,
+    /// The newest packet's timestamp.
+    pub live: u32,
+}
+
 /// What `Layer::recall` finds.
 #[derive(Debug)]
 pub enum Recall<'a> {
@@ -53,6 +77,7 @@ pub struct Layer {
     kind: TrackKind,
     mapping: Option<Mapping>,
     newest: Option<u64>,
+    newest_keyframe: Option<NewestKeyframe>,
     /// The last packet that came while the track carried the layer, as its origin numbers it.
     carried_until: Option<(Origin, u64)>,
     clock: Option<ClockReport>,
@@ -76,6 +101,7 @@ impl Layer {
             kind,
             mapping: None,
             newest: None,
+            newest_keyframe: None,
             carried_until: None,
             clock: None,
             history: History::new(most),
@@ -107,7 +133,7 @@ impl Layer {
 
     /// Another publisher has come.
     pub(super) fn start_over(&mut self) {
-        (self.rate, self.size) = (Rate::default(), None);
+        (self.rate, self.size, self.newest_keyframe) = (Rate::default(), None, None);
         self.keyframes.start_over();
     }
 
@@ -140,6 +166,9 @@ impl Layer {
             (_, Some(newest)) => (first.sequence, (newest + 1).wrapping_sub(first.sequence)),
             (_, None) => (0, 0),
         };
+        if self.origin() != Some(first.origin) {
+            self.newest_keyframe = None;
+        }
         let clock = self.clock.filter(|clock| clock.origin == first.origin);
         self.clock = clock;
         let (timestamp_offset, frame_offset) = match latest {
@@ -193,6 +222,20 @@ impl Layer {
         }
     }
 
+    /// A packet of the history with the numbers of its publisher, for another shard.
+    pub(super) fn as_published(&self, packet: &MediaPacket) -> MediaPacket {
+        let mut packet = packet.copy_for_other_shard();
+        let Some(mapping) = &self.mapping else { return packet };
+        packet.sequence = packet.sequence.wrapping_sub(mapping.sequence_offset);
+        packet.timestamp = packet.timestamp.wrapping_sub(mapping.timestamp_offset);
+        packet.padding = 0;
+        if let Some(descriptor) = packet.extensions.descriptor.take() {
+            let back = mapping.frame_offset.wrapping_neg();
+            packet.extensions.descriptor = Some(descriptor.renumbered(back));
+        }
+        packet
+    }
+
     /// Whether `sequence` is older than the history reaches.
     pub(super) fn is_too_old(&self, sequence: u64) -> bool {
         let newest = self.newest.unwrap_or(0);
@@ -205,8 +248,59 @@ impl Layer {
         if is_newest {
             self.newest = Some(packet.sequence);
         }
-        self.history.put(packet.clone());
+        if self.kind == TrackKind::Video {
+            self.note_keyframe(packet);
+        }
+        let replayed = self.newest_keyframe.map(|keyframe| keyframe.number);
+        self.history.put(packet.clone(), replayed);
         is_newest
+    }
+
+    /// Keeps account of what came since the newest key frame, until that is too much to be sent
+    /// before anything else.
+    fn note_keyframe(&mut self, packet: &MediaPacket) {
+        let is_new = |newest: &NewestKeyframe| {
+            packet.sequence > newest.number && packet.timestamp != newest.timestamp
+        };
+        if packet.keyframe && self.newest_keyframe.as_ref().is_none_or(is_new) {
+            let MediaPacket { sequence: number, timestamp, received, .. } = *packet;
+            self.newest_keyframe = Some(NewestKeyframe { number, timestamp, received, bytes: 0 });
+        }
+        if let Some(newest) = &mut self.newest_keyframe {
+            newest.bytes += packet.payload.len();
+            let age = packet.received.saturating_duration_since(newest.received);
+            if newest.bytes > REPLAY_BYTES || age > REPLAY_TIME {
+                self.newest_keyframe = None;
+            }
+        }
+    }
+
+    /// What a viewer that comes at `now` can start with: everything from the first packet of the
+    /// newest key frame's time on, which need not be the one that says so (H.264 may have a
+    /// delimiter before the parameter sets). `None` where some of it is missing for good.
+    pub(super) fn past(&self, layer: u8, now: Instant) -> Option<Past> {
+        let keyframe = self.newest_keyframe?;
+        let newest = self.history.get(self.newest?)?;
+        let is_of_it = |number: u64| {
+            self.history.get(number).is_some_and(|p| p.timestamp == keyframe.timestamp)
+        };
+        let mut first = keyframe.number;
+        while first > 0 && is_of_it(first - 1) {
+            first -= 1;
+        }
+        let last = newest.sequence;
+        let age = now.saturating_duration_since(keyframe.received);
+        if age > REPLAY_TIME || last - first >= REPLAY_PACKETS {
+            return None;
+        }
+        let mut all = first..=last;
+        let is_whole = all.all(|number| !matches!(self.recall(number, now), Recall::Gone));
+        is_whole.then_some(Past { layer, first, last, live: newest.timestamp })
+    }
+
+    /// The number of the newest packet.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.newest
     }
 
     /// Looks for the packet numbered `sequence`, which a viewer asks for at `now`.

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::LayerShown;
-use super::layer::{Latest, Layer, Recall};
+use super::layer::{Latest, Layer, Past, Recall};
 use crate::id::{TrackId, TrackKind};
 use crate::limits::{ARRIVAL_CLOCK_AFTER, MAX_LAYERS, MAX_PENDING_PACKETS, RATE_PERIOD};
 use crate::media::{ClockReport, MediaPacket};
@@ -230,6 +230,20 @@ impl Track {
     /// Gives `packet`, which is to be carried, the numbers of its layer, keeps it for repair and
     /// queues it for the viewers. It may wait for the rest of its frame, `hold` at most.
     pub fn admit(&mut self, mut packet: MediaPacket, hold: Duration) -> Admission {
+        let kept = self.keep(&mut packet);
+        if kept != Admission::Admitted {
+            return kept;
+        }
+        self.frame_complete |= packet.marker
+            || self.id.kind == TrackKind::Audio
+            || self.pending.len() + 1 >= MAX_PENDING_PACKETS;
+        self.pending_deadline.get_or_insert(packet.received + hold);
+        self.pending.push(packet);
+        Admission::Admitted
+    }
+
+    /// Gives `packet` the numbers of its layer and keeps it: for repair, and for who comes next.
+    pub fn keep(&mut self, packet: &mut MediaPacket) -> Admission {
         let index = usize::from(packet.layer);
         let Some(layer) = self.layers.get(index) else { return Admission::Replaced };
         let follows = match layer.origin() {
@@ -241,17 +255,17 @@ impl Track {
             _ => true,
         };
         if follows {
-            self.follow(&packet);
+            self.follow(packet);
         }
         let layer = &mut self.layers[index];
-        layer.number(&mut packet);
+        layer.number(packet);
         if layer.is_too_old(packet.sequence) {
             return Admission::TooOld;
         }
         if layer.history.get(packet.sequence).is_some() {
             return Admission::Duplicate;
         }
-        if layer.keep(&packet) && packet.layer == self.carried {
+        if layer.keep(packet) && packet.layer == self.carried {
             let descriptor = packet.extensions.descriptor.as_ref();
             let frame_number = descriptor.map(|descriptor| descriptor.frame_number());
             if self.latest.is_none_or(|latest| latest.publisher != packet.origin.publisher) {
@@ -266,12 +280,58 @@ impl Track {
             });
             self.admitted = Some(packet.layer);
         }
-        self.frame_complete |= packet.marker
-            || self.id.kind == TrackKind::Audio
-            || self.pending.len() + 1 >= MAX_PENDING_PACKETS;
-        self.pending_deadline.get_or_insert(packet.received + hold);
-        self.pending.push(packet);
         Admission::Admitted
+    }
+
+    /// What a viewer that comes at `now` can start with, of the layer that is carried; nothing but
+    /// what is of `publisher`.
+    #[must_use]
+    pub fn past(&self, now: Instant, publisher: u32) -> Option<Past> {
+        if self.publisher != Some(publisher) {
+            return None;
+        }
+        let layer = self.layers.get(usize::from(self.carried))?;
+        (self.id.kind == TrackKind::Video).then(|| layer.past(self.carried, now))?
+    }
+
+    /// The same for another shard, whose numbers may differ: as the publisher sent it.
+    #[must_use]
+    pub fn past_as_published(&self, now: Instant, publisher: u32) -> Vec<MediaPacket> {
+        let Some(past) = self.past(now, publisher) else { return Vec::new() };
+        let Some(layer) = self.layer(past.layer) else { return Vec::new() };
+        let kept = (past.first..=past.last).filter_map(|number| layer.history.get(number));
+        kept.map(|packet| layer.as_published(packet)).collect()
+    }
+
+    /// Keeps what came to the publisher's shard before this one took part. Where it has another
+    /// publisher's numbers by now, or those of another source, it is of no use.
+    pub fn take_past(&mut self, packets: Vec<MediaPacket>) {
+        let Some(MediaPacket { origin, layer, .. }) = packets.first().cloned() else { return };
+        if usize::from(layer) >= MAX_LAYERS {
+            return;
+        }
+        if self.publisher.is_none() {
+            self.start_over(origin.publisher, layer);
+        }
+        let kind = self.id.kind;
+        while self.layers.len() <= usize::from(layer) {
+            self.layers.push(Layer::new(kind));
+        }
+        let known = &mut self.layers[usize::from(layer)];
+        let fits = known.origin().map_or(known.newest().is_none(), |known| known == origin);
+        if !fits || self.publisher != Some(origin.publisher) || self.carried != layer {
+            return;
+        }
+        known.history.make_room(packets.len());
+        for mut packet in packets {
+            self.keep(&mut packet);
+        }
+    }
+
+    /// The packets that wait for the rest of their frame.
+    #[must_use]
+    pub fn pending(&self) -> &[MediaPacket] {
+        &self.pending
     }
 
     /// Looks for the packet of `layer` numbered `sequence`, which a viewer asks for at `now`.

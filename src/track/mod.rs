@@ -13,6 +13,7 @@ mod keyframes;
 mod layer;
 mod layers;
 mod rate;
+mod replay;
 mod shared;
 #[expect(
     clippy::disallowed_types,
@@ -27,9 +28,10 @@ mod streams;
 
 pub use history::History;
 pub use keyframes::KeyframeRequests;
-pub use layer::{Layer, Recall};
+pub use layer::{Layer, Past, Recall};
 pub use layers::{Admission, Carried, Carry, Track};
 pub use rate::Rate;
+pub use replay::Replay;
 pub use shared::{LayerShown, StreamShared};
 pub use stream::{Ask, Source, Stream, Viewer};
 pub use streams::{NeedKeyframe, Published, Streams};

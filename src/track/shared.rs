@@ -100,6 +100,12 @@ impl StreamShared {
         self.publishers.load(Ordering::Relaxed)
     }
 
+    /// The same, while that publisher is there.
+    #[must_use]
+    pub fn live_publisher(&self) -> Option<u32> {
+        self.publisher().map(|_shard| self.newest_publisher())
+    }
+
     /// The publisher with this number has left, and the stream is without one, unless another has
     /// taken over in the meantime.
     pub fn publisher_left(&self, number: u32) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Admission, Carry, StreamShared, Track};
+use super::{Admission, Carry, Replay, StreamShared, Track};
 use crate::drop::DropReason;
 use crate::egress::Egress;
 use crate::id::{TrackId, TrackKind};
@@ -23,6 +23,8 @@ pub struct Viewer {
     pub started: bool,
     /// Whether it is sent nothing for now: nobody was seen to receive where it would go.
     pub muted: bool,
+    /// How far it is in the past that it began with, until it has caught up.
+    pub replay: Option<Box<Replay>>,
 }
 
 /// Where a stream's packets come from, on the shard they come to first.
@@ -63,6 +65,10 @@ pub struct Stream {
     pub(super) members: usize,
     /// Whether it stands in the list of streams with something to do.
     pub(super) active: bool,
+    /// Viewers that have not caught up, by their places in the order of fan-out.
+    pub(super) replaying: Vec<usize>,
+    /// When those are sent more.
+    pub(super) replay_due: Option<Instant>,
 }
 
 impl Stream {
@@ -74,6 +80,8 @@ impl Stream {
             publisher: None,
             members: 0,
             active: false,
+            replaying: Vec::new(),
+            replay_due: None,
         }
     }
 
@@ -222,6 +230,14 @@ impl Stream {
         }
     }
 
+    /// Keeps a packet that is carried, though nobody here takes it, for who comes next.
+    pub(super) fn keep(&mut self, mut packet: MediaPacket) {
+        let id = packet.track.id;
+        if let Some(track) = self.track_mut(id).filter(|_| id.kind == TrackKind::Video) {
+            track.keep(&mut packet);
+        }
+    }
+
     /// Packets whose time has come, audio first.
     pub(super) fn take_pending(&mut self, now: Instant, into: &mut Vec<MediaPacket>) {
         for track in &mut self.tracks {
@@ -237,7 +253,7 @@ impl Stream {
             let layers = self.tracks.iter().flat_map(|track| track.layers());
             layers.filter_map(|layer| layer.keyframes.deadline()).min()
         });
-        [pending, keyframe].into_iter().flatten().min()
+        [pending, keyframe, self.replay_due].into_iter().flatten().min()
     }
 
     /// Who could be asked for a key frame; `None` while there is no publisher.
@@ -255,7 +271,7 @@ impl Stream {
         &mut self,
         now: Instant,
         ask: Ask,
-        mut due: impl FnMut(TrackId, u8),
+        mut due: impl FnMut(TrackId, u8, bool),
     ) {
         let is_watched = match ask {
             Ask::Source(_) => self.shared.interested().next().is_some(),
@@ -268,7 +284,7 @@ impl Stream {
                 if !is_watched {
                     known.keyframes.satisfied();
                 } else if known.keyframes.due(now) {
-                    due(id, layer);
+                    due(id, layer, known.keyframes.past_will_do());
                 }
             }
         }

@@ -24,6 +24,8 @@ pub struct NeedKeyframe {
     pub layer: u8,
     /// Who can be asked.
     pub ask: Ask,
+    /// Whether one that has passed will do, with what came since.
+    pub past_will_do: bool,
 }
 
 /// What became of a packet on the publisher's shard.
@@ -96,6 +98,12 @@ impl Streams {
         }
     }
 
+    /// The number of the shard whose they are.
+    #[must_use]
+    pub fn shard(&self) -> u16 {
+        self.shard
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -108,10 +116,12 @@ impl Streams {
         self.count == 0
     }
 
-    /// The session in `slot`, a member of the stream, is ready for media: it waits for a key frame
-    /// of each video track it takes. Returns its place in the order of fan-out.
+    /// The session in `slot`, a member of the stream, is ready for media: it starts with what came
+    /// since the last key frame, or waits for one of each video track it takes. Returns its place
+    /// in the order of fan-out.
     pub fn add_viewer(
         &mut self,
+        now: Instant,
         key: StreamKey,
         slot: u32,
         egress: Egress,
@@ -120,19 +130,45 @@ impl Streams {
         let shard = self.shard;
         let stream = self.get_mut(key)?;
         let position = stream.viewers.len();
-        stream.viewers.push(Viewer { egress, to, slot, started: false, muted: false });
+        let viewer = Viewer { egress, to, slot, started: false, muted: false, replay: None };
+        stream.viewers.push(viewer);
         stream.shared.set_interest(shard, true);
         for lane in 0..stream.viewers[position].egress.lanes().len() {
+            if stream.start_replay(now, position, lane) {
+                continue;
+            }
             let id = stream.viewers[position].egress.lanes()[lane].id();
             let track = stream.track_mut(id).filter(|_| id.kind == TrackKind::Video);
             let Some(track) = track else { continue };
             let wanted = track.wanted_layer();
             if let Some(layer) = track.layer_mut(wanted) {
-                layer.keyframes.request();
+                layer.keyframes.request_past();
             }
         }
         self.activate(key);
         Some(position)
+    }
+
+    /// What a viewer that comes to another shard at `now` is to begin with, as the publisher sent
+    /// it; nothing where there is nothing it could begin with.
+    #[must_use]
+    pub fn past(&self, now: Instant, key: TrackKey) -> Vec<MediaPacket> {
+        let past = || {
+            let stream = self.get(key.stream)?;
+            let publisher = stream.shared.live_publisher()?;
+            Some(stream.track(key.id)?.past_as_published(now, publisher))
+        };
+        past().unwrap_or_default()
+    }
+
+    /// Takes what came to the publisher's shard since the last key frame: who waits here begins
+    /// with it.
+    pub fn take_past(&mut self, now: Instant, key: TrackKey, packets: Vec<MediaPacket>) {
+        let Some(stream) = self.get_mut(key.stream).filter(|stream| stream.has_viewers()) else {
+            return;
+        };
+        stream.take_past(now, key.id, packets);
+        self.activate(key.stream);
     }
 
     /// Takes a viewer out. The last in the order of fan-out moves into its place: its slot is
@@ -141,6 +177,7 @@ impl Streams {
         let shard = self.shard;
         let stream = self.get_mut(key)?;
         stream.viewers.swap_remove(position);
+        stream.forget_replay(position);
         if stream.viewers.is_empty() {
             stream.shared.set_interest(shard, false);
         }
@@ -202,8 +239,14 @@ impl Streams {
                     wakes = true;
                     stream.admit(packet, hold).map(|()| Published::Here)
                 }
-                (false, true) => Ok(Published::Elsewhere),
-                (false, false) => Err(DropReason::NoViewers),
+                (false, true) => {
+                    stream.keep(packet);
+                    Ok(Published::Elsewhere)
+                }
+                (false, false) => {
+                    stream.keep(packet);
+                    Err(DropReason::NoViewers)
+                }
             }
         });
         if wakes {
@@ -282,8 +325,9 @@ impl Streams {
             let (key, shard) = (self.active[index], self.shard);
             let Some(stream) = self.get_mut(key) else { continue };
             let Some(ask) = stream.who_to_ask(shard) else { continue };
-            stream.keyframes_due(now, ask, |id, layer| {
-                due.push(NeedKeyframe { track: TrackKey { stream: key, id }, layer, ask });
+            stream.keyframes_due(now, ask, |id, layer, past_will_do| {
+                let track = TrackKey { stream: key, id };
+                due.push(NeedKeyframe { track, layer, ask, past_will_do });
             });
         }
     }
@@ -306,6 +350,9 @@ impl Streams {
             let (key, shard) = (self.active[index], self.shard);
             let deadline = self.get_mut(key).and_then(|stream| {
                 stream.take_pending(now, &mut pending);
+                if !stream.replaying.is_empty() {
+                    stream.replay(now, &pending, way, counters, started);
+                }
                 if !pending.is_empty() {
                     fan_out(&mut stream.viewers, &pending, way, counters, started);
                     departing.extend(pending.drain(..).map(|packet| packet.received));

@@ -20,18 +20,21 @@ const VIDEO: TrackId = TrackId::first(TrackKind::Video);
 const KEY: StreamKey = StreamKey { index: 3, generation: 1 };
 const TRACK: TrackKey = TrackKey { stream: KEY, id: VIDEO };
 
-/// Counts what leaves.
+/// What leaves: sequence numbers and timestamps, which are not encrypted.
 #[derive(Default)]
-struct Counted(usize);
+struct Left(Vec<(u16, u32)>);
 
-impl Way for Counted {
+impl Way for Left {
     fn push(
         &mut self,
         _to: Destination,
         write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
     ) -> Result<(), DropReason> {
-        write(&mut [0; 1_500])?;
-        self.0 += 1;
+        let mut datagram = [0; 1_500];
+        write(&mut datagram)?;
+        let sequence = u16::from_be_bytes([datagram[2], datagram[3]]);
+        let timestamp = u32::from_be_bytes([datagram[4], datagram[5], datagram[6], datagram[7]]);
+        self.0.push((sequence, timestamp));
         Ok(())
     }
 }
@@ -39,7 +42,7 @@ impl Way for Counted {
 /// The streams of one shard and what they have said.
 struct Shard {
     streams: Streams,
-    sent: Counted,
+    sent: Left,
     counters: ShardCounters,
     started: Vec<u32>,
 }
@@ -48,7 +51,7 @@ impl Shard {
     fn new(index: u16) -> Shard {
         Shard {
             streams: Streams::new(index, Duration::ZERO),
-            sent: Counted::default(),
+            sent: Left::default(),
             counters: ShardCounters::default(),
             started: Vec::new(),
         }
@@ -64,6 +67,10 @@ impl Shard {
     }
 
     fn watch(&mut self, shared: &Arc<StreamShared>, slot: u32) -> usize {
+        self.watch_at(Instant::now(), shared, slot)
+    }
+
+    fn watch_at(&mut self, now: Instant, shared: &Arc<StreamShared>, slot: u32) -> usize {
         self.streams.join(shared);
         let profile = Profile::AeadAes128Gcm;
         let (key, salt) = (vec![1; profile.key_len()], vec![9; profile.salt_len()]);
@@ -82,7 +89,7 @@ impl Shard {
         let remote = "127.0.0.1:9".parse().expect("an address");
         let local = std::net::Ipv4Addr::LOCALHOST.into();
         let to = Destination { remote, local, via: Via::Udp(0), trains: false };
-        self.streams.add_viewer(KEY, slot, egress, to).expect("the stream is there")
+        self.streams.add_viewer(now, KEY, slot, egress, to).expect("the stream is there")
     }
 }
 
@@ -124,7 +131,7 @@ fn a_stream_without_a_publisher_here_plays_from_a_relay() {
     assert_eq!(shard.turn(now).0, [Ask::Source(source)]);
     assert_eq!(publish(&mut shard, packet(number, 70_000, true)), Ok(Published::Here));
     shard.turn(now);
-    assert_eq!((shard.sent.0, &*shard.started), (1, &[1][..]));
+    assert_eq!((shard.sent.0.len(), &*shard.started), (1, &[1][..]));
     shard.streams.leave(KEY, source);
     assert_eq!(shared.publisher(), None);
     shard.streams.want_keyframe(TRACK, None);
@@ -176,7 +183,7 @@ fn a_newcomer_takes_over_with_its_first_media_and_not_before() {
     assert_eq!(publish(&mut shard, packet(second.unwrap(), 900, true)), Ok(Published::Here));
     assert_eq!(publish(&mut shard, packet(1, 3, false)), Err(DropReason::StaleMedia));
     shard.turn(now);
-    assert_eq!(shard.sent.0, 3);
+    assert_eq!(shard.sent.0.len(), 3);
     shard.streams.leave(KEY, Source::Session(8));
     assert_eq!(shared.publisher(), Some(0), "the one that was replaced takes nothing along");
 }
@@ -198,8 +205,154 @@ fn a_shard_whose_publisher_is_elsewhere_asks_there_and_again() {
     let (shard, copy) = copies.remove(0);
     assert_eq!((shard, here.streams.receive(copy)), (1, Ok(())));
     assert_eq!(here.turn(now + KEYFRAME_RETRY), (vec![], None));
-    assert_eq!(here.sent.0, 1);
+    assert_eq!(here.sent.0.len(), 1);
     assert_eq!(here.streams.remove_viewer(KEY, 0), None);
     let nobody = there.streams.publish(packet(number, 2, false), |_, _| panic!("nobody watches"));
     assert_eq!(nobody, Err(DropReason::NoViewers));
+}
+
+/// A shard with a publisher that has sent `count` packets, 10 ms and 1,000 B each, of which the
+/// first is a key frame; nobody has watched.
+fn published(
+    start: Instant,
+    count: u64,
+) -> (Arc<StreamShared>, Shard, impl Fn(u64) -> MediaPacket) {
+    let (shared, mut shard) = (shared(), Shard::new(0));
+    shard.streams.join(&shared);
+    let number = shard.streams.connected(KEY, Source::Session(1), [VIDEO].into_iter()).unwrap();
+    let made = move |sequence: u64| MediaPacket {
+        received: start + Duration::from_millis(10 * sequence),
+        timestamp: sequence as u32 * 900,
+        payload: vec![0; 1_000].into(),
+        ..packet(number, sequence, sequence == 0)
+    };
+    for sequence in 0..count {
+        assert_eq!(publish(&mut shard, made(sequence)), Err(DropReason::NoViewers));
+    }
+    (shared, shard, made)
+}
+
+#[test]
+fn who_comes_late_is_sent_everything_since_the_key_frame_and_then_what_comes() {
+    let start = Instant::now();
+    let (shared, mut shard, made) = published(start, 300);
+    let mut now = start + Duration::from_secs(3);
+    shard.watch_at(now, &shared, 7);
+    let mut next = 300;
+    while shard.sent.0.len() < 400 {
+        assert_eq!(publish(&mut shard, made(next)), Ok(Published::Here));
+        next += 1;
+        for _ in 0..2 {
+            now += Duration::from_millis(5);
+            let before = shard.sent.0.len();
+            assert_eq!(shard.turn(now).0, [], "nobody need be asked");
+            let sent = shard.sent.0.len() - before;
+            assert!(sent <= 14, "{sent} packets of 1 KB in two ticks are not 10 Mb/s");
+        }
+    }
+    assert!(next < 500, "it has caught up: {next}");
+    assert_eq!(&*shard.started, [7]);
+    let first = shard.sent.0[0];
+    for (number, (sequence, timestamp)) in (0u32..).zip(&shard.sent.0) {
+        assert_eq!(sequence.wrapping_sub(first.0), number as u16, "in order, and each once");
+        // 2.99 s of the past are 93 ms to the viewer; from then on time is as it was.
+        let since = timestamp.wrapping_sub(first.1);
+        let squeezed = 299 * 900 / 32 + number.saturating_sub(299) * 900;
+        let expected = if number < 299 { number * 900 / 32 } else { squeezed };
+        assert!(since.abs_diff(expected) <= 1, "{number}: {since}, not {expected}");
+    }
+}
+
+#[test]
+fn what_comes_late_in_the_past_is_sent_when_it_comes() {
+    let start = Instant::now();
+    let (shared, mut shard, made) = published(start, 0);
+    for sequence in (0..300).filter(|sequence| *sequence != 295) {
+        assert!(publish(&mut shard, made(sequence)).is_err());
+    }
+    let mut now = start + Duration::from_millis(3_000);
+    shard.watch_at(now, &shared, 7);
+    for _ in 0..400 {
+        now += Duration::from_millis(5);
+        shard.turn(now);
+    }
+    assert_eq!(shard.sent.0.len(), 299);
+    publish(&mut shard, made(295)).expect("it is repaired");
+    shard.turn(now);
+    let behind = shard.sent.0[298].0.wrapping_sub(shard.sent.0[299].0);
+    assert_eq!(behind, 4, "under the number that was left for it");
+}
+
+#[test]
+fn a_past_that_is_old_long_or_has_a_hole_is_not_begun_with() {
+    let start = Instant::now();
+    let asks = |shard: &mut Shard, shared: &Arc<StreamShared>, now: Instant| {
+        shard.watch_at(now, shared, 7);
+        shard.turn(now).0
+    };
+    let source = [Ask::Source(Source::Session(1))];
+    let (shared, mut shard, _) = published(start, 300);
+    assert_eq!(asks(&mut shard, &shared, start + Duration::from_secs(11)), source, "too old");
+    let (shared, mut shard, _) = published(start, 1_100);
+    assert_eq!(asks(&mut shard, &shared, start + Duration::from_secs(11)), source, "too long");
+    let (shared, mut shard, made) = published(start, 0);
+    for sequence in (0..300).filter(|sequence| *sequence != 100) {
+        assert!(publish(&mut shard, made(sequence)).is_err());
+    }
+    assert_eq!(asks(&mut shard, &shared, start + Duration::from_secs(3)), source, "a hole");
+}
+
+#[test]
+fn who_comes_while_a_key_frame_waits_for_the_rest_of_its_frame_begins_with_it() {
+    let start = Instant::now();
+    let (shared, mut shard, made) = published(start, 300);
+    let now = start + Duration::from_secs(3);
+    // Somebody watches, so that what comes waits for the end of the turn.
+    shard.watch_at(now, &shared, 6);
+    while shard.turn(now).1.is_some() && shard.sent.0.len() < 300 {
+        let packets = shard.sent.0.len();
+        let later = now + Duration::from_millis(5 * packets as u64 + 5);
+        shard.turn(later);
+    }
+    for sequence in 300..303 {
+        let packet = MediaPacket { keyframe: true, ..made(sequence) };
+        publish(&mut shard, packet).expect("it is taken");
+    }
+    shard.watch_at(now, &shared, 7);
+    shard.sent.0.clear();
+    assert_eq!(shard.turn(now + Duration::from_secs(9)).0, []);
+    assert_eq!(shard.sent.0.len(), 6, "three to each, from the first of them on");
+}
+
+#[test]
+fn what_a_publisher_sent_that_has_left_is_not_begun_with() {
+    let start = Instant::now();
+    let (shared, mut shard, _) = published(start, 300);
+    shard.streams.leave(KEY, Source::Session(1));
+    shard.streams.join(&shared);
+    shard.streams.connected(KEY, Source::Session(2), [VIDEO].into_iter()).expect("the next");
+    shard.watch_at(start + Duration::from_secs(3), &shared, 7);
+    assert_eq!(shard.turn(start + Duration::from_secs(3)).0, [Ask::Source(Source::Session(2))]);
+    assert_eq!(shard.sent.0, []);
+}
+
+#[test]
+fn who_leaves_before_it_has_caught_up_leaves_the_others_to_go_on() {
+    let start = Instant::now();
+    let (shared, mut shard, _) = published(start, 300);
+    let mut now = start + Duration::from_secs(3);
+    for slot in 0..3 {
+        shard.watch_at(now, &shared, slot);
+    }
+    now += Duration::from_millis(5);
+    shard.turn(now);
+    assert_eq!(shard.streams.remove_viewer(KEY, 0), Some(2), "the last has its place");
+    shard.sent.0.clear();
+    let mut turns = 0;
+    while let (_, Some(next)) = shard.turn(now) {
+        now = next.max(now + Duration::from_millis(1));
+        turns += 1;
+        assert!(turns < 1_000, "it ends");
+    }
+    assert!(shard.sent.0.len() > 550, "{} packets to two", shard.sent.0.len());
 }

@@ -65,8 +65,8 @@ fn every_codec_passes_through() {
 fn strays_reach_their_shard_without_loss() {
     for steering in steerings() {
         let server = Server::steered(4, steering);
-        for _ in 0..4 {
-            delivers(&server, "s", Codec::Vp8);
+        for stream in ["a", "b", "c", "d"] {
+            delivers(&server, stream, Codec::Vp8);
         }
         let strays = server.sum(|c| c.handed_over.get());
         match steering {

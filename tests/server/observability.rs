@@ -23,6 +23,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("monoport_stun_answers_total", "one per new address"),
     ("monoport_publisher_packets_total", "what came in shows RTP"),
     ("monoport_viewer_packets_total", "nearly all of what goes out"),
+    ("monoport_replayed_packets_total", "a part of what goes out, for a moment"),
     ("monoport_viewer_reports_total", "what came in shows RTCP"),
     ("monoport_media_taken_over_total", "the other end of what is handed over"),
     ("monoport_taken_over_total", "the other end of what is handed over"),

@@ -61,16 +61,40 @@ fn nobody_spins_when_a_viewer_wants_a_key_frame_and_the_publisher_has_left() {
 
 #[test]
 fn a_request_for_a_key_frame_that_is_lost_is_repeated() {
-    let mut world = World::new(0, SETUP, 1);
-    let publisher = world.publish(0, 1, Quality::PERFECT);
-    pass(&mut world, 500);
+    let (mut world, publisher, viewer) = playing(SETUP);
+    let keyframes = |world: &mut World| {
+        world.numbering.viewer(viewer).expect("it watches").video.keyframes.len()
+    };
+    let before = keyframes(&mut world);
     world.peers[publisher].leg.down.deaf_until = Some(world.now + Duration::from_millis(1_200));
-    let viewer = world.watch(0, Quality::PERFECT);
+    ask_for_a_keyframe(&mut world, viewer);
     pass(&mut world, 1_000);
-    assert_eq!(video_of(&mut world, viewer), 0, "the publisher has heard nothing");
+    assert_eq!(keyframes(&mut world), before, "the publisher has heard nothing");
     pass(&mut world, 3_000);
-    assert!(video_of(&mut world, viewer) > 0);
+    assert!(keyframes(&mut world) > before);
     finish(&mut world);
+}
+
+#[test]
+fn who_comes_late_begins_with_the_key_frame_that_has_passed_and_none_is_asked_for() {
+    for shards in [1, 2] {
+        let mut world = World::new(0, Setup { shards, ..SETUP }, 1);
+        let publisher = world.publish(0, 1, Quality::PERFECT);
+        pass(&mut world, 500);
+        // From here on it would hear of nothing.
+        world.peers[publisher].leg.down.deaf_until = Some(world.now + Duration::from_secs(60));
+        pass(&mut world, 3_000);
+        let viewers = [world.watch(0, Quality::PERFECT), world.watch(0, Quality::PERFECT)];
+        pass(&mut world, 1_000);
+        for viewer in viewers {
+            let video = &world.numbering.viewer(viewer).expect("it watches").video;
+            let numbers: Vec<u32> = video.sent.values().map(|tag| tag.number).collect();
+            let expected: Vec<u32> = (0..numbers.len() as u32).collect();
+            assert_eq!(numbers, expected, "all since the first, which was a key frame");
+            assert!(numbers.len() > 50, "{} with {shards} shards", numbers.len());
+        }
+        finish(&mut world);
+    }
 }
 
 #[test]

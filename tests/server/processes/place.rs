@@ -194,7 +194,9 @@ impl Playing {
         connect(&mut self.all());
         let asked = self.publisher.keyframes_asked;
         run_until("a request for a key frame", &mut self.all(), |all| {
-            all[0].keyframes_asked > asked || asked > 0
+            // Or it has begun with a key frame that came before it.
+            let begins = all.last().is_some_and(|viewer| !viewer.received.is_empty());
+            all[0].keyframes_asked > asked || asked > 0 || begins
         });
         self.send(1);
     }
