@@ -14,7 +14,8 @@ pub(super) const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
 /// What a fragment says. Its credentials stand at the session's level or in its first section;
 /// candidates are not needed, since the server learns the client's addresses from its checks.
 #[derive(Debug)]
-pub(super) struct Fragment<'a> {
+pub struct Fragment<'a> {
+    /// The name of the client's ICE session.
     pub ufrag: &'a str,
     password: Option<&'a str>,
     /// The first section: its `m=` line and its `a=mid` line.

@@ -4,7 +4,7 @@
 mod admission;
 mod cors;
 mod events;
-mod fragment;
+pub mod fragment;
 mod http;
 mod ice_servers;
 mod live;

@@ -17,6 +17,7 @@ mod checks;
 mod config_file;
 mod connecting;
 mod conservation;
+mod corpora;
 mod delivery;
 mod differential;
 mod failures;

@@ -8,8 +8,15 @@
 //! cargo +nightly fuzz run --fuzz-dir tools/fuzz rtcp -- -max_total_time=60
 //! ```
 //!
+//! Those of SDP, fragments of it and SRTP need the whole server:
+//!
+//! ```text
+//! cargo +nightly fuzz run --fuzz-dir tools/fuzz --features server offer -- -max_total_time=60
+//! ```
+//!
 //! A corpus file is named by meaning. In `corpus/<target>/`, `ok-*` is accepted by the parser and
-//! `bad-*` refused; `src/wire/corpus.rs` replays all of them with the stable compiler.
+//! `bad-*` refused; `src/wire/corpus.rs` replays them with the stable compiler;
+//! those of the hello and of the server's targets replay beside what they fuzz.
 
 #[path = "../../../src/id.rs"]
 pub mod id;
