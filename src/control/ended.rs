@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::ControlError;
 use super::session::LiveSession;
+use super::{Caller, ControlError};
 use crate::id::SessionKey;
 use crate::limits::{ENDED_SESSIONS_KEPT, REFUSALS_KEPT};
 use crate::shard::EndReason;
@@ -27,6 +27,9 @@ pub struct EndedSession {
     pub words: String,
     /// The publisher that has taken its place, where it was replaced.
     pub successor: Option<SessionKey>,
+    /// Whether its certificate may have been of a kind that it was not asked for, and it has not
+    /// come again.
+    pub lacked_certificate: bool,
 }
 
 /// A POST that was refused.
@@ -110,6 +113,20 @@ impl EndedSessions {
                 successor: *successor,
             },
         }
+    }
+
+    /// Whether a handshake for the same stream by the same caller came to nothing, maybe because
+    /// its certificate was of a kind that its hello did not speak for. Each such end is told once:
+    /// who fails on purpose makes others dearer no more often than that.
+    pub fn lacked_certificate(&mut self, stream: &str, caller: &Caller) -> bool {
+        let lacked = self.sessions.iter_mut().rev().find(|session| {
+            let EndedSession { live, lacked_certificate, .. } = session;
+            let same = &live.caller;
+            *lacked_certificate
+                && *live.stream == *stream
+                && (same.ip, &same.agent) == (caller.ip, &caller.agent)
+        });
+        lacked.is_some_and(|session| std::mem::take(&mut session.lacked_certificate))
     }
 
     /// The ended session with this key. A key is given out again after 262,144 tenants of its slot:

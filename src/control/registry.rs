@@ -17,7 +17,7 @@ use super::slots::Slots;
 use super::streams::Stream;
 use super::{ControlError, End, Happening, Listener, News, OnConflict};
 use crate::id::{SessionKey, StreamKey};
-use crate::session::{CodecMatch, Offer, StreamCodecs, Template};
+use crate::session::{CodecMatch, HandshakeFault, Offer, StreamCodecs, Template};
 use crate::shard::{EndReason, Ended};
 use crate::telemetry::limited;
 use crate::track::StreamShared;
@@ -332,7 +332,19 @@ impl Registry {
         for what in stream.into_iter().chain(session) {
             self.listener.hear(&News { what, key, live: &live, end, at: ended_at });
         }
-        self.ended.add(EndedSession { key, live, card, ended_at, reason, words, successor });
+        let is_of_kind =
+            |fault: Option<HandshakeFault>| fault.is_some_and(HandshakeFault::is_of_kind);
+        let lacked_certificate = matches!(reason, EndReason::Failed(fault) if is_of_kind(fault));
+        self.ended.add(EndedSession {
+            key,
+            live,
+            card,
+            ended_at,
+            reason,
+            words,
+            successor,
+            lacked_certificate,
+        });
         self.forget_if_unused(&name);
     }
 

@@ -222,9 +222,12 @@ fn settle(
     asked: Asked,
 ) -> Result<Placement, ControlError> {
     let Asked { etag, remote_ufrag, publisher, video_mid, caller, names: (audio, video) } = asked;
-    let Negotiated { session, negotiation, codecs, payloads, answer, template } = negotiated?;
+    let Negotiated { mut session, negotiation, codecs, payloads, answer, template } = negotiated?;
     let control = held.control;
-    let Reservation { key, ref shared, .. } = *held.reservation();
+    let Reservation { key, ref shared, ref stream, .. } = *held.reservation();
+    if control.lock().ended.lacked_certificate(stream, &caller) {
+        session.expect_any_certificate();
+    }
     let (session, stream) = (Box::new(session), shared.clone());
     let command = Command::Add { key, port: session_port, session, stream };
     // Dropped before `held`, which takes it to give the place back.

@@ -6,6 +6,7 @@ use str0m::crypto::dtls::DtlsImplError;
 
 use super::OfferError;
 use crate::limits::MAX_FINGERPRINTS;
+use crate::wire::dtls::alert_name;
 
 /// Why a handshake is given up at once: what its peer would send again is no better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub enum HandshakeFault {
     NoExtendedMasterSecret,
     /// It offers no profile of SRTP that is taken.
     NoSrtp,
+    /// It gave up, with this alert (RFC 8446 §6).
+    Alert(u8),
     /// Another, in OpenSSL's words.
     Given(&'static str),
 }
@@ -70,10 +73,23 @@ impl HandshakeFault {
                  AEAD_AES_128_GCM or AES128_CM_HMAC_SHA1_80"
                     .into()
             }
+            HandshakeFault::Alert(alert) => format!(
+                "its DTLS gave up with alert {alert} {}: most likely its certificate is of no kind \
+                 that was asked for; when it comes again, it is asked for every kind that is taken",
+                alert_name(alert)
+            ),
             HandshakeFault::Given(reason) => {
                 format!("its DTLS handshake failed: {reason} (the words of OpenSSL)")
             }
         }
+    }
+
+    /// Whether it may have been that its certificate is of a kind that was not asked for, since its
+    /// hello was that of one which has others.
+    #[must_use]
+    pub const fn is_of_kind(self) -> bool {
+        use HandshakeFault::{Alert, Curve, KeyKind, Missing};
+        matches!(self, Missing | Curve | KeyKind | Alert(_))
     }
 
     /// The fault behind an error of the DTLS library, if it is of certificates.

@@ -17,9 +17,13 @@ use self::choice::Library;
 use self::openssl::OpenSsl;
 use self::silent::SilentProvider;
 use super::certificate::HandshakeFault;
+use crate::wire::dtls::{Flight, flight};
 
 /// Bytes of a DTLS flight's datagram: str0m's own default, safe on any path.
 pub(super) const DTLS_MTU: usize = 1_150;
+
+/// The alert that is none (RFC 8446 §6.1).
+const CLOSE_NOTIFY: u8 = 0;
 
 /// Long after the session's end.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -60,6 +64,7 @@ impl From<HandshakeFault> for Fault {
 pub(super) struct Dtls {
     library: Chosen,
     now: Instant,
+    connected: bool,
 }
 
 enum Chosen {
@@ -72,7 +77,16 @@ enum Chosen {
 impl Dtls {
     /// That of a server with this certificate: it waits for the client's hello.
     pub fn server(certificate: Arc<DtlsCert>, now: Instant) -> Dtls {
-        Dtls { library: Chosen::Not(certificate, Vec::new()), now }
+        Dtls { library: Chosen::Not(certificate, Vec::new()), now, connected: false }
+    }
+
+    /// The same of a server that does not judge the client by its hello.
+    ///
+    /// # Errors
+    /// When the library does not begin.
+    pub fn careful_server(certificate: &DtlsCert, now: Instant) -> Result<Dtls, Fault> {
+        let openssl = new_openssl(certificate, false, now)?;
+        Ok(Dtls { library: Chosen::OpenSsl(openssl), now, connected: false })
     }
 
     /// That of a client: it says hello. A server shows its certificate before it sees ours, and may
@@ -83,7 +97,7 @@ impl Dtls {
     pub fn client(certificate: &DtlsCert, now: Instant) -> Result<Dtls, Fault> {
         let mut openssl = new_openssl(certificate, true, now)?;
         openssl.handle_packet(&[])?;
-        Ok(Dtls { library: Chosen::OpenSsl(openssl), now })
+        Ok(Dtls { library: Chosen::OpenSsl(openssl), now, connected: false })
     }
 
     /// Takes in a datagram.
@@ -92,7 +106,15 @@ impl Dtls {
     /// When the library does not take it.
     pub fn handle_packet(&mut self, datagram: &[u8]) -> Result<(), Fault> {
         match &mut self.library {
-            Chosen::Dimpl(dimpl) => Ok(dimpl.handle_packet(datagram)?),
+            Chosen::Dimpl(dimpl) => {
+                // dimpl does not say.
+                if let Some(Flight::Alert(alert)) = flight(datagram).filter(|_| !self.connected)
+                    && alert != CLOSE_NOTIFY
+                {
+                    return Err(HandshakeFault::Alert(alert).into());
+                }
+                Ok(dimpl.handle_packet(datagram)?)
+            }
             Chosen::OpenSsl(openssl) => Ok(openssl.handle_packet(datagram)?),
             Chosen::Not(certificate, held) => {
                 held.push(datagram.to_vec());
@@ -121,7 +143,11 @@ impl Dtls {
     pub fn poll_output<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
         match &mut self.library {
             Chosen::Not(..) => DtlsOutput::Timeout(self.now + NEVER),
-            Chosen::Dimpl(dimpl) => dimpl.poll_output(buffer),
+            Chosen::Dimpl(dimpl) => {
+                let output = dimpl.poll_output(buffer);
+                self.connected |= matches!(output, DtlsOutput::Connected);
+                output
+            }
             Chosen::OpenSsl(openssl) => openssl.poll_output(buffer),
         }
     }

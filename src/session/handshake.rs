@@ -35,6 +35,8 @@ impl std::fmt::Debug for KeyingMaterial {
 pub(super) struct Handshake {
     certificate: Arc<DtlsCert>,
     expected: Fingerprints,
+    /// Whether the peer may have any kind of certificate, whatever its hello speaks for.
+    any_kind: bool,
     /// Whether this end sends the first flight.
     is_client: bool,
     stage: Stage,
@@ -70,7 +72,13 @@ impl Handshake {
     /// A handshake that is to come: this end shows `certificate`, the other one that is `expected`.
     pub fn new(certificate: Arc<DtlsCert>, expected: Fingerprints, is_client: bool) -> Handshake {
         let (stage, verified, fault) = (Stage::Waiting, false, None);
-        Handshake { certificate, expected, is_client, stage, verified, fault }
+        let any_kind = false;
+        Handshake { certificate, expected, any_kind, is_client, stage, verified, fault }
+    }
+
+    /// The peer may have any kind of certificate that is taken, whatever its hello speaks for.
+    pub fn expect_any_kind(&mut self) {
+        self.any_kind = true;
     }
 
     /// The peer has proved a path. Once DTLS has begun it goes on.
@@ -80,6 +88,7 @@ impl Handshake {
         }
         let dtls = match self.is_client {
             true => Dtls::client(&self.certificate, now),
+            false if self.any_kind => Dtls::careful_server(&self.certificate, now),
             false => Ok(Dtls::server(self.certificate.clone(), now)),
         };
         match dtls {

@@ -95,6 +95,12 @@ impl Session {
         self.handshake.begin(now);
     }
 
+    /// The peer may have any kind of certificate that is taken, whatever its hello speaks for: one
+    /// came to nothing before.
+    pub fn expect_any_certificate(&mut self) {
+        self.handshake.expect_any_kind();
+    }
+
     /// Takes in one datagram of DTLS.
     ///
     /// # Errors

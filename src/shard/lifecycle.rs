@@ -9,7 +9,7 @@ use super::trial::Trust;
 use super::watch::Watch;
 use super::{BoundPort, EndReason, Ended, Report, SessionPort};
 use crate::id::SessionKey;
-use crate::session::{Output, Session};
+use crate::session::{HandshakeFault, Output, Session};
 use crate::telemetry::{DtlsStop, limited};
 use crate::track::{Source, StreamShared};
 use crate::wire::dtls::Flight;
@@ -119,8 +119,12 @@ impl Core {
         let meters = self.post.meters();
         let card = meters.cards.read(slot).map(|(_generation, card)| Box::new(card));
         meters.cards.clear(slot);
-        if let EndReason::DtlsTimeout(flight) = reason {
-            meters.dtls_stopped(dtls_stop(flight));
+        match reason {
+            EndReason::DtlsTimeout(flight) => meters.dtls_stopped(dtls_stop(flight)),
+            EndReason::Failed(Some(HandshakeFault::Alert(_))) => {
+                meters.dtls_stopped(DtlsStop::Alert);
+            }
+            _ => {}
         }
         let sessions = &self.port_counters(entry.port).sessions;
         sessions.set(sessions.get().saturating_sub(1));

@@ -250,3 +250,38 @@ fn a_session_of_openssl_that_the_server_ends_hears_a_close_notify() {
     assert_eq!(client.delete().status, 200);
     run_until("it hears so", &mut [&mut client], |clients| clients[0].closed);
 }
+
+#[test]
+fn a_client_whose_hello_hid_its_kind_of_certificate_gets_in_when_it_comes_again() {
+    let mut identity = Identity::new(Key::Rsa(2_048));
+    identity.disguised = true;
+    let server = Server::with_shards(1);
+    let mut first = identity.with(|| Client::publish(&server, "s", VP8));
+    eventually("it is ended", || {
+        first.poll();
+        request("GET", &server.url("/api/v1/failures"), &[], "").body.contains("\"words\"")
+    });
+    // Another stream's client is no worse off.
+    let mut other = Client::publish(&server, "other", VP8);
+    let mut again = identity.with(|| Client::publish(&server, "s", VP8));
+    connect(&mut [&mut other, &mut again]);
+}
+
+#[test]
+fn a_handshake_that_a_client_gives_up_with_an_alert_ends_its_session_at_once_and_says_so() {
+    let server = Server::with_shards(1);
+    let mut client = Client::publish(&server, "s", VP8);
+    client.deaf_to_dtls = true;
+    run_until("its hello is out", &mut [&mut client], |clients| clients[0].sent > 2);
+    // A record of the alert protocol: fatal, handshake_failure.
+    let alert = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40];
+    let mut told = String::new();
+    eventually("it is ended", || {
+        client.poll();
+        let _ = client.socket.send_to(&alert, server.media());
+        told = request("GET", &server.url("/api/v1/failures"), &[], "").body;
+        told.contains("\"words\"")
+    });
+    assert!(told.contains("alert 40 handshake_failure"), "{told}");
+    assert_eq!(server.metric("monoport_dtls_failures_total{shard=\"0\",cause=\"alert\"}"), 1);
+}

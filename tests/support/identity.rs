@@ -41,6 +41,8 @@ pub struct Identity {
     pub profiles: &'static str,
     /// The server is to begin: the client is DTLS's server.
     pub passive: bool,
+    /// Its hello is like a browser's.
+    pub disguised: bool,
 }
 
 thread_local! {
@@ -61,7 +63,12 @@ impl Identity {
         let certificate = self_signed(&key).expect("OpenSSL makes certificates");
         let private_key = key.private_key_to_pkcs8().expect("a key can be written");
         let certificate = DtlsCert { certificate, private_key };
-        Identity { certificate, profiles: "SRTP_AES128_CM_SHA1_80", passive: false }
+        Identity {
+            certificate,
+            profiles: "SRTP_AES128_CM_SHA1_80",
+            passive: false,
+            disguised: false,
+        }
     }
 
     /// Clients that `make` makes have this identity.
@@ -115,8 +122,8 @@ impl DtlsProvider for Provider {
         _version: DtlsVersion,
         _mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        let profiles = NEXT.with_borrow(|next| next.as_ref().map(|identity| identity.profiles));
-        let made = context(certificate, profiles.expect("an identity is chosen"));
+        let identity = NEXT.with_borrow(Clone::clone).expect("an identity is chosen");
+        let made = context(certificate, &identity);
         let mut ssl = made.and_then(|context| Ssl::new(context.as_ref()));
         if let Ok(ssl) = &mut ssl {
             ssl.set_mtu(1_200).expect("a length it takes");
@@ -128,7 +135,9 @@ impl DtlsProvider for Provider {
     }
 }
 
-fn context(certificate: &DtlsCert, profiles: &str) -> Result<SslContext, ErrorStack> {
+fn context(certificate: &DtlsCert, identity: &Identity) -> Result<SslContext, ErrorStack> {
+    /// `SSL_OP_NO_ENCRYPT_THEN_MAC` of `openssl/ssl.h`.
+    const NO_ENCRYPT_THEN_MAC: SslOptions = SslOptions::from_bits_retain(1 << 19);
     let mut context = SslContext::builder(SslMethod::dtls())?;
     context.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
     // The server's rules are looked at, not ours.
@@ -136,8 +145,12 @@ fn context(certificate: &DtlsCert, profiles: &str) -> Result<SslContext, ErrorSt
     context.set_groups_list("X25519:P-256:P-384:P-521:P-224")?;
     context.set_certificate(X509::from_der(&certificate.certificate)?.as_ref())?;
     context.set_private_key(PKey::private_key_from_der(&certificate.private_key)?.as_ref())?;
-    if !profiles.is_empty() {
-        context.set_tlsext_use_srtp(profiles)?;
+    if !identity.profiles.is_empty() {
+        context.set_tlsext_use_srtp(identity.profiles)?;
+    }
+    if identity.disguised {
+        context.set_options(NO_ENCRYPT_THEN_MAC);
+        context.set_cipher_list("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256")?;
     }
     context.set_options(SslOptions::NO_QUERY_MTU);
     context.set_verify_callback(SslVerifyMode::PEER, |_, _| true);
