@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sendmsg,
+    ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recv, recvmsg, sendmsg,
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -122,15 +122,6 @@ impl PacketSocket {
         self.0.set_read_timeout(patience)
     }
 
-    /// Never blocks from here on.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fcntl(2)`.
-    pub fn set_nonblocking(&self) -> io::Result<()> {
-        self.0.set_nonblocking(true)
-    }
-
     /// The process at the other end.
     ///
     /// # Errors
@@ -155,6 +146,23 @@ impl PacketSocket {
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         sendmsg::<()>(self.0.as_raw_fd(), &parts, rights, flags, None)?;
         Ok(())
+    }
+
+    /// Receives one message without descriptors into `buffer`: its length, 0 for the end. Never
+    /// blocks, and allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of `recv(2)`; `InvalidData` for a message that the buffer does not hold.
+    pub fn receive_bytes(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        // "Return the real length of the packet or datagram, even when it was longer than the
+        // passed buffer" (recv(2)).
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
+        let length = recv(self.0.as_raw_fd(), buffer, flags)?;
+        if length > buffer.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message was cut"));
+        }
+        Ok(length)
     }
 
     /// Receives one message into `buffer`: its length, 0 for the end, and its descriptors.

@@ -128,23 +128,19 @@ impl StrayWriter {
 
 impl StrayReader {
     /// Reads from one end of [`strays`].
-    ///
-    /// # Errors
-    ///
-    /// Those of `fcntl(2)`.
-    pub fn new(socket: PacketSocket) -> io::Result<StrayReader> {
-        socket.set_nonblocking()?;
+    #[must_use]
+    pub fn new(socket: PacketSocket) -> StrayReader {
         let message = vec![0; STRAYS_MESSAGE_BYTES].into_boxed_slice();
-        Ok(StrayReader { socket, message, length: 0 })
+        StrayReader { socket, message, length: 0 }
     }
 
     /// Receives the next message. `Some(true)` when there was one, `Some(false)` when there is none
     /// for now, `None` when there will be no more.
     pub fn receive(&mut self) -> Option<bool> {
         self.length = 0;
-        match self.socket.receive(&mut self.message) {
-            Ok((0, _)) => None,
-            Ok((length, _)) => {
+        match self.socket.receive_bytes(&mut self.message) {
+            Ok(0) => None,
+            Ok(length) => {
                 self.length = length;
                 Some(true)
             }
@@ -228,7 +224,7 @@ mod tests {
 
     fn ends() -> (StrayWriter, StrayReader) {
         let (one, other) = strays().unwrap();
-        (StrayWriter::new(one), StrayReader::new(other).unwrap())
+        (StrayWriter::new(one), StrayReader::new(other))
     }
 
     #[test]
@@ -291,7 +287,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_message_are_nothing() {
         let (one, other) = strays().unwrap();
-        let mut reader = StrayReader::new(other).unwrap();
+        let mut reader = StrayReader::new(other);
         for length in [1, 8, 9, 8 + RECORD_BYTES] {
             one.send(&vec![0xff; length], &[]).unwrap();
             assert_eq!(reader.receive(), Some(true));

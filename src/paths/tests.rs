@@ -176,3 +176,45 @@ fn a_flow_that_the_kernel_forgot_is_known_again_after_the_next_check() {
     let _ = client.send_to(&[0x80; 12], socket.local_addr());
     assert!(arrives(), "and knows it again");
 }
+
+/// A connectivity check for a session whose ufrag `key` made.
+fn check(key: &UfragKey) -> Vec<u8> {
+    let session = crate::id::SessionKey { shard: 0, slot: 1, generation: 0 };
+    let username = format!("{}:peer", key.encode(session).as_str());
+    let padded = username.len().next_multiple_of(4);
+    let mut bytes = vec![0x00, 0x01, 0x00, 4 + padded as u8, 0x21, 0x12, 0xa4, 0x42];
+    bytes.extend([7; 12]);
+    bytes.extend([0x00, 0x06, 0x00, username.len() as u8]);
+    bytes.extend(username.bytes());
+    bytes.resize(24 + padded, 0);
+    bytes
+}
+
+#[test]
+fn what_nobody_here_knows_is_the_earlier_process_s_where_there_is_one() {
+    let mut paths = paths(0, &ownership(1, None));
+    let (earlier, nobody) = (UfragKey::random(), UfragKey::random());
+    let own = check(&paths.ufrag_key);
+    let whose = |paths: &Paths, kind, bytes: &[u8], handed_over| {
+        let Path { via, local, remote } = udp(1);
+        let arrived = Instant::now();
+        paths.whose(kind, &Inbound { via, local, remote, bytes, arrived, handed_over })
+    };
+    let (theirs, forged) = (check(&earlier), check(&nobody));
+    assert_eq!(whose(&paths, Kind::Stun, &theirs, false), Err(DropReason::ForgedUfrag));
+    assert_eq!(media(&paths, udp(1)), Err(DropReason::UnknownFlow));
+
+    paths.set_earlier(vec![earlier]);
+    assert_eq!(whose(&paths, Kind::Stun, &theirs, false), Ok(Whose::Earlier));
+    assert_eq!(whose(&paths, Kind::Stun, &forged, false), Err(DropReason::ForgedUfrag));
+    assert!(matches!(whose(&paths, Kind::Stun, &own, false), Ok(Whose::Check(_))));
+    assert_eq!(media(&paths, udp(1)), Ok(Whose::Earlier));
+    // Another shard has asked its own table and everybody's already.
+    assert_eq!(whose(&paths, Kind::Rtp, &[0x80; 12], true), Err(DropReason::StaleFlow));
+    prove(&mut paths, 1, udp(1), true);
+    assert_eq!(media(&paths, udp(1)), Ok(Whose::Session(1)));
+
+    paths.set_earlier(Vec::new());
+    assert_eq!(whose(&paths, Kind::Stun, &theirs, false), Err(DropReason::ForgedUfrag));
+    assert_eq!(media(&paths, udp(2)), Err(DropReason::UnknownFlow));
+}

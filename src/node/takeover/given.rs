@@ -215,7 +215,7 @@ impl Giver {
         let mut ways = Vec::new();
         for shard in 0..self.wiring.mailboxes.len() {
             let (theirs, ours) = strays()?;
-            let (strays, (done, answer)) = (StrayReader::new(ours)?, oneshot::channel());
+            let (strays, (done, answer)) = (StrayReader::new(ours), oneshot::channel());
             self.tell(shard, TakeoverStep::Hear { strays, done })?;
             self.wait(answer)??;
             ways.push(theirs);

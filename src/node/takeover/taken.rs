@@ -188,6 +188,12 @@ impl Taking {
             Answered::Refused { why } => return Err(TakeoverError::Refused(why)),
             other => return Err(TakeoverError::Broken(format!("it answered {other:?}"))),
         }
+        tracing::info!(
+            "took over from process {} (monoport {}): {} sessions stay there until they end",
+            door.pid,
+            door.version,
+            self.welcome.sessions
+        );
         door.connection.set_patience(None)?;
         control.set_earlier(Some(door.clone()));
         let (follower, control, wiring) = (door.clone(), control.clone(), wiring.clone());
