@@ -161,7 +161,7 @@ pub(super) mod tests {
         let counters = core.post.counters();
         let counted = (counters.drops(DropReason::DtlsRejected), counters.dtls_in.get());
         assert_eq!(counted, (few as u64, 2 * few as u64), "the others wait");
-        for waiting in [2 * few, few] {
+        for waiting in [2 * few, 2 * few] {
             assert_eq!(core.handshakes.waiting(), waiting);
             assert_eq!(core.turn(now, false), Next::Now);
         }
