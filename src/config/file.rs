@@ -148,7 +148,8 @@ fn changing() -> BTreeSet<String> {
 }
 
 /// The commands, each option of the server with its variable.
-pub(super) fn command() -> Command {
+#[must_use]
+pub fn command() -> Command {
     let names = variables();
     let with_variables = |command: Command| {
         command.mut_args(|arg| {

@@ -26,7 +26,7 @@ pub use args::{
 };
 pub use cores::CoreList;
 pub use error::ConfigError;
-pub use file::{CommandLine, Origin, ReadError};
+pub use file::{CommandLine, Origin, ReadError, command};
 pub use frames::FrameAncestor;
 pub use hooks::{HookArgs, Hooks};
 pub use ice_servers::{IceServer, IceServers, StunServer};

@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
-
 use super::shown::root;
-use crate::config::Cli;
+use crate::config::command;
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("tools/deploy is there") {
@@ -35,7 +33,7 @@ fn variables(line: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn what_the_server_is_deployed_with_exists() {
-    let mut command = Cli::command();
+    let mut command = command();
     command.build();
     let known: BTreeSet<&str> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
     let environment: BTreeSet<&str> =

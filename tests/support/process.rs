@@ -1,7 +1,8 @@
 //! The server as a process of its own, with what it logs.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::{PATIENCE, eventually};
@@ -9,7 +10,8 @@ use super::{PATIENCE, eventually};
 /// A server on ports the kernel chose; killed when dropped.
 pub struct Process {
     child: Child,
-    log: Option<JoinHandle<String>>,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
     /// Where its HTTP is, as in `http://127.0.0.1:7880`.
     pub url: String,
 }
@@ -27,7 +29,9 @@ impl Process {
             .spawn()
             .expect("the server starts");
         let log = child.stderr.take().expect("its log is piped");
-        let log = std::thread::spawn(move || read_all(log));
+        let said = Arc::new(Mutex::new(String::new()));
+        let kept = said.clone();
+        let reader = std::thread::spawn(move || read_all(log, &kept));
         let mut url = None;
         for line in BufReader::new(child.stdout.take().expect("its output is piped")).lines() {
             let line = line.expect("its banner is text");
@@ -38,7 +42,12 @@ impl Process {
                 break;
             }
         }
-        Process { child, log: Some(log), url: url.expect("the banner names the page") }
+        Process {
+            child,
+            log: said,
+            reader: Some(reader),
+            url: url.expect("the banner names the page"),
+        }
     }
 
     pub fn id(&self) -> u32 {
@@ -58,7 +67,13 @@ impl Process {
         eventually(&format!("the server ends within {PATIENCE:?}"), || {
             self.child.try_wait().expect("it is our child").is_some()
         });
-        self.log.take().expect("stopped once").join().expect("the log is text")
+        self.reader.take().expect("stopped once").join().expect("the log is text");
+        self.log()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("nobody panics with it").clone()
     }
 }
 
@@ -70,8 +85,11 @@ impl Drop for Process {
     }
 }
 
-fn read_all(mut log: ChildStderr) -> String {
-    let mut text = String::new();
-    log.read_to_string(&mut text).expect("the log is text");
-    text
+fn read_all(log: ChildStderr, kept: &Mutex<String>) {
+    for line in BufReader::new(log).lines() {
+        let line = line.expect("the log is text");
+        let mut kept = kept.lock().expect("nobody panics with it");
+        kept.push_str(&line);
+        kept.push('\n');
+    }
 }
