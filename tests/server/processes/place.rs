@@ -165,6 +165,16 @@ pub fn signal(name: &str, pid: u64) {
 
 impl Drop for Generation {
     fn drop(&mut self) {
+        // What it has started itself goes with it, where a test fails half-way.
+        let runs = matches!(self.child.try_wait(), Ok(None));
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
+        for task in tasks.into_iter().flatten().flatten().filter(|_| runs) {
+            let children = std::fs::read_to_string(task.path().join("children"));
+            for child in children.unwrap_or_default().split_whitespace() {
+                let kill = format!("kill -9 {child}");
+                let _ = Command::new("sh").args(["-c", &kill]).status();
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
