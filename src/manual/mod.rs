@@ -21,6 +21,7 @@ macro_rules! links {
         "[api]: crate::manual::api
 [architecture]: crate
 [check]: crate::manual::check
+[clients]: crate::manual::clients
 [deploy]: crate::manual::deploy
 [flags]: crate::manual::flags
 [limits]: crate::manual::limits
@@ -62,6 +63,7 @@ macro_rules! topics {
 topics! {
     flags [] "Every flag and command.";
     recipes [] "OBS, GStreamer, ffmpeg, a page of your own, other machines.";
+    clients [] "Which clients were tried, with loss and addresses that change.";
     player [] "The pages, a player to embed, the module for pages of your own.";
     deploy [] "systemd, containers, Kubernetes, proxies; stopping and upgrading.";
     network [] "What answers name, NAT, firewalls, TURN.";
