@@ -19,7 +19,7 @@ from server import Server
 LOSS = 0.02
 # Seconds: of watching or publishing in all, when the NAT forgets the client, and how long before
 # that nothing is lost any more.
-LENGTH = 14
+LENGTH = 18
 REBIND_AT = 6
 SETTLE = 2
 # What the reference publisher sends.
