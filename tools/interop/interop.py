@@ -218,8 +218,8 @@ class Bench:
 async def one(options, number, client):
     rows = {}
     version = ""
-    # A machine that is busy with something else is given another try.
-    tries = 2 if client.name in options.must else 1
+    # A machine that is busy with something else is given other tries.
+    tries = 3 if client.name in options.must else 1
     for role in client.roles:
         for _ in range(tries):
             result, said = await once(options, number, client, role)
