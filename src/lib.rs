@@ -32,7 +32,8 @@
 //!              ▼
 //!        numbered by the layer, kept for repair,      track::Layer
 //!        held for the rest of its frame
-//!              │ for each viewer of this shard
+//!              │ for each viewer of this shard; who has just come
+//!              │ is behind, in what came since a key frame: track::Replay
 //!              ▼
 //!        the lane's span gives the number;            egress::Lane, srtp
 //!        header, copy, seal in place
@@ -70,7 +71,7 @@
 //!
 //! ```text
 //! main → node → api ──────┐→ access: who may                   ┌ paths    whose, and the way back
-//!              ├→ whip ───┤                                    ├ session  one peer, sans-IO
+//!              ├→ whip ───┤→ hooks: other services             ├ session  one peer, sans-IO
 //!              ▼          ▼                                    ├ ingest   media in, feedback
 //!           control ─────────Command→ shard ── composes ───────┼ track    tracks, layers, fan-out
 //!           streams, sessions, placement, ports                │   └→ egress  lanes, seal, RTCP
@@ -114,6 +115,9 @@
 //! - **Repair costs the stream, not the viewer**: one history per layer and shard, as long as the
 //!   layer's rate asks; a viewer's numbers are a short list of spans over it, so it remembers
 //!   nothing per packet.
+//! - **The history is the key frame cache**: a viewer begins with the newest key frame and what
+//!   came since, squeezed into a moment, and the publisher is asked for none. A packet costs the
+//!   others a look at one pointer for it.
 //! - **A newcomer takes over with its first media**, not when it is answered: one that never
 //!   connects disturbs nobody. Publishers are numbered as they take over, and what comes of an
 //!   earlier one is too late.
