@@ -7,6 +7,8 @@ use std::fs;
 
 use source::{root, sources};
 
+#[path = "tidy/dependencies.rs"]
+mod dependencies;
 #[path = "tidy/source.rs"]
 mod source;
 

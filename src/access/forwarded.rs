@@ -48,13 +48,15 @@ pub(super) fn client(
     }
 }
 
-/// Goes back from `peer` for as long as who is there is trusted and names an address.
-fn walk(peer: IpAddr, entries: &[Option<IpAddr>], trusted: &Networks) -> IpAddr {
-    let mut at = peer;
+/// Goes back from `proxy`, which is trusted, for as long as who is there is trusted and names an
+/// address.
+fn walk(proxy: IpAddr, entries: &[Option<IpAddr>], trusted: &Networks) -> IpAddr {
+    let mut at = proxy;
     for entry in entries.iter().rev().take(MAX_PROXY_HOPS) {
-        match entry {
-            Some(before) if trusted.contains(at) => at = *before,
-            _ => break,
+        let Some(before) = entry else { break };
+        at = *before;
+        if !trusted.contains(at) {
+            break;
         }
     }
     at.to_canonical()

@@ -45,6 +45,7 @@ use crate::control::{Control, unix_now};
 use crate::shard::Wiring;
 use crate::whip::Problem;
 use alive::Alive;
+pub use ports::wanted as wanted_port;
 use sampler::Sampler;
 
 /// What was chosen at the start and does not change.

@@ -100,16 +100,25 @@ pub(super) async fn get(State(api): State<Arc<Api>>) -> Answer {
 /// POST `{"port": 7890}`: one more mux port, open on every shard when this is answered; one that
 /// drains is taken back. 0 lets the kernel choose.
 pub(super) async fn open(State(api): State<Arc<Api>>, body: Bytes) -> Answer {
-    let Wanted { port } = serde_json::from_slice(&body).map_err(|error| {
-        Problem::bad_request(format!("the body must be {{\"port\": 7890}}: {error}"))
-    })?;
-    let opened = api.control.open_port(port).await?;
+    let opened = api.control.open_port(wanted(&body)?).await?;
     let mut response = json(&entry(&api, &opened))?;
     *response.status_mut() = StatusCode::CREATED;
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/ports/{}", opened.number)) {
         response.headers_mut().insert(LOCATION, location);
     }
     Ok(response)
+}
+
+/// The port that a body asks for: `{"port": 7890}`.
+///
+/// # Errors
+/// It is not of this form.
+pub fn wanted(body: &[u8]) -> Result<u16, Problem> {
+    let wanted = serde_json::from_slice(body).map_err(|error| {
+        Problem::bad_request(format!("the body must be {{\"port\": 7890}}: {error}"))
+    })?;
+    let Wanted { port } = wanted;
+    Ok(port)
 }
 
 /// DELETE `/api/v1/ports/7890?deadline_s=60`: no new sessions; closed when it is empty or the time

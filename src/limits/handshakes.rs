@@ -16,5 +16,14 @@ pub const HANDSHAKE_DATAGRAMS_PER_TURN: usize = 8;
 /// tenth of a second, a tenth of the time after which its peer sends it again (RFC 6347 §4.2.4.1).
 pub const MAX_HANDSHAKE_DATAGRAMS_WAITING: usize = 1_024;
 
+/// And of one session: several flights, also with a certificate that is cut into five, so that one
+/// peer leaves room for 63 others.
+pub const MAX_HANDSHAKE_DATAGRAMS_OF_SESSION: usize = 16;
+
+const _: () = assert!(
+    MAX_HANDSHAKE_DATAGRAMS_OF_SESSION <= MAX_HANDSHAKE_DATAGRAMS_WAITING / 64,
+    "a few peers that only send hellos must not keep a join storm out"
+);
+
 /// The longest of them: handshakes are cut to what a path of 1,500 bytes carries (RFC 6347 §4.1.1).
 pub const MAX_HANDSHAKE_DATAGRAM: usize = 2_048;

@@ -234,7 +234,7 @@ impl Core {
         let entry = self.sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         if !entry.connected {
             if !self.handshakes.is_next() {
-                return self.handshakes.wait(&datagram);
+                return self.handshakes.wait(slot, &datagram);
             }
             entry.flight = entry.flight.max(dtls::flight(datagram.bytes));
         }

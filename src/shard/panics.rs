@@ -71,7 +71,10 @@ pub(super) mod tests {
 
     use super::*;
     use crate::id::{SessionKey, StreamKey, Via};
-    use crate::limits::HANDSHAKE_DATAGRAMS_PER_TURN;
+    use crate::limits::{
+        HANDSHAKE_DATAGRAMS_PER_TURN, MAX_HANDSHAKE_DATAGRAMS_OF_SESSION,
+        MAX_HANDSHAKE_DATAGRAMS_WAITING,
+    };
     use crate::paths::{Inbound, Path};
     use crate::session::{CodecMatch, LocalIce, Negotiator, Offer, Session, StreamCodecs};
     use crate::shard::turn::Next;
@@ -136,26 +139,35 @@ pub(super) mod tests {
         ended.collect()
     }
 
+    /// The sessions in the first slots, as many, each with a path of its own.
+    fn with_paths(core: &mut Core, count: u32, now: Instant) -> Vec<Path> {
+        let paths = (0..count).map(|slot| {
+            let remote = SocketAddr::new(LOCAL, 50_000 + slot as u16);
+            let path = Path { via: Via::Udp(0), local: LOCAL, remote };
+            let Core { paths, post, .. } = &mut *core;
+            paths.prove(now, slot, path, true, post.counters());
+            path
+        });
+        paths.collect()
+    }
+
+    /// A record of a handshake comes in by a path.
+    fn shakes(core: &mut Core, path: Path, now: Instant) {
+        let record = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+        let Path { via, local, remote } = path;
+        let (bytes, arrived) = (&record[..], now);
+        let datagram = Inbound { via, local, remote, bytes, arrived, handed_over: false };
+        core.on_datagram(now, datagram);
+    }
+
     #[test]
     fn handshakes_wait_for_their_turn_and_none_is_lost() {
         let now = Instant::now();
         let (mut core, _keys) = with_sessions(2, now);
-        let local = LOCAL;
-        let paths = [50_000, 50_001].map(|port| {
-            let remote = SocketAddr::new(LOCAL, port);
-            Path { via: Via::Udp(0), local, remote }
-        });
-        let record = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
-        for (slot, path) in (0..).zip(paths) {
-            let Core { paths, post, .. } = &mut core;
-            paths.prove(now, slot, path, true, post.counters());
-        }
+        let paths = with_paths(&mut core, 2, now);
         let few = HANDSHAKE_DATAGRAMS_PER_TURN;
         for number in 0..3 * few {
-            let Path { via, local, remote } = paths[number % 2];
-            let (bytes, arrived) = (&record[..], now);
-            let datagram = Inbound { via, local, remote, bytes, arrived, handed_over: false };
-            core.on_datagram(now, datagram);
+            shakes(&mut core, paths[number % 2], now);
         }
         // DTLS has not begun, so those that came first were refused.
         let counters = core.post.counters();
@@ -168,6 +180,21 @@ pub(super) mod tests {
         assert_eq!(core.handshakes.waiting(), few, "as many a turn");
         assert_ne!(core.turn(now, false), Next::Now);
         assert_eq!(core.handshakes.waiting(), 0, "none is left");
+    }
+
+    #[test]
+    fn a_peer_that_only_shakes_hands_leaves_room_for_others_to_wait() {
+        let now = Instant::now();
+        let (mut core, _keys) = with_sessions(2, now);
+        let paths = with_paths(&mut core, 2, now);
+        for _ in 0..2 * MAX_HANDSHAKE_DATAGRAMS_WAITING {
+            shakes(&mut core, paths[0], now);
+        }
+        assert_eq!(core.handshakes.waiting(), MAX_HANDSHAKE_DATAGRAMS_OF_SESSION);
+        let limited = core.post.counters().drops(DropReason::HandshakesLimited);
+        shakes(&mut core, paths[1], now);
+        assert_eq!(core.handshakes.waiting(), MAX_HANDSHAKE_DATAGRAMS_OF_SESSION + 1);
+        assert_eq!(core.post.counters().drops(DropReason::HandshakesLimited), limited);
     }
 
     #[test]

@@ -76,8 +76,11 @@ async fn channels(
     Ok((StatusCode::CREATED, [(LOCATION, location)]).into_response())
 }
 
-/// The set of events that a body asks for.
-fn wanted(body: &[u8]) -> Result<u8, Problem> {
+/// The set of events that a body asks for: a JSON array of their names.
+///
+/// # Errors
+/// It is none, names none, or names one that there is not.
+pub fn wanted(body: &[u8]) -> Result<u8, Problem> {
     let names: Vec<String> = serde_json::from_slice(body).map_err(|_error| {
         Problem::bad_request("the body is a JSON array with the names of events")
     })?;

@@ -15,6 +15,7 @@ mod problem;
 mod resource;
 
 pub use admission::Admission;
+pub use events::wanted as wanted_events;
 pub use http::router;
 pub use ice_servers::IceServers;
 pub use posts::PostRates;

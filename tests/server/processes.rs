@@ -3,8 +3,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -17,6 +19,9 @@ use str0m::media::Direction;
 mod place;
 
 use place::{Place, Playing, VP8, signal};
+
+/// The number of the user `nobody`, on Debian and elsewhere.
+const NOBODY: u32 = 65_534;
 
 /// What processes are started with: each way of steering, and of receiving.
 fn variants() -> Vec<Vec<&'static str>> {
@@ -300,17 +305,26 @@ fn a_server_that_is_told_to_stop_stops_with_the_process_it_has_taken_over_from()
     assert!(first.ends_well());
 }
 
-#[test]
-fn a_service_manager_is_told_which_process_is_the_server_from_here_on() {
-    let place = Place::new(&["--shards", "1"]);
+/// A service manager's socket, and where it is.
+fn service_manager(place: &Place) -> (UnixDatagram, PathBuf) {
     let path = place.socket().with_extension("notify");
     let manager = UnixDatagram::bind(&path).expect("a socket in a folder of ours");
     manager.set_read_timeout(Some(PATIENCE)).expect("it takes one");
-    let heard = || {
-        let mut bytes = [0; 256];
-        let count = manager.recv(&mut bytes).expect("it is told");
-        String::from_utf8_lossy(&bytes[..count]).into_owned()
-    };
+    (manager, path)
+}
+
+/// What it is told next.
+fn heard(manager: &UnixDatagram) -> String {
+    let mut bytes = [0; 256];
+    let count = manager.recv(&mut bytes).expect("it is told");
+    String::from_utf8_lossy(&bytes[..count]).into_owned()
+}
+
+#[test]
+fn a_service_manager_is_told_which_process_is_the_server_from_here_on() {
+    let place = Place::new(&["--shards", "1"]);
+    let (manager, path) = service_manager(&place);
+    let heard = || heard(&manager);
     let environment = [("NOTIFY_SOCKET", path.to_str().expect("UTF-8"))];
     let mut first = place.start_in(&[], &environment);
     assert!(heard().starts_with("READY=1"));
@@ -321,6 +335,46 @@ fn a_service_manager_is_told_which_process_is_the_server_from_here_on() {
     second.signal("-TERM");
     assert!(heard().starts_with("STOPPING=1"), "of the first it was told nothing");
     assert!(second.ends_well());
+}
+
+#[test]
+fn a_service_manager_is_told_so_again_when_the_process_that_took_over_is_killed() {
+    let place = Place::new(&["--shards", "1"]);
+    let (manager, path) = service_manager(&place);
+    let environment = [("NOTIFY_SOCKET", path.to_str().expect("UTF-8"))];
+    let first = place.start_in(&[], &environment);
+    assert!(heard(&manager).starts_with("READY=1"));
+    let mut playing = Playing::start(&place, "s", 1);
+    let mut second = playing.during(|| place.start_in(&["--takeover"], &environment));
+    assert_eq!(heard(&manager), format!("MAINPID={}", second.pid()));
+    assert!(heard(&manager).starts_with("READY=1"));
+    second.kill();
+    assert_eq!(heard(&manager), format!("MAINPID={}", first.pid()));
+}
+
+/// The folder's mode keeps others from the socket. Where somebody has changed that, they still do
+/// not get what the server has.
+#[test]
+fn a_process_of_another_user_takes_nothing_over() {
+    if !nix::unistd::getuid().is_root() {
+        eprintln!("left out: only root can start a process of another user");
+        return;
+    }
+    let place = Place::new(&["--shards", "1"]);
+    let mut first = place.start(&[]);
+    let anybody = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(place.socket(), anybody(0o666)).expect("it is ours");
+    // Where the tests are built, others may not look.
+    let binary = place.socket().with_extension("binary");
+    std::fs::copy(env!("CARGO_BIN_EXE_monoport"), &binary).expect("there is room for a copy");
+    std::fs::set_permissions(&binary, anybody(0o755)).expect("it is ours");
+    let mut command = Command::new(&binary);
+    command.args(place.command(&["--takeover"]).get_args()).current_dir("/").uid(NOBODY);
+    let output = command.output().expect("the copy runs");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{words}");
+    assert!(words.contains(&format!("is of user {NOBODY}, not of 0")), "{words}");
+    assert!(first.runs() && place.sessions() == (0, None));
 }
 
 /// The promise of the manual's page, as it was measured: `cargo test --test server -- --ignored`.

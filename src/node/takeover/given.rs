@@ -156,13 +156,16 @@ impl Giver {
     /// Gives everything to whoever is at the other end.
     fn give(&self, connection: &PacketSocket) -> Result<(), TakeoverError> {
         let refused = |why: String| Err(TakeoverError::Refused(why));
+        connection.set_patience(Some(TAKEOVER_LETTER))?;
+        // Read before anything is refused: where a message is left unread, the other end is told
+        // of a reset connection and not why (unix(7)).
+        let asked = receive(connection)?.0;
         let peer = connection.peer()?;
         let own = nix::unistd::getuid().as_raw();
         if peer.uid != own {
             return refused(format!("process {} is of user {}, not of {own}", peer.pid, peer.uid));
         }
-        connection.set_patience(Some(TAKEOVER_LETTER))?;
-        let Asked::Hello { oldest, newest, version } = receive(connection)?.0 else {
+        let Asked::Hello { oldest, newest, version } = asked else {
             return Err(TakeoverError::Broken("it did not say hello".into()));
         };
         let protocol = newest.min(letters::NEWEST);

@@ -93,7 +93,9 @@ pub(super) struct Welcome {
 
 impl Welcome {
     pub fn descriptors(&self) -> usize {
-        self.ports.len() * self.shards + 1 + usize::from(self.tcp) + self.maps + self.shards
+        let sockets = self.ports.len().saturating_mul(self.shards);
+        let beside = usize::from(self.tcp).saturating_add(self.maps).saturating_add(self.shards);
+        sockets.saturating_add(beside).saturating_add(1)
     }
 }
 
@@ -152,6 +154,18 @@ mod tests {
         assert!(
             matches!(serde_json::from_slice(more), Ok(Asked::Live { stream }) if stream == "s")
         );
+    }
+
+    #[test]
+    fn numbers_that_no_process_has_make_nobody_count_beyond_the_last_number() {
+        let most = usize::MAX;
+        let text = format!(
+            r#"{{"is":"welcome","protocol":1,"version":"","shards":{most},"ports":[1,2],
+            "range":null,"tcp":true,"maps":{most},"keys":[],"reachable":[],"sessions":0}}"#
+        );
+        let letter = serde_json::from_str(&text).expect("it has every field");
+        let Answered::Welcome(welcome) = letter else { panic!("it is a welcome") };
+        assert_eq!(welcome.descriptors(), most);
     }
 
     #[test]

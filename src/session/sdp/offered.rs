@@ -291,10 +291,17 @@ impl Offered {
 impl OfferedSection {
     fn begin(line: &str) -> Result<OfferedSection, OfferError> {
         let words: Vec<&str> = line.split_whitespace().collect();
+        let shown = || line.chars().take(40).collect::<String>();
         let [kind, port, profile, ref formats @ ..] = words[..] else {
-            return Err(OfferError::Malformed(format!("`m={line}` is no section")));
+            return Err(OfferError::Malformed(format!("`m={}` is no section", shown())));
         };
-        let stopped = port.split('/').next() == Some("0");
+        // A count of ports may follow (RFC 8866 §5.14).
+        let (port, count) = port.split_once('/').unwrap_or((port, "1"));
+        let (Ok(port), Ok(_)) = (port.parse::<u16>(), count.parse::<u16>()) else {
+            let words = format!("`m={}` has no port from 0 to 65535", shown());
+            return Err(OfferError::Malformed(words));
+        };
+        let stopped = port == 0;
         let formats = formats.iter().map(|&format| format.to_owned()).collect();
         let (kind, profile) = (kind.to_owned(), profile.to_owned());
         Ok(OfferedSection { kind, profile, formats, stopped, ..OfferedSection::default() })

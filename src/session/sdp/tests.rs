@@ -96,3 +96,20 @@ fn what_was_known_is_shown_refused_and_what_never_was_is_left_out() {
     let offered = read(&offer("a=group:BUNDLE 0\r\n", sections), Way::Watch);
     assert!(!offered.text().contains("m=video"));
 }
+
+#[test]
+fn a_section_without_a_port_that_can_be_is_refused_in_words() {
+    let port = |port: &str| {
+        let section = format!("m=audio {port} UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n");
+        Offered::read(&offer("", &section), Way::Publish).map_err(|error| error.to_string())
+    };
+    for right in ["9", "65535", "9/1"] {
+        assert!(port(right).is_ok(), "{right}");
+    }
+    for wrong in ["65536", "70000", "-1", "x", "9/70000", "9/", "/1"] {
+        let words = port(wrong).expect_err(wrong);
+        assert!(words.ends_with("has no port from 0 to 65535"), "{words}");
+    }
+    let long = port(&"9".repeat(10_000)).expect_err("there is no such port");
+    assert!(long.len() < 200, "{long}");
+}

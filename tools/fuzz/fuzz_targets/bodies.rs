@@ -1,0 +1,17 @@
+//! Whatever a body of JSON says, what is taken from it is what it could say, and the rest is
+//! refused.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use monoport::api::wanted_port;
+use monoport::whip::wanted_events;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(port) = wanted_port(bytes) {
+        let same = format!("{{\"port\":{port}}}");
+        assert_eq!(wanted_port(same.as_bytes()).ok(), Some(port));
+    }
+    if let Ok(events) = wanted_events(bytes) {
+        assert!((1..32).contains(&events), "{events}");
+    }
+});

@@ -1,0 +1,23 @@
+//! Whatever a payload says, looking for key frames, sizes of pictures and numbers of frames ends,
+//! and depends on nothing else.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use monoport::media::{DependencyDescriptor, picture_size, starts_keyframe};
+use str0m::format::Codec;
+
+const CODECS: [Codec; 6] =
+    [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1, Codec::Opus];
+
+fuzz_target!(|bytes: &[u8]| {
+    for codec in CODECS {
+        assert_eq!(starts_keyframe(codec, bytes), starts_keyframe(codec, bytes));
+        assert_eq!(picture_size(codec, bytes), picture_size(codec, bytes));
+    }
+    if let Some(descriptor) = DependencyDescriptor::new(bytes) {
+        let number = descriptor.frame_number();
+        let shifted = descriptor.clone().renumbered(number);
+        assert_eq!(shifted.frame_number(), number.wrapping_mul(2));
+        assert_eq!(shifted.renumbered(number.wrapping_neg()), descriptor);
+    }
+});
