@@ -64,7 +64,7 @@ pub(super) fn planned(config: &Config) -> Result<Vec<Reachable>, StartError> {
         return inside(config);
     }
     let options = SocketOptions::default();
-    let bind = |ip: IpAddr| UdpSocket::bind(SocketAddr::new(ip, 0), &options).ok();
+    let bind = |ip: IpAddr| UdpSocket::bind_alone(SocketAddr::new(ip, 0), &options).ok();
     let socket = config.bind_candidates().into_iter().find_map(bind);
     let socket = socket.ok_or(StartError::NothingToAnnounce)?;
     let mut found = reachable(config, &[vec![socket]])?;

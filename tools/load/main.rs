@@ -22,6 +22,7 @@ mod cpu;
 mod dice;
 mod feedback;
 mod floor;
+mod hardship;
 mod html;
 mod latencies;
 mod live;

@@ -5,10 +5,8 @@
 //! Elsewhere every peer has a socket.
 
 use monoport::net::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};
-use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Messages per system call, and per batch.
 const MESSAGES: usize = 256;
@@ -42,7 +40,7 @@ impl Outbox {
         // All viewers of the worker share one receive queue, so it is as deep as the kernel gives.
         let options = SocketOptions { receive_buffer_bytes: 64 << 20, ..SocketOptions::default() };
         Ok(Self {
-            sockets: vec![bind_alone(any, &options)?],
+            sockets: vec![UdpSocket::bind_alone(any, &options)?],
             current: 0,
             batch: SendBatch::new(MESSAGES, ARENA_BYTES),
             sender: Sender::new(MESSAGES),
@@ -77,7 +75,7 @@ impl Outbox {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        self.sockets.push(bind_alone((any, 0).into(), &SocketOptions::default())?);
+        self.sockets.push(UdpSocket::bind_alone((any, 0).into(), &SocketOptions::default())?);
         Ok((self.sockets.len() - 1, any))
     }
 
@@ -121,23 +119,6 @@ impl Outbox {
     }
 }
 
-/// Ports of this process. The sockets set `SO_REUSEPORT`, with which the kernel may choose a port
-/// that another socket of this user has, and then deals each one's packets out to both.
-static PORTS: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
-/// With half of the 28,000 ephemeral ports taken, one time in a million all of these are.
-const BIND_TRIES: usize = 20;
-
-/// Binds a port that no other socket of this process has.
-fn bind_alone(any: SocketAddr, options: &SocketOptions) -> io::Result<UdpSocket> {
-    for _ in 0..BIND_TRIES {
-        let socket = UdpSocket::bind(any, options)?;
-        if PORTS.lock().unwrap_or_else(PoisonError::into_inner).insert(socket.port()) {
-            return Ok(socket);
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::AddrInUse, "no port of our own among the ephemeral ones"))
-}
-
 /// The source address of the peer in `slot`.
 fn loopback_address(slot: usize) -> IpAddr {
     Ipv4Addr::from(FIRST_LOOPBACK + slot as u32).into()
@@ -160,14 +141,18 @@ pub fn loopback_slot(local: IpAddr) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Without the check a few of these would share a port, as birthdays are shared.
+    /// A port that two sockets share is one from which the kernel deals the packets out to both:
+    /// another run of this program would take them.
     #[test]
-    fn no_two_sockets_share_a_port() {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let sockets: Vec<UdpSocket> =
-            (0..500).map(|_| bind_alone(any, &SocketOptions::default()).unwrap()).collect();
-        let ports: HashSet<u16> = sockets.iter().map(UdpSocket::port).collect();
-        assert_eq!(ports.len(), sockets.len());
+    fn nobody_else_can_have_the_port_of_a_socket() {
+        let remote = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 9));
+        let mut outbox = Outbox::new().unwrap();
+        let (own, _) = outbox.own_socket(remote).unwrap();
+        for index in [0, own] {
+            let address = outbox.socket(index).local_addr();
+            let second = UdpSocket::bind(address, &SocketOptions::default());
+            assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One synthetic peer: its transport, and what it does once that is up.
 
+use crate::hardship::Hardships;
 use crate::media::Format;
 use crate::outbox::Outbox;
 use crate::publisher::{Publisher, Shape};
@@ -251,10 +252,23 @@ impl Peer {
             }
             Media::Waiting { stream, publishes: None, video, answer } => {
                 bump(&setup.tally.viewers_connected, 1);
-                Media::Viewing(Box::new(Viewer::new(stream, video, &answer, keys)))
+                let now_ns = crate::clock::since_epoch_ns(now);
+                Media::Viewing(Box::new(Viewer::new(stream, video, &answer, keys, now_ns)))
             }
             other => other,
         };
+    }
+
+    /// Adds what this peer lacks at `now_ns`; one whose address has changed is counted elsewhere.
+    pub fn add_hardships(&self, hardships: &mut Hardships, now_ns: u64) {
+        let Media::Viewing(viewer) = &self.media else { return };
+        if self.gap.has_moved() {
+            return;
+        }
+        for mut hardship in viewer.hardships(now_ns) {
+            hardship.viewer = self.to.local.to_string();
+            hardships.add(hardship);
+        }
     }
 
     /// Adds what this peer counted: to `moved` if its address has changed.

@@ -2,6 +2,7 @@
 //! enough.
 
 use crate::args::RunArgs;
+use crate::hardship::{Hardship, Hardships};
 use crate::publisher::Publisher;
 use crate::punctuality::Punctuality;
 use crate::rebind::{Moved, RebindReport};
@@ -35,6 +36,7 @@ pub struct Harvest {
     pub sums: Sums,
     /// Viewers that changed their address, who are not in the sums.
     pub moved: Moved,
+    pub hardships: Hardships,
     pub odd: Odd,
     pub punctuality: Punctuality,
     pub latency_us: Histogram<u64>,
@@ -131,6 +133,9 @@ pub struct Report {
     pub client_receive_overflows: u64,
     pub client_send_drops: u64,
     pub failures: BTreeMap<String, u64>,
+    /// Viewers' videos and audios that lack packets, and the one that lacks most.
+    pub media_with_loss: u64,
+    pub worst_loss: Option<Hardship>,
     /// Viewers that `--rebind` gave another address; `null` without.
     pub rebind: Option<RebindReport>,
     /// Datagrams to addresses that viewers had no more.
@@ -215,15 +220,13 @@ impl Report {
         let mut latency_us = latency_histogram();
         let mut punctuality = Punctuality::default();
         let mut setup_ms: Vec<f64> = Vec::new();
-        let mut failures = measured.refused.clone();
+        let mut hardships = Hardships::default();
         for harvest in harvests {
             sums.add(&harvest.sums);
+            hardships.join(harvest.hardships.clone());
             punctuality.add(&harvest.punctuality);
             latency_us.add(&harvest.latency_us).expect("histograms of one shape");
             setup_ms.extend(&harvest.setup_ms);
-            for (reason, count) in &harvest.failures {
-                *failures.entry((*reason).to_owned()).or_default() += count;
-            }
         }
         let total = |of: fn(&Harvest) -> u64| harvests.iter().map(of).sum::<u64>();
         let lost = sums.expected.saturating_sub(sums.received);
@@ -274,7 +277,9 @@ impl Report {
             sessions_lost: total(|h| h.lost_consent),
             client_receive_overflows: total(|h| h.receive_overflows),
             client_send_drops: total(|h| h.send_drops),
-            failures,
+            failures: failures(measured, harvests),
+            media_with_loss: hardships.count,
+            worst_loss: hardships.worst,
             rebind: RebindReport::new(harvests.iter().map(|harvest| &harvest.moved)),
             late_for_a_move: total(|h| h.odd.late_for_a_move),
         }
@@ -351,6 +356,15 @@ impl Report {
     }
 }
 
+/// Offers refused and sessions failed, by reason.
+fn failures(measured: &Measured, harvests: &[Harvest]) -> BTreeMap<String, u64> {
+    let mut failures = measured.refused.clone();
+    for (reason, count) in harvests.iter().flat_map(|harvest| &harvest.failures) {
+        *failures.entry((*reason).to_owned()).or_default() += count;
+    }
+    failures
+}
+
 fn of_histogram(histogram: &Histogram<u64>) -> Percentiles<u64> {
     Percentiles {
         p50: histogram.value_at_quantile(0.5),
@@ -383,6 +397,7 @@ mod tests {
         let harvest = Harvest {
             sums: Sums { expected: 1_000, received: 999, ..Sums::default() },
             moved: Moved::default(),
+            hardships: Hardships::default(),
             odd: Odd::default(),
             punctuality: Punctuality::default(),
             latency_us,

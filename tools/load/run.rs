@@ -343,6 +343,9 @@ fn conclude(args: &RunArgs, report: &Report) -> Result<bool, RunError> {
     if let Some(words) = report.own_lateness() {
         eprintln!("{words}");
     }
+    if let Some(worst) = &report.worst_loss {
+        eprintln!("{worst}");
+    }
     let missed = report.missed(&Thresholds::of(args));
     missed.iter().for_each(|miss| eprintln!("missed: {miss}"));
     Ok(missed.is_empty())

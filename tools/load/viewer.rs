@@ -4,6 +4,7 @@
 use crate::account::{Account, Arrival};
 use crate::dice::Dice;
 use crate::feedback::Feedback;
+use crate::hardship::{Hardship, Silence};
 use crate::media::Format;
 use crate::punctuality::Punctuality;
 use crate::sdp::{Answer, Section};
@@ -82,6 +83,8 @@ pub struct Viewer {
     /// What it says of transport-wide numbers, where they were negotiated.
     feedback: Option<Feedback>,
     until_open: u32,
+    /// When it could first be sent media: what is older is the past, and no measure of the way.
+    since_ns: u64,
 }
 
 /// One of a viewer's two media.
@@ -90,6 +93,7 @@ struct Media {
     section: Option<Section>,
     ssrc: Option<u32>,
     account: Account,
+    silence: Silence,
     /// At the last report: packets received and highest sequence number.
     reported: (u64, u32),
     /// The middle of the last sender report's NTP time, and when it came (RFC 3550 §6.4.1).
@@ -99,7 +103,13 @@ struct Media {
 
 impl Viewer {
     #[must_use]
-    pub fn new(stream: Arc<Stream>, video: Option<Format>, answer: &Answer, keys: &Keys) -> Self {
+    pub fn new(
+        stream: Arc<Stream>,
+        video: Option<Format>,
+        answer: &Answer,
+        keys: &Keys,
+        now_ns: u64,
+    ) -> Self {
         let feeds = |section: &Section| section.transport_feedback;
         let sections = || [answer.video, answer.audio].into_iter().flatten();
         let id = sections().filter(feeds).find_map(|section| section.transport_wide);
@@ -113,6 +123,7 @@ impl Viewer {
             rtx_pt: answer.rtx_pt,
             feedback: id.map(Feedback::new),
             until_open: 0,
+            since_ns: now_ns,
         }
     }
 
@@ -121,6 +132,15 @@ impl Viewer {
     pub fn accounts(&self) -> ((&Account, u64), (&Account, u64)) {
         let Self { video, audio, stream, .. } = self;
         ((&video.account, stream.video.sent()), (&audio.account, stream.audio.sent()))
+    }
+
+    /// What it lacks of video and audio at `now_ns`.
+    pub fn hardships(&self, now_ns: u64) -> impl Iterator<Item = Hardship> {
+        let (video, audio) = self.accounts();
+        let stream = self.stream.name.as_str();
+        let of = |media, account, silence| Hardship::of((stream, media), account, silence, now_ns);
+        let video = of("video", video, self.video.silence);
+        video.into_iter().chain(of("audio", audio, self.audio.silence))
     }
 
     /// Takes an RTP packet; returns the sequence numbers to ask for again.
@@ -148,6 +168,7 @@ impl Viewer {
         }
         let media = if is_video { &mut self.video } else { &mut self.audio };
         media.ssrc = Some(header.ssrc);
+        media.silence.broken(now_ns);
         let index = media.account.index(header.sequence);
         let gap = media.account.gap_before(index, MAX_NACK);
         self.until_open = self.until_open.saturating_sub(1);
@@ -161,7 +182,7 @@ impl Viewer {
             if let Arrival::Fresh(Some(number)) = arrival
                 && let Some(sent_ns) = timeline.sent_ns(number)
             {
-                lens.record(sent_ns, now_ns);
+                lens.record(self.since_ns, sent_ns, now_ns);
             }
         }
         if lens.nack && is_video && self.video.account.has_begun() {
@@ -210,7 +231,7 @@ impl Viewer {
             lens.odd.disagreeing += 1;
         }
         if let Arrival::Fresh(_) = media.account.opened(index, stamp.number) {
-            lens.record(stamp.sent_ns, now_ns);
+            lens.record(self.since_ns, stamp.sent_ns, now_ns);
         }
     }
 
@@ -237,7 +258,7 @@ impl Viewer {
             return;
         };
         if let Arrival::Fresh(_) = account.opened(index, stamp.number) {
-            lens.record(stamp.sent_ns, now_ns);
+            lens.record(self.since_ns, stamp.sent_ns, now_ns);
         }
     }
 
@@ -315,6 +336,7 @@ impl Media {
             section,
             ssrc: None,
             account: Account::default(),
+            silence: Silence::default(),
             reported: (0, 0),
             last_report: None,
             lost_by_report: 0,
@@ -371,8 +393,12 @@ impl Lens {
         }
     }
 
-    /// Records one packet's way, while the run measures.
-    fn record(&mut self, sent_ns: u64, now_ns: u64) {
+    /// Records one packet's way to a viewer that is there `since_ns`, while the run measures. What
+    /// a server sends of the time before says nothing of the way.
+    fn record(&mut self, since_ns: u64, sent_ns: u64, now_ns: u64) {
+        if sent_ns < since_ns {
+            return;
+        }
         let latency_us = now_ns.saturating_sub(sent_ns) / 1_000;
         self.tally.latency.count(latency_us);
         if self.measuring {

@@ -2,6 +2,7 @@
 
 use crate::args::Arrivals;
 use crate::clock;
+use crate::hardship::Hardships;
 use crate::outbox::{Outbox, loopback_slot};
 use crate::peer::{Input, Peer, Plan};
 use crate::rebind::Moved;
@@ -252,9 +253,12 @@ impl Worker {
     fn harvest(self) -> Harvest {
         let mut sums = Sums::default();
         let mut moved = Moved::default();
+        let mut hardships = Hardships::default();
         let mut reasons = std::collections::BTreeMap::new();
+        let now_ns = clock::now_ns();
         for peer in &self.peers {
             peer.add_to(&mut sums, &mut moved);
+            peer.add_hardships(&mut hardships, now_ns);
             if let Some(reason) = peer.failure() {
                 *reasons.entry(reason).or_insert(0) += 1;
             }
@@ -263,6 +267,7 @@ impl Worker {
         Harvest {
             sums,
             moved,
+            hardships,
             odd: self.lens.odd,
             punctuality: self.lens.punctuality,
             latency_us: self.lens.latency_us,

@@ -64,7 +64,7 @@ fn refusal(error: &io::Error) -> String {
 fn receive_one() -> io::Result<()> {
     const ATTEMPTS: u32 = 100;
     let options = SocketOptions::default();
-    let socket = UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &options)?;
+    let socket = UdpSocket::bind_alone(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &options)?;
     let mut receiver = UringReceiver::new(1, &[&socket])?;
     let sender = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     sender.send_to(b"?", socket.local_addr())?;

@@ -34,7 +34,7 @@ impl Served {
         };
         let keys = Keys { profile: PROFILE, ours, theirs };
         let stream = Arc::new(Stream::new("s".into()));
-        let viewer = Viewer::new(stream, Some(Format::Vp8), &answer, &keys);
+        let viewer = Viewer::new(stream, Some(Format::Vp8), &answer, &keys, 0);
         Self { viewer, lens: Lens::new(Arc::default(), 1, false, 0.0), sealer, opener }
     }
 
@@ -133,4 +133,18 @@ fn feedback_and_estimates_are_written_where_the_answer_has_them() {
         };
         assert_eq!((media_ssrc, &raw[..4]), (SSRC, &[0, 7, 0, 1][..]), "number 7 alone");
     }
+}
+
+/// A server begins a viewer with the newest key frame, which may be seconds old.
+#[test]
+fn what_was_sent_before_the_viewer_came_has_no_latency() {
+    let mut served = Served::new(section());
+    served.lens.measuring = true;
+    served.viewer.since_ns = 6;
+    served.send(7, &key_frame(true));
+    assert_eq!(served.lens.latency_us.len(), 0, "it was sent at 5");
+    served.viewer.since_ns = 5;
+    served.send(8, &key_frame(true));
+    assert_eq!(served.lens.latency_us.len(), 1);
+    assert_eq!(served.viewer.accounts().0.0.received, 2, "counted all the same");
 }
