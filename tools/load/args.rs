@@ -1,8 +1,11 @@
 //! The options of a run.
 
+use crate::layers::MAX_LAYERS;
+use crate::link::{self, Step};
 use crate::media::Format;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Publishes streams to a server, watches them, and measures.
@@ -31,6 +34,10 @@ pub struct RunArgs {
     pub video_kbps: u32,
     #[arg(long, default_value_t = 30)]
     pub fps: u32,
+    /// Layers of VP8 that publishers send (simulcast), named f, h and q: beside the bitrate of
+    /// --video-kbps three tenths of it in half the size, and a twelfth in a quarter
+    #[arg(long, default_value_t = 1, value_parser = parse_layers)]
+    pub layers: usize,
     /// Also send 50 packets of audio a second
     #[arg(long)]
     pub audio: bool,
@@ -89,6 +96,22 @@ pub struct RunArgs {
     /// When the first of them does, after all sessions are up; the last does within a second
     #[arg(long, default_value = "2s", value_parser = parse_duration)]
     pub rebind_at: Duration,
+    /// Put viewers behind a link of so many bits a second, as in 800k, or in steps by the time
+    /// since all are up: 4M,1M@10s,4M@20s. They ask for what is missing, and are counted apart
+    #[arg(long, value_name = "RATE", value_parser = link::parse_steps)]
+    pub bandwidth: Option<Arc<[Step]>>,
+    /// How many viewers are behind a link, the first ones. Default: all
+    #[arg(long, requires = "bandwidth", value_name = "VIEWERS")]
+    pub limited: Option<usize>,
+    /// What waits longer in front of the link has no room
+    #[arg(long, requires = "bandwidth", default_value = "300ms", value_parser = parse_duration)]
+    pub queue: Duration,
+    /// How long the way is beside what waits
+    #[arg(long, requires = "bandwidth", default_value = "20ms", value_parser = parse_duration)]
+    pub delay: Duration,
+    /// The part that the link loses, as in 0.01 or 1%
+    #[arg(long, requires = "bandwidth", default_value_t = 0.0, value_parser = parse_ratio)]
+    pub loss: f64,
     /// Ask for missing packets again; without it loss is seen as it is
     #[arg(long)]
     pub nack: bool,
@@ -192,6 +215,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+/// 1 to 3.
+fn parse_layers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(layers) if (1..=MAX_LAYERS).contains(&layers) => Ok(layers),
+        _ => Err(format!("publishers have 1 to {MAX_LAYERS} layers, not {text:?}")),
+    }
+}
+
 /// `1/64` or `64`.
 fn parse_one_in(text: &str) -> Result<u32, String> {
     let number = text.strip_prefix("1/").unwrap_or(text);
@@ -201,9 +232,12 @@ fn parse_one_in(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A part of one: `0.01`.
+/// A part of one: `0.01`, or `1%`.
 fn parse_ratio(text: &str) -> Result<f64, String> {
-    match text.parse() {
+    let percent = text.strip_suffix('%');
+    let parsed = percent
+        .map_or_else(|| text.parse(), |number| number.trim().parse::<f64>().map(|n| n / 100.0));
+    match parsed {
         Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
         _ => Err(format!("{text:?} is not between 0 and 1")),
     }

@@ -2,7 +2,7 @@
 //! stamps carry.
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 static EPOCH: OnceLock<Instant> = OnceLock::new();
 
@@ -10,6 +10,12 @@ static EPOCH: OnceLock<Instant> = OnceLock::new();
 #[must_use]
 pub fn now_ns() -> u64 {
     since_epoch_ns(Instant::now())
+}
+
+/// The instant at which this clock shows `ns`.
+#[must_use]
+pub fn instant(ns: u64) -> Instant {
+    *EPOCH.get_or_init(Instant::now) + Duration::from_nanos(ns)
 }
 
 /// `instant` on this clock; 0 for one before its first use.

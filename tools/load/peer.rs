@@ -1,13 +1,15 @@
 //! One synthetic peer: its transport, and what it does once that is up.
 
+use crate::clock;
 use crate::hardship::Hardships;
+use crate::link::Link;
 use crate::media::Format;
 use crate::outbox::Outbox;
 use crate::publisher::{Publisher, Shape};
 use crate::rebind::{Gap, Moved};
-use crate::report::Sums;
 use crate::sdp::{Answer, Ssrcs};
 use crate::stream::Stream;
+use crate::sums::Sums;
 use crate::tally::bump;
 use crate::transport::{Credentials, Keys, Progress, Transport, Wire};
 use crate::viewer::{Lens, Viewer};
@@ -20,6 +22,9 @@ use std::time::{Duration, Instant};
 
 /// A browser's receiver reports for video are about this far apart.
 const REPORT_INTERVAL: Duration = Duration::from_millis(1_000);
+
+/// Who looks at pictures asks for what lacks this often.
+const WISH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A peer whose offer was answered.
 pub struct Plan {
@@ -36,6 +41,9 @@ pub struct Plan {
     pub posted: Instant,
     /// When it changes its address, after the measurement began.
     pub rebind_after: Option<Duration>,
+    /// Of a viewer: whether its pictures are looked at, and what it is behind.
+    pub pictures: bool,
+    pub link: Option<Link>,
 }
 
 /// What happens to a peer.
@@ -61,6 +69,9 @@ pub struct Peer {
     failure: Option<&'static str>,
     next_report: Instant,
     gap: Gap,
+    /// When what lacks is asked for; `None` for who does not look at pictures.
+    next_wish: Option<Instant>,
+    link: Option<Box<Link>>,
     /// The deadline that is queued for this peer.
     pub scheduled: Option<Instant>,
 }
@@ -113,6 +124,8 @@ impl Peer {
             failure: None,
             next_report: now + REPORT_INTERVAL,
             gap: Gap::default(),
+            next_wish: plan.pictures.then_some(now),
+            link: plan.link.map(Box::new),
             scheduled: None,
         }
     }
@@ -141,11 +154,14 @@ impl Peer {
     #[must_use]
     pub fn deadline(&self) -> Instant {
         let transport = self.transport.deadline();
+        let arrives = self.link.as_ref().and_then(|link| link.due_ns()).map(clock::instant);
+        let transport = arrives.map_or(transport, |at| at.min(transport));
         match &self.media {
             Media::Waiting { .. } | Media::Gone => transport,
             Media::Publishing(publisher) => transport.min(publisher.deadline()),
             Media::Viewing(viewer) => {
                 let reports = transport.min(self.next_report);
+                let reports = self.next_wish.map_or(reports, |due| due.min(reports));
                 viewer.feedback_due().map_or(reports, |due| due.min(reports))
             }
         }
@@ -172,9 +188,51 @@ impl Peer {
         (video.spanned() + audio.spanned(), video.received + audio.received)
     }
 
+    /// Whether it is behind a link, so that what comes for it is not there yet.
+    #[must_use]
+    pub fn is_linked(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Begins or ends the measurement of what a viewer sees.
+    pub fn measure(&mut self, measuring: bool, now_ns: u64) {
+        if let Media::Viewing(viewer) = &mut self.media {
+            viewer.measure(measuring, now_ns);
+        }
+    }
+
     /// Takes an input; returns whether it was a packet of media for a viewer.
     #[inline]
     pub fn handle(
+        &mut self,
+        input: Input<'_>,
+        setup: &Setup,
+        now: Instant,
+        outbox: &mut Outbox,
+        lens: &mut Lens,
+    ) -> bool {
+        let Some(link) = &mut self.link else {
+            return self.arrived(input, setup, now, outbox, lens);
+        };
+        match input {
+            Input::Datagram { bytes, now_ns, .. } => {
+                link.take(bytes, now_ns, lens.measuring_since_ns);
+                kind::of(bytes) == Some(Kind::Rtp)
+            }
+            Input::Timer { .. } => {
+                let (from, now_ns) = (self.to.remote, clock::since_epoch_ns(now));
+                while let Some((now_ns, bytes)) =
+                    self.link.as_mut().and_then(|link| link.arrived(now_ns))
+                {
+                    let input = Input::Datagram { bytes: &bytes, from, now_ns };
+                    self.arrived(input, setup, now, outbox, lens);
+                }
+                self.arrived(input, setup, now, outbox, lens)
+            }
+        }
+    }
+
+    fn arrived(
         &mut self,
         input: Input<'_>,
         setup: &Setup,
@@ -215,7 +273,12 @@ impl Peer {
                     }
                     Media::Publishing(publisher) => publisher.rest(now),
                     Media::Viewing(viewer) => {
-                        report(viewer, &mut self.next_report, now, &mut route)
+                        report(viewer, &mut self.next_report, now, &mut route);
+                        if self.next_wish.is_some_and(|due| now >= due) {
+                            self.next_wish = Some(now + WISH_INTERVAL);
+                            let now_ns = clock::since_epoch_ns(now);
+                            route.datagram(&mut |slot| viewer.write_wishes(now_ns, slot));
+                        }
                     }
                     Media::Waiting { .. } | Media::Gone => {}
                 }
@@ -252,8 +315,12 @@ impl Peer {
             }
             Media::Waiting { stream, publishes: None, video, answer } => {
                 bump(&setup.tally.viewers_connected, 1);
-                let now_ns = crate::clock::since_epoch_ns(now);
-                Media::Viewing(Box::new(Viewer::new(stream, video, &answer, keys, now_ns)))
+                let now_ns = clock::since_epoch_ns(now);
+                let viewer = Viewer::new(stream, video, &answer, keys, now_ns);
+                let linked = self.link.is_some();
+                let viewer =
+                    if self.next_wish.is_some() { viewer.with_screen(linked) } else { viewer };
+                Media::Viewing(Box::new(viewer))
             }
             other => other,
         };
@@ -262,7 +329,7 @@ impl Peer {
     /// Adds what this peer lacks at `now_ns`; one whose address has changed is counted elsewhere.
     pub fn add_hardships(&self, hardships: &mut Hardships, now_ns: u64) {
         let Media::Viewing(viewer) = &self.media else { return };
-        if self.gap.has_moved() {
+        if self.gap.has_moved() || self.link.is_some() {
             return;
         }
         for mut hardship in viewer.hardships(now_ns) {
@@ -279,7 +346,10 @@ impl Peer {
                 moved.add(self.gap, [video, audio]);
             }
             Media::Publishing(publisher) => sums.add_publisher(publisher),
-            Media::Viewing(viewer) => sums.add_viewer(viewer),
+            Media::Viewing(viewer) => match &self.link {
+                Some(link) => sums.linked.add_viewer(viewer, link.counts),
+                None => sums.add_viewer(viewer),
+            },
             Media::Waiting { .. } | Media::Gone => {}
         }
     }
@@ -293,7 +363,7 @@ fn report(viewer: &mut Viewer, next_report: &mut Instant, now: Instant, route: &
     }
     if now >= *next_report {
         *next_report = now + REPORT_INTERVAL;
-        let now_ns = crate::clock::since_epoch_ns(now);
+        let now_ns = clock::since_epoch_ns(now);
         route.datagram(&mut |slot| viewer.write_report(now_ns, slot));
     }
 }

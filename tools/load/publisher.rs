@@ -3,6 +3,7 @@
 
 mod track;
 
+use crate::layers;
 use crate::media::{self, Format, Packet};
 use crate::sdp::{Answer, Offer, Ssrcs};
 use crate::stream::Stream;
@@ -34,6 +35,9 @@ const NTP_EPOCH_S: u64 = 2_208_988_800;
 pub struct Shape {
     /// `None` where only audio is sent.
     pub video: Option<Format>,
+    /// Simulcast layers, 1 for one size alone.
+    pub layers: usize,
+    /// Of the largest layer.
     pub video_kbps: u32,
     pub fps: u32,
     pub audio: bool,
@@ -46,15 +50,23 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Bytes of video in a delta frame.
-    fn frame_bytes(&self) -> usize {
+    /// Bytes of video in a delta frame of a layer.
+    fn frame_bytes(&self, layer: usize) -> usize {
         let bytes = self.video_kbps as usize * 1_000 / 8 / self.fps.max(1) as usize;
+        let bytes = layers::frame_bytes(bytes, layer);
         bytes.max(media::MIN_VIDEO_PAYLOAD)
     }
 
     fn frame_interval(&self) -> Duration {
         Duration::from_secs(1) / self.fps.max(1)
     }
+}
+
+/// One size of a publisher's video.
+struct Layer {
+    track: Track,
+    key_frame_due: bool,
+    last_key_frame: Option<Instant>,
 }
 
 /// One publisher.
@@ -64,7 +76,7 @@ pub struct Publisher {
     sealer: RtpSealer,
     rtcp_opener: RtcpOpener,
     rtcp_sealer: RtcpSealer,
-    video: Track,
+    video: Vec<Layer>,
     audio: Track,
     started: Instant,
     frames: u64,
@@ -73,8 +85,6 @@ pub struct Publisher {
     next_report: Instant,
     /// The transport-wide number of the next packet.
     transport_sequence: u16,
-    key_frame_due: bool,
-    last_key_frame: Option<Instant>,
     /// Reports of what arrived by transport-wide numbers.
     pub transport_feedback: u64,
     /// Key frames sent, and packets a receiver asked for again.
@@ -98,7 +108,13 @@ impl Publisher {
         let mid = Offer::video_mid(shape.audio);
         let format = shape.video.unwrap_or(Format::Vp8);
         let section = answer.video.filter(|_| shape.video.is_some());
-        let video = Track::new((format, section), ssrcs.video, mid, shape.drop);
+        let layer = |layer| {
+            let ssrc = layers::ssrc(ssrcs.video, layer);
+            let track = Track::new((format, section), ssrc, mid, shape.drop);
+            let track = if shape.layers > 1 { track.of_layer(layer) } else { track };
+            Layer { track, key_frame_due: true, last_key_frame: None }
+        };
+        let video: Vec<Layer> = (0..shape.layers).map(layer).collect();
         let section = answer.audio.filter(|_| shape.audio);
         let audio = Track::new((Format::Opus, section), ssrcs.audio, "0", shape.drop);
         // Each begins anywhere within its interval, or all streams would send at once.
@@ -109,7 +125,7 @@ impl Publisher {
             sealer: RtpSealer::new(keys.profile, &keys.ours),
             rtcp_opener: RtcpOpener::new(keys.profile, &keys.theirs),
             rtcp_sealer: RtcpSealer::new(keys.profile, &keys.ours),
-            next_frame: if video.is_sent() { started } else { never },
+            next_frame: if video[0].track.is_sent() { started } else { never },
             next_audio: if audio.is_sent() { first_audio } else { never },
             video,
             audio,
@@ -118,8 +134,6 @@ impl Publisher {
             frames: 0,
             transport_sequence: 0,
             next_report: now + REPORT_INTERVAL,
-            key_frame_due: true,
-            last_key_frame: None,
             transport_feedback: 0,
             key_frames: 0,
             asked_again: 0,
@@ -130,7 +144,8 @@ impl Publisher {
     /// Packets of both media sent so far.
     #[must_use]
     pub fn packets_sent(&self) -> u64 {
-        u64::from(self.video.number) + u64::from(self.audio.number)
+        let video: u64 = self.video.iter().map(|layer| u64::from(layer.track.number)).sum();
+        video + u64::from(self.audio.number)
     }
 
     #[must_use]
@@ -146,7 +161,10 @@ impl Publisher {
         }
         let video = (&mut self.next_frame, self.shape.frame_interval());
         if is_due(video, now, lens) {
-            self.frame(now, out);
+            for layer in 0..self.video.len() {
+                self.frame(layer, now, out);
+            }
+            self.frames += 1;
         }
         if now >= self.next_report {
             self.next_report = now + REPORT_INTERVAL;
@@ -166,12 +184,25 @@ impl Publisher {
         let Ok(length) = self.rtcp_opener.open(&mut packet) else { return };
         for part in rtcp::compound(&packet[..length]).flatten() {
             match part {
-                rtcp::Packet::Pli { .. } | rtcp::Packet::Fir { .. } => self.key_frame_due = true,
-                rtcp::Packet::Nack { media_ssrc, lost, .. } if media_ssrc == self.video.ssrc() => {
-                    for seq in lost {
-                        self.asked_again += 1;
-                        self.resent += u64::from(self.video.resend(seq, out));
+                rtcp::Packet::Pli { media_ssrc, .. } => {
+                    if let Some(layer) = self.layer(media_ssrc) {
+                        layer.key_frame_due = true;
                     }
+                }
+                rtcp::Packet::Fir { entries } => {
+                    for (ssrc, _) in entries {
+                        if let Some(layer) = self.layer(ssrc) {
+                            layer.key_frame_due = true;
+                        }
+                    }
+                }
+                rtcp::Packet::Nack { media_ssrc, lost, .. } => {
+                    let Some(layer) = self.layer(media_ssrc) else { continue };
+                    let asked: Vec<u16> = lost.into_iter().collect();
+                    let resend = |seq: &&u16| layer.track.resend(**seq, out);
+                    let resent = asked.iter().filter(resend).count();
+                    self.asked_again += asked.len() as u64;
+                    self.resent += resent as u64;
                 }
                 rtcp::Packet::TransportFeedback { .. } => self.transport_feedback += 1,
                 _ => {}
@@ -179,41 +210,48 @@ impl Publisher {
         }
     }
 
-    fn frame(&mut self, now: Instant, out: &mut dyn Wire) {
-        let since = self.last_key_frame.map(|at| now.saturating_duration_since(at));
+    fn layer(&mut self, ssrc: u32) -> Option<&mut Layer> {
+        self.video.iter_mut().find(|layer| layer.track.ssrc() == ssrc)
+    }
+
+    fn frame(&mut self, number: usize, now: Instant, out: &mut dyn Wire) {
+        let timestamp = self.video_time(number, now);
+        let Some(layer) = self.video.get_mut(number) else { return };
+        let since = layer.last_key_frame.map(|at| now.saturating_duration_since(at));
         let key_frame = since.is_none_or(|since| {
             since >= self.shape.key_frame_interval
-                || self.key_frame_due && since >= KEY_FRAME_SPACING
+                || layer.key_frame_due && since >= KEY_FRAME_SPACING
         });
-        let mut frame_bytes = self.shape.frame_bytes();
+        let mut frame_bytes = self.shape.frame_bytes(number);
         if key_frame {
-            self.key_frame_due = false;
-            self.last_key_frame = Some(now);
+            layer.key_frame_due = false;
+            layer.last_key_frame = Some(now);
             self.key_frames += 1;
             frame_bytes *= KEY_FRAME_FACTOR;
         }
-        self.video.timestamp = self.video_time(now);
+        layer.track.timestamp = timestamp;
         let max = self.shape.packet_bytes.saturating_sub(MAX_HEADER + self.sealer.overhead());
-        let format = self.video.format();
+        let format = layer.track.format();
         let picture_id = (self.frames & 0x7fff) as u16;
-        self.frames += 1;
         let sizes = format.payload_sizes(frame_bytes, key_frame, max);
         let transport_sequence = &mut self.transport_sequence;
         let mut with = Sending { sealer: &self.sealer, transport_sequence, out };
         for (part, &length) in sizes.iter().enumerate() {
             let last = part + 1 == sizes.len();
-            let packet = Packet { picture_id, key_frame, part, last };
+            let packet = Packet { picture_id, key_frame, part, last, layer: number };
             let write =
                 |payload: &mut [u8], stamp| format.write(payload, packet, frame_bytes, stamp);
             let content = Content { marker: last, length, write: &write };
-            self.video.send(&content, &self.stream.video, &mut with);
+            // What viewers are told is of one SSRC.
+            let timeline = (number == 0).then_some(&self.stream.video);
+            layer.track.send(&content, timeline, &mut with);
         }
     }
 
     /// The instant in the clock of video.
-    fn video_time(&self, now: Instant) -> u32 {
+    fn video_time(&self, layer: usize, now: Instant) -> u32 {
         let elapsed = now.saturating_duration_since(self.started).as_micros() as u64;
-        self.video.ssrc().wrapping_add((elapsed * 9 / 100) as u32)
+        self.video[layer].track.ssrc().wrapping_add((elapsed * 9 / 100) as u32)
     }
 
     fn audio_packet(&mut self, out: &mut dyn Wire) {
@@ -223,7 +261,7 @@ impl Publisher {
         let content = Content { marker, length: AUDIO_PAYLOAD, write: &media::write_opus };
         let transport_sequence = &mut self.transport_sequence;
         let mut with = Sending { sealer: &self.sealer, transport_sequence, out };
-        self.audio.send(&content, &self.stream.audio, &mut with);
+        self.audio.send(&content, Some(&self.stream.audio), &mut with);
     }
 
     /// A sender report for each track, with the name that ties them together.
@@ -232,9 +270,10 @@ impl Publisher {
         let seconds = since_1970.as_secs() + NTP_EPOCH_S;
         let fraction = (u64::from(since_1970.subsec_nanos()) << 32) / 1_000_000_000;
         let ntp = (seconds << 32) | fraction;
-        let tracks = [(&self.video, self.video_time(now)), (&self.audio, self.audio.timestamp)];
-        for (track, rtp_timestamp) in tracks {
-            let Some(info) = track.report(ntp, rtp_timestamp) else { continue };
+        let of = |layer: usize| self.video[layer].track.report(ntp, self.video_time(layer, now));
+        let mut reports: Vec<_> = (0..self.video.len()).filter_map(of).collect();
+        reports.extend(self.audio.report(ntp, self.audio.timestamp));
+        for info in reports {
             out.datagram(&mut |slot| {
                 let Some(length) = rtcp::sender_report(&info, &[], slot) else { return 0 };
                 let Some(more) = rtcp::sdes_cname(info.ssrc, "load", &mut slot[length..]) else {

@@ -3,33 +3,16 @@
 
 use crate::args::RunArgs;
 use crate::hardship::{Hardship, Hardships};
-use crate::publisher::Publisher;
+use crate::link;
 use crate::punctuality::Punctuality;
 use crate::rebind::{Moved, RebindReport};
-use crate::viewer::{Odd, Viewer};
+use crate::screen::Pictures;
+use crate::sums::{Linked, Sums};
+use crate::viewer::Odd;
 use crate::worker::latency_histogram;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// Packet counts over peers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sums {
-    pub expected: u64,
-    pub received: u64,
-    pub duplicates: u64,
-    pub reordered: u64,
-    pub renumbered: u64,
-    /// Viewers whose count of video has begun.
-    pub viewers_with_video: u64,
-    pub packets_sent: u64,
-    pub key_frames: u64,
-    pub transport_feedback: u64,
-    /// Media of viewers whose loss was counted by sequence numbers.
-    pub by_sequence: u64,
-    pub asked_again: u64,
-    pub resent: u64,
-}
 
 /// What one worker hands in.
 pub struct Harvest {
@@ -40,6 +23,7 @@ pub struct Harvest {
     pub odd: Odd,
     pub punctuality: Punctuality,
     pub latency_us: Histogram<u64>,
+    pub linked_latency_us: Histogram<u64>,
     pub setup_ms: Vec<f64>,
     pub failures: BTreeMap<&'static str, u64>,
     pub receive_overflows: u64,
@@ -136,6 +120,10 @@ pub struct Report {
     /// Viewers' videos and audios that lack packets, and the one that lacks most.
     pub media_with_loss: u64,
     pub worst_loss: Option<Hardship>,
+    /// What viewers saw, where there are layers or links; those behind a link are apart from the
+    /// rest, here and in all other counts of what arrived.
+    pub pictures: Option<Pictures>,
+    pub linked: Option<LinkedReport>,
     /// Viewers that `--rebind` gave another address; `null` without.
     pub rebind: Option<RebindReport>,
     /// Datagrams to addresses that viewers had no more.
@@ -149,6 +137,14 @@ pub struct Percentiles<T> {
     pub p99: T,
     pub p999: T,
     pub max: T,
+}
+
+/// What became of viewers behind a link (`--bandwidth`).
+#[derive(Clone, Debug, Serialize)]
+pub struct LinkedReport {
+    pub pictures: Pictures,
+    pub datagrams: link::Counts,
+    pub latency_us: Percentiles<u64>,
 }
 
 /// What a run must keep to.
@@ -171,44 +167,6 @@ impl Thresholds {
     #[must_use]
     pub fn of(args: &RunArgs) -> Self {
         Self { max_loss: args.max_loss, max_p99_ms: args.max_p99_ms }
-    }
-}
-
-impl Sums {
-    pub fn add_publisher(&mut self, publisher: &Publisher) {
-        self.packets_sent += publisher.packets_sent();
-        self.key_frames += publisher.key_frames;
-        self.transport_feedback += publisher.transport_feedback;
-        self.asked_again += publisher.asked_again;
-        self.resent += publisher.resent;
-    }
-
-    pub fn add_viewer(&mut self, viewer: &Viewer) {
-        let (video, audio) = viewer.accounts();
-        for (account, sent) in [video, audio] {
-            self.expected += account.expected(sent);
-            self.received += account.received;
-            self.duplicates += account.duplicates;
-            self.reordered += account.reordered;
-            self.renumbered += account.renumbered;
-            self.by_sequence += u64::from(account.is_by_sequence());
-        }
-        self.viewers_with_video += u64::from(video.0.has_begun());
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.expected += other.expected;
-        self.received += other.received;
-        self.duplicates += other.duplicates;
-        self.reordered += other.reordered;
-        self.renumbered += other.renumbered;
-        self.viewers_with_video += other.viewers_with_video;
-        self.packets_sent += other.packets_sent;
-        self.key_frames += other.key_frames;
-        self.transport_feedback += other.transport_feedback;
-        self.by_sequence += other.by_sequence;
-        self.asked_again += other.asked_again;
-        self.resent += other.resent;
     }
 }
 
@@ -280,6 +238,8 @@ impl Report {
             failures: failures(measured, harvests),
             media_with_loss: hardships.count,
             worst_loss: hardships.worst,
+            pictures: Pictures::of(&sums.seen),
+            linked: linked(&sums.linked, harvests),
             rebind: RebindReport::new(harvests.iter().map(|harvest| &harvest.moved)),
             late_for_a_move: total(|h| h.odd.late_for_a_move),
         }
@@ -327,7 +287,8 @@ impl Report {
                 what: "packets received",
                 found: self.packets_received.to_string(),
                 wanted: "any".to_owned(),
-                kept: self.packets_received > 0,
+                kept: self.packets_received > 0
+                    || self.linked.as_ref().is_some_and(|linked| linked.pictures.frames > 0),
             },
             Check {
                 what: "part of the packets lost",
@@ -354,6 +315,15 @@ impl Report {
             .map(|Check { what, found, wanted, .. }| format!("{what}: {found}, wanted {wanted}"))
             .collect()
     }
+}
+
+fn linked(sum: &Linked, harvests: &[Harvest]) -> Option<LinkedReport> {
+    let mut latency_us = latency_histogram();
+    for harvest in harvests {
+        latency_us.add(&harvest.linked_latency_us).expect("histograms of one shape");
+    }
+    let pictures = Pictures::of(&sum.seen)?;
+    Some(LinkedReport { pictures, datagrams: sum.link, latency_us: of_histogram(&latency_us) })
 }
 
 /// Offers refused and sessions failed, by reason.
@@ -401,6 +371,7 @@ mod tests {
             odd: Odd::default(),
             punctuality: Punctuality::default(),
             latency_us,
+            linked_latency_us: latency_histogram(),
             setup_ms: vec![3.0, 1.0, 2.0],
             failures: BTreeMap::new(),
             receive_overflows: 0,

@@ -3,6 +3,8 @@
 use crate::args::RunArgs;
 use crate::cpu::{cpu_seconds, resident_bytes};
 use crate::html::{self, Curves};
+use crate::link::{self, Link};
+use crate::media::Format;
 use crate::publisher::Shape;
 use crate::rebind;
 use crate::report::{Harvest, Measured, Report, Thresholds};
@@ -46,6 +48,9 @@ pub enum RunError {
     Identity(#[from] IdentityError),
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// Heads that say the size of a picture are written for VP8 alone.
+    #[error("--layers sends simulcast of VP8: leave out --codec")]
+    Layers,
     #[error("a worker thread panicked")]
     Worker,
     /// There is nothing to measure.
@@ -75,6 +80,9 @@ struct Workers {
 /// # Errors
 /// When this process cannot do its part; a server that fails is in the report.
 pub fn run(args: &RunArgs) -> Result<bool, RunError> {
+    if args.layers > 1 && args.video() != Some(Format::Vp8) {
+        return Err(RunError::Layers);
+    }
     let identity = Arc::new(Identity::new()?);
     let (workers, inboxes) = spawn_workers(args, &identity);
     let name = |i| format!("{}-{i}", args.prefix);
@@ -219,6 +227,7 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
         fingerprint: &identity.fingerprint,
         audio: args.has_audio(),
         video: args.video(),
+        layers: args.layers,
         sends,
     };
     let offer = offer.to_text();
@@ -236,6 +245,7 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
     lock(&ramp.sessions).push(accepted.session);
     let shape = Shape {
         video: args.video(),
+        layers: args.layers,
         video_kbps: args.video_kbps,
         fps: args.fps,
         audio: args.has_audio(),
@@ -251,11 +261,22 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
         remote: reachable(&accepted.answer.candidates),
         answer: accepted.answer,
         posted,
+        pictures: !publish && (args.layers > 1 || args.bandwidth.is_some()),
+        link: link(args, publish, job),
         rebind_after: rebind::planned(job, if publish { 0 } else { args.rebind }, args.rebind_at),
     };
     // A worker that is gone has returned an error, which the end of the run reports.
     let _ = ramp.inboxes[job % ramp.inboxes.len()].send(Box::new(plan));
     Ok(())
+}
+
+/// What the viewer of offer `job` is behind.
+fn link(args: &RunArgs, publish: bool, job: usize) -> Option<Link> {
+    let steps = args.bandwidth.clone().filter(|_| !publish)?;
+    let limited = args.limited.unwrap_or(usize::MAX);
+    let RunArgs { queue, delay, loss, .. } = *args;
+    let shape = link::Shape { steps, queue, delay, loss };
+    (job < limited).then(|| Link::new(shape, job as u64))
 }
 
 /// The candidate to use: a loopback one, because then one socket serves all; else the first that
@@ -342,6 +363,10 @@ fn conclude(args: &RunArgs, report: &Report) -> Result<bool, RunError> {
     eprintln!("server {server}, client {client:.0} % of a core");
     if let Some(words) = report.own_lateness() {
         eprintln!("{words}");
+    }
+    let limited = report.linked.as_ref().map(|linked| ("behind a link", &linked.pictures));
+    for (who, pictures) in report.pictures.iter().map(|all| ("viewers", all)).chain(limited) {
+        eprintln!("{who}: {pictures}");
     }
     if let Some(worst) = &report.worst_loss {
         eprintln!("{worst}");

@@ -1,6 +1,7 @@
 //! The client's half of SDP: an offer as a browser would write it, from a template, and a scan of
 //! the answer for the few values a synthetic peer needs.
 
+use crate::layers::RIDS;
 use crate::media::Format;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +18,9 @@ pub const AUDIO_LEVEL_ID: u8 = 1;
 pub const ABS_SEND_TIME_ID: u8 = 2;
 const TRANSPORT_WIDE_ID: u8 = 3;
 pub const MID_ID: u8 = 4;
+const RID_ID: u8 = 5;
+/// The name of a layer (RFC 8852 §3.1).
+const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
 
 /// Transport-wide numbers (draft-holmer-rmcat-transport-wide-cc-extensions §2).
 const TRANSPORT_WIDE: &str =
@@ -33,6 +37,8 @@ pub struct Offer<'a> {
     pub audio: bool,
     /// The codec of the video section; `None` without one.
     pub video: Option<Format>,
+    /// Layers of video that a publisher sends (RFC 8853); 1 for no simulcast.
+    pub layers: usize,
     /// The SSRCs this peer sends with; `None` for a viewer.
     pub sends: Option<Ssrcs>,
 }
@@ -103,7 +109,16 @@ impl Offer<'_> {
             let _ = write!(text, "a=fmtp:{pt} {parameters}\r\n");
         }
         let _ = write!(text, "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={pt}\r\n");
-        if let Some(Ssrcs { video, rtx, .. }) = self.sends {
+        let Some(Ssrcs { video, rtx, .. }) = self.sends else { return };
+        if self.layers > 1 {
+            // As browsers: layers are known by their names, and no SSRC is told.
+            let _ = write!(text, "a=extmap:{RID_ID} {RID}\r\n");
+            let rids = &RIDS[..self.layers];
+            for rid in rids {
+                let _ = write!(text, "a=rid:{rid} send\r\n");
+            }
+            let _ = write!(text, "a=simulcast:send {}\r\n", rids.join(";"));
+        } else {
             let _ = write!(
                 text,
                 "a=ssrc-group:FID {video} {rtx}\r\na=ssrc:{video} cname:load\r\n\
@@ -149,6 +164,8 @@ pub struct Section {
     pub payload_type: u8,
     /// The identifier of transport-wide numbers, where both sides have them.
     pub transport_wide: Option<u8>,
+    /// The identifier of the names of layers.
+    pub rid: Option<u8>,
     /// Whether reports of them are asked for, and estimates of the bandwidth.
     pub transport_feedback: bool,
     pub remb: bool,
@@ -266,9 +283,11 @@ impl Sections {
         match name {
             "extmap" => {
                 let (id, uri) = value.split_once(' ').unwrap_or_default();
-                if uri.starts_with(TRANSPORT_WIDE) {
-                    let id = id.split('/').next().and_then(|id| id.parse().ok());
-                    section.transport_wide = id;
+                let id = id.split('/').next().and_then(|id| id.parse().ok());
+                match uri.split(' ').next() {
+                    Some(TRANSPORT_WIDE) => section.transport_wide = id,
+                    Some(RID) => section.rid = id,
+                    _ => {}
                 }
             }
             "rtcp-fb" if value.ends_with(" transport-cc") => section.transport_feedback = true,
@@ -423,6 +442,7 @@ mod tests {
                     fingerprint: FINGERPRINT,
                     audio,
                     video,
+                    layers: 1,
                     sends,
                 };
                 let offer = str0m::change::SdpOffer::from_sdp_string(&offer.to_text()).unwrap();

@@ -7,13 +7,14 @@ use crate::feedback::Feedback;
 use crate::hardship::{Hardship, Silence};
 use crate::media::Format;
 use crate::punctuality::Punctuality;
+use crate::screen::{Part, Screen, Seen};
 use crate::sdp::{Answer, Section};
 use crate::stream::Stream;
 use crate::tally::Tally;
 use crate::transport::Keys;
 use crate::worker::latency_histogram;
 use hdrhistogram::Histogram;
-use monoport::srtp::{RtcpOpener, RtcpSealer, RtpOpener};
+use monoport::srtp::{Rollover, RtcpOpener, RtcpSealer, RtpOpener};
 use monoport::wire::rtcp::{self, ReportBlock};
 use monoport::wire::rtp;
 use std::sync::Arc;
@@ -37,6 +38,10 @@ pub struct Lens {
     pub tally: Arc<Tally>,
     /// Of how many packets one is opened.
     pub open_one_in: u32,
+    /// Since when the run measures.
+    pub measuring_since_ns: Option<u64>,
+    /// The same as `latency_us` of those behind a link.
+    pub linked_latency_us: Histogram<u64>,
     /// Whether missing packets are asked for.
     pub nack: bool,
     /// Loses arriving media on purpose.
@@ -85,6 +90,11 @@ pub struct Viewer {
     until_open: u32,
     /// When it could first be sent media: what is older is the past, and no measure of the way.
     since_ns: u64,
+    /// What it sees, where pictures are looked at: then every packet is opened.
+    screen: Option<Box<Screen>>,
+    /// Whether it is behind a link, whose latency is another.
+    linked: bool,
+    repairs: Rollover,
 }
 
 /// One of a viewer's two media.
@@ -124,7 +134,41 @@ impl Viewer {
             feedback: id.map(Feedback::new),
             until_open: 0,
             since_ns: now_ns,
+            screen: None,
+            linked: false,
+            repairs: Rollover::default(),
         }
+    }
+
+    /// The same with a look at its pictures; `linked` when it is behind a link.
+    #[must_use]
+    pub fn with_screen(self, linked: bool) -> Self {
+        Self { screen: Some(Box::default()), linked, ..self }
+    }
+
+    /// Begins or ends the measurement of its pictures.
+    pub fn measure(&mut self, measuring: bool, now_ns: u64) {
+        if let Some(screen) = &mut self.screen {
+            screen.measure(measuring, now_ns);
+        }
+    }
+
+    /// What it saw, where its pictures are looked at.
+    #[must_use]
+    pub fn seen(&self) -> Option<Seen> {
+        self.screen.as_ref().map(|screen| screen.seen())
+    }
+
+    /// Writes what who looks at pictures asks for: video packets again, or a key frame; returns its
+    /// length, 0 when nothing lacks.
+    pub fn write_wishes(&mut self, now_ns: u64, out: &mut [u8]) -> usize {
+        let Some((screen, ssrc)) = self.screen.as_mut().zip(self.video.ssrc) else { return 0 };
+        let lost = screen.missing(now_ns);
+        if screen.needs_key_frame(now_ns) {
+            let length = rtcp::pli(OWN_SSRC, ssrc, out).unwrap_or(0);
+            return if length > 0 { self.rtcp_sealer.seal(out, length) } else { 0 };
+        }
+        if lost.is_empty() { 0 } else { self.write_nack(&lost, out) }
     }
 
     /// Video and audio, each with how many packets its publisher has sent.
@@ -172,7 +216,7 @@ impl Viewer {
         let index = media.account.index(header.sequence);
         let gap = media.account.gap_before(index, MAX_NACK);
         self.until_open = self.until_open.saturating_sub(1);
-        let open = self.until_open == 0 || media.account.must_open();
+        let open = self.until_open == 0 || media.account.must_open() || self.screen.is_some();
         if open {
             self.until_open = lens.open_one_in;
             self.open(bytes, &header, index, is_video, now_ns, lens);
@@ -185,7 +229,7 @@ impl Viewer {
                 lens.record(self.since_ns, sent_ns, now_ns);
             }
         }
-        if lens.nack && is_video && self.video.account.has_begun() {
+        if lens.nack && self.screen.is_none() && is_video && self.video.account.has_begun() {
             return gap.map(|index| index as u16).collect();
         }
         Vec::new()
@@ -214,16 +258,29 @@ impl Viewer {
         let media = if is_video { &mut self.video } else { &mut self.audio };
         if payload.is_empty() {
             lens.odd.padding += 1;
+            if let Some(screen) = self.screen.as_mut().filter(|_| is_video) {
+                screen.packet(index, Part::Padding, now_ns);
+            }
             return;
         }
         let stamp = media.format.stamp(payload);
+        if let Some(screen) = self.screen.as_mut().filter(|_| is_video) {
+            let starts = media.format.starts(payload);
+            let layer = stamp.map(|stamp| stamp.layer);
+            screen.packet(index, Part::Media { starts, ends: header.marker, layer }, now_ns);
+        }
         lens.odd.unstamped += u64::from(stamp.is_none());
         if !media.account.has_begun() && !media.format.starts(payload) {
             media.account.passed(index);
             return;
         }
-        let Some(stamp) = stamp else {
-            media.account.opened_without_number(index);
+        // With layers, numbers are those of several SSRCs.
+        let numbered = stamp.filter(|_| self.screen.is_none());
+        let Some(stamp) = numbered else {
+            let arrival = media.account.opened_without_number(index);
+            if let Some((stamp, Arrival::Fresh(_))) = stamp.map(|stamp| (stamp, arrival)) {
+                lens.record_of(self.linked, self.since_ns, stamp.sent_ns, now_ns);
+            }
             return;
         };
         let timeline = if is_video { &self.stream.video } else { &self.stream.audio };
@@ -240,20 +297,29 @@ impl Viewer {
         lens.odd.repairs += 1;
         let Some(packet) = lens.scratch.get_mut(..bytes.len()) else { return };
         packet.copy_from_slice(bytes);
-        let index = u64::from(header.sequence);
+        let index = self.repairs.guess(header.sequence);
         let Ok(length) = self.opener.open(packet, header.header_len, header.ssrc, index) else {
             lens.odd.unauthentic += 1;
             return;
         };
+        self.repairs.update(index);
         let payload = header.payload(&packet[..length]).unwrap_or_default();
         let Some((original, payload)) = payload.split_first_chunk::<2>() else { return };
         let stamp = self.video.format.stamp(payload);
         let account = &mut self.video.account;
         let index = account.index(u16::from_be_bytes(*original));
-        if !account.has_begun() || payload.is_empty() {
+        if payload.is_empty() {
             return;
         }
-        let Some(stamp) = stamp else {
+        if let Some(screen) = &mut self.screen {
+            let starts = self.video.format.starts(payload);
+            let layer = stamp.map(|stamp| stamp.layer);
+            screen.packet(index, Part::Media { starts, ends: header.marker, layer }, now_ns);
+        }
+        if !account.has_begun() {
+            return;
+        }
+        let Some(stamp) = stamp.filter(|_| self.screen.is_none()) else {
             account.opened_without_number(index);
             return;
         };
@@ -383,6 +449,8 @@ impl Lens {
         Self {
             scratch: Box::new([0; SCRATCH_BYTES]),
             latency_us: latency_histogram(),
+            measuring_since_ns: None,
+            linked_latency_us: latency_histogram(),
             tally,
             open_one_in,
             nack,
@@ -396,10 +464,21 @@ impl Lens {
     /// Records one packet's way to a viewer that is there `since_ns`, while the run measures. What
     /// a server sends of the time before says nothing of the way.
     fn record(&mut self, since_ns: u64, sent_ns: u64, now_ns: u64) {
+        self.record_of(false, since_ns, sent_ns, now_ns);
+    }
+
+    /// The same of a viewer that may be behind a link.
+    fn record_of(&mut self, linked: bool, since_ns: u64, sent_ns: u64, now_ns: u64) {
         if sent_ns < since_ns {
             return;
         }
         let latency_us = now_ns.saturating_sub(sent_ns) / 1_000;
+        if linked {
+            if self.measuring {
+                self.linked_latency_us.saturating_record(latency_us);
+            }
+            return;
+        }
         self.tally.latency.count(latency_us);
         if self.measuring {
             self.latency_us.saturating_record(latency_us);

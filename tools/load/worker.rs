@@ -6,7 +6,8 @@ use crate::hardship::Hardships;
 use crate::outbox::{Outbox, loopback_slot};
 use crate::peer::{Input, Peer, Plan};
 use crate::rebind::Moved;
-use crate::report::{Harvest, Sums};
+use crate::report::Harvest;
+use crate::sums::Sums;
 use crate::tally::{Phase, PhaseCell, Tally, bump};
 use crate::transport::Identity;
 use crate::viewer::Lens;
@@ -103,7 +104,7 @@ impl Worker {
             if phase == Phase::Stop {
                 return Ok(());
             }
-            self.lens.measuring = phase == Phase::Measure;
+            self.look_at_phase(phase);
             self.take_peers()?;
             if phase == Phase::Measure {
                 self.rebind_due(Instant::now())?;
@@ -118,6 +119,20 @@ impl Worker {
             let until = self.next_turn();
             self.waiter.wait(until, &mut self.ready)?;
         }
+    }
+
+    /// What is seen counts while the phase is that of the measurement.
+    fn look_at_phase(&mut self, phase: Phase) {
+        let measuring = phase == Phase::Measure;
+        if measuring == self.lens.measuring {
+            return;
+        }
+        let now_ns = clock::now_ns();
+        self.lens.measuring = measuring;
+        if measuring {
+            self.lens.measuring_since_ns = Some(now_ns);
+        }
+        self.peers.iter_mut().for_each(|peer| peer.measure(measuring, now_ns));
     }
 
     /// Tells those who watch the run how much came of what should have.
@@ -233,7 +248,8 @@ impl Worker {
                 if media {
                     packets += 1;
                     bytes += datagram.bytes.len() as u64;
-                } else {
+                }
+                if !media || peer.is_linked() {
                     reschedule(peer, slot, &mut self.timers);
                 }
             }
@@ -271,6 +287,7 @@ impl Worker {
             odd: self.lens.odd,
             punctuality: self.lens.punctuality,
             latency_us: self.lens.latency_us,
+            linked_latency_us: self.lens.linked_latency_us,
             setup_ms,
             failures: reasons,
             receive_overflows: self.receiver.overflow_drops(),

@@ -17,8 +17,11 @@ const MAGIC: [u8; 4] = *b"MPLD";
 /// Laid over the rest of a stamp, so that small numbers hold no run of zeros: in H.264 that would
 /// read as the start of a unit (ITU-T H.264 §7.4.1).
 const MASK: u64 = 0xa5a5_a5a5_a5a5_a5a5;
-/// Bytes of a stamp: magic, packet number, send time.
+/// Bytes of a stamp: magic, layer and packet number, send time.
 pub const STAMP_LEN: usize = 16;
+/// The bits of a stamp's number; the two above them are the layer. 1,000 packets a second take
+/// twelve days to count over them.
+const NUMBER_BITS: u32 = 30;
 /// The smallest video payload: room for the longest head and a stamp.
 pub const MIN_VIDEO_PAYLOAD: usize = 34;
 /// What key frames say of the picture.
@@ -28,6 +31,8 @@ const HEIGHT: u16 = 720;
 /// What a packet says about itself inside its sealed payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
+    /// The simulcast layer, 0 for the largest and for what is sent in one size.
+    pub layer: u8,
     /// Counts the packets of one SSRC, from zero.
     pub number: u32,
     /// `CLOCK_MONOTONIC` of the sending process, in nanoseconds.
@@ -58,12 +63,16 @@ pub struct Packet {
     pub part: usize,
     /// Whether it is the last of them.
     pub last: bool,
+    /// The simulcast layer, which says the size of the picture.
+    pub layer: usize,
 }
 
 impl Stamp {
     fn write(self, at: &mut [u8]) {
         at[..4].copy_from_slice(&MAGIC);
-        at[4..8].copy_from_slice(&(self.number ^ MASK as u32).to_be_bytes());
+        let layer = u32::from(self.layer) << NUMBER_BITS;
+        let number = layer | (self.number % (1 << NUMBER_BITS));
+        at[4..8].copy_from_slice(&(number ^ MASK as u32).to_be_bytes());
         at[8..16].copy_from_slice(&(self.sent_ns ^ MASK).to_be_bytes());
     }
 
@@ -72,8 +81,10 @@ impl Stamp {
         if at[..4] != MAGIC {
             return None;
         }
+        let number = u32::from_be_bytes(at[4..8].try_into().ok()?) ^ MASK as u32;
         Some(Self {
-            number: u32::from_be_bytes(at[4..8].try_into().ok()?) ^ MASK as u32,
+            layer: (number >> NUMBER_BITS) as u8,
+            number: number % (1 << NUMBER_BITS),
             sent_ns: u64::from_be_bytes(at[8..16].try_into().ok()?) ^ MASK,
         })
     }

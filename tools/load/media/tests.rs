@@ -3,7 +3,7 @@
 use super::*;
 use monoport::media::{PictureSize, picture_size, starts_keyframe};
 
-const STAMP: Stamp = Stamp { number: 0xdead_beef, sent_ns: 0x0102_0304_0506_0708 };
+const STAMP: Stamp = Stamp { layer: 2, number: 0x1ead_beef, sent_ns: 0x0102_0304_0506_0708 };
 const VIDEO: [Format; 4] = [Format::Vp8, Format::H264, Format::Vp9, Format::Av1];
 
 /// A frame's payloads.
@@ -12,7 +12,7 @@ fn frame(format: Format, frame_len: usize, key_frame: bool) -> Vec<Vec<u8>> {
     let last = sizes.len() - 1;
     let write = |(part, size): (usize, &usize)| {
         let mut payload = vec![0x55; *size];
-        let packet = Packet { picture_id: 0x1234, key_frame, part, last: part == last };
+        let packet = Packet { picture_id: 0x1234, key_frame, part, last: part == last, layer: 0 };
         format.write(&mut payload, packet, frame_len, STAMP);
         payload
     };

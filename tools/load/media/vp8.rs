@@ -1,6 +1,7 @@
 //! VP8: payload descriptor (RFC 7741 §4.2) and frame header (RFC 6386 §9.1).
 
-use super::{HEIGHT, Packet, WIDTH};
+use super::Packet;
+use crate::layers;
 
 /// Descriptor with a 15-bit picture id: X, I, and two bytes of id.
 const DESCRIPTOR_LEN: usize = 4;
@@ -25,7 +26,8 @@ pub fn head(payload: &mut [u8], packet: Packet, frame_len: usize) -> usize {
     if !packet.key_frame {
         return at + FRAME_TAG_LEN;
     }
-    let (width, height) = (WIDTH.to_le_bytes(), HEIGHT.to_le_bytes());
+    let (width, height) = layers::size(packet.layer);
+    let (width, height) = (width.to_le_bytes(), height.to_le_bytes());
     let header = [0x9d, 0x01, 0x2a, width[0], width[1], height[0], height[1]];
     payload[at + 3..at + KEY_FRAME_HEADER_LEN].copy_from_slice(&header);
     at + KEY_FRAME_HEADER_LEN

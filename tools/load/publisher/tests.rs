@@ -59,6 +59,7 @@ fn two_seconds(shape: Shape, answer: &Answer) -> (Vec<Vec<u8>>, Arc<Stream>) {
 fn shape(video: Option<Format>) -> Shape {
     Shape {
         video,
+        layers: 1,
         video_kbps: 2_000,
         fps: 25,
         audio: true,

@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::dice::Dice;
+use crate::layers::RIDS;
 use crate::media::{Format, Stamp};
 use crate::sdp::{ABS_SEND_TIME_ID, AUDIO_LEVEL_ID, MID_ID, Section};
 use crate::timeline::Timeline;
@@ -12,8 +13,8 @@ use monoport::wire::rtp::HeaderWriter;
 
 /// A browser sends the MID until the first receiver report, which is about this many packets.
 const PACKETS_WITH_MID: u32 = 100;
-/// Header with abs-send-time, transport-wide number, MID and audio level: 12 + 4 + 4 + 3 + 2 + 2,
-/// rounded up.
+/// Header with abs-send-time, transport-wide number, MID, and audio level or RID:
+/// 12 + 4 + 4 + 3 + 2 + 2, rounded up.
 pub const MAX_HEADER: usize = 28;
 /// RFC 6464: with voice, 40 dB below overload.
 const AUDIO_LEVEL: [u8; 1] = [0x80 | 40];
@@ -43,6 +44,8 @@ pub struct Track {
     /// What the answer said of its section; `None` where it is not sent.
     section: Option<Section>,
     mid: &'static str,
+    /// The simulcast layer, if it is one of several.
+    layer: Option<usize>,
     /// `ROC << 16 | seq` of the next packet.
     index: u64,
     /// Packets sent.
@@ -70,6 +73,7 @@ impl Track {
             format,
             section,
             mid,
+            layer: None,
             // Below 2^15, so that the first packets do not straddle a rollover (RFC 3711 §3.3.1).
             index: u64::from(ssrc & 0x7fff),
             number: 0,
@@ -78,6 +82,12 @@ impl Track {
             sent: vec![(0, Vec::new()); sent],
             dice: Dice::new(drop, u64::from(ssrc)),
         }
+    }
+
+    /// The same as one of several layers.
+    #[must_use]
+    pub fn of_layer(self, layer: usize) -> Self {
+        Self { layer: Some(layer), ..self }
     }
 
     /// Whether it is sent at all.
@@ -104,7 +114,12 @@ impl Track {
     }
 
     /// Sends a packet, and notes in the timeline when.
-    pub fn send(&mut self, content: &Content<'_>, timeline: &Timeline, with: &mut Sending<'_>) {
+    pub fn send(
+        &mut self,
+        content: &Content<'_>,
+        timeline: Option<&Timeline>,
+        with: &mut Sending<'_>,
+    ) {
         let Some(section) = self.section else { return };
         let sent_ns = clock::now_ns();
         let header = HeaderWriter {
@@ -116,13 +131,14 @@ impl Track {
             ssrc: self.ssrc,
         };
         let (number, index) = (self.number, self.index);
+        let layer = self.layer.unwrap_or(0) as u8;
         let extensions = self.extensions(section, sent_ns, with.transport_sequence);
         let (sent, lost) = (&mut self.sent, self.dice.lose());
         with.out.datagram(&mut |slot| {
             let Some(header_len) = extensions.write(header, slot) else { return 0 };
             let end = header_len + content.length;
             let Some(payload) = slot.get_mut(header_len..end) else { return 0 };
-            (content.write)(payload, Stamp { number, sent_ns });
+            (content.write)(payload, Stamp { layer, number, sent_ns });
             let length = with.sealer.seal(slot, header_len, end, header.ssrc, index);
             if let Some((seq, kept)) = sent.get_mut(index as usize % HISTORY) {
                 *seq = index as u16;
@@ -132,7 +148,9 @@ impl Track {
             // A length of 0 is not sent.
             if lost { 0 } else { length }
         });
-        timeline.record(number, sent_ns);
+        if let Some(timeline) = timeline {
+            timeline.record(number, sent_ns);
+        }
         self.number = self.number.wrapping_add(1);
         self.index += 1;
         self.octets = self.octets.wrapping_add(content.length as u32);
@@ -151,6 +169,7 @@ impl Track {
             abs_send_time: abs_send_time.to_be_bytes(),
             transport_wide,
             mid: (self.number < PACKETS_WITH_MID).then_some(self.mid),
+            rid: self.layer.filter(|_| self.number < PACKETS_WITH_MID).zip(section.rid),
             has_level: self.format == Format::Opus,
         }
     }
@@ -175,13 +194,15 @@ struct Extensions {
     /// Identifier and number (draft-holmer-rmcat-transport-wide-cc-extensions §2).
     transport_wide: Option<(u8, [u8; 2])>,
     mid: Option<&'static str>,
+    /// A layer, and the identifier of the extension with its name (RFC 8852).
+    rid: Option<(usize, u8)>,
     has_level: bool,
 }
 
 impl Extensions {
     /// Writes `header` with them; returns its length, `None` when `slot` is too short.
     fn write(&self, header: HeaderWriter, slot: &mut [u8]) -> Option<usize> {
-        let mut elements: [(u8, &[u8]); 4] = [(ABS_SEND_TIME_ID, &self.abs_send_time[1..]); 4];
+        let mut elements: [(u8, &[u8]); 5] = [(ABS_SEND_TIME_ID, &self.abs_send_time[1..]); 5];
         let mut count = 1;
         let mut put = |id, data| {
             elements[count] = (id, data);
@@ -195,6 +216,9 @@ impl Extensions {
         }
         if let Some(mid) = self.mid {
             put(MID_ID, mid.as_bytes());
+        }
+        if let Some((layer, id)) = self.rid {
+            put(id, RIDS[layer].as_bytes());
         }
         header.write(&elements[..count], slot)
     }

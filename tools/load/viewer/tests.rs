@@ -75,8 +75,8 @@ fn section() -> Section {
 /// A key frame's first packet, with our stamp or packed anew by a server.
 fn key_frame(stamped: bool) -> Vec<u8> {
     let mut payload = vec![0x55; 60];
-    let packet = media::Packet { picture_id: 1, key_frame: true, part: 0, last: true };
-    Format::Vp8.write(&mut payload, packet, 60, Stamp { number: 40, sent_ns: 5 });
+    let packet = media::Packet { picture_id: 1, key_frame: true, part: 0, last: true, layer: 0 };
+    Format::Vp8.write(&mut payload, packet, 60, Stamp { layer: 0, number: 40, sent_ns: 5 });
     if !stamped {
         payload.truncate(20);
     }
