@@ -187,7 +187,6 @@ impl Report {
             setup_ms.extend(&harvest.setup_ms);
         }
         let total = |of: fn(&Harvest) -> u64| harvests.iter().map(of).sum::<u64>();
-        let lost = sums.expected.saturating_sub(sums.received);
         let seconds = measured.seconds.max(f64::MIN_POSITIVE);
         let per_packet = |cpu_s: f64| cpu_s * 1e9 / measured.packets.max(1) as f64;
         Self {
@@ -196,7 +195,7 @@ impl Report {
             setup_ms: measured.setup_ms,
             packets_expected: sums.expected,
             packets_received: sums.received,
-            loss_ratio: lost as f64 / sums.expected.max(1) as f64,
+            loss_ratio: sums.loss_ratio(),
             latency_us: of_histogram(&latency_us),
             egress_pps: measured.packets as f64 / seconds,
             server_cpu_s: measured.server_cpu_s,

@@ -57,6 +57,13 @@ impl Sums {
         viewer.seen().iter().for_each(|seen| self.seen.add(seen));
     }
 
+    /// The part of the packets that did not come.
+    #[must_use]
+    pub fn loss_ratio(&self) -> f64 {
+        let lost = self.expected.saturating_sub(self.received);
+        lost as f64 / self.expected.max(1) as f64
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.expected += other.expected;
         self.received += other.received;
