@@ -6,7 +6,9 @@
 //! viewer reports back) is kept apart in [`Control`].
 
 mod control;
+pub mod estimate;
 mod lane;
+mod pace;
 mod repair;
 mod resent;
 
@@ -18,6 +20,7 @@ use crate::srtp::{MasterKey, Profile, RtpSealer};
 
 pub use control::{Control, Feedback, Heard, Reception};
 pub use lane::{Lane, Sent};
+pub use pace::Pace;
 pub use repair::RepairBudget;
 pub use resent::Resent;
 

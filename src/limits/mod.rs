@@ -7,6 +7,7 @@
 mod connecting;
 mod directory;
 mod dtls;
+mod estimate;
 mod handshakes;
 mod hooks;
 mod http;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use connecting::*;
 pub use directory::*;
 pub use dtls::*;
+pub use estimate::*;
 pub use handshakes::*;
 pub use hooks::*;
 pub use http::*;

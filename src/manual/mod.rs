@@ -18,7 +18,8 @@ use std::fmt::Write;
 /// for a reader on a forge; what is defined first counts (CommonMark 0.31 §4.7).
 macro_rules! links {
     () => {
-        "[api]: crate::manual::api
+        "[adapt]: crate::manual::adapt
+[api]: crate::manual::api
 [architecture]: crate
 [check]: crate::manual::check
 [clients]: crate::manual::clients
@@ -64,6 +65,7 @@ topics! {
     flags [] "Every flag and command.";
     recipes [] "OBS, GStreamer, ffmpeg, a page of your own, other machines.";
     clients [] "Which clients were tried, with loss and addresses that change.";
+    adapt [] "What a viewer's path carries, and what is done with it.";
     player [] "The pages, a player to embed, the module for pages of your own.";
     deploy [] "systemd, containers, Kubernetes, proxies; stopping and upgrading.";
     network [] "What answers name, NAT, firewalls, TURN.";

@@ -8,7 +8,7 @@ mod transport;
 mod write;
 
 pub use read::{Compound, Delays, FirEntries, Lost, Packet, ReportBlocks, Ssrcs, compound};
-pub use transport::{MAX_STATUSES, TransportReport};
+pub use transport::{MAX_STATUSES, Statuses, TransportReport};
 pub use write::{
     SenderInfo, bye, fir, nack, pli, receiver_report, reference_time, remb, sdes_cname,
     sender_report,

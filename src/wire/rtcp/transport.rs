@@ -121,9 +121,187 @@ fn write_chunks(statuses: &[u8], cursor: &mut Cursor<'_>) -> Option<()> {
 
 const _: () = assert!(MAX_STATUSES < 1 << 13, "a run of all of them fits a chunk");
 
+/// What a report says, read: which packets came, and when.
+#[derive(Clone, Debug)]
+pub struct Statuses<'a> {
+    /// Units of 64 ms, 24 bits: what the times of the packets count from.
+    pub reference: u32,
+    /// The next packet, and how many are left.
+    sequence: u16,
+    left: u16,
+    chunks: &'a [u8],
+    /// The chunk at hand, the statuses it has left, and how long each is.
+    chunk: Chunk,
+    deltas: &'a [u8],
+    ticks: i64,
+}
+
+/// The statuses of a chunk that are not given out yet.
+#[derive(Clone, Copy, Debug)]
+enum Chunk {
+    Run {
+        status: u8,
+        left: u16,
+    },
+    /// Each of so many bits, the next one on top of fourteen.
+    Bits {
+        bits: u16,
+        width: u16,
+        left: u16,
+    },
+}
+
+impl<'a> Statuses<'a> {
+    /// Reads what follows the SSRCs of a report ([`super::Packet::TransportFeedback`]). `None`
+    /// where it is too short for what it says.
+    #[must_use]
+    pub fn read(raw: &'a [u8]) -> Option<Statuses<'a>> {
+        let (head, chunks) = raw.split_first_chunk::<8>()?;
+        let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+        let reference = u32::from_be_bytes([0, head[4], head[5], head[6]]);
+        let (sequence, left) = (word(0), word(2));
+        let chunk = Chunk::Run { status: 0, left: 0 };
+        let mut statuses =
+            Statuses { reference, sequence, left, chunks, chunk, deltas: &[], ticks: 0 };
+        // Deltas begin where the chunks end, which is known when all statuses are counted.
+        let (mut behind, mut counted) = (chunks, 0u32);
+        while counted < u32::from(left) {
+            let (chunk, rest) = behind.split_first_chunk::<2>()?;
+            counted += u32::from(Chunk::read(*chunk).left());
+            behind = rest;
+        }
+        statuses.chunks = &chunks[..chunks.len() - behind.len()];
+        statuses.deltas = behind;
+        Some(statuses)
+    }
+
+    fn next_status(&mut self) -> Option<u8> {
+        while self.chunk.left() == 0 {
+            let (chunk, rest) = self.chunks.split_first_chunk::<2>()?;
+            (self.chunk, self.chunks) = (Chunk::read(*chunk), rest);
+        }
+        Some(self.chunk.take())
+    }
+}
+
+impl Chunk {
+    fn read(bytes: [u8; 2]) -> Chunk {
+        let chunk = u16::from_be_bytes(bytes);
+        match chunk >> 14 {
+            0 | 1 => Chunk::Run { status: (chunk >> 13) as u8, left: chunk & 0x1FFF },
+            2 => Chunk::Bits { bits: chunk, width: 1, left: 14 },
+            _ => Chunk::Bits { bits: chunk, width: 2, left: 7 },
+        }
+    }
+
+    fn left(&self) -> u16 {
+        let (Chunk::Run { left, .. } | Chunk::Bits { left, .. }) = self;
+        *left
+    }
+
+    /// Takes the next status; there must be one.
+    fn take(&mut self) -> u8 {
+        match self {
+            Chunk::Run { status, left } => {
+                *left -= 1;
+                *status
+            }
+            Chunk::Bits { bits, width, left } => {
+                *left -= 1;
+                (*bits >> (*left * *width)) as u8 & if *width == 1 { 1 } else { 3 }
+            }
+        }
+    }
+}
+
+impl Iterator for Statuses<'_> {
+    /// The transport-wide number of a packet, and when it came: in microseconds since the
+    /// reference time, or not at all.
+    type Item = (u16, Option<i64>);
+
+    fn next(&mut self) -> Option<(u16, Option<i64>)> {
+        self.left = self.left.checked_sub(1)?;
+        let status = self.next_status()?;
+        let delta = match status {
+            0 => None,
+            SMALL => {
+                let (delta, rest) = self.deltas.split_first_chunk::<1>()?;
+                self.deltas = rest;
+                Some(i64::from(delta[0]))
+            }
+            LARGE => {
+                let (delta, rest) = self.deltas.split_first_chunk::<2>()?;
+                self.deltas = rest;
+                Some(i64::from(i16::from_be_bytes(*delta)))
+            }
+            // Reserved (§3.1.1).
+            _ => None,
+        };
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        let arrived = delta.map(|delta| {
+            self.ticks += delta;
+            self.ticks * MICROS_PER_TICK
+        });
+        Some((sequence, arrived))
+    }
+}
+
+const MICROS_PER_TICK: i64 = 250;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A report, read again.
+    fn read(report: &[u8]) -> Vec<(u16, Option<i64>)> {
+        let statuses = Statuses::read(&report[12..]).expect("it is whole");
+        let reference = i64::from(statuses.reference) * 64_000;
+        statuses.map(|(sequence, at)| (sequence, at.map(|at| (reference + at) / 250))).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let patterns: [fn(u32) -> Option<u32>; 4] = [
+            |n| Some(1_000 + n * 3),
+            |n| (n % 3 == 0).then_some(90_000 + n * 400),
+            |n| (n > 40).then_some(7 + n),
+            |n| Some(50_000 + n * 40 - (n % 2) * 300),
+        ];
+        for pattern in patterns {
+            let arrivals: Vec<_> = (0..300).map(pattern).collect();
+            let (report, count) = write(&arrivals, 1_400).expect("it fits");
+            let read = read(&report);
+            assert_eq!(read.len(), count);
+            for (n, (sequence, at)) in read.into_iter().enumerate() {
+                assert_eq!(sequence, 65_535u16.wrapping_add(n as u16));
+                assert_eq!(at, arrivals[n].map(i64::from), "{n}");
+            }
+        }
+    }
+
+    #[test]
+    fn statuses_of_one_bit_are_read() {
+        // Base 7, fourteen packets, reference 2; the first and the last two came.
+        let raw = [0, 7, 0, 14, 0, 0, 2, 9, 0b1010_0000, 0b0000_0011, 1, 2, 4, 0];
+        let statuses = Statuses::read(&raw).expect("it is whole");
+        assert_eq!(statuses.reference, 2);
+        let came: Vec<_> = statuses.filter_map(|(n, at)| Some((n, at?))).collect();
+        assert_eq!(came, [(7, 250), (19, 750), (20, 1_750)]);
+    }
+
+    #[test]
+    fn a_report_that_says_more_than_it_has_ends_there() {
+        assert!(Statuses::read(&[0; 7]).is_none());
+        assert!(Statuses::read(&[0, 0, 0, 9, 0, 0, 0, 0]).is_none(), "no chunk");
+        assert!(Statuses::read(&[0, 0, 0, 9, 0, 0, 0, 0, 0, 0]).is_none(), "a run of none");
+        let short = [0, 0, 0, 9, 0, 0, 0, 0, 0x20, 9, 5, 5];
+        assert_eq!(Statuses::read(&short).expect("deltas end").count(), 2);
+        let endless = [0, 0, 0xFF, 0xFF, 0, 0, 0, 0];
+        let chunks = [0x1F, 0xFF].repeat(9);
+        let whole = [&endless[..], &chunks[..]].concat();
+        assert_eq!(Statuses::read(&whole).expect("it is whole").count(), 65_535);
+    }
 
     const REPORT: TransportReport =
         TransportReport { sender_ssrc: 1, media_ssrc: 2, base: 65_535, number: 7 };

@@ -1,0 +1,66 @@
+//! What the path could carry at most: how far apart the packets of a train come, which left
+//! together. It is the capacity, not what is free of it, and wireless hops that deliver in clumps
+//! read high: so it only bounds what is tried.
+
+use crate::limits::{CEILING_TRAINS, CEILING_TRAINS_LEAST};
+
+/// Packets of a train that says something.
+const PACKETS: u16 = 3;
+/// Reported for trains that came within [`AT_ONCE`], in bits a second.
+const FAST: f32 = 50e6;
+/// The clock of feedback ticks every 250 µs.
+const AT_ONCE: i64 = 1_000;
+
+/// The median of the last trains.
+#[derive(Debug)]
+pub(super) struct Ceiling {
+    trains: [f32; CEILING_TRAINS],
+    next: u8,
+    count: u8,
+}
+
+impl Ceiling {
+    pub fn new() -> Ceiling {
+        Ceiling { trains: [0.0; CEILING_TRAINS], next: 0, count: 0 }
+    }
+
+    /// Of a train so many packets came, with so many bytes behind the first, within this time in
+    /// microseconds.
+    pub fn note(&mut self, packets: u16, bytes_behind: u32, within: i64) {
+        if packets < PACKETS {
+            return;
+        }
+        let rate = if within < AT_ONCE { FAST } else { bytes_behind as f32 * 8e6 / within as f32 };
+        self.trains[usize::from(self.next)] = rate;
+        self.next = (self.next + 1) % CEILING_TRAINS as u8;
+        self.count = (self.count + 1).min(CEILING_TRAINS as u8);
+    }
+
+    /// Bits a second; `None` before enough trains have come.
+    pub fn bits_per_s(&self) -> Option<f64> {
+        let count = usize::from(self.count);
+        let mut sorted = self.trains;
+        let sorted = &mut sorted[..count];
+        sorted.sort_unstable_by(f32::total_cmp);
+        let median = sorted.get(count / 2).copied()?;
+        (count >= CEILING_TRAINS_LEAST).then_some(f64::from(median))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ceiling_is_the_median_of_how_fast_trains_came() {
+        let mut ceiling = Ceiling::new();
+        (0..4).for_each(|_| ceiling.note(5, 4_000, 8_000));
+        assert_eq!(ceiling.bits_per_s(), None, "too few");
+        ceiling.note(2, 1_000, 100);
+        assert_eq!(ceiling.bits_per_s(), None, "two packets say nothing");
+        ceiling.note(5, 4_000, 0);
+        assert_eq!(ceiling.bits_per_s(), Some(4e6), "one that came in a clump");
+        (0..8).for_each(|_| ceiling.note(5, 1_000, 8_000));
+        assert_eq!(ceiling.bits_per_s(), Some(1e6));
+    }
+}

@@ -1,0 +1,458 @@
+//! What a viewer's path carries, by what the viewer says of the packets it was sent.
+//!
+//! A pure function of what is sent and what is reported: time is an argument, there is no timer.
+//! What decides is split by decision: the trend of delays and the level of the queue on the path,
+//! what of it downloads beside us are to blame for, the rate that follows, the bound by losses, the
+//! ceiling, and the probes that find out whether there is more.
+//!
+//! The unit is the *train*: what leaves together comes as fast as the path carries it, so its first
+//! packet says how long the queue is, and the others how fast the path is.
+
+mod acked;
+mod ceiling;
+mod loss;
+mod probe;
+mod queue;
+mod rate;
+mod rival;
+mod told;
+mod trains;
+mod trend;
+
+use crate::limits::{
+    ESTIMATE_START, ESTIMATE_START_MOST, GROUP_TIME, QUEUE_FULL_ENOUGH, QUEUE_OVERUSE,
+};
+use acked::Acked;
+use ceiling::Ceiling;
+use loss::Loss;
+use probe::{Probes, View};
+use queue::Queue;
+use rate::Rate;
+use rival::{Rival, Signs};
+use told::Told;
+pub use trains::Train;
+use trains::Trains;
+use trend::Trend;
+
+/// Microseconds since some moment that the caller keeps to.
+pub type Micros = u64;
+
+/// Microseconds of a unit of the reference time of transport-wide feedback, and of all of them.
+const REFERENCE: i64 = 64_000;
+const REFERENCE_WRAP: i64 = REFERENCE << 24;
+
+/// With a queue shorter than this, in milliseconds, the first trains may raise the rate, to this
+/// share of the ceiling.
+const START_QUEUE_MS: f64 = 25.0;
+const START_SHARE: f64 = 0.8;
+/// Feedbacks that the first trains are judged after.
+const START_FEEDBACKS: u8 = 2;
+
+/// What waits leaves at so many times the rate (libwebrtc's pacer), or at this share of the
+/// ceiling, but faster than the rate in any case.
+const PACE_SPEED: f64 = 2.5;
+const PACE_SHARE: f64 = 0.9;
+const PACE_LEAST_SPEED: f64 = 1.2;
+
+/// What delays say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The queue on the path is as it was.
+    Normal,
+    /// It drains.
+    Underuse,
+    /// It grows, or is long.
+    Overuse,
+}
+
+/// What the rate was changed by last, other than by growing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It is the one a viewer begins with.
+    Start,
+    /// The first trains came fast.
+    FirstTrains,
+    /// Delays grew.
+    Delay,
+    /// The queue was long.
+    Queue,
+    /// Packets were lost.
+    Loss,
+    /// A probe came through.
+    Probe,
+    /// The queue turned out to be another's.
+    Rival,
+    /// The viewer said so (REMB).
+    Told,
+}
+
+impl Reason {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Reason::Start => "no viewer's path is known at first",
+            Reason::FirstTrains => "the first packets came fast",
+            Reason::Delay => "packets came later and later",
+            Reason::Queue => "packets waited in a queue",
+            Reason::Loss => "packets were lost",
+            Reason::Probe => "packets sent to try it came through",
+            Reason::Rival => "the queue is somebody else's and stays whatever is sent",
+            Reason::Told => "the viewer told its own estimate",
+        }
+    }
+}
+
+/// What is thought of a viewer's path.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// What may be sent, in bits a second.
+    pub bits_per_s: f64,
+    /// What the path could carry at most, where that is known.
+    pub ceiling_bits_per_s: Option<f64>,
+    /// How long packets wait on the path, in milliseconds.
+    pub queue_ms: f64,
+    /// The share of packets that was lost, where it is known.
+    pub lost: Option<f64>,
+    /// What delays say.
+    pub state: State,
+    /// The queue is that of somebody else.
+    pub rival: bool,
+    /// What changed the rate last.
+    pub reason: Reason,
+}
+
+/// The train whose packets come.
+#[derive(Clone, Copy, Debug)]
+struct Arriving {
+    place: u8,
+    first: i64,
+    last: i64,
+    packets: u16,
+    bytes_behind: u32,
+}
+
+/// One viewer's path.
+#[derive(Debug)]
+pub struct Estimator {
+    trains: Trains,
+    trend: Trend,
+    queue: Queue,
+    acked: Acked,
+    rate: Rate,
+    loss: Loss,
+    ceiling: Ceiling,
+    rival: Rival,
+    probes: Probes,
+    told: Told,
+    arriving: Option<Arriving>,
+    /// When the last group left and when its first packet came.
+    group: Option<(Micros, i64)>,
+    /// The newest number that was reported on.
+    reported: Option<u16>,
+    /// The reference time of the last feedback, in microseconds and without its wrap.
+    reference: Option<i64>,
+    round_trip: Micros,
+    last: Micros,
+    feedbacks: u8,
+    reason: Reason,
+}
+
+const _: () = assert!(
+    size_of::<Estimator>() - size_of::<Trains>() <= 1_536 && size_of::<Trains>() <= 2_064,
+    "a viewer that adapts takes less than 3.5 KB"
+);
+
+impl Estimator {
+    /// Nothing is known of the path at `now`.
+    #[must_use]
+    pub fn new(now: Micros) -> Estimator {
+        Estimator {
+            trains: Trains::new(),
+            trend: Trend::new(),
+            queue: Queue::new(),
+            acked: Acked::new(),
+            rate: Rate::new(ESTIMATE_START),
+            loss: Loss::new(),
+            ceiling: Ceiling::new(),
+            rival: Rival::default(),
+            probes: Probes::new(now),
+            told: Told::default(),
+            arriving: None,
+            group: None,
+            reported: None,
+            reference: None,
+            round_trip: 100_000,
+            last: now,
+            feedbacks: 0,
+            reason: Reason::Start,
+        }
+    }
+
+    /// What is thought of the path now.
+    #[must_use]
+    pub fn estimate(&self) -> Estimate {
+        let view = self.view();
+        Estimate {
+            bits_per_s: view.rate,
+            ceiling_bits_per_s: view.ceiling,
+            queue_ms: view.queue_ms,
+            lost: self.loss.shown(),
+            state: if view.overuse { State::Overuse } else { self.trend.state() },
+            rival: view.rival,
+            reason: self.reason,
+        }
+    }
+
+    /// How fast what waits may leave, in bits a second: faster than the rate, but no faster than it
+    /// can come, where that is known.
+    #[must_use]
+    pub fn pace(&self) -> f64 {
+        let rate = self.rate.bits_per_s();
+        let fast = PACE_SPEED * rate;
+        let ceiling = self.ceiling.bits_per_s().map_or(fast, |c| PACE_SHARE * c);
+        fast.min(ceiling.max(PACE_LEAST_SPEED * rate))
+    }
+
+    /// A train has left.
+    pub fn sent(&mut self, train: Train) {
+        self.probes.sent(train.probe, train.bytes);
+        self.trains.note(train);
+    }
+
+    /// The viewer could be sent a better layer, which needs so many bits a second: a probe begins
+    /// if it is worth it.
+    pub fn wants(&mut self, now: Micros, next_layer: f64) {
+        let view = self.view();
+        self.probes.begin(now, next_layer, view);
+    }
+
+    /// The viewer changes layers, which begins with a key frame: that makes a queue which passes.
+    pub fn switches(&mut self, now: Micros) {
+        self.probes.feel_burst(now);
+    }
+
+    /// The probe that what leaves now is part of; 0 of none.
+    #[must_use]
+    pub fn probe(&self, now: Micros) -> u8 {
+        self.probes.id(now)
+    }
+
+    /// Bytes that are to leave now besides media, so that the probe keeps its rate.
+    #[must_use]
+    pub fn probe_bytes(&self, now: Micros) -> u32 {
+        self.probes.owed(now)
+    }
+
+    /// The viewer reports which packets came, and when: in microseconds since the `reference` time
+    /// of 24 bits, in units of 64 ms.
+    pub fn feedback(
+        &mut self,
+        now: Micros,
+        reference: u32,
+        packets: impl Iterator<Item = (u16, Option<i64>)>,
+    ) {
+        let reference = self.unwrap(reference);
+        let (mut came, mut lost, mut overuse) = (0u16, 0u16, false);
+        let mut newest_sent = None;
+        for (sequence, arrived) in packets {
+            let Some((place, train)) = self.trains.find(sequence) else { continue };
+            if self.reported.is_some_and(|newest| !is_after(sequence, newest)) {
+                if arrived.is_some() {
+                    self.loss.found();
+                }
+                continue;
+            }
+            self.reported = Some(sequence);
+            let Some(arrived) = arrived else {
+                lost += 1;
+                self.probes.lost(train.probe);
+                continue;
+            };
+            came += 1;
+            let left = train.left(now);
+            newest_sent = Some(left);
+            self.arrived(place, train, left, sequence, reference + arrived);
+            overuse |= self.trend.state() == State::Overuse;
+        }
+        self.loss.note(now, came + lost, lost);
+        if let Some(sent) = newest_sent {
+            self.round_trip = (7 * self.round_trip + now.saturating_sub(sent)) / 8;
+            self.told.measured(now);
+            self.judge(now, overuse);
+        }
+    }
+
+    /// The viewer's own estimate (REMB): it counts where the viewer gives no transport-wide
+    /// feedback, or is far lower than what it says it gets.
+    pub fn remb(&mut self, now: Micros, bits_per_s: u64) {
+        let told = bits_per_s as f64;
+        let bound = self.told.remb(now, told, self.rate.bits_per_s(), self.acked.rate());
+        self.tell(bound);
+    }
+
+    /// The viewer reports losses of its media, as a share in 1/256: all there is without its
+    /// estimate and transport-wide feedback.
+    pub fn report(&mut self, now: Micros, fraction_lost: u8) {
+        let bound = self.told.report(now, fraction_lost, self.rate.bits_per_s());
+        self.tell(bound);
+    }
+
+    /// After a pause without transport-wide numbers: delays before it and after it are not
+    /// compared, but for the least.
+    pub fn resume(&mut self) {
+        (self.trend, self.group, self.arriving) = (Trend::new(), None, None);
+        (self.acked, self.reported) = (Acked::new(), None);
+    }
+
+    /// The viewer has another path.
+    pub fn forget(&mut self, now: Micros) {
+        self.resume();
+        (self.queue, self.ceiling) = (Queue::new(), Ceiling::new());
+        (self.rival, self.loss, self.probes) = (Rival::default(), Loss::new(), Probes::new(now));
+    }
+
+    fn tell(&mut self, bound: Option<told::Bound>) {
+        match bound {
+            Some(told::Bound::AtMost(bits_per_s)) if bits_per_s < self.rate.bits_per_s() => {
+                self.rate.limit(bits_per_s);
+                self.reason = Reason::Told;
+            }
+            Some(told::Bound::AtLeast(bits_per_s)) => self.rate.raise(bits_per_s),
+            Some(told::Bound::AtMost(_)) | None => {}
+        }
+    }
+
+    fn arrived(&mut self, place: u8, train: Train, left: Micros, sequence: u16, arrived: i64) {
+        let bytes = train.bytes_of(sequence);
+        self.acked.note(arrived, bytes);
+        self.probes.came(train.probe, left, arrived, bytes);
+        if let Some(arriving) = self.arriving.as_mut().filter(|train| train.place == place) {
+            arriving.last = arriving.last.max(arrived);
+            arriving.packets = arriving.packets.saturating_add(1);
+            arriving.bytes_behind += bytes;
+            return;
+        }
+        let arriving =
+            Arriving { place, first: arrived, last: arrived, packets: 1, bytes_behind: 0 };
+        if let Some(before) = self.arriving.replace(arriving) {
+            self.ceiling.note(before.packets, before.bytes_behind, before.last - before.first);
+        }
+        // Without its first packet a train says less of when it came.
+        if sequence == train.first {
+            self.begin_group(left, arrived);
+        }
+    }
+
+    /// The first packet of a train came. Trains that left together are one group.
+    fn begin_group(&mut self, left: Micros, arrived: i64) {
+        let Some((sent, came)) = self.group else {
+            self.group = Some((left, arrived));
+            return;
+        };
+        let apart = left.saturating_sub(sent);
+        if apart < GROUP_TIME.as_micros() as Micros {
+            return;
+        }
+        let occupied = self.rival.occupies(left);
+        self.queue.note(left, arrived.saturating_sub_unsigned(left), occupied);
+        self.trend.note(apart as f64 / 1e3, arrived.saturating_sub(came) as f64 / 1e3);
+        self.group = Some((left, arrived));
+    }
+
+    /// Draws the conclusion of a feedback.
+    fn judge(&mut self, now: Micros, overuse: bool) {
+        let passed = now.saturating_sub(self.last).min(1_000_000) as f64 / 1e6;
+        self.last = now;
+        self.feedbacks = self.feedbacks.saturating_add(1);
+        let (queue_ms, acked) = (self.queue.level_ms(), self.acked.rate());
+        // What a probe has done is no reason to fall.
+        let is_felt = self.probes.is_felt(now);
+        self.probes.stop_if_late(now, self.view());
+        let signs = Signs {
+            overuse,
+            lost: self.loss.share().unwrap_or(0.0),
+            share_of_ceiling: self.ceiling.bits_per_s().map_or(1.0, |ceiling| acked / ceiling),
+        };
+        if !is_felt
+            && let Some(given_up) = self.rival.look(now, queue_ms, self.rate.bits_per_s(), signs)
+        {
+            self.rate.raise(given_up);
+            self.reason = Reason::Rival;
+        }
+        let listens = !self.rival.is_there();
+        let is_long = queue_ms > QUEUE_OVERUSE.as_millis() as f64;
+        let is_filling = queue_ms > QUEUE_FULL_ENOUGH.as_millis() as f64;
+        if listens && is_felt && (overuse || is_long) {
+            // It passes.
+        } else if listens && (overuse || is_long) {
+            let before = self.rate.bits_per_s();
+            self.rate.fall(now, acked, self.round_trip);
+            if self.rate.bits_per_s() < before {
+                self.reason = if overuse { Reason::Delay } else { Reason::Queue };
+            }
+        } else if !listens || (self.trend.state() == State::Normal && !is_filling) {
+            self.rate.grow(acked, self.round_trip, passed);
+        }
+        self.judge_losses(now, acked, queue_ms);
+        self.judge_start(queue_ms);
+        let view = self.view();
+        if let Some(shown) = self.probes.settle(now, view)
+            && shown > view.rate
+        {
+            self.rate.raise(shown);
+            self.reason = Reason::Probe;
+        }
+    }
+
+    fn judge_losses(&mut self, now: Micros, acked: f64, queue_ms: f64) {
+        let rate = self.rate.bits_per_s();
+        if self.loss.judge(now, rate, acked, queue_ms) {
+            self.probes.discourage(now);
+            self.reason = Reason::Loss;
+        }
+        self.rate.limit(self.loss.bound());
+    }
+
+    /// A viewer's first trains are a key frame: how fast it came says where to begin.
+    fn judge_start(&mut self, queue_ms: f64) {
+        if self.feedbacks != START_FEEDBACKS || queue_ms > START_QUEUE_MS {
+            return;
+        }
+        let shown = START_SHARE * self.ceiling.bits_per_s().unwrap_or(0.0);
+        if shown > self.rate.bits_per_s() {
+            self.rate.raise(shown.min(ESTIMATE_START_MOST));
+            self.reason = Reason::FirstTrains;
+        }
+    }
+
+    fn view(&self) -> View {
+        let rival = self.rival.is_there();
+        let queue_ms = self.queue.level_ms();
+        let is_long = queue_ms > QUEUE_OVERUSE.as_millis() as f64;
+        View {
+            rate: self.rate.bits_per_s(),
+            queue_ms,
+            overuse: !rival && (is_long || self.trend.state() == State::Overuse),
+            ceiling: self.ceiling.bits_per_s(),
+            rival,
+        }
+    }
+
+    /// Reference times go on where the last one was, whose 24 bits wrap every twelve days.
+    fn unwrap(&mut self, reference: u32) -> i64 {
+        let reference = i64::from(reference) * REFERENCE;
+        let last = self.reference.unwrap_or(reference);
+        let ahead = (reference - last).rem_euclid(REFERENCE_WRAP);
+        let ahead = if ahead >= REFERENCE_WRAP / 2 { ahead - REFERENCE_WRAP } else { ahead };
+        self.reference = Some(last + ahead);
+        last + ahead
+    }
+}
+
+fn is_after(sequence: u16, newest: u16) -> bool {
+    sequence.wrapping_sub(newest).cast_signed() > 0
+}
+
+#[cfg(test)]
+mod tests;

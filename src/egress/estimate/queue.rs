@@ -1,0 +1,89 @@
+//! How long the queue on the path is: a delay, less the least of the last seconds.
+
+use super::Micros;
+use crate::limits::LEAST_DELAY_SECONDS;
+
+/// The weight of a new delay.
+const WEIGHT: f64 = 0.3;
+
+const SECOND: Micros = 1_000_000;
+
+/// The level of the queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// The least delay of each second, in turn; delays have the difference of the clocks in them.
+    least: [i64; LEAST_DELAY_SECONDS],
+    second: Micros,
+    level_ms: f64,
+}
+
+impl Queue {
+    pub fn new() -> Queue {
+        Queue { least: [i64::MAX; LEAST_DELAY_SECONDS], second: 0, level_ms: 0.0 }
+    }
+
+    /// The level, in milliseconds.
+    pub fn level_ms(&self) -> f64 {
+        self.level_ms
+    }
+
+    /// A group that left at `sent` took so long, in microseconds and whatever the clocks differ by.
+    /// The least delay of a path is not forgotten while it is `occupied` by somebody.
+    pub fn note(&mut self, sent: Micros, delay: i64, occupied: bool) {
+        let second = sent / SECOND;
+        let passed = second.saturating_sub(self.second).min(LEAST_DELAY_SECONDS as Micros);
+        let kept = if occupied { self.least() } else { i64::MAX };
+        for step in 0..passed {
+            self.least[place(second - step)] = kept;
+        }
+        self.second = self.second.max(second);
+        let least = &mut self.least[place(second)];
+        *least = delay.min(*least);
+        let above_ms = delay.saturating_sub(self.least()) as f64 / 1_000.0;
+        self.level_ms += WEIGHT * (above_ms - self.level_ms);
+    }
+
+    fn least(&self) -> i64 {
+        self.least.into_iter().fold(i64::MAX, i64::min)
+    }
+}
+
+fn place(second: Micros) -> usize {
+    (second % LEAST_DELAY_SECONDS as Micros) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(queue: &mut Queue, from: Micros, groups: u64, delay: i64) -> f64 {
+        (0..groups).for_each(|group| queue.note(from + group * 33_000, delay, false));
+        queue.level_ms()
+    }
+
+    #[test]
+    fn the_level_is_what_a_delay_has_above_the_least() {
+        let mut queue = Queue::new();
+        assert_eq!(noted(&mut queue, 0, 30, -7_000_000), 0.0, "clocks differ by any amount");
+        let level = noted(&mut queue, SECOND, 30, -7_000_000 + 50_000);
+        assert!((49.0..=50.0).contains(&level), "{level}");
+    }
+
+    #[test]
+    fn a_path_that_has_become_longer_is_taken_as_it_is_in_the_end() {
+        let mut queue = Queue::new();
+        noted(&mut queue, 0, 30, 0);
+        assert!(noted(&mut queue, SECOND, 400, 80_000) > 79.0);
+        assert!(noted(&mut queue, 17 * SECOND, 30, 80_000) < 1.0);
+        // After a pause as well.
+        assert!(noted(&mut queue, 90 * SECOND, 30, 500_000) < 1.0);
+    }
+
+    #[test]
+    fn the_least_is_not_forgotten_while_somebody_fills_the_queue() {
+        let mut queue = Queue::new();
+        noted(&mut queue, 0, 30, 0);
+        (0..40).for_each(|second| queue.note(second * SECOND, 80_000, true));
+        assert!(queue.level_ms() > 79.0, "{}", queue.level_ms());
+    }
+}

@@ -1,0 +1,225 @@
+//! How well viewers are served whose path is narrower than the stream: the estimator, pacing,
+//! probes and the choice of layers over simulated links, beside a port of libwebrtc's controller
+//! over the same ones.
+//!
+//! `MONOPORT_SEEDS=12 cargo test --release --test adaptation -- --nocapture` prints the table of
+//! the manual's page `adapt`; without, a few seeds show that it is so.
+
+mod controllers;
+mod link;
+mod viewer;
+
+use controllers::{Google, Ours};
+use link::{Path, Rival};
+use viewer::{Controller, LAYERS, Run, SECOND, run};
+
+const RUN_SECONDS: u64 = 60;
+
+/// Seeds of each link, unless `MONOPORT_SEEDS` says otherwise.
+const SEEDS: u64 = 2;
+
+struct Case {
+    name: &'static str,
+    path: Path,
+    /// The best layer the path carries, and the share of the time it is to be had, in percent.
+    best: usize,
+    least: f64,
+}
+
+const PLAIN: Path = Path {
+    speed: |_| 20e6,
+    queue: 300_000,
+    delay: 20_000,
+    jitter: 0.0,
+    loss: 0.0,
+    clump: 0,
+    rival: Rival::Nobody,
+};
+
+const CASES: [Case; 14] = [
+    Case { name: "20 M", path: PLAIN, best: 3, least: 85.0 },
+    Case { name: "3.5 M", path: Path { speed: |_| 3.5e6, ..PLAIN }, best: 3, least: 85.0 },
+    Case { name: "2 M", path: Path { speed: |_| 2e6, ..PLAIN }, best: 2, least: 85.0 },
+    Case { name: "1 M", path: Path { speed: |_| 1e6, ..PLAIN }, best: 1, least: 85.0 },
+    Case {
+        name: "1 M, queue 60 ms",
+        path: Path { speed: |_| 1e6, queue: 60_000, ..PLAIN },
+        best: 1,
+        least: 85.0,
+    },
+    Case {
+        name: "5 M, jitter 5 ms, loss 2 %",
+        path: Path { speed: |_| 5e6, jitter: 5_000.0, loss: 0.02, ..PLAIN },
+        best: 3,
+        least: 85.0,
+    },
+    Case {
+        name: "20 M Wi-Fi, clumps of 8 ms",
+        path: Path { jitter: 3_000.0, loss: 0.002, clump: 8_000, ..PLAIN },
+        best: 3,
+        least: 85.0,
+    },
+    Case {
+        name: "20 M, loss 5 %",
+        path: Path { jitter: 1_000.0, loss: 0.05, ..PLAIN },
+        best: 3,
+        least: 85.0,
+    },
+    Case {
+        name: "5 M, round trip 300 ms",
+        path: Path { speed: |_| 5e6, delay: 150_000, jitter: 1_000.0, ..PLAIN },
+        best: 3,
+        least: 85.0,
+    },
+    Case {
+        name: "5 M beside a constant 3 M",
+        path: Path { speed: |_| 5e6, jitter: 1_000.0, rival: Rival::Constant(3e6), ..PLAIN },
+        best: 2,
+        least: 85.0,
+    },
+    Case {
+        name: STEPS,
+        path: Path { speed: steps, jitter: 1_000.0, ..PLAIN },
+        best: 3,
+        least: 0.0,
+    },
+    Case {
+        name: "5 M beside a download, queue 400 ms",
+        path: Path { queue: 400_000, ..DOWNLOAD },
+        best: 2,
+        least: 50.0,
+    },
+    Case {
+        name: "5 M beside a download, queue 150 ms",
+        path: Path { queue: 150_000, ..DOWNLOAD },
+        best: 2,
+        least: 0.0,
+    },
+    Case {
+        name: "5 M beside a download, queue 60 ms",
+        path: Path { queue: 60_000, ..DOWNLOAD },
+        best: 2,
+        least: 0.0,
+    },
+];
+
+const DOWNLOAD: Path = Path { speed: |_| 5e6, jitter: 1_000.0, rival: Rival::Download, ..PLAIN };
+
+const STEPS: &str = "4 → 1 → 4 M";
+
+/// 4 Mb/s, but for one between 20 and 40 s.
+fn steps(now: u64) -> f64 {
+    if (20 * SECOND..40 * SECOND).contains(&now) { 1e6 } else { 4e6 }
+}
+
+fn seeds() -> u64 {
+    std::env::var("MONOPORT_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS)
+}
+
+/// What the runs over one link came to.
+#[derive(Default)]
+struct Summary {
+    /// Shares of the time on each layer, in percent.
+    shares: [f64; LAYERS.len()],
+    /// The most of any run on the lowest.
+    lowest: f64,
+    switches: f64,
+    queue: f64,
+    padding: f64,
+    /// Of each run, seconds until the best layer came.
+    first: Vec<f64>,
+}
+
+fn summary(case: &Case, new: impl Fn() -> Box<dyn Controller>) -> (Summary, Vec<Run>) {
+    let mut summary = Summary::default();
+    let count = seeds();
+    let mut runs = Vec::new();
+    for seed in 1..=count {
+        let run = run(&mut *new(), case.path, seed * 7_919, RUN_SECONDS);
+        let mut shares = [0.0; LAYERS.len()];
+        run.layers.iter().for_each(|layer| shares[*layer] += 100.0 / run.layers.len() as f64);
+        for (sum, share) in summary.shares.iter_mut().zip(shares) {
+            *sum += share / count as f64;
+        }
+        summary.lowest = summary.lowest.max(shares[0]);
+        summary.switches += run.switches as f64 * 60.0 / (RUN_SECONDS * count) as f64;
+        summary.queue = summary.queue.max(run.queue_p95);
+        summary.padding = summary.padding.max(100.0 * run.padding);
+        let first = run.layers.iter().position(|layer| *layer >= case.best);
+        summary.first.push(first.map_or(f64::INFINITY, |tenths| tenths as f64 / 10.0));
+        runs.push(run);
+    }
+    (summary, runs)
+}
+
+/// What each link promises. Runs are the same each time: one seed is one run.
+#[test]
+fn viewers_get_the_best_layer_their_link_carries() {
+    for case in &CASES {
+        let (summary, _) = summary(case, || Box::new(Ours::new()));
+        let at_best: f64 = summary.shares[case.best..].iter().sum();
+        let name = case.name;
+        assert!(at_best >= case.least, "{name}: {at_best:.0} % on the best layer, or better");
+        assert!(summary.lowest <= 25.0, "{name}: {:.0} % on the lowest layer", summary.lowest);
+        assert!(summary.switches <= 8.0, "{name}: {:.1} switches a minute", summary.switches);
+        let first = summary.first.iter().copied().fold(0.0, f64::max);
+        assert!(first <= 6.0 || case.least == 0.0, "{name}: the best layer after {first} s");
+        if matches!(case.path.rival, Rival::Nobody) {
+            let Summary { queue, padding, .. } = summary;
+            assert!(queue <= 40.0, "{name}: packets wait {queue:.0} ms");
+            assert!(padding <= 2.0, "{name}: {padding:.1} % of the bytes are padding");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_becomes_narrow_and_wide_again_is_followed() {
+    let case = CASES.iter().find(|case| case.name == STEPS).expect("it is there");
+    let (_, runs) = summary(case, || Box::new(Ours::new()));
+    for run in runs {
+        let (fits, top) = followed(&run);
+        assert!(fits <= 1.0, "too much for the link for {fits} s");
+        assert!(top <= 6.0, "the best layer is back after {top} s");
+    }
+}
+
+/// Seconds after the link has become narrow until a layer that fits, and after it has become wide
+/// until the best.
+fn followed(run: &Run) -> (f64, f64) {
+    let after = |tenths: usize, is_right: fn(&usize) -> bool| {
+        let right = run.layers[tenths..].iter().position(is_right);
+        right.map_or(f64::INFINITY, |tenths| tenths as f64 / 10.0)
+    };
+    (after(200, |layer| *layer <= 1), after(400, |layer| *layer == 3))
+}
+
+/// The table of the manual, with as many seeds as are asked for.
+#[test]
+fn table() {
+    if std::env::var("MONOPORT_SEEDS").is_err() {
+        return;
+    }
+    println!("| link | goog_cc 0.1.4 | monoport |\n|---|---|---|");
+    for case in &CASES {
+        let cell = |(summary, runs): (Summary, Vec<Run>)| {
+            let at_best: f64 = summary.shares[case.best..].iter().sum();
+            let Summary { lowest, switches, queue, padding, first, .. } = summary;
+            let worst = first.into_iter().fold(0.0, f64::max);
+            if case.name == STEPS {
+                let worst = |worst: (f64, f64), run| {
+                    let (fits, top) = followed(run);
+                    (worst.0.max(fits), worst.1.max(top))
+                };
+                let (fits, top) = runs.iter().fold((0.0, 0.0), worst);
+                return format!("fits {fits:.1} s, top {top:.1} s, {switches:.0}, {queue:.0} ms");
+            }
+            format!(
+                "{at_best:.0} % ({lowest:.0} %), {worst:.1} s, {switches:.0}, {queue:.0} ms, \
+                 {padding:.1} %"
+            )
+        };
+        let google = cell(summary(case, || Box::new(Google::new())));
+        let ours = cell(summary(case, || Box::new(Ours::new())));
+        println!("| {} | {google} | {ours} |", case.name);
+    }
+}
