@@ -90,6 +90,8 @@ drop_reasons! {
     WaitedTooLong = "waited_too_long",
     /// A viewer waits for a key frame: what comes before it could not be decoded.
     WaitingForKeyframe = "waiting_for_keyframe",
+    /// A packet of a simulcast layer, for a viewer that gets another one of the track.
+    OtherLayer = "other_layer",
     /// The payload is longer than a datagram may be on the way out.
     TooLong = "too_long",
     /// The path was proved by checks alone, whose sender anybody can forge, and has had its share
@@ -159,6 +161,7 @@ impl DropReason {
             Reason::NoViewers
                 | Reason::LayerNotCarried
                 | Reason::UnknownEncoding
+                | Reason::OtherLayer
                 | Reason::NoReport
         )
     }
@@ -178,6 +181,7 @@ impl DropReason {
             | Reason::MediaRingFull => Stage::Media,
             Reason::UnknownEncoding
             | Reason::WaitingForKeyframe
+            | Reason::OtherLayer
             | Reason::TooLong
             | Reason::Unverified
             | Reason::NoReport

@@ -2,10 +2,11 @@
 
 use str0m::format::Codec;
 
+use super::span::{Span, Start, TooEarly};
 use crate::drop::DropReason;
 use crate::id::TrackId;
-use crate::limits::{MAX_DATAGRAM_OUT, MAX_SPANS, REPLAY_SQUEEZE};
-use crate::media::{ExtensionIds, MediaPacket, ViewerTrack};
+use crate::limits::{MAX_DATAGRAM_OUT, MAX_SPANS};
+use crate::media::{DependencyDescriptor, ExtensionIds, MediaPacket, Shift, ViewerTrack};
 use crate::srtp::RtpSealer;
 use crate::wire::rtp::HeaderWriter;
 
@@ -15,33 +16,10 @@ const OSN_BYTES: usize = 2;
 /// Longest section id the one-byte header extension carries (RFC 8285 §4.2).
 const MAX_MID_BYTES: usize = 16;
 
-/// A stretch of a viewer's packets from one layer: the viewer's number is the layer's and a
-/// constant.
-#[derive(Clone, Copy, Debug, Default)]
-struct Span {
-    /// The layer's number of the first packet; nothing before it was sent.
-    first: u64,
-    /// Added to the layer's number: the viewer's SRTP packet index (RFC 3711 §3.3.1).
-    offset: u64,
-    layer: u8,
-}
-
-impl Span {
-    /// The viewer's number of its first packet.
-    fn start(&self) -> u64 {
-        self.first.wrapping_add(self.offset)
-    }
-}
-
-/// What a viewer was sent before, and is asked for now and then.
+/// Where a viewer was before it changed layers, oldest first.
 #[derive(Debug, Default)]
-struct Before {
-    /// Where it was before it changed layers, oldest first.
+struct Earlier {
     spans: Vec<Span>,
-    /// The layer whose past it began with.
-    layer: u8,
-    /// The timestamp at which it came.
-    live: u32,
 }
 
 /// One track to one viewer. The viewer's numbers are a short list of spans over those of layers: it
@@ -54,9 +32,7 @@ pub struct Lane {
     next: u64,
     /// The number of the first packet of all.
     start: u64,
-    /// Where it began in the past: the layer's numbers below are of that.
-    past_end: u64,
-    before: Option<Box<Before>>,
+    before: Option<Box<Earlier>>,
     timestamp_offset: u32,
     ssrc: u32,
     rtx_ssrc: u32,
@@ -106,7 +82,6 @@ impl Lane {
             span: Span::default(),
             next: start,
             start,
-            past_end: 0,
             before: None,
             timestamp_offset: (random >> 16) as u32,
             ssrc: track.ssrc,
@@ -197,24 +172,41 @@ impl Lane {
             return None;
         }
         let index = newest.checked_sub(u64::from(behind)).filter(|index| *index >= self.start)?;
-        let mut spans = std::iter::once(&self.span).chain(self.earlier());
-        let span = spans.find(|span| index >= span.start())?;
+        let span = self.span_of(index)?;
         Some(Sent { layer: span.layer, sequence: index.wrapping_sub(span.offset), index })
     }
 
-    /// It begins with `first`, which came a while ago, and is sent what came since, up to the
-    /// packet numbered `last` with the timestamp `live`. False where it can't.
-    pub fn start_in_past(&mut self, first: &MediaPacket, last: u64, live: u32) -> bool {
-        if self.playing || self.codec != first.codec {
-            return false;
+    /// The viewer's newest number, once it plays.
+    #[must_use]
+    pub fn newest(&self) -> Option<Sent> {
+        let index = self.next.checked_sub(1).filter(|_| self.playing)?;
+        let Span { layer, offset, .. } = *self.span_of(index)?;
+        Some(Sent { layer, sequence: index.wrapping_sub(offset), index })
+    }
+
+    /// Whether `index` is of a layer that the viewer has left.
+    #[must_use]
+    pub fn has_left(&self, index: u64) -> bool {
+        index < self.span.start()
+    }
+
+    /// The viewer goes on with another layer, or begins. What it was sent before is found as ever.
+    ///
+    /// # Errors
+    /// [`TooEarly`]: it is as it was.
+    pub fn begin(&mut self, start: &Start<'_>) -> Result<(), TooEarly> {
+        let sent_in = self.next.checked_sub(1).and_then(|index| self.span_of(index));
+        let before = sent_in.filter(|_| self.playing);
+        let span = Span::begin(start, self.next, before)?;
+        if self.playing {
+            let Earlier { spans } = &mut **self.before.get_or_insert_default();
+            if spans.len() == MAX_SPANS {
+                spans.remove(0);
+            }
+            spans.push(self.span);
         }
-        self.playing = true;
-        let layer = first.layer;
-        let offset = self.next.wrapping_sub(first.sequence);
-        self.span = Span { first: first.sequence, offset, layer };
-        self.past_end = last + 1;
-        self.before = Some(Box::new(Before { spans: Vec::new(), layer, live }));
-        true
+        (self.span, self.playing) = (span, true);
+        Ok(())
     }
 
     /// The layers that it had before, newest first.
@@ -222,23 +214,19 @@ impl Lane {
         self.before.iter().flat_map(|before| before.spans.iter().rev())
     }
 
-    /// The timestamp of a packet whose number is of the past that the viewer began with: squeezed
-    /// towards the moment at which it came. A pure function of the packet, so that it is the same
-    /// when it is sent again.
-    #[cold]
-    fn past_timestamp(&self, packet: &MediaPacket) -> u32 {
-        let of_layer = |before: &&Before| before.layer == packet.layer;
-        let Some(before) = self.before.as_deref().filter(of_layer) else { return packet.timestamp };
-        match before.live.wrapping_sub(packet.timestamp) {
-            behind if behind.cast_signed() > 0 => before.live.wrapping_sub(behind / REPLAY_SQUEEZE),
-            _ => packet.timestamp,
+    /// The span of a number.
+    #[inline]
+    fn span_of(&self, index: u64) -> Option<&Span> {
+        if index >= self.span.start() {
+            return Some(&self.span);
         }
+        self.earlier().find(|span| index >= span.start())
     }
 
-    /// The viewer's number of `packet`, if the viewer takes it: it plays already, or can start or
-    /// change layers here.
+    /// The viewer's number of `packet`, if the viewer takes it: it plays already, or can start
+    /// here.
     pub(super) fn admit(&mut self, packet: &MediaPacket) -> Result<u64, DropReason> {
-        let Span { first, offset, layer } = self.span;
+        let Span { first, offset, layer, .. } = self.span;
         if self.codec != packet.codec {
             return Err(DropReason::UnknownEncoding);
         }
@@ -251,24 +239,29 @@ impl Lane {
     /// As [`Lane::admit`], for what does not go on where the viewer is.
     #[cold]
     fn admit_elsewhere(&mut self, packet: &MediaPacket) -> Result<u64, DropReason> {
-        if let Some(index) = self.late(packet) {
-            return Ok(index);
+        if self.playing {
+            let waits = packet.layer == self.span.layer;
+            let reason =
+                if waits { DropReason::WaitingForKeyframe } else { DropReason::OtherLayer };
+            return self.late(packet).ok_or(reason);
         }
-        let goes_back = self.playing && packet.layer == self.span.layer;
-        if !packet.keyframe || goes_back {
+        if !packet.keyframe {
             return Err(DropReason::WaitingForKeyframe);
         }
-        if self.playing {
-            let spans = &mut self.before.get_or_insert_default().spans;
-            if spans.len() == MAX_SPANS {
-                spans.remove(0);
-            }
-            spans.push(self.span);
-        }
         self.playing = true;
-        let (first, layer) = (packet.sequence, packet.layer);
-        self.span = Span { first, offset: self.next.wrapping_sub(first), layer };
+        self.span = Span::at(packet, self.next);
         Ok(self.next)
+    }
+
+    /// Whether it may take something of a layer: it has it, or had it, or has none yet.
+    #[inline]
+    #[must_use]
+    pub fn may_take(&self, layer: u8) -> bool {
+        !self.playing || self.span.layer == layer || self.had(layer)
+    }
+
+    fn had(&self, layer: u8) -> bool {
+        self.earlier().any(|span| span.layer == layer)
     }
 
     /// The viewer's number of a packet that comes late, from before the viewer changed layers.
@@ -276,7 +269,7 @@ impl Lane {
         let mut end = self.span.start();
         for span in self.earlier() {
             let index = packet.sequence.wrapping_add(span.offset);
-            let is_within = packet.sequence >= span.first && index < end;
+            let is_within = packet.sequence >= span.first && index < end && !span.sealed;
             if span.layer == packet.layer && is_within {
                 return Some(index);
             }
@@ -309,14 +302,19 @@ impl Lane {
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
         let padding = packet.padding;
-        let header = self.header(packet, index as u16, padding > 0, None);
-        let start = self.write_header(&header, packet, slot)?;
+        let span = self.span_of(index).ok_or(DropReason::RepairTooOld)?;
+        let header = self.header(span, packet, index as u16, padding > 0, None);
+        let start = self.write_header(&header, span.shift, packet, slot)?;
         let payload = &packet.payload[..];
         let length = start + payload.len() + usize::from(padding);
         if length + sealer.overhead() > slot.len().min(MAX_DATAGRAM_OUT) {
             return Err(DropReason::TooLong);
         }
-        slot[start..start + payload.len()].copy_from_slice(payload);
+        let text = &mut slot[start..start + payload.len()];
+        text.copy_from_slice(payload);
+        if !span.shift.spares_payload() {
+            span.shift.apply(self.codec, text);
+        }
         if padding > 0 {
             slot[start + payload.len()..length].fill(0);
             slot[length - 1] = padding;
@@ -335,19 +333,53 @@ impl Lane {
             return self.write(sealer, packet, index, slot);
         };
         self.rtx_index += 1;
-        let header = self.header(packet, self.rtx_index as u16, false, Some(payload_type));
-        let start = self.write_header(&header, packet, slot)?;
+        let span = *self.span_of(index).ok_or(DropReason::RepairTooOld)?;
+        let header = self.header(&span, packet, self.rtx_index as u16, false, Some(payload_type));
+        let start = self.write_header(&header, span.shift, packet, slot)?;
         let length = start + OSN_BYTES + packet.payload.len();
         if length + sealer.overhead() > slot.len().min(MAX_DATAGRAM_OUT) {
             return Err(DropReason::TooLong);
         }
         slot[start..start + OSN_BYTES].copy_from_slice(&(index as u16).to_be_bytes());
-        slot[start + OSN_BYTES..length].copy_from_slice(&packet.payload);
+        let text = &mut slot[start + OSN_BYTES..length];
+        text.copy_from_slice(&packet.payload);
+        span.shift.apply(self.codec, text);
         Ok(sealer.seal(slot, start, length, self.rtx_ssrc, self.rtx_index))
+    }
+
+    /// Writes a packet of padding alone under a number of a span that is over, under which nothing
+    /// was sent; from now on nothing of that span comes late. Each time the same bytes.
+    pub(super) fn fill(
+        &mut self,
+        sealer: &RtpSealer,
+        index: u64,
+        slot: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let spans = self.before.iter_mut().flat_map(|before| before.spans.iter_mut().rev());
+        let mut over = spans.filter(|span| index >= span.start());
+        let over = if index < self.span.start() { over.next() } else { None };
+        let span = over.ok_or(DropReason::RepairTooOld)?;
+        span.sealed = true;
+        let (timestamp, payload_type) = (span.live(), self.payload_type);
+        let header = HeaderWriter {
+            marker: false,
+            padding: true,
+            payload_type,
+            sequence: index as u16,
+            timestamp: self.viewer_timestamp(timestamp),
+            ssrc: self.ssrc,
+        };
+        let start = header.write(&[], slot).ok_or(DropReason::TooLong)?;
+        if start + 1 + sealer.overhead() > slot.len() {
+            return Err(DropReason::TooLong);
+        }
+        slot[start] = 1;
+        Ok(sealer.seal(slot, start, start + 1, self.ssrc, index))
     }
 
     fn header(
         &self,
+        span: &Span,
         packet: &MediaPacket,
         sequence: u16,
         padding: bool,
@@ -358,11 +390,7 @@ impl Lane {
             padding,
             payload_type: rtx_payload_type.unwrap_or(self.payload_type),
             sequence,
-            timestamp: self.viewer_timestamp(if packet.sequence < self.past_end {
-                self.past_timestamp(packet)
-            } else {
-                packet.timestamp
-            }),
+            timestamp: self.viewer_timestamp(span.timestamp(packet)),
             ssrc: if rtx_payload_type.is_some() { self.rtx_ssrc } else { self.ssrc },
         }
     }
@@ -370,6 +398,7 @@ impl Lane {
     fn write_header(
         &self,
         header: &HeaderWriter,
+        shift: Shift,
         packet: &MediaPacket,
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
@@ -390,10 +419,18 @@ impl Lane {
             self.extensions.playout_delay.filter(|_| extensions.playout_delay.is_some()),
             &delay,
         );
-        if let Some(descriptor) = &extensions.descriptor {
-            elements.push(self.extensions.descriptor, descriptor.bytes());
+        let descriptor = extensions.descriptor.as_ref().zip(self.extensions.descriptor);
+        match descriptor {
+            Some((descriptor, id)) if shift.frame != 0 => {
+                elements.push_shifted(id, descriptor, shift.frame, |all| header.write(all, slot))
+            }
+            Some((descriptor, id)) => {
+                elements.push(Some(id), descriptor.bytes());
+                header.write(elements.as_slice(), slot)
+            }
+            None => header.write(elements.as_slice(), slot),
         }
-        header.write(elements.as_slice(), slot).ok_or(DropReason::TooLong)
+        .ok_or(DropReason::TooLong)
     }
 }
 
@@ -410,6 +447,21 @@ impl<'a> Elements<'a> {
             self.elements[self.count] = (id, data);
             self.count += 1;
         }
+    }
+
+    /// Adds a descriptor whose frame number has `offset` added, and has all of them written.
+    #[cold]
+    fn push_shifted<T>(
+        &self,
+        id: u8,
+        descriptor: &DependencyDescriptor,
+        offset: u16,
+        write: impl FnOnce(&[(u8, &[u8])]) -> T,
+    ) -> T {
+        let mut room = [0; DependencyDescriptor::MAX_BYTES];
+        let mut elements = Elements { elements: self.elements, count: self.count };
+        elements.push(Some(id), descriptor.shifted(offset, &mut room));
+        write(elements.as_slice())
     }
 
     fn as_slice(&self) -> &[(u8, &'a [u8])] {

@@ -11,10 +11,12 @@ mod lane;
 mod pace;
 mod repair;
 mod resent;
+mod span;
 
 use smallvec::SmallVec;
 
 use crate::drop::DropReason;
+use crate::id::TrackKind;
 use crate::media::{MediaPacket, ViewerTerms};
 use crate::srtp::{MasterKey, Profile, RtpSealer};
 
@@ -23,6 +25,7 @@ pub use lane::{Lane, Sent};
 pub use pace::Pace;
 pub use repair::RepairBudget;
 pub use resent::Resent;
+pub use span::{Start, TooEarly};
 
 /// Lanes beside the key schedule, where a packet finds them without another cache line: audio and
 /// video. A viewer of more tracks has them elsewhere.
@@ -74,6 +77,25 @@ impl Egress {
         &mut self.lanes
     }
 
+    /// Why the viewer takes nothing of the layer of `packet`, where that is sure: it has not the
+    /// track, gets another layer of it, or does not play the video yet, which it is begun with
+    /// ([`Lane::begin`]).
+    #[inline]
+    #[must_use]
+    pub fn takes_none_of(&self, packet: &MediaPacket) -> Option<DropReason> {
+        let lane = self.lanes.iter().find(|lane| lane.id() == packet.track.id);
+        let Some(lane) = lane else { return Some(DropReason::UnknownEncoding) };
+        if lane.layer() == Some(packet.layer) {
+            return None;
+        }
+        match lane.is_playing() {
+            true if lane.may_take(packet.layer) => None,
+            true => Some(DropReason::OtherLayer),
+            false if lane.id().kind == TrackKind::Video => Some(DropReason::WaitingForKeyframe),
+            false => None,
+        }
+    }
+
     /// Whether the viewer takes `packet`: it has the track, and either plays it already or can
     /// start here.
     ///
@@ -86,6 +108,15 @@ impl Egress {
         let lane = lane.ok_or(DropReason::UnknownEncoding)?;
         let index = lane.admit(packet)?;
         Ok(Admitted { lane, sealer, index })
+    }
+
+    /// Fills a number of a closed span that nothing was sent under, and nothing will be: `index`
+    /// becomes padding and nothing else, or the viewer would ask for it again and again.
+    ///
+    /// # Errors
+    /// [`DropReason::TooLong`] when it does not fit.
+    pub fn fill(&mut self, lane: usize, index: u64, slot: &mut [u8]) -> Result<usize, DropReason> {
+        self.lanes[lane].fill(&self.sealer, index, slot)
     }
 
     /// Seals `packet` once more, which `lane` once sent as number `index`: as RTX (RFC 4588) where

@@ -13,6 +13,7 @@ mod hooks;
 mod http;
 mod ingest;
 mod kernel;
+mod layers;
 mod log;
 mod takeover;
 mod tcp;
@@ -29,6 +30,7 @@ pub use hooks::*;
 pub use http::*;
 pub use ingest::*;
 pub use kernel::*;
+pub use layers::*;
 pub use log::*;
 pub use takeover::*;
 pub use tcp::*;
@@ -389,7 +391,7 @@ pub const REPLAY_MIN_BITS_PER_S: u64 = 10_000_000;
 
 /// The time of what is replayed is squeezed by this factor, so that it is shown at once and not as
 /// fast as it was made.
-pub const REPLAY_SQUEEZE: u32 = 32;
+pub const REPLAY_SQUEEZE: u16 = 32;
 
 /// Packets of audio kept for repair at most, per track and shard: [`HISTORY_TIME`] of 10 ms
 /// packets, and some.

@@ -17,11 +17,14 @@ const MANDATORY_BYTES: usize = 3;
 pub struct DependencyDescriptor(Arc<[u8]>);
 
 impl DependencyDescriptor {
+    /// The most that any header extension element has (RFC 8285 §4.3).
+    pub const MAX_BYTES: usize = u8::MAX as usize;
+
     /// Takes what stands in a header; `None` when it is too short, or too long for any header
     /// extension element (RFC 8285 §4.3).
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<DependencyDescriptor> {
-        let fits = (MANDATORY_BYTES..=usize::from(u8::MAX)).contains(&bytes.len());
+        let fits = (MANDATORY_BYTES..=Self::MAX_BYTES).contains(&bytes.len());
         fits.then(|| DependencyDescriptor(bytes.into()))
     }
 
@@ -48,6 +51,22 @@ impl DependencyDescriptor {
             Arc::make_mut(&mut self.0)[1..MANDATORY_BYTES].copy_from_slice(&number);
         }
         self
+    }
+
+    /// Its bytes in `room` with `offset` added to the frame number, for one viewer.
+    #[must_use]
+    pub fn shifted<'a>(&self, offset: u16, room: &'a mut [u8; Self::MAX_BYTES]) -> &'a [u8] {
+        let number = self.frame_number().wrapping_add(offset).to_be_bytes();
+        let bytes = &mut room[..self.0.len()];
+        bytes.copy_from_slice(&self.0);
+        bytes[1..MANDATORY_BYTES].copy_from_slice(&number);
+        bytes
+    }
+
+    /// Whether it tells the structure of the frames that follow: a decoder can start there.
+    #[must_use]
+    pub fn has_structure(&self) -> bool {
+        self.0.get(MANDATORY_BYTES).is_some_and(|flags| flags & 0x80 != 0)
     }
 
     /// A copy for another shard: the bytes, not a reference to them.

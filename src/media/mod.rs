@@ -8,6 +8,7 @@
 )]
 mod descriptor;
 mod keyframe;
+mod numbers;
 #[expect(
     clippy::disallowed_types,
     reason = "the viewers of one shard share a payload, and no other thread has it"
@@ -18,6 +19,7 @@ mod terms;
 
 pub use descriptor::{DEPENDENCY_DESCRIPTOR, DependencyDescriptor};
 pub use keyframe::starts_keyframe;
+pub use numbers::Shift;
 pub use packet::{ClockReport, HeaderExtensions, MediaPacket, Origin};
 pub use picture::{PictureSize, picture_size};
 pub use terms::{

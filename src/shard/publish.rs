@@ -36,7 +36,7 @@ impl Core {
         newcomers: Option<u16>,
     ) {
         if let Some(shard) = newcomers {
-            let past = self.streams.past(now, track);
+            let past = self.streams.past(now, track, layer);
             if !past.is_empty() {
                 return self.post.note(shard, Mail::Past(track, past));
             }

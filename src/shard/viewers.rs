@@ -38,7 +38,8 @@ impl Core {
             let Some(viewer) = stream.viewer(ready.position) else { continue };
             let Viewer { egress, to, .. } = viewer;
             for (number, lane) in egress.lanes().iter().enumerate() {
-                let Some(clock) = stream.clock_at(lane.id(), now, wall) else { continue };
+                let layer = (lane.id(), lane.layer());
+                let Some(clock) = stream.clock_at(layer, now, wall) else { continue };
                 let written = paths.ways.push(*to, |slot| {
                     let room = slot.len().min(MAX_DATAGRAM_OUT) - keys.sealer.overhead();
                     let heard = &mut ready.reception;

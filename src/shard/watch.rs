@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::sessions::{Entry, Ready, Taking};
-use crate::egress::Reception;
+use crate::egress::{Lane, Reception};
 use crate::id::{TrackKind, Via};
 use crate::ingest::Uplink;
 use crate::limits::{REPORT_INTERVAL, UNHEARD_AFTER};
@@ -15,7 +15,7 @@ use crate::paths::Paths;
 use crate::srtp::Profile;
 use crate::telemetry::quality::Window;
 use crate::telemetry::{CardRole, Quality, SessionCard, Stage};
-use crate::track::{Carried, Stream, Streams, Track, Viewer};
+use crate::track::{Carried, Stream, Streams, Viewer};
 use crate::wire::dtls::Flight;
 
 /// What is noted of one session, beyond what it needs to run.
@@ -38,8 +38,8 @@ pub(super) struct Watch {
     pub next: Instant,
     window_began: Instant,
     totals: Totals,
-    /// The counters of a viewer's lanes at the last look; they wrap.
-    lanes: Vec<(u32, u32)>,
+    /// A viewer's lanes at the last look.
+    lanes: Vec<LaneSeen>,
     /// The last window, as the card shows it.
     last: Shown,
 }
@@ -57,6 +57,16 @@ struct Totals {
     carried: Carried,
 }
 
+/// A lane at some look.
+#[derive(Clone, Copy, Default)]
+struct LaneSeen {
+    /// Its counters, which wrap.
+    sent: (u32, u32),
+    /// The layer it had, and what that had carried.
+    layer: Option<u8>,
+    carried: Carried,
+}
+
 /// What a card says of a window.
 #[derive(Clone, Copy, Default)]
 struct Shown {
@@ -65,6 +75,28 @@ struct Shown {
     rtt_us: Option<u32>,
     bits_per_s: u32,
     expected_bits_per_s: u32,
+}
+
+impl LaneSeen {
+    fn of(stream: &Stream, lane: &Lane) -> LaneSeen {
+        let track = stream.track(lane.id());
+        let carried = track.map(|track| track.carried(lane.layer())).unwrap_or_default();
+        LaneSeen { sent: lane.sent(), layer: lane.layer(), carried }
+    }
+
+    fn sent_since(&self, before: &LaneSeen) -> Carried {
+        let since = |now: u32, before: u32| u64::from(now.wrapping_sub(before));
+        let (packets, bytes) = self.sent;
+        Carried { packets: since(packets, before.sent.0), bytes: since(bytes, before.sent.1) }
+    }
+
+    /// What its layer has carried; `None` where it had another before.
+    fn carried_since(&self, before: &LaneSeen) -> Option<Carried> {
+        (self.layer == before.layer).then(|| Carried {
+            packets: self.carried.packets.saturating_sub(before.carried.packets),
+            bytes: self.carried.bytes.saturating_sub(before.carried.bytes),
+        })
+    }
 }
 
 impl Watch {
@@ -116,16 +148,17 @@ impl Watch {
         let mut number = 0;
         for (stream, viewer, reception) in playing(takes, streams) {
             for (lane, heard) in viewer.egress.lanes().iter().zip(&reception.heard) {
-                let sent = lane.sent();
                 if self.lanes.len() == number {
-                    self.lanes.push((0, 0));
+                    self.lanes.push(LaneSeen::of(stream, lane));
+                    self.lanes[number].sent = (0, 0);
                 }
-                let (packets, octets) = std::mem::replace(&mut self.lanes[number], sent);
+                let seen = LaneSeen::of(stream, lane);
+                let before = std::mem::replace(&mut self.lanes[number], seen);
                 number += 1;
-                totals.packets += u64::from(sent.0.wrapping_sub(packets));
-                totals.bytes += u64::from(sent.1.wrapping_sub(octets));
-                let carried = stream.track(lane.id()).map(Track::carried);
-                totals.carried = totals.carried + carried.unwrap_or_default();
+                let sent = seen.sent_since(&before);
+                totals.packets += sent.packets;
+                totals.bytes += sent.bytes;
+                totals.carried = totals.carried + seen.carried_since(&before).unwrap_or(sent);
                 if heard.reports > 0 {
                     let behind_newest = u64::from(heard.highest_sequence) + 1;
                     totals.expected_packets += behind_newest.saturating_sub(lane.first_index());
@@ -202,11 +235,12 @@ impl Core {
         histogram.record(entry.watch.phase(now).as_micros() as u64);
         // What the tracks carried before is not owed to it.
         let playing = playing(&entry.takes, streams);
-        let carried = playing.flat_map(|(stream, viewer, _)| {
-            let tracks = viewer.egress.lanes().iter().filter_map(|lane| stream.track(lane.id()));
-            tracks.map(Track::carried)
-        });
-        entry.watch.totals.carried = carried.sum();
+        entry.watch.lanes = playing
+            .flat_map(|(stream, viewer, _)| {
+                let lanes = viewer.egress.lanes().iter();
+                lanes.map(|lane| LaneSeen { sent: (0, 0), ..LaneSeen::of(stream, lane) })
+            })
+            .collect();
         self.show(slot);
     }
 

@@ -91,6 +91,7 @@ shard_counters! {
     nacked_packets: Counter, "Packets viewers asked for again";
     repaired_packets: Counter, "Packets sent again";
     replayed_packets: Counter, "Packets of the past that viewers began with";
+    layer_switches: Counter, "Times a viewer went from one layer of a track to another";
     keyframe_requests_in: Counter, "Key frame requests from viewers (PLI and FIR)";
     keyframe_requests_out: Counter, "Key frame requests sent to publishers";
     handed_over: Counter, "Datagrams handed to the shard that owns them";

@@ -1,19 +1,23 @@
 //! Packets to viewers: a stream's to all of them, viewer by viewer, so that a viewer's packets of
 //! one turn stand side by side and leave as one train; and again to one that has lost some.
 
+use std::ops::Range;
 use std::time::Instant;
 
-use super::Recall;
+use smallvec::SmallVec;
+
 use super::stream::{Stream, Viewer};
+use super::{Recall, Track};
 use crate::drop::DropReason;
-use crate::egress::{Control, Feedback};
+use crate::egress::{Control, Egress, Feedback};
 use crate::id::TrackKind;
+use crate::limits::MAX_LAYERS;
 use crate::media::MediaPacket;
 use crate::net::Way;
 use crate::telemetry::ShardCounters;
 
-/// Seals and queues `packets` for each viewer in turn. Those that get their first are noted in
-/// `started`, by slot.
+/// Seals and queues `packets`, which stand track by track and layer by layer, for each viewer in
+/// turn. Those that get their first are noted in `started`, by slot.
 pub(super) fn fan_out(
     viewers: &mut [Viewer],
     packets: &[MediaPacket],
@@ -21,23 +25,31 @@ pub(super) fn fan_out(
     counters: &ShardCounters,
     started: &mut Vec<u32>,
 ) {
+    let runs = runs(packets);
     let mut sent = 0;
-    for Viewer { egress, to, slot, started: has_started, muted, replay } in viewers {
+    for Viewer { egress, to, slot, started: has_started, muted, replay, .. } in viewers {
         if *muted {
             counters.dropped_many(DropReason::Unverified, packets.len() as u64);
             continue;
         }
         let before = sent;
-        for packet in packets {
-            if replay.as_ref().is_some_and(|replay| replay.holds_back(packet)) {
+        for run in &runs {
+            let run = &packets[run.clone()];
+            if let Some(reason) = egress.takes_none_of(&run[0]) {
+                counters.dropped_many(reason, run.len() as u64);
                 continue;
             }
-            let pushed = egress
-                .admit(packet)
-                .and_then(|admitted| way.push(*to, |slot| admitted.send(packet, slot)));
-            match pushed {
-                Ok(()) => sent += 1,
-                Err(reason) => counters.dropped(reason),
+            for packet in run {
+                if replay.as_ref().is_some_and(|replay| replay.holds_back(packet)) {
+                    continue;
+                }
+                let pushed = egress
+                    .admit(packet)
+                    .and_then(|admitted| way.push(*to, |slot| admitted.send(packet, slot)));
+                match pushed {
+                    Ok(()) => sent += 1,
+                    Err(reason) => counters.dropped(reason),
+                }
             }
         }
         if !*has_started && sent > before {
@@ -47,6 +59,36 @@ pub(super) fn fan_out(
     }
     counters.viewer_packets.add(sent);
 }
+
+/// What the layers send that a viewer has.
+fn packets_per_s(egress: &Egress, tracks: &[Track]) -> u32 {
+    let layers = egress.lanes().iter().filter_map(|lane| {
+        let track = tracks.iter().find(|track| track.id() == lane.id())?;
+        track.layer(lane.layer()?)
+    });
+    layers.map(|layer| layer.rate.packets_per_s()).sum()
+}
+
+/// The stretches of `packets` that are of one layer of one track each.
+fn runs(packets: &[MediaPacket]) -> SmallVec<[Range<usize>; MAX_RUNS]> {
+    let mut runs: SmallVec<[Range<usize>; MAX_RUNS]> = SmallVec::new();
+    for (place, packet) in packets.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if is_of_layer(&packets[run.start], packet) => run.end = place + 1,
+            _ => runs.push(place..place + 1),
+        }
+    }
+    runs
+}
+
+fn is_of_layer(one: &MediaPacket, other: &MediaPacket) -> bool {
+    one.track.id == other.track.id && one.layer == other.layer
+}
+
+const TOO_OLD: Result<(), DropReason> = Err(DropReason::RepairTooOld);
+
+/// Layers whose packets leave in one turn: of more the list takes an allocation.
+const MAX_RUNS: usize = 2 * MAX_LAYERS;
 
 impl Stream {
     /// Sends the viewer at `position` again what it lacks, and returns how many packets that were.
@@ -67,8 +109,7 @@ impl Stream {
         let Stream { tracks, viewers, .. } = self;
         let Some(Viewer { egress, to, .. }) = viewers.get_mut(position) else { return 0 };
         let Control { repair: budget, resent, .. } = control;
-        let carried = tracks.iter().filter_map(|track| track.layer(track.carried_layer()));
-        budget.earn(now, carried.map(|layer| layer.rate.packets_per_s()).sum());
+        budget.earn(now, packets_per_s(egress, tracks));
         let mut sent_again = 0;
         for index in 0..feedback.lost.len() {
             let (number, sequence) = feedback.lost[index];
@@ -87,6 +128,19 @@ impl Stream {
                     counters.dropped(DropReason::RepairAwaited);
                     continue;
                 }
+                Some((gone, Recall::Gone)) if lane.has_left(gone.index) => {
+                    // Of a layer it has left nothing comes any more: the number is filled.
+                    let layer = track.and_then(|track| track.layer(gone.layer));
+                    let is_free = layer.is_some_and(|layer| layer.has_never_had(gone.sequence));
+                    let is_new = is_free
+                        && resent.admits(now, lane.ssrc(), gone.index, feedback.rtt)
+                        && budget.send();
+                    let fill = |slot: &mut [u8]| egress.fill(number, gone.index, slot);
+                    let filled = if is_new { way.push(*to, fill) } else { TOO_OLD };
+                    sent_again += u32::from(filled.is_ok());
+                    filled.unwrap_or_else(|reason| counters.dropped(reason));
+                    continue;
+                }
                 Some((_, Recall::Gone)) | None => {
                     if id.kind == TrackKind::Video {
                         feedback.need_keyframe(number);
@@ -101,10 +155,9 @@ impl Stream {
                 counters.dropped(DropReason::RepairLimited);
                 continue;
             }
-            match way.push(*to, |slot| egress.resend(number, sent.index, packet, slot)) {
-                Ok(()) => sent_again += 1,
-                Err(reason) => counters.dropped(reason),
-            }
+            let again = way.push(*to, |slot| egress.resend(number, sent.index, packet, slot));
+            sent_again += u32::from(again.is_ok());
+            again.unwrap_or_else(|reason| counters.dropped(reason));
         }
         counters.repaired_packets.add(u64::from(sent_again));
         sent_again
@@ -118,7 +171,7 @@ impl Stream {
         for lane in feedback.keyframes.iter().map(|lane| &viewer.egress.lanes()[*lane]) {
             let track = tracks.iter_mut().find(|track| track.id() == lane.id());
             let Some(track) = track else { continue };
-            let layer = lane.layer().unwrap_or(track.wanted_layer());
+            let layer = lane.layer().unwrap_or(track.best_layer());
             if let Some(layer) = track.layer_mut(layer) {
                 layer.keyframes.request();
             }

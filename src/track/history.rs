@@ -63,6 +63,13 @@ impl History {
         }
     }
 
+    /// The timestamps of all were wrong by so much.
+    pub fn put_time_right(&mut self, by: u32) {
+        for packet in self.ring.iter_mut().flatten() {
+            packet.timestamp = packet.timestamp.wrapping_add(by);
+        }
+    }
+
     /// Forgets everything, and gives back the payloads' memory.
     pub fn clear(&mut self) {
         self.ring.fill(None);

@@ -89,6 +89,12 @@ impl KeyframeRequests {
         self.asked_at.map(|at| at + pause)
     }
 
+    /// Whether somebody waits, and nobody was asked yet.
+    #[must_use]
+    pub fn is_due_at_once(&self) -> bool {
+        matches!(self.state, State::Wanted) && self.asked_at.is_none()
+    }
+
     /// Whether somebody waits.
     #[must_use]
     pub fn is_wanted(&self) -> bool {

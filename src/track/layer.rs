@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{History, KeyframeRequests, LayerShown, Rate};
+use super::pending::Pending;
+use super::{Carried, History, KeyframeRequests, LayerShown, Rate};
 use crate::id::TrackKind;
 use crate::limits::{
     AWAITED_RUN_PACKETS, HISTORY_AUDIO_PACKETS, HISTORY_VIDEO_PACKETS, PUBLISHER_REPAIR,
@@ -29,8 +30,8 @@ pub(super) struct Mapping {
 pub(super) struct Latest {
     pub timestamp: u32,
     pub received: Instant,
-    /// Of the last dependency descriptor there was.
-    pub frame_number: Option<u16>,
+    /// The layer it is of.
+    pub layer: u8,
     /// The publisher whose it was, and what its clock said of the track's time.
     pub publisher: u32,
     pub clock: Option<(u64, u32)>,
@@ -78,9 +79,16 @@ pub struct Layer {
     mapping: Option<Mapping>,
     newest: Option<u64>,
     newest_keyframe: Option<NewestKeyframe>,
-    /// The last packet that came while the track carried the layer, as its origin numbers it.
-    carried_until: Option<(Origin, u64)>,
+    /// Of the newest packet: its timestamp, and the frame number of its descriptor.
+    newest_timestamp: Option<u32>,
+    newest_frame: Option<u16>,
+    /// Whether a viewer was given it since its origin began: its time stays as it is.
+    used: bool,
     clock: Option<ClockReport>,
+    /// Packets that wait for the rest of their frame.
+    pub(super) pending: Pending,
+    /// What has left for the viewers so far.
+    pub(super) sent: Carried,
     /// Packets viewers may ask for again.
     pub(super) history: History,
     /// Who waits for a key frame of it.
@@ -102,8 +110,12 @@ impl Layer {
             mapping: None,
             newest: None,
             newest_keyframe: None,
-            carried_until: None,
+            newest_timestamp: None,
+            newest_frame: None,
+            used: false,
             clock: None,
+            pending: Pending::default(),
+            sent: Carried::default(),
             history: History::new(most),
             keyframes: KeyframeRequests::default(),
             rate: Rate::default(),
@@ -127,7 +139,7 @@ impl Layer {
     /// What it sends, for others to see.
     pub(super) fn shown(&self) -> LayerShown {
         let kilobits = self.rate.bits_per_s().div_ceil(1_000);
-        let kilobits_per_s = u32::try_from(kilobits).unwrap_or(u32::MAX);
+        let kilobits_per_s = u32::try_from(kilobits.min(1 << 30)).unwrap_or(0);
         LayerShown { kilobits_per_s, size: self.size }
     }
 
@@ -137,72 +149,76 @@ impl Layer {
         self.keyframes.start_over();
     }
 
-    /// Notes that the track carries `packet`, which is not numbered yet.
-    pub(super) fn carries(&mut self, packet: &MediaPacket) {
-        match &mut self.carried_until {
-            Some((origin, last)) if *origin == packet.origin => {
-                *last = packet.sequence.max(*last);
-            }
-            Some((origin, _)) if origin.is_newer_than(packet.origin) => {}
-            until => *until = Some((packet.origin, packet.sequence)),
-        }
-    }
-
-    /// Whether `packet`, which is not numbered yet, belongs to a time at which the track carried
-    /// the layer, and is late.
-    pub(super) fn had_carried(&self, packet: &MediaPacket) -> bool {
-        self.carried_until
-            .is_some_and(|(origin, last)| origin == packet.origin && packet.sequence <= last)
-    }
-
-    /// From `first` on, a packet of a new origin or the first one since the track carried another
-    /// layer: numbers follow the last one of the layer, timestamps and frame numbers the last of
-    /// the track, at the distance in time at which it really came or, of one publisher, was made.
+    /// From `first` on, a packet of a new origin: numbers follow the last one of the layer,
+    /// timestamps the last of the track, at the distance in time at which it really came or, of one
+    /// publisher, was made.
     pub(super) fn follow(&mut self, first: &MediaPacket, latest: Option<&Latest>) {
-        let (begins, sequence_offset) = match (&self.mapping, self.newest) {
-            (Some(mapping), _) if mapping.origin == first.origin => {
-                (mapping.first, mapping.sequence_offset)
-            }
-            (_, Some(newest)) => (first.sequence, (newest + 1).wrapping_sub(first.sequence)),
-            (_, None) => (0, 0),
-        };
-        if self.origin() != Some(first.origin) {
-            self.newest_keyframe = None;
-        }
-        let clock = self.clock.filter(|clock| clock.origin == first.origin);
-        self.clock = clock;
-        let (timestamp_offset, frame_offset) = match latest {
+        let (begins, sequence_offset) = match self.newest {
+            Some(newest) => (first.sequence, (newest + 1).wrapping_sub(first.sequence)),
             None => (0, 0),
-            Some(latest) => {
-                let descriptor = first.extensions.descriptor.as_ref().map(|d| d.frame_number());
-                let frames = latest.frame_number.zip(descriptor);
-                let frame = frames.map(|(last, first)| last.wrapping_add(1).wrapping_sub(first));
-                (self.time_from(first, latest, clock), frame.unwrap_or(0))
-            }
         };
-        let origin = first.origin;
-        let first = begins;
-        let mapping = Mapping { origin, first, sequence_offset, timestamp_offset, frame_offset };
-        self.mapping = Some(mapping);
+        (self.newest_keyframe, self.used) = (None, false);
+        self.clock = self.clock.filter(|clock| clock.origin == first.origin);
+        let descriptor = first.extensions.descriptor.as_ref().map(|d| d.frame_number());
+        let frames = self.newest_frame.zip(descriptor);
+        let frame = frames.map(|(last, first)| last.wrapping_add(1).wrapping_sub(first));
+        self.mapping = Some(Mapping {
+            origin: first.origin,
+            first: begins,
+            sequence_offset,
+            timestamp_offset: latest.map_or(0, |latest| self.time_from(first, latest)),
+            frame_offset: frame.unwrap_or(0),
+        });
     }
 
     /// What is added to the timestamps from `first` on, so that they are the track's.
-    fn time_from(&self, first: &MediaPacket, latest: &Latest, own: Option<ClockReport>) -> u32 {
+    fn time_from(&self, first: &MediaPacket, latest: &Latest) -> u32 {
         let by_arrival = || {
             let gap = first.received.saturating_duration_since(latest.received);
             let ticks = gap.as_micros() * u128::from(self.kind.clock_rate()) / 1_000_000;
             latest.timestamp.wrapping_add(ticks as u32).wrapping_sub(first.timestamp)
         };
         let same_publisher = latest.publisher == first.origin.publisher;
-        let clocks = latest.clock.zip(own).filter(|_| same_publisher);
+        let clocks = latest.clock.zip(self.clock).filter(|_| same_publisher);
         let offset = clocks.map_or_else(by_arrival, |((ntp, timestamp), own)| {
             let apart = i128::from(own.ntp.wrapping_sub(ntp) as i64);
             let ticks = (apart * i128::from(self.kind.clock_rate())) >> 32;
             timestamp.wrapping_add(ticks as u32).wrapping_sub(own.timestamp)
         });
-        // A decoder takes a step back for the past.
-        let ahead = first.timestamp.wrapping_add(offset).wrapping_sub(latest.timestamp) as i32;
+        // A decoder takes a step back for the past. Another layer of the publisher is another
+        // viewer's business.
+        let before = if same_publisher { self.newest_timestamp } else { Some(latest.timestamp) };
+        let Some(before) = before else { return offset };
+        let ahead = first.timestamp.wrapping_add(offset).wrapping_sub(before) as i32;
         if ahead > 0 { offset } else { offset.wrapping_add(1u32.wrapping_sub(ahead as u32)) }
+    }
+
+    /// Whether a viewer was given it since its origin began.
+    pub(super) fn is_used(&self) -> bool {
+        self.used
+    }
+
+    /// Some of it has passed by this shard: what is kept of before leads to nothing.
+    pub(super) fn was_interrupted(&mut self) {
+        self.newest_keyframe = None;
+    }
+
+    /// A viewer is given it.
+    pub(super) fn is_begun(&mut self) {
+        self.used = true;
+    }
+
+    /// Its time was wrong by so much: that of what is kept, and of what will come, is put right.
+    pub(super) fn put_right(&mut self, by: u32) {
+        if let Some(mapping) = &mut self.mapping {
+            mapping.timestamp_offset = mapping.timestamp_offset.wrapping_add(by);
+        }
+        let keyframe = self.newest_keyframe.as_mut().map(|keyframe| &mut keyframe.timestamp);
+        for timestamp in keyframe.into_iter().chain(&mut self.newest_timestamp) {
+            *timestamp = timestamp.wrapping_add(by);
+        }
+        self.history.put_time_right(by);
+        self.pending.put_time_right(by);
     }
 
     /// Whether `packet` was overtaken by the one that its origin took over with: there is no number
@@ -236,6 +252,17 @@ impl Layer {
         packet
     }
 
+    /// What waits leaves, with padding that is the same whenever it is sent again.
+    pub(super) fn release(&mut self, into: &mut Vec<MediaPacket>) {
+        self.pending.equalise();
+        for packet in self.pending.packets() {
+            self.history.set_padding(packet.sequence, packet.padding);
+            self.sent.packets += 1;
+            self.sent.bytes += packet.payload.len() as u64;
+        }
+        self.pending.empty(into);
+    }
+
     /// Whether `sequence` is older than the history reaches.
     pub(super) fn is_too_old(&self, sequence: u64) -> bool {
         let newest = self.newest.unwrap_or(0);
@@ -247,6 +274,9 @@ impl Layer {
         let is_newest = self.newest.is_none_or(|newest| packet.sequence > newest);
         if is_newest {
             self.newest = Some(packet.sequence);
+            self.newest_timestamp = Some(packet.timestamp);
+            let descriptor = packet.extensions.descriptor.as_ref();
+            self.newest_frame = descriptor.map(|d| d.frame_number()).or(self.newest_frame);
         }
         if self.kind == TrackKind::Video {
             self.note_keyframe(packet);
@@ -258,7 +288,7 @@ impl Layer {
 
     /// Keeps account of what came since the newest key frame, until that is too much to be sent
     /// before anything else.
-    fn note_keyframe(&mut self, packet: &MediaPacket) {
+    pub(super) fn note_keyframe(&mut self, packet: &MediaPacket) {
         let is_new = |newest: &NewestKeyframe| {
             packet.sequence > newest.number && packet.timestamp != newest.timestamp
         };
@@ -301,6 +331,11 @@ impl Layer {
     /// The number of the newest packet.
     pub(super) fn newest(&self) -> Option<u64> {
         self.newest
+    }
+
+    /// Whether the packet numbered `sequence`, of those the history reaches back to, never came.
+    pub(super) fn has_never_had(&self, sequence: u64) -> bool {
+        !self.is_too_old(sequence) && self.history.get(sequence).is_none()
     }
 
     /// Looks for the packet numbered `sequence`, which a viewer asks for at `now`.

@@ -1,21 +1,20 @@
-//! One track of a stream on one shard: its layers, which of them is carried, and the packets that
+//! One track of a stream on one shard: its layers, which of them is the best, and the packets that
 //! wait for the end of the turn.
 
 use std::time::{Duration, Instant};
 
-use super::LayerShown;
 use super::layer::{Latest, Layer, Past, Recall};
+use super::takers::Takers;
+use super::{LayerShown, Standing};
 use crate::id::{TrackId, TrackKind};
-use crate::limits::{ARRIVAL_CLOCK_AFTER, MAX_LAYERS, MAX_PENDING_PACKETS, RATE_PERIOD};
-use crate::media::{ClockReport, MediaPacket};
+use crate::limits::{ARRIVAL_CLOCK_AFTER, LAYERS_APART, MAX_LAYERS, RATE_PERIOD};
+use crate::media::{ClockReport, MediaPacket, PictureSize};
 
 /// What becomes of a packet of a publisher, before anybody is there to see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carry {
-    /// It goes to the viewers of the track.
+    /// It goes to those who take its layer.
     Yes,
-    /// It belongs to a layer that nobody watches.
-    OtherLayer,
     /// It came from a publisher, or a source, that another has replaced.
     Replaced,
     /// It belongs to a layer beyond those that are told apart.
@@ -42,27 +41,25 @@ pub struct Track {
     layers: Vec<Layer>,
     /// The publisher whose packets are taken: those of an earlier one are too late.
     publisher: Option<u32>,
-    /// The layer that viewers get.
-    carried: u8,
     /// The layer that sends most, by the last look at all of them.
     best: u8,
     looked: Option<Instant>,
-    /// The best layer, as the other shards know it.
-    told: Option<u8>,
-    /// The layer of the packet that was admitted last.
-    admitted: Option<u8>,
+    /// How its layers stand; on the publisher's shard, as the others were told.
+    standing: Option<Standing>,
+    /// Which layers sent something at the last look, and how large their pictures were.
+    seen: [Option<Option<PictureSize>>; MAX_LAYERS],
     latest: Option<Latest>,
     /// When the publisher that sends now sent first.
     publishing_since: Option<Instant>,
-    pending: Vec<MediaPacket>,
-    /// When the oldest pending packet must leave, marker or not.
-    pending_deadline: Option<Instant>,
-    frame_complete: bool,
-    /// What has left for the viewers so far.
-    sent: Carried,
+    /// How many viewers of this shard take which layer.
+    pub(super) takers: Takers,
+    /// Of another shard's publisher: which layers come here, a bit each.
+    coming: u8,
 }
 
-/// What a track has carried since it came to the shard.
+const _: () = assert!(MAX_LAYERS <= 8, "a bit each");
+
+/// What a layer has carried since it came to the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Carried {
     /// Packets.
@@ -93,17 +90,14 @@ impl Track {
             id,
             layers: vec![Layer::new(id.kind)],
             publisher: None,
-            carried: 0,
             best: 0,
             looked: None,
-            told: None,
-            admitted: None,
+            standing: None,
+            seen: [None; MAX_LAYERS],
             latest: None,
             publishing_since: None,
-            pending: Vec::new(),
-            pending_deadline: None,
-            frame_complete: false,
-            sent: Carried::default(),
+            takers: Takers::default(),
+            coming: 0,
         }
     }
 
@@ -113,10 +107,10 @@ impl Track {
         self.id
     }
 
-    /// What every viewer that plays the track should have been sent by now.
+    /// What every viewer that plays a layer should have been sent by now; without one, of the best.
     #[must_use]
-    pub fn carried(&self) -> Carried {
-        self.sent
+    pub fn carried(&self, layer: Option<u8>) -> Carried {
+        self.layer(layer.unwrap_or(self.best)).map(|layer| layer.sent).unwrap_or_default()
     }
 
     /// Its layers, by number.
@@ -125,10 +119,10 @@ impl Track {
         &self.layers
     }
 
-    /// The layer that viewers get.
+    /// The layer that sends most: who chooses none gets it.
     #[must_use]
-    pub fn carried_layer(&self) -> u8 {
-        self.carried
+    pub fn best_layer(&self) -> u8 {
+        self.best
     }
 
     /// One of its layers, if it has been heard of.
@@ -142,26 +136,63 @@ impl Track {
         self.layers.get_mut(usize::from(layer))
     }
 
-    /// Decides on the publisher's shard whether `packet` goes to the viewers, wherever they are.
-    /// The second value is the best layer that arrives, when the other shards must be told of it;
-    /// `show` is told, once a [`RATE_PERIOD`], what each layer sends.
+    /// One of its layers, made where it is new; `None` beyond those that are told apart.
+    pub(super) fn layer_made(&mut self, layer: u8) -> Option<&mut Layer> {
+        if usize::from(layer) >= MAX_LAYERS {
+            return None;
+        }
+        while self.layers.len() <= usize::from(layer) {
+            self.layers.push(Layer::new(self.id.kind));
+        }
+        self.layer_mut(layer)
+    }
+
+    /// Whether anybody of this shard takes a layer. Of sound there is one.
+    #[must_use]
+    pub fn is_taken(&self, layer: u8) -> bool {
+        self.id.kind == TrackKind::Audio || self.takers.take(layer, self.best)
+    }
+
+    /// What nobody here takes any more comes here no more.
+    pub(super) fn note_left(&mut self) {
+        let taken = (0..MAX_LAYERS as u8).filter(|layer| self.is_taken(*layer));
+        self.coming &= taken.fold(0, |bits, layer| bits | 1 << layer);
+    }
+
+    /// Decides on the publisher's shard whether `packet` is of any use, to viewers wherever they
+    /// are. The second value says how the layers stand, when that has changed and the other shards
+    /// must be told; `show` is told, once a [`RATE_PERIOD`], what each layer sends.
     pub fn carry_published(
         &mut self,
         packet: &MediaPacket,
         show: impl FnMut(u8, LayerShown),
-    ) -> (Carry, Option<u8>) {
-        let carry = self.carry(packet, self.best);
-        self.look(packet.received, show);
-        let changed = self.told != Some(self.best) && carry != Carry::Replaced;
-        if changed {
-            self.told = Some(self.best);
-        }
-        (carry, self.told.filter(|_| changed))
+    ) -> (Carry, Option<Standing>) {
+        let carry = self.carry(packet, None);
+        let changed = match carry {
+            Carry::Yes => self.look(packet.received, show),
+            _ => return (carry, None),
+        };
+        let before = self.standing.unwrap_or_default();
+        let changes = before.changes.wrapping_add(u32::from(changed)) & 0xff_ffff;
+        let standing = Standing { best: self.best, changes };
+        let is_news = self.standing.replace(standing) != Some(standing);
+        (carry, Some(standing).filter(|_| is_news))
     }
 
-    /// Decides whether `packet` goes to the viewers of this shard. The track changes to `best`, the
-    /// best layer that arrives, at that layer's next key frame: until then the old one goes on.
-    pub fn carry(&mut self, packet: &MediaPacket, best: u8) -> Carry {
+    /// The same on another shard, of whose publisher's layers `standing` is told: true where that
+    /// has changed.
+    pub fn carry_received(&mut self, packet: &MediaPacket, standing: Standing) -> (Carry, bool) {
+        let carry = self.carry(packet, Some(standing.best));
+        if carry == Carry::Yes && self.coming & 1 << packet.layer == 0 {
+            self.coming |= 1 << packet.layer;
+            self.layers[usize::from(packet.layer)].was_interrupted();
+        }
+        let standing = Standing { best: self.best, ..standing };
+        let is_news = carry == Carry::Yes && self.standing.replace(standing) != Some(standing);
+        (carry, is_news)
+    }
+
+    fn carry(&mut self, packet: &MediaPacket, best: Option<u8>) -> Carry {
         if usize::from(packet.layer) >= MAX_LAYERS {
             return Carry::TooManyLayers;
         }
@@ -173,89 +204,65 @@ impl Track {
             }
             self.start_over(publisher, packet.layer);
         } else {
-            self.best = best;
+            self.best = best.unwrap_or(self.best);
         }
-        let kind = self.id.kind;
-        while self.layers.len() <= usize::from(packet.layer) {
-            self.layers.push(Layer::new(kind));
-        }
-        let layer = &mut self.layers[usize::from(packet.layer)];
+        let Some(layer) = self.layer_made(packet.layer) else { return Carry::TooManyLayers };
         layer.count(packet);
-        if layer.is_before(packet) {
-            return Carry::Replaced;
-        }
-        let goes_on = packet.layer == self.carried;
-        let changes = packet.layer == self.best && packet.keyframe;
-        if !goes_on && !changes {
-            let late = layer.had_carried(packet);
-            return if late { Carry::Yes } else { Carry::OtherLayer };
-        }
-        layer.carries(packet);
-        self.carried = packet.layer;
-        Carry::Yes
+        if layer.is_before(packet) { Carry::Replaced } else { Carry::Yes }
     }
 
     /// Compares the layers once a [`RATE_PERIOD`]: layers differ in bitrate, so the one that sends
-    /// most is the best, and one that has gone silent is left.
-    fn look(&mut self, now: Instant, mut show: impl FnMut(u8, LayerShown)) {
+    /// most is the best, and one that has gone silent is left. True where one has come, fallen
+    /// silent or changed its size.
+    fn look(&mut self, now: Instant, mut show: impl FnMut(u8, LayerShown)) -> bool {
         let looked = *self.looked.get_or_insert(now);
         if now.saturating_duration_since(looked) < RATE_PERIOD {
-            return;
+            return false;
         }
         self.looked = Some(now);
+        let mut seen = [None; MAX_LAYERS];
         for (number, layer) in (0..).zip(&mut self.layers) {
             layer.rate.settle(now);
-            show(number, layer.shown());
+            let shown = layer.shown();
+            show(number, shown);
+            seen[usize::from(number)] = (shown.kilobits_per_s > 0).then_some(shown.size);
         }
-        let rate = |layer: u8| self.layers[usize::from(layer)].rate.bits_per_s();
+        self.choose_best();
+        std::mem::replace(&mut self.seen, seen) != seen
+    }
+
+    fn choose_best(&mut self) {
+        let rate = |layer: u8| self.layer(layer).map_or(0, |layer| layer.rate.bits_per_s());
         let best = (0..self.layers.len() as u8).max_by_key(|layer| rate(*layer));
         // A layer must be plainly better than the best so far, or two equal ones would alternate.
         let Some(best) = best.filter(|best| rate(*best) > rate(self.best) * 5 / 4) else { return };
-        if self.best != self.carried {
+        let former = std::mem::replace(&mut self.best, best);
+        let is_taken = self.takers.take(former, best);
+        if let Some(layer) = self.layer_mut(former).filter(|_| !is_taken) {
             // Nobody changes to it any more.
-            self.layers[usize::from(self.best)].keyframes.satisfied();
+            layer.keyframes.satisfied();
         }
-        self.best = best;
-        if best != self.carried {
-            self.layers[usize::from(best)].keyframes.request();
-        }
-    }
-
-    /// The layer of which whoever waits needs a key frame: the one that is carried, or about to be.
-    #[must_use]
-    pub fn wanted_layer(&self) -> u8 {
-        if usize::from(self.best) < self.layers.len() { self.best } else { self.carried }
     }
 
     /// Gives `packet`, which is to be carried, the numbers of its layer, keeps it for repair and
     /// queues it for the viewers. It may wait for the rest of its frame, `hold` at most.
     pub fn admit(&mut self, mut packet: MediaPacket, hold: Duration) -> Admission {
         let kept = self.keep(&mut packet);
-        if kept != Admission::Admitted {
-            return kept;
+        if kept == Admission::Admitted {
+            let ends = packet.marker || self.id.kind == TrackKind::Audio;
+            self.layers[usize::from(packet.layer)].pending.push(packet, hold, ends);
         }
-        self.frame_complete |= packet.marker
-            || self.id.kind == TrackKind::Audio
-            || self.pending.len() + 1 >= MAX_PENDING_PACKETS;
-        self.pending_deadline.get_or_insert(packet.received + hold);
-        self.pending.push(packet);
-        Admission::Admitted
+        kept
     }
 
     /// Gives `packet` the numbers of its layer and keeps it: for repair, and for who comes next.
     pub fn keep(&mut self, packet: &mut MediaPacket) -> Admission {
         let index = usize::from(packet.layer);
         let Some(layer) = self.layers.get(index) else { return Admission::Replaced };
-        let follows = match layer.origin() {
+        match layer.origin() {
             Some(origin) if origin.is_newer_than(packet.origin) => return Admission::Replaced,
-            // What is late of the layer before is of the time before.
-            Some(origin) if origin == packet.origin => {
-                self.admitted != Some(packet.layer) && packet.layer == self.carried
-            }
-            _ => true,
-        };
-        if follows {
-            self.follow(packet);
+            Some(origin) if origin == packet.origin => {}
+            _ => self.follow(packet),
         }
         let layer = &mut self.layers[index];
         layer.number(packet);
@@ -265,39 +272,36 @@ impl Track {
         if layer.history.get(packet.sequence).is_some() {
             return Admission::Duplicate;
         }
-        if layer.keep(packet) && packet.layer == self.carried {
-            let descriptor = packet.extensions.descriptor.as_ref();
-            let frame_number = descriptor.map(|descriptor| descriptor.frame_number());
-            if self.latest.is_none_or(|latest| latest.publisher != packet.origin.publisher) {
-                self.publishing_since = Some(packet.received);
+        if layer.keep(packet) {
+            let MediaPacket { layer, timestamp, received, origin, .. } = *packet;
+            let goes_on = self.latest.filter(|latest| latest.publisher == origin.publisher);
+            let is_later =
+                |latest: Latest| timestamp.wrapping_sub(latest.timestamp).cast_signed() > 0;
+            if goes_on.is_none() {
+                self.publishing_since = Some(received);
             }
-            self.latest = Some(Latest {
-                timestamp: packet.timestamp,
-                received: packet.received,
-                frame_number: frame_number.or(self.latest.and_then(|latest| latest.frame_number)),
-                publisher: packet.origin.publisher,
-                clock: None,
-            });
-            self.admitted = Some(packet.layer);
+            if goes_on.is_none_or(is_later) {
+                let (publisher, clock) = (origin.publisher, None);
+                self.latest = Some(Latest { timestamp, received, layer, publisher, clock });
+            }
         }
         Admission::Admitted
     }
 
-    /// What a viewer that comes at `now` can start with, of the layer that is carried; nothing but
-    /// what is of `publisher`.
+    /// What a viewer that comes to a layer at `now` can start with; nothing but what is of
+    /// `publisher`.
     #[must_use]
-    pub fn past(&self, now: Instant, publisher: u32) -> Option<Past> {
-        if self.publisher != Some(publisher) {
+    pub fn past(&self, layer: u8, now: Instant, publisher: u32) -> Option<Past> {
+        if self.publisher != Some(publisher) || self.id.kind != TrackKind::Video {
             return None;
         }
-        let layer = self.layers.get(usize::from(self.carried))?;
-        (self.id.kind == TrackKind::Video).then(|| layer.past(self.carried, now))?
+        self.layer(layer)?.past(layer, now)
     }
 
     /// The same for another shard, whose numbers may differ: as the publisher sent it.
     #[must_use]
-    pub fn past_as_published(&self, now: Instant, publisher: u32) -> Vec<MediaPacket> {
-        let Some(past) = self.past(now, publisher) else { return Vec::new() };
+    pub fn past_as_published(&self, layer: u8, now: Instant, publisher: u32) -> Vec<MediaPacket> {
+        let Some(past) = self.past(layer, now, publisher) else { return Vec::new() };
         let Some(layer) = self.layer(past.layer) else { return Vec::new() };
         let kept = (past.first..=past.last).filter_map(|number| layer.history.get(number));
         kept.map(|packet| layer.as_published(packet)).collect()
@@ -307,31 +311,27 @@ impl Track {
     /// publisher's numbers by now, or those of another source, it is of no use.
     pub fn take_past(&mut self, packets: Vec<MediaPacket>) {
         let Some(MediaPacket { origin, layer, .. }) = packets.first().cloned() else { return };
-        if usize::from(layer) >= MAX_LAYERS {
-            return;
-        }
-        if self.publisher.is_none() {
+        if self.publisher.is_none() && usize::from(layer) < MAX_LAYERS {
             self.start_over(origin.publisher, layer);
         }
-        let kind = self.id.kind;
-        while self.layers.len() <= usize::from(layer) {
-            self.layers.push(Layer::new(kind));
-        }
-        let known = &mut self.layers[usize::from(layer)];
+        let is_current = self.publisher == Some(origin.publisher);
+        let Some(known) = self.layer_made(layer) else { return };
         let fits = known.origin().map_or(known.newest().is_none(), |known| known == origin);
-        if !fits || self.publisher != Some(origin.publisher) || self.carried != layer {
+        if !fits || !is_current {
             return;
         }
         known.history.make_room(packets.len());
         for mut packet in packets {
-            self.keep(&mut packet);
+            let is_known = self.keep(&mut packet) == Admission::Duplicate;
+            if let Some(layer) = self.layer_mut(layer).filter(|_| is_known) {
+                layer.note_keyframe(&packet);
+            }
         }
     }
 
     /// The packets that wait for the rest of their frame.
-    #[must_use]
-    pub fn pending(&self) -> &[MediaPacket] {
-        &self.pending
+    pub fn pending(&self) -> impl Iterator<Item = &MediaPacket> {
+        self.layers.iter().flat_map(|layer| layer.pending.packets())
     }
 
     /// Looks for the packet of `layer` numbered `sequence`, which a viewer asks for at `now`.
@@ -340,33 +340,27 @@ impl Track {
     /// without which it is another text under the same SRTP index, is not decided yet.
     #[must_use]
     pub fn recall(&self, layer: u8, sequence: u64, now: Instant) -> Recall<'_> {
-        let waits = |packet: &MediaPacket| packet.layer == layer && packet.sequence == sequence;
-        if self.pending.iter().any(waits) {
+        let Some(layer) = self.layer(layer) else { return Recall::Gone };
+        if layer.pending.packets().iter().any(|packet| packet.sequence == sequence) {
             return Recall::Awaited;
         }
-        self.layers.get(usize::from(layer)).map_or(Recall::Gone, |l| l.recall(sequence, now))
+        layer.recall(sequence, now)
     }
 
-    /// The packets to send now: those of complete frames, or all whose time has come.
+    /// The packets to send now: those of complete frames, or all whose time has come, layer by
+    /// layer.
     pub fn take_pending(&mut self, now: Instant, into: &mut Vec<MediaPacket>) {
-        if self.pending_deadline.is_some_and(|deadline| self.frame_complete || deadline <= now) {
-            equalise(&mut self.pending);
-            for packet in &self.pending {
-                let layer = &mut self.layers[usize::from(packet.layer)];
-                layer.history.set_padding(packet.sequence, packet.padding);
-                self.sent.packets += 1;
-                self.sent.bytes += packet.payload.len() as u64;
+        for layer in &mut self.layers {
+            if layer.pending.is_due(now) {
+                layer.release(into);
             }
-            into.append(&mut self.pending);
-            self.pending_deadline = None;
-            self.frame_complete = false;
         }
     }
 
     /// When the pending packets must leave, if there are any.
     #[must_use]
     pub fn pending_deadline(&self) -> Option<Instant> {
-        self.pending_deadline
+        self.layers.iter().filter_map(|layer| layer.pending.deadline()).min()
     }
 
     /// Takes the publisher's word on what the RTP time of a layer means.
@@ -376,11 +370,18 @@ impl Track {
         }
     }
 
-    /// The track's clock at `now`, by the layer that is carried: an NTP time and the timestamp that
-    /// belongs to it. `None` before the publisher's first sender report.
+    /// The track's clock at `now`, by a layer or, where that says nothing, by another: an NTP time
+    /// and the timestamp that belongs to it. `None` before the publisher's first sender report.
     #[must_use]
-    pub fn clock_at(&self, now: Instant) -> Option<(u64, u32)> {
-        self.layers.get(usize::from(self.carried))?.clock_at(now)
+    pub fn clock_at(&self, now: Instant, layer: Option<u8>) -> Option<(u64, u32)> {
+        let own = self.layer(layer.unwrap_or(self.best)).into_iter();
+        let mut all = own.chain(&self.layers).filter(|layer| self.is_current(layer));
+        all.find_map(|layer| layer.clock_at(now))
+    }
+
+    /// Whether a layer is of the publisher that sends now.
+    fn is_current(&self, layer: &Layer) -> bool {
+        layer.origin().is_some_and(|origin| Some(origin.publisher) == self.publisher)
     }
 
     /// The timestamp that belongs to `now` by when packets come, for a publisher that says nothing
@@ -400,44 +401,47 @@ impl Track {
     /// From `first` on a layer goes on where the track stands.
     fn follow(&mut self, first: &MediaPacket) {
         let latest = self.latest.map(|latest| {
-            let layer = self.admitted.map(|admitted| &self.layers[usize::from(admitted)]);
-            let clock = layer.and_then(|layer| layer.clock_at(latest.received));
+            let clock = self.layer(latest.layer).and_then(|layer| layer.clock_at(latest.received));
             Latest { clock, ..latest }
         });
         self.layers[usize::from(first.layer)].follow(first, latest.as_ref());
     }
 
+    /// A layer that nobody was given yet is put right by the publisher's clock: when it came first,
+    /// that need not have been known, and its packets may have come late.
+    pub(super) fn align(&mut self, layer: u8, now: Instant, leaving: &mut [MediaPacket]) {
+        let is_other = |other: &&Layer| other.is_used() && self.is_current(other);
+        let reference = self.layers.iter().filter(is_other).find_map(|other| other.clock_at(now));
+        let number = layer;
+        let Some(known) = self.layer(layer).filter(|known| !known.is_used()) else { return };
+        let clocks = reference.zip(known.clock_at(now));
+        let Some(((ntp, timestamp), (own_ntp, own))) = clocks else { return };
+        let rate = self.id.kind.clock_rate();
+        let apart = i128::from(ntp.wrapping_sub(own_ntp) as i64);
+        let own = own.wrapping_add(((apart * i128::from(rate)) >> 32) as u32);
+        let by = timestamp.wrapping_sub(own);
+        let most = LAYERS_APART.as_millis() as u32 * (rate / 1_000);
+        if by.cast_signed().unsigned_abs() > most
+            && let Some(layer) = self.layer_mut(layer)
+        {
+            layer.put_right(by);
+            let of_layer = |p: &&mut MediaPacket| p.track.id == self.id && p.layer == number;
+            for packet in leaving.iter_mut().filter(of_layer) {
+                packet.timestamp = packet.timestamp.wrapping_add(by);
+            }
+        }
+    }
+
     /// Another publisher has come: its layers are others, though their numbers go on.
     fn start_over(&mut self, publisher: u32, first_layer: u8) {
         self.publisher = Some(publisher);
-        (self.carried, self.best, self.looked, self.told) = (first_layer, first_layer, None, None);
+        (self.best, self.looked) = (first_layer, None);
         for layer in &mut self.layers {
             layer.start_over();
         }
     }
 }
 
-/// Pads packets that fall short of the longest by a few bytes, so that all of them make one train.
-///
-/// Packetisers split a frame into sizes that differ by a byte, the short ones first, which is the
-/// one order a train can't have. Only where the bytes added stay under 2 % of all; what is shorter
-/// by more (parameter sets, the frame's last packet) is left as it is and opens or ends a train.
-fn equalise(packets: &mut [MediaPacket]) {
-    let Some(longest) = packets.iter().map(|packet| packet.payload.len()).max() else { return };
-    let near = |packet: &MediaPacket| {
-        let short = longest - packet.payload.len();
-        if short <= usize::from(u8::MAX) { short } else { 0 }
-    };
-    let total: usize = packets.iter().map(|packet| packet.payload.len()).sum();
-    let added: usize = packets.iter().map(near).sum();
-    // Over the budget: pad only those that fall short by a byte or two.
-    let limit = if added * 50 <= total { usize::from(u8::MAX) } else { longest / 50 };
-    for packet in packets.iter_mut().filter(|packet| !packet.payload.is_empty()) {
-        let short = near(packet);
-        packet.padding = if short <= limit { short as u8 } else { 0 };
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::disallowed_types, reason = "a payload is made as publishers make it")]
-mod tests;
+pub(super) mod tests;

@@ -7,12 +7,14 @@
 //! publisher leaves and another comes. A viewer's numbers differ from a layer's by a constant as
 //! long as it gets that layer, so a viewer needs no memory per packet.
 
+mod aim;
 pub mod choose;
 mod fan_out;
 mod history;
 mod keyframes;
 mod layer;
 mod layers;
+mod pending;
 mod rate;
 mod replay;
 mod shared;
@@ -26,17 +28,24 @@ mod stream;
     reason = "a stream's shared part is counted when somebody comes or goes"
 )]
 mod streams;
+mod switch;
+mod takers;
 
+pub use aim::{Bounds, Offered, Wish};
 pub use history::History;
 pub use keyframes::KeyframeRequests;
 pub use layer::{Layer, Past, Recall};
 pub use layers::{Admission, Carried, Carry, Track};
 pub use rate::Rate;
 pub use replay::Replay;
-pub use shared::{LayerShown, StreamShared};
+pub use shared::{LayerShown, Standing, StreamShared};
 pub use stream::{Ask, Source, Stream, Viewer};
 pub use streams::{NeedKeyframe, Published, Streams};
+pub use takers::Taken;
 
+#[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "a shard's part is played")]
+mod switch_tests;
 #[cfg(test)]
 #[expect(clippy::disallowed_types, reason = "a shard's part is played")]
 mod tests;

@@ -1,6 +1,7 @@
-//! A viewer that comes starts in the past: it is sent what came since the newest key frame, faster
-//! than it was made and with its time squeezed, so that it has a picture at once and nobody need
-//! ask the publisher for a key frame. Then it goes on with the others.
+//! A viewer that comes starts in the past, and so does one that goes to another layer: it is sent
+//! what came since the newest key frame, faster than it was made and with its time squeezed, so
+//! that it has a picture at once and nobody need ask the publisher for a key frame. Then it goes on
+//! with the others.
 //!
 //! A viewer's numbers are the layer's and a constant then as ever, so what it misses of the past is
 //! sent again as anything else.
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::stream::{Stream, Viewer};
 use super::{Past, Rate, Track};
 use crate::id::TrackId;
-use crate::limits::{REPLAY_MIN_BITS_PER_S, REPLAY_SPEED, REPLAY_TICK};
+use crate::limits::{REPLAY_MIN_BITS_PER_S, REPLAY_SPEED, REPLAY_TICK, SWITCH_HOLD, SWITCH_PAUSE};
 use crate::media::MediaPacket;
 use crate::net::Way;
 use crate::telemetry::ShardCounters;
@@ -26,13 +27,32 @@ pub struct Replay {
     credit: i64,
     /// Up to when it was given credit.
     earned: Instant,
+    /// Nothing is replayed: it is done with the layer, and waits for a picture of another that is
+    /// newer than the last one it was sent, until then at most.
+    until: Option<Instant>,
 }
 
 impl Replay {
-    fn new(now: Instant, track: TrackId, past: Past) -> Replay {
+    pub(super) fn new(now: Instant, track: TrackId, past: Past) -> Replay {
         // A tick's worth at once.
         let earned = now.checked_sub(REPLAY_TICK).unwrap_or(now);
-        Replay { track, layer: past.layer, next: past.first, credit: 0, earned }
+        Replay { track, layer: past.layer, next: past.first, credit: 0, earned, until: None }
+    }
+
+    /// Nothing more of a layer, from the packet numbered `next` on.
+    pub(super) fn hold(now: Instant, track: TrackId, layer: u8, next: u64) -> Replay {
+        let until = Some(now + SWITCH_HOLD);
+        Replay { track, layer, next, credit: 0, earned: now, until }
+    }
+
+    /// Whether nothing is replayed, and the viewer only waits.
+    pub(super) fn holds(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// The track it is of.
+    pub(super) fn track(&self) -> TrackId {
+        self.track
     }
 
     /// Whether a packet that is sent to everybody is not for this viewer yet: its turn comes.
@@ -59,6 +79,12 @@ impl Replay {
         way: &mut impl Way,
         counters: &ShardCounters,
     ) -> bool {
+        if let Some(until) = self.until {
+            if now >= until {
+                viewer.hold_again = now + SWITCH_PAUSE;
+            }
+            return now < until;
+        }
         let lane = viewer.egress.lanes().iter().find(|lane| lane.id() == self.track);
         // It may have changed layers meanwhile, at a key frame.
         let stays = lane.and_then(|lane| lane.layer()) == Some(self.layer);
@@ -90,47 +116,16 @@ fn bytes(time: Duration, bits_per_s: u64) -> i64 {
 }
 
 impl Stream {
-    /// The viewer at `position` starts in the past of the track that its `lane` takes, if there is
-    /// one it can start in: true. Nor is there anything to ask for where a key frame is about to be
-    /// sent to everybody.
-    pub(super) fn start_replay(&mut self, now: Instant, position: usize, lane: usize) -> bool {
-        let Some(publisher) = self.shared.live_publisher() else { return false };
-        let Stream { tracks, viewers, replaying, .. } = self;
-        let Some(viewer) = viewers.get_mut(position).filter(|viewer| viewer.replay.is_none())
-        else {
-            return false;
-        };
-        let lane = &mut viewer.egress.lanes_mut()[lane];
-        let Some(track) = tracks.iter().find(|track| track.id() == lane.id()) else { return false };
-        if track.pending().iter().any(|packet| packet.keyframe && packet.codec == lane.codec()) {
-            return true;
-        }
-        let Some(past) = track.past(now, publisher) else { return false };
-        let first = track.layer(past.layer).and_then(|layer| layer.history.get(past.first));
-        if !first.is_some_and(|first| lane.start_in_past(first, past.last, past.live)) {
-            return false;
-        }
-        viewer.replay = Some(Box::new(Replay::new(now, track.id(), past)));
-        replaying.push(position);
-        true
-    }
-
-    /// Takes what came to the publisher's shard since the last key frame of a track. Who waits for
+    /// Takes what came to the publisher's shard since the last key frame of a layer. Who waits for
     /// one begins with it; where that can't be, one is asked for.
     pub(super) fn take_past(&mut self, now: Instant, id: TrackId, packets: Vec<MediaPacket>) {
+        let Some(layer) = packets.first().map(|packet| packet.layer) else { return };
+        let publisher = self.shared.live_publisher();
         let Some(track) = self.track_mut(id) else { return };
         track.take_past(packets);
-        let mut waits = false;
-        for position in 0..self.viewers.len() {
-            let lanes = self.viewers[position].egress.lanes();
-            let lane = lanes.iter().position(|lane| lane.id() == id && !lane.is_playing());
-            let Some(lane) = lane else { continue };
-            waits |= !self.start_replay(now, position, lane);
-        }
-        let Some(track) = self.track_mut(id) else { return };
-        let wanted = track.wanted_layer();
-        match track.layer_mut(wanted) {
-            Some(layer) if waits => layer.keyframes.request(),
+        let past = publisher.and_then(|publisher| track.past(layer, now, publisher));
+        match track.layer_mut(layer) {
+            Some(layer) if past.is_none() => layer.keyframes.request(),
             Some(layer) if layer.keyframes.past_will_do() => layer.keyframes.satisfied(),
             _ => {}
         }
@@ -149,9 +144,10 @@ impl Stream {
         let Stream { tracks, viewers, replaying, .. } = self;
         replaying.retain(|position| {
             let Some(viewer) = viewers.get_mut(*position) else { return false };
+            viewer.replays = viewer.replay.is_some();
             let Some(mut replay) = viewer.replay.take() else { return false };
             let track = tracks.iter().find(|track| track.id() == replay.track);
-            let goes_on = viewer.muted
+            let goes_on = viewer.muted && replay.until.is_none()
                 || track.is_some_and(|track| {
                     replay.go_on(now, (&mut *viewer, track), leaving, way, counters)
                 });
@@ -159,22 +155,10 @@ impl Stream {
             if has_first && !std::mem::replace(&mut viewer.started, true) {
                 started.push(viewer.slot);
             }
-            if goes_on {
-                viewer.replay = Some(replay);
-            }
+            viewer.replays = goes_on;
+            viewer.replay = Some(replay).filter(|_| goes_on);
             goes_on
         });
         self.replay_due = (!self.replaying.is_empty()).then(|| now + REPLAY_TICK);
-    }
-
-    /// The viewer at `position` has gone; the last one has its place now.
-    pub(super) fn forget_replay(&mut self, position: usize) {
-        let last = self.viewers.len();
-        self.replaying.retain(|replaying| *replaying != position);
-        for replaying in &mut self.replaying {
-            if *replaying == last {
-                *replaying = position;
-            }
-        }
     }
 }

@@ -1,12 +1,16 @@
 //! The few words of a stream that several threads read: who publishes it, which shards watch it.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::{Offered, Taken};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::{MAX_LAYERS, MAX_SHARDS, MAX_TRACKS_OF_A_KIND};
 use crate::media::PictureSize;
 
 const NO_SHARD: u32 = u32::MAX;
+
+/// A bit for each shard.
+type Shards = [AtomicU64; MAX_SHARDS / 64];
 
 /// Shared by the shards that take part in a stream. Written when a first viewer comes to a shard or
 /// a last one leaves, and when a publisher comes or goes; read per packet, which costs nothing
@@ -15,15 +19,30 @@ const NO_SHARD: u32 = u32::MAX;
 pub struct StreamShared {
     /// The stream's name to the shards.
     pub key: StreamKey,
-    interest: [AtomicU64; MAX_SHARDS / 64],
+    interest: Shards,
+    /// Which shards have viewers that take a layer of a video track; behind the layers, those who
+    /// take whichever is the best.
+    takers: [[Shards; MAX_LAYERS + 1]; MAX_TRACKS_OF_A_KIND],
     publisher_shard: AtomicU32,
     /// Counts the publishers that have taken over; see [`crate::media::Origin`].
     publishers: AtomicU32,
-    /// The best layer of each track that arrives, by kind and number.
-    best_layers: [[AtomicU8; MAX_TRACKS_OF_A_KIND]; TrackKind::ALL.len()],
+    /// The best layer of each track that arrives, by kind and number: see [`Standing`].
+    standings: [[AtomicU32; MAX_TRACKS_OF_A_KIND]; TrackKind::ALL.len()],
     /// What each layer of each track sends, in a word: see [`LayerShown`].
     layers: [[[AtomicU64; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND]; TrackKind::ALL.len()],
 }
+
+/// How the layers of a track stand, in a word that other shards read with each packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The best layer that arrives.
+    pub best: u8,
+    /// Counts the times that a layer has come, fallen silent or changed its size; 24 bits.
+    pub changes: u32,
+}
+
+/// Set in the rate of a layer that sends nothing now.
+const SILENT: u32 = 1 << 31;
 
 /// What a layer sends, for those who look at a stream from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,36 +73,55 @@ impl StreamShared {
         StreamShared {
             key,
             interest: Default::default(),
+            takers: Default::default(),
             publisher_shard: AtomicU32::new(NO_SHARD),
             publishers: AtomicU32::new(0),
-            best_layers: Default::default(),
+            standings: Default::default(),
             layers: Default::default(),
         }
     }
 
     /// Says whether `shard` has viewers.
     pub fn set_interest(&self, shard: u16, interested: bool) {
-        let (word, bit) = (usize::from(shard) / 64, 1u64 << (shard % 64));
-        if interested {
-            self.interest[word].fetch_or(bit, Ordering::Relaxed);
-        } else {
-            self.interest[word].fetch_and(!bit, Ordering::Relaxed);
-        }
+        set(&self.interest, shard, interested);
     }
 
     /// The shards with viewers now, ascending. The iterator holds a copy, so that nobody needs a
     /// reference of their own to walk it, which would be a count shared between shards per packet.
     pub fn interested(&self) -> impl Iterator<Item = u16> + use<> {
-        let interest = self.interest.each_ref().map(|bits| bits.load(Ordering::Relaxed));
-        interest.into_iter().enumerate().flat_map(|(word, mut bits)| {
-            std::iter::from_fn(move || {
-                (bits != 0).then(|| {
-                    let bit = bits.trailing_zeros();
-                    bits &= bits - 1;
-                    (word * 64) as u16 + bit as u16
-                })
-            })
-        })
+        shards(self.interest.each_ref().map(|bits| bits.load(Ordering::Relaxed)))
+    }
+
+    /// Says whether `shard` has viewers that take a layer of a video track.
+    pub fn set_taken(&self, track: TrackId, what: Taken, shard: u16, taken: bool) {
+        if let Some(takers) = self.takers_of(track, what) {
+            set(takers, shard, taken);
+        }
+    }
+
+    /// The shards with viewers that take a layer of a track, of which `best` is the best one.
+    pub fn takers(&self, track: TrackId, layer: u8, best: u8) -> impl Iterator<Item = u16> + use<> {
+        if track.kind == TrackKind::Audio {
+            return shards(self.interest.each_ref().map(|bits| bits.load(Ordering::Relaxed)));
+        }
+        let mut all = [0; MAX_SHARDS / 64];
+        let follow_best = Some(Taken::Best).filter(|_| layer == best);
+        for what in [Taken::Layer(layer)].into_iter().chain(follow_best) {
+            for (all, bits) in all.iter_mut().zip(self.takers_of(track, what).into_iter().flatten())
+            {
+                *all |= bits.load(Ordering::Relaxed);
+            }
+        }
+        shards(all)
+    }
+
+    fn takers_of(&self, track: TrackId, what: Taken) -> Option<&Shards> {
+        let layer = match what {
+            Taken::Best => MAX_LAYERS,
+            Taken::Layer(layer) => usize::from(layer).min(MAX_LAYERS - 1),
+        };
+        let track = Some(track).filter(|track| track.kind == TrackKind::Video)?;
+        Some(&self.takers.get(usize::from(track.number))?[layer])
     }
 
     /// A publisher on `shard` takes the place of the one before, if there is one. Returns its
@@ -115,34 +153,60 @@ impl StreamShared {
         }
     }
 
-    /// Says which layer of a track is the best that arrives.
-    pub fn set_best_layer(&self, track: TrackId, layer: u8) {
-        if let Some(best) = self.best_layers[track.kind as usize].get(usize::from(track.number)) {
-            best.store(layer, Ordering::Relaxed);
+    /// Says how the layers of a track stand.
+    pub fn set_standing(&self, track: TrackId, standing: Standing) {
+        let place = self.standings[track.kind as usize].get(usize::from(track.number));
+        if let Some(word) = place {
+            word.store(standing.changes << 8 | u32::from(standing.best), Ordering::Relaxed);
         }
+    }
+
+    /// How the layers of a track stand.
+    #[must_use]
+    pub fn standing(&self, track: TrackId) -> Standing {
+        let place = self.standings[track.kind as usize].get(usize::from(track.number));
+        let word = place.map_or(0, |word| word.load(Ordering::Relaxed));
+        Standing { best: word as u8, changes: word >> 8 }
     }
 
     /// The best layer of a track that arrives; 0 where nobody has said so.
     #[must_use]
     pub fn best_layer(&self, track: TrackId) -> u8 {
-        let best = self.best_layers[track.kind as usize].get(usize::from(track.number));
-        best.map_or(0, |best| best.load(Ordering::Relaxed))
+        self.standing(track).best
     }
 
-    /// Says what a layer of a track sends.
-    pub fn show_layer(&self, track: TrackId, layer: u8, shown: LayerShown) {
+    /// Says what a layer of a track sends. One that sends nothing now has what it sent before.
+    pub fn show_layer(&self, track: TrackId, layer: u8, mut shown: LayerShown) {
         let layers = self.layers[track.kind as usize].get(usize::from(track.number));
-        if let Some(word) = layers.and_then(|layers| layers.get(usize::from(layer))) {
-            word.store(shown.to_word(), Ordering::Relaxed);
+        let word = layers.and_then(|layers| layers.get(usize::from(layer)));
+        let Some(word) = word else { return };
+        if shown.kilobits_per_s == 0 {
+            let before = LayerShown::from_word(word.load(Ordering::Relaxed));
+            shown = LayerShown { kilobits_per_s: before.kilobits_per_s | SILENT, ..before };
         }
+        word.store(shown.to_word(), Ordering::Relaxed);
     }
 
     /// What the layers of a track send; those that send nothing, or are no more, are left out.
     pub fn shown_layers(&self, track: TrackId) -> impl Iterator<Item = (u8, LayerShown)> + '_ {
+        self.words(track).filter(|(_, shown)| (1..SILENT).contains(&shown.kilobits_per_s))
+    }
+
+    /// All layers of a track that its publisher has sent at some time.
+    pub(super) fn known_layers(&self, track: TrackId) -> impl Iterator<Item = Offered> + '_ {
+        let known = self.words(track).filter(|(_, shown)| shown.kilobits_per_s & !SILENT > 0);
+        known.map(|(layer, shown)| Offered {
+            layer,
+            bits_per_s: u64::from(shown.kilobits_per_s & !SILENT) * 1_000,
+            size: shown.size,
+            flows: shown.kilobits_per_s < SILENT,
+        })
+    }
+
+    fn words(&self, track: TrackId) -> impl Iterator<Item = (u8, LayerShown)> + '_ {
         let layers = self.layers[track.kind as usize].get(usize::from(track.number));
         let layers = layers.into_iter().flatten().map(|word| word.load(Ordering::Relaxed));
-        let layers = (0..).zip(layers.map(LayerShown::from_word));
-        layers.filter(|(_, shown)| shown.kilobits_per_s > 0)
+        (0..).zip(layers.map(LayerShown::from_word))
     }
 
     /// Nobody sends anything any more.
@@ -159,6 +223,27 @@ impl StreamShared {
             shard => Some(shard as u16),
         }
     }
+}
+
+fn set(shards: &Shards, shard: u16, on: bool) {
+    let (word, bit) = (usize::from(shard) / 64, 1u64 << (shard % 64));
+    if on {
+        shards[word].fetch_or(bit, Ordering::Relaxed);
+    } else {
+        shards[word].fetch_and(!bit, Ordering::Relaxed);
+    }
+}
+
+fn shards(words: [u64; MAX_SHARDS / 64]) -> impl Iterator<Item = u16> {
+    words.into_iter().enumerate().flat_map(|(word, mut bits)| {
+        std::iter::from_fn(move || {
+            (bits != 0).then(|| {
+                let bit = bits.trailing_zeros();
+                bits &= bits - 1;
+                (word * 64) as u16 + bit as u16
+            })
+        })
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::aim::Aim;
 use super::{Admission, Carry, Replay, StreamShared, Track};
 use crate::drop::DropReason;
 use crate::egress::Egress;
@@ -25,6 +26,32 @@ pub struct Viewer {
     pub muted: bool,
     /// How far it is in the past that it began with, until it has caught up.
     pub replay: Option<Box<Replay>>,
+    /// Whether it stands in the list of those.
+    pub(super) replays: bool,
+    /// Which layers it is to get, by lane; where it has nothing to say to that, the best.
+    pub(super) aims: Option<Box<[Aim]>>,
+    /// Whether it may not have them.
+    pub(super) unsettled: bool,
+    /// Before that it is not kept waiting for another layer again.
+    pub(super) hold_again: Instant,
+}
+
+impl Viewer {
+    /// One that comes at `now` and gets the best of everything it takes.
+    pub(super) fn new(now: Instant, slot: u32, egress: Egress, to: Destination) -> Viewer {
+        Viewer {
+            egress,
+            to,
+            slot,
+            started: false,
+            muted: false,
+            replay: None,
+            replays: false,
+            aims: None,
+            unsettled: false,
+            hold_again: now,
+        }
+    }
 }
 
 /// Where a stream's packets come from, on the shard they come to first.
@@ -57,6 +84,8 @@ struct LocalPublisher {
 pub struct Stream {
     /// What all shards know of it.
     pub(super) shared: Arc<StreamShared>,
+    /// The number of this one.
+    pub(super) shard: u16,
     /// Those that somebody sends or takes, audio first.
     pub(super) tracks: Vec<Track>,
     pub(super) viewers: Vec<Viewer>,
@@ -69,12 +98,15 @@ pub struct Stream {
     pub(super) replaying: Vec<usize>,
     /// When those are sent more.
     pub(super) replay_due: Option<Instant>,
+    /// Viewers that may not have the layers they are to get, likewise.
+    pub(super) unsettled: Vec<usize>,
 }
 
 impl Stream {
-    pub(super) fn new(shared: Arc<StreamShared>) -> Stream {
+    pub(super) fn new(shard: u16, shared: Arc<StreamShared>) -> Stream {
         Stream {
             shared,
+            shard,
             tracks: Vec::new(),
             viewers: Vec::new(),
             publisher: None,
@@ -82,6 +114,7 @@ impl Stream {
             active: false,
             replaying: Vec::new(),
             replay_due: None,
+            unsettled: Vec::new(),
         }
     }
 
@@ -91,22 +124,36 @@ impl Stream {
         self.tracks.iter().find(|track| track.id() == id)
     }
 
-    /// The clock of a track at `now`, which is `wall` by our own: an NTP time and the timestamp
-    /// that belongs to it. Where the publisher says it of none of its tracks, all go by our clock
-    /// and when their packets come; of one alone that would part it from the others.
+    /// The clock of a track at `now`, which is `wall` by our own, for a viewer of a layer of it: an
+    /// NTP time and the timestamp that belongs to it. Where the publisher says it of none of its
+    /// tracks, all go by our clock and when their packets come; of one alone that would part it
+    /// from the others.
     #[must_use]
-    pub fn clock_at(&self, id: TrackId, now: Instant, wall: u64) -> Option<(u64, u32)> {
+    pub fn clock_at(
+        &self,
+        (id, layer): (TrackId, Option<u8>),
+        now: Instant,
+        wall: u64,
+    ) -> Option<(u64, u32)> {
         let track = self.track(id)?;
-        if let Some(clock) = track.clock_at(now) {
+        if let Some(clock) = track.clock_at(now, layer) {
             return Some(clock);
         }
-        let is_silent = self.tracks.iter().all(|track| track.clock_at(now).is_none());
+        let is_silent = self.tracks.iter().all(|track| track.clock_at(now, None).is_none());
         track.arrival_clock_at(now).filter(|_| is_silent).map(|timestamp| (wall, timestamp))
     }
 
     /// The track named `id`, made where it is new; `None` where there can be no such.
     pub(super) fn track_mut(&mut self, id: TrackId) -> Option<&mut Track> {
         track_in(&mut self.tracks, id)
+    }
+
+    /// There are the tracks that the viewer at `position` takes, though nobody may send them yet.
+    pub(super) fn make_tracks(&mut self, position: usize) {
+        for lane in 0..self.viewers[position].egress.lanes().len() {
+            let id = self.viewers[position].egress.lanes()[lane].id();
+            self.track_mut(id);
+        }
     }
 
     /// A viewer by its place in the order of fan-out.
@@ -139,7 +186,7 @@ impl Stream {
         let is_watched = self.shared.interested().next().is_some();
         for id in tracks.filter(|id| id.kind == TrackKind::Video && is_watched) {
             let Some(track) = self.track_mut(id) else { continue };
-            let wanted = track.wanted_layer();
+            let wanted = track.best_layer();
             if let Some(layer) = track.layer_mut(wanted) {
                 layer.keyframes.start_over();
                 layer.keyframes.request();
@@ -157,7 +204,7 @@ impl Stream {
     }
 
     /// Decides on a packet of the publisher, who is on this shard: why nobody gets it, if so. True
-    /// where there is a key frame to be asked for.
+    /// where its layers have changed.
     pub(super) fn carry_published(
         &mut self,
         packet: &MediaPacket,
@@ -168,45 +215,33 @@ impl Stream {
             return (Err(DropReason::UnknownTrack), false);
         };
         let show = |layer, shown| shared.show_layer(id, layer, shown);
-        let (carry, best) = track.carry_published(packet, show);
-        // Whoever watches already needs a key frame of the new publisher, or of the new layer.
-        let asks = best.filter(|_| id.kind == TrackKind::Video);
-        if let Some(layer) = asks.and_then(|layer| track.layer_mut(layer)) {
-            layer.keyframes.request();
+        let (carry, standing) = track.carry_published(packet, show);
+        satisfy(track, packet, carry);
+        if let Some(standing) = standing {
+            shared.set_standing(id, standing);
         }
-        if packet.keyframe
-            && carry != Carry::Replaced
-            && let Some(layer) = track.layer_mut(packet.layer)
-        {
-            layer.keyframes.satisfied();
-        }
-        if let Some(best) = best {
-            shared.set_best_layer(id, best);
-        }
-        (carried(carry), asks.is_some())
+        (carried(carry), standing.is_some())
     }
 
-    /// Decides on a packet of a publisher on another shard, likewise. A key frame is to be asked
-    /// for where the publisher's shard has changed layers and the new one's has not come here.
+    /// Decides on a packet of a publisher on another shard, likewise.
     pub(super) fn carry_received(
         &mut self,
         packet: &MediaPacket,
     ) -> (Result<(), DropReason>, bool) {
-        let best = self.shared.best_layer(packet.track.id);
-        let Some(track) = self.track_mut(packet.track.id) else {
+        let id = packet.track.id;
+        let standing = self.shared.standing(id);
+        let Some(track) = self.track_mut(id) else {
             return (Err(DropReason::UnknownTrack), false);
         };
-        let carry = track.carry(packet, best);
-        let mut asks = false;
-        if let Some(layer) = track.layer_mut(packet.layer) {
-            if packet.keyframe && carry != Carry::Replaced {
-                layer.keyframes.satisfied();
-            } else if carry == Carry::OtherLayer && packet.layer == best {
-                layer.keyframes.request();
-                asks = true;
-            }
-        }
-        (carried(carry), asks)
+        let (carry, changed) = track.carry_received(packet, standing);
+        satisfy(track, packet, carry);
+        (carried(carry), changed)
+    }
+
+    /// Whether anybody here takes the layer of a packet.
+    pub(super) fn takes(&self, packet: &MediaPacket) -> bool {
+        let track = self.track(packet.track.id);
+        self.has_viewers() && track.is_some_and(|track| track.is_taken(packet.layer))
     }
 
     /// Takes a packet that is carried into its track.
@@ -218,9 +253,6 @@ impl Stream {
         packet: MediaPacket,
         hold: std::time::Duration,
     ) -> Result<(), DropReason> {
-        if !self.has_viewers() {
-            return Err(DropReason::NoViewers);
-        }
         let track = self.track_mut(packet.track.id).ok_or(DropReason::UnknownTrack)?;
         match track.admit(packet, hold) {
             Admission::Admitted => Ok(()),
@@ -254,6 +286,23 @@ impl Stream {
             layers.filter_map(|layer| layer.keyframes.deadline()).min()
         });
         [pending, keyframe, self.replay_due].into_iter().flatten().min()
+    }
+
+    /// Whether a key frame is to be asked for, and nobody was asked yet.
+    pub(super) fn has_to_ask(&self, shard: u16) -> bool {
+        let mut layers = self.tracks.iter().flat_map(|track| track.layers());
+        self.who_to_ask(shard).is_some() && layers.any(|layer| layer.keyframes.is_due_at_once())
+    }
+
+    /// The viewer at `position` has gone; the last one has its place now.
+    pub(super) fn forget_place(&mut self, position: usize) {
+        let last = self.viewers.len();
+        for places in [&mut self.replaying, &mut self.unsettled] {
+            places.retain(|place| *place != position);
+            for place in places.iter_mut().filter(|place| **place == last) {
+                *place = position;
+            }
+        }
     }
 
     /// Who could be asked for a key frame; `None` while there is no publisher.
@@ -302,10 +351,19 @@ fn track_in(tracks: &mut Vec<Track>, id: TrackId) -> Option<&mut Track> {
     tracks.get_mut(place)
 }
 
+/// A key frame has come.
+fn satisfy(track: &mut Track, packet: &MediaPacket, carry: Carry) {
+    if packet.keyframe
+        && carry == Carry::Yes
+        && let Some(layer) = track.layer_mut(packet.layer)
+    {
+        layer.keyframes.satisfied();
+    }
+}
+
 fn carried(carry: Carry) -> Result<(), DropReason> {
     match carry {
         Carry::Yes => Ok(()),
-        Carry::OtherLayer => Err(DropReason::LayerNotCarried),
         Carry::TooManyLayers => Err(DropReason::TooManyLayers),
         Carry::Replaced => Err(DropReason::StaleMedia),
     }

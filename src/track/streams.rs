@@ -5,12 +5,12 @@ mod audit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::StreamShared;
 use super::fan_out::fan_out;
 use super::stream::{Ask, Source, Stream, Viewer};
+use super::{StreamShared, Wish};
 use crate::drop::DropReason;
 use crate::egress::{Control, Egress, Feedback};
-use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
+use crate::id::{StreamKey, TrackId, TrackKey};
 use crate::media::{ClockReport, MediaPacket};
 use crate::net::{Destination, Way};
 use crate::telemetry::ShardCounters;
@@ -81,7 +81,7 @@ impl Streams {
         let place = &mut self.table[index];
         if place.as_ref().is_none_or(|stream| stream.shared.key != shared.key) {
             self.count += usize::from(place.is_none());
-            *place = Some(Box::new(Stream::new(shared.clone())));
+            *place = Some(Box::new(Stream::new(self.shard, shared.clone())));
         }
         let stream = place.as_deref_mut().expect("the place was filled just now");
         stream.members += 1;
@@ -130,21 +130,12 @@ impl Streams {
         let shard = self.shard;
         let stream = self.get_mut(key)?;
         let position = stream.viewers.len();
-        let viewer = Viewer { egress, to, slot, started: false, muted: false, replay: None };
-        stream.viewers.push(viewer);
+        stream.viewers.push(Viewer::new(now, slot, egress, to));
         stream.shared.set_interest(shard, true);
-        for lane in 0..stream.viewers[position].egress.lanes().len() {
-            if stream.start_replay(now, position, lane) {
-                continue;
-            }
-            let id = stream.viewers[position].egress.lanes()[lane].id();
-            let track = stream.track_mut(id).filter(|_| id.kind == TrackKind::Video);
-            let Some(track) = track else { continue };
-            let wanted = track.wanted_layer();
-            if let Some(layer) = track.layer_mut(wanted) {
-                layer.keyframes.request_past();
-            }
-        }
+        stream.make_tracks(position);
+        stream.count_taken(position, true);
+        stream.unsettle(position);
+        stream.settle(now, &mut []);
         self.activate(key);
         Some(position)
     }
@@ -152,11 +143,11 @@ impl Streams {
     /// What a viewer that comes to another shard at `now` is to begin with, as the publisher sent
     /// it; nothing where there is nothing it could begin with.
     #[must_use]
-    pub fn past(&self, now: Instant, key: TrackKey) -> Vec<MediaPacket> {
+    pub fn past(&self, now: Instant, key: TrackKey, layer: u8) -> Vec<MediaPacket> {
         let past = || {
             let stream = self.get(key.stream)?;
             let publisher = stream.shared.live_publisher()?;
-            Some(stream.track(key.id)?.past_as_published(now, publisher))
+            Some(stream.track(key.id)?.past_as_published(layer, now, publisher))
         };
         past().unwrap_or_default()
     }
@@ -176,8 +167,9 @@ impl Streams {
     pub fn remove_viewer(&mut self, key: StreamKey, position: usize) -> Option<u32> {
         let shard = self.shard;
         let stream = self.get_mut(key)?;
+        stream.count_taken(position, false);
         stream.viewers.swap_remove(position);
-        stream.forget_replay(position);
+        stream.forget_place(position);
         if stream.viewers.is_empty() {
             stream.shared.set_interest(shard, false);
         }
@@ -224,29 +216,28 @@ impl Streams {
         let (key, hold, own) = (packet.track.stream, self.hold, self.shard);
         let Some(stream) = self.get_mut(key) else { return Err(DropReason::NoViewers) };
         let (carried, mut wakes) = stream.carry_published(&packet);
+        if wakes {
+            stream.layers_changed(packet.track.id);
+        }
         let published = carried.and_then(|()| {
-            let (mut here, mut elsewhere) = (false, false);
-            for shard in stream.shared.interested() {
-                if shard == own {
-                    here = true;
-                } else {
-                    elsewhere = true;
-                    copy(shard, &packet);
-                }
+            let (id, here) = (packet.track.id, stream.takes(&packet));
+            let best = stream.shared.best_layer(id);
+            let mut elsewhere = false;
+            for shard in stream.shared.takers(id, packet.layer, best).filter(|shard| *shard != own)
+            {
+                elsewhere = true;
+                copy(shard, &packet);
             }
-            match (here, elsewhere) {
-                (true, _) => {
-                    wakes = true;
-                    stream.admit(packet, hold).map(|()| Published::Here)
-                }
-                (false, true) => {
-                    stream.keep(packet);
-                    Ok(Published::Elsewhere)
-                }
-                (false, false) => {
-                    stream.keep(packet);
-                    Err(DropReason::NoViewers)
-                }
+            if here {
+                wakes = true;
+                return stream.admit(packet, hold).map(|()| Published::Here);
+            }
+            // For who comes next, or comes to this layer.
+            stream.keep(packet);
+            match (elsewhere, stream.shared.interested().next()) {
+                (true, _) => Ok(Published::Elsewhere),
+                (false, Some(_)) => Err(DropReason::LayerNotCarried),
+                (false, None) => Err(DropReason::NoViewers),
             }
         });
         if wakes {
@@ -264,9 +255,15 @@ impl Streams {
         // The last viewer may have left while the packet was on its way.
         let stream = self.get_mut(key).filter(|stream| stream.has_viewers());
         let stream = stream.ok_or(DropReason::NoViewers)?;
-        let (carried, asks) = stream.carry_received(&packet);
-        let admitted = carried.and_then(|()| stream.admit(packet, hold));
-        if asks || admitted.is_ok() {
+        let (carried, changed) = stream.carry_received(&packet);
+        if changed {
+            stream.layers_changed(packet.track.id);
+        }
+        let admitted = carried.and_then(|()| match stream.takes(&packet) {
+            true => stream.admit(packet, hold),
+            false => Err(DropReason::LayerNotCarried),
+        });
+        if changed || admitted.is_ok() {
             self.activate(key);
         }
         admitted
@@ -287,12 +284,31 @@ impl Streams {
         interested.into_iter().flatten().filter(move |shard| *shard != own)
     }
 
+    /// The viewer at `position` asks for a layer of one of its tracks.
+    pub fn wish(&mut self, (key, position): (StreamKey, usize), track: TrackId, wish: Wish) {
+        let Some(stream) = self.get_mut(key) else { return };
+        let lanes = stream.viewers.get(position).map(|viewer| viewer.egress.lanes());
+        let lane = lanes.and_then(|lanes| lanes.iter().position(|lane| lane.id() == track));
+        if let Some(lane) = lane {
+            stream.wish(position, lane, wish);
+            self.activate(key);
+        }
+    }
+
+    /// A layer of a track is chosen for the viewer at `position` by what its network carries.
+    /// Within what it has asked for; without one it gets the best there is.
+    pub fn choose(&mut self, (key, position): (StreamKey, usize), lane: usize, layer: Option<u8>) {
+        let Some(stream) = self.get_mut(key) else { return };
+        stream.choose(position, lane, layer);
+        self.activate(key);
+    }
+
     /// Somebody here, or on another shard, needs a key frame of a layer; without one, of the layer
     /// that is carried or about to be.
     pub fn want_keyframe(&mut self, key: TrackKey, layer: Option<u8>) {
         let Some(stream) = self.get_mut(key.stream) else { return };
         let Some(track) = stream.track_mut(key.id) else { return };
-        let layer = layer.unwrap_or(track.wanted_layer());
+        let layer = layer.unwrap_or(track.best_layer());
         if let Some(layer) = track.layer_mut(layer) {
             layer.keyframes.request();
             self.activate(key.stream);
@@ -350,6 +366,9 @@ impl Streams {
             let (key, shard) = (self.active[index], self.shard);
             let deadline = self.get_mut(key).and_then(|stream| {
                 stream.take_pending(now, &mut pending);
+                if !stream.unsettled.is_empty() {
+                    counters.layer_switches.add(stream.settle(now, &mut pending));
+                }
                 if !stream.replaying.is_empty() {
                     stream.replay(now, &pending, way, counters, started);
                 }
@@ -357,7 +376,8 @@ impl Streams {
                     fan_out(&mut stream.viewers, &pending, way, counters, started);
                     departing.extend(pending.drain(..).map(|packet| packet.received));
                 }
-                let deadline = stream.deadline(shard);
+                let ask = Some(now).filter(|_| stream.has_to_ask(shard));
+                let deadline = ask.or_else(|| stream.deadline(shard)).map(|due| due.max(now));
                 stream.active = deadline.is_some();
                 deadline
             });

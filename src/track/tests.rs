@@ -13,16 +13,16 @@ use crate::limits::{KEYFRAME_INTERVAL, KEYFRAME_RETRY};
 use crate::media::{ExtensionIds, HeaderExtensions, MediaPacket, Origin};
 use crate::media::{ViewerTerms, ViewerTrack};
 use crate::net::{Destination, Way};
-use crate::srtp::{MasterKey, Profile};
+use crate::srtp::{MasterKey, Profile, RtpOpener};
 use crate::telemetry::ShardCounters;
 
-const VIDEO: TrackId = TrackId::first(TrackKind::Video);
-const KEY: StreamKey = StreamKey { index: 3, generation: 1 };
-const TRACK: TrackKey = TrackKey { stream: KEY, id: VIDEO };
+pub(super) const VIDEO: TrackId = TrackId::first(TrackKind::Video);
+pub(super) const KEY: StreamKey = StreamKey { index: 3, generation: 1 };
+pub(super) const TRACK: TrackKey = TrackKey { stream: KEY, id: VIDEO };
 
-/// What leaves: sequence numbers and timestamps, which are not encrypted.
+/// What leaves: sequence numbers and timestamps, which are not encrypted, and all of it.
 #[derive(Default)]
-struct Left(Vec<(u16, u32)>);
+pub(super) struct Left(Vec<(u16, u32)>, pub(super) Vec<Vec<u8>>);
 
 impl Way for Left {
     fn push(
@@ -31,7 +31,8 @@ impl Way for Left {
         write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
     ) -> Result<(), DropReason> {
         let mut datagram = [0; 1_500];
-        write(&mut datagram)?;
+        let length = write(&mut datagram)?;
+        self.1.push(datagram[..length].to_vec());
         let sequence = u16::from_be_bytes([datagram[2], datagram[3]]);
         let timestamp = u32::from_be_bytes([datagram[4], datagram[5], datagram[6], datagram[7]]);
         self.0.push((sequence, timestamp));
@@ -39,29 +40,51 @@ impl Way for Left {
     }
 }
 
+fn master() -> MasterKey {
+    let profile = Profile::AeadAes128Gcm;
+    let (key, salt) = (vec![1; profile.key_len()], vec![9; profile.salt_len()]);
+    MasterKey::new(profile, &key, &salt).expect("lengths of the profile")
+}
+
+/// A datagram's payload in the clear, without padding. No viewer here has so many that their
+/// numbers wrap, nor a header extension.
+pub(super) fn payload(datagram: &[u8]) -> Vec<u8> {
+    let opener = RtpOpener::new(Profile::AeadAes128Gcm, &master());
+    let mut plain = datagram.to_vec();
+    let word = |at: usize| u32::from_be_bytes(datagram[at..at + 4].try_into().expect("a header"));
+    let (ssrc, index) = (word(8), u64::from(word(0) & 0xffff));
+    let length = opener.open(&mut plain, 12, ssrc, index).expect("it opens");
+    let padding = if plain[0] & 0x20 != 0 { usize::from(plain[length - 1]) } else { 0 };
+    plain[12..length - padding].to_vec()
+}
+
 /// The streams of one shard and what they have said.
-struct Shard {
-    streams: Streams,
-    sent: Left,
-    counters: ShardCounters,
+pub(super) struct Shard {
+    pub(super) streams: Streams,
+    pub(super) sent: Left,
+    pub(super) counters: ShardCounters,
     started: Vec<u32>,
+    /// Key frames that were asked for.
+    pub(super) asked: usize,
 }
 
 impl Shard {
-    fn new(index: u16) -> Shard {
+    pub(super) fn new(index: u16) -> Shard {
         Shard {
             streams: Streams::new(index, Duration::ZERO),
             sent: Left::default(),
             counters: ShardCounters::default(),
             started: Vec::new(),
+            asked: 0,
         }
     }
 
     /// What is asked for, and when there is more to do, in a turn at `now`.
-    fn turn(&mut self, now: Instant) -> (Vec<Ask>, Option<Instant>) {
+    pub(super) fn turn(&mut self, now: Instant) -> (Vec<Ask>, Option<Instant>) {
         let mut needed = Vec::new();
         self.streams.keyframes_due(now, &mut needed);
-        let Shard { streams, sent, counters, started } = self;
+        self.asked += needed.len();
+        let Shard { streams, sent, counters, started, .. } = self;
         let next = streams.deliver(now, sent, counters, started, &mut Vec::new());
         (needed.into_iter().map(|needed| needed.ask).collect(), next)
     }
@@ -70,11 +93,13 @@ impl Shard {
         self.watch_at(Instant::now(), shared, slot)
     }
 
-    fn watch_at(&mut self, now: Instant, shared: &Arc<StreamShared>, slot: u32) -> usize {
+    pub(super) fn watch_at(
+        &mut self,
+        now: Instant,
+        shared: &Arc<StreamShared>,
+        slot: u32,
+    ) -> usize {
         self.streams.join(shared);
-        let profile = Profile::AeadAes128Gcm;
-        let (key, salt) = (vec![1; profile.key_len()], vec![9; profile.salt_len()]);
-        let master = MasterKey::new(profile, &key, &salt).expect("lengths of the profile");
         let tracks = vec![ViewerTrack {
             id: VIDEO,
             codec: Codec::Vp8,
@@ -85,7 +110,8 @@ impl Shard {
             rtx_payload_type: None,
             extensions: ExtensionIds::default(),
         }];
-        let egress = Egress::new(&ViewerTerms { tracks }, profile, &master, 7);
+        let terms = ViewerTerms { tracks };
+        let egress = Egress::new(&terms, Profile::AeadAes128Gcm, &master(), 7);
         let remote = "127.0.0.1:9".parse().expect("an address");
         let local = std::net::Ipv4Addr::LOCALHOST.into();
         let to = Destination { remote, local, via: Via::Udp(0), trains: false };
@@ -93,7 +119,7 @@ impl Shard {
     }
 }
 
-fn shared() -> Arc<StreamShared> {
+pub(super) fn shared() -> Arc<StreamShared> {
     Arc::new(StreamShared::new(KEY))
 }
 
@@ -157,7 +183,8 @@ fn a_key_frame_is_asked_for_until_it_comes_and_by_nobody_once_there_is_no_publis
         now = next;
     }
     assert!((5..8).contains(&asked), "asked {asked} times");
-    publish(&mut shard, packet(number, 1, true)).expect("it is taken");
+    let keyframe = MediaPacket { received: now, ..packet(number, 1, true) };
+    publish(&mut shard, keyframe).expect("it is taken");
     assert_eq!(shard.turn(now), (vec![], None), "it has come");
     shard.streams.want_keyframe(TRACK, Some(0));
     assert!(shard.turn(now).1.is_some());
@@ -179,10 +206,11 @@ fn a_newcomer_takes_over_with_its_first_media_and_not_before() {
     }
     assert_eq!(publish(&mut shard, packet(1, 1, true)), Ok(Published::Here));
     assert_eq!(publish(&mut shard, packet(1, 2, false)), Ok(Published::Here));
+    shard.turn(now + KEYFRAME_INTERVAL);
     let second = shard.streams.take_over(KEY, Source::Session(9), [VIDEO].into_iter());
     assert_eq!(publish(&mut shard, packet(second.unwrap(), 900, true)), Ok(Published::Here));
     assert_eq!(publish(&mut shard, packet(1, 3, false)), Err(DropReason::StaleMedia));
-    shard.turn(now);
+    shard.turn(now + KEYFRAME_INTERVAL);
     assert_eq!(shard.sent.0.len(), 3);
     shard.streams.leave(KEY, Source::Session(8));
     assert_eq!(shared.publisher(), Some(0), "the one that was replaced takes nothing along");
@@ -315,7 +343,8 @@ fn who_comes_while_a_key_frame_waits_for_the_rest_of_its_frame_begins_with_it() 
         shard.turn(later);
     }
     for sequence in 300..303 {
-        let packet = MediaPacket { keyframe: true, ..made(sequence) };
+        let keyframe = sequence == 300;
+        let packet = MediaPacket { keyframe, ..made(sequence) };
         publish(&mut shard, packet).expect("it is taken");
     }
     shard.watch_at(now, &shared, 7);
@@ -355,4 +384,22 @@ fn who_leaves_before_it_has_caught_up_leaves_the_others_to_go_on() {
         assert!(turns < 1_000, "it ends");
     }
     assert!(shard.sent.0.len() > 550, "{} packets to two", shard.sent.0.len());
+}
+
+#[test]
+fn who_has_waited_for_a_key_frame_is_sent_it_at_the_time_it_has() {
+    let start = Instant::now();
+    let (shared, mut shard) = (shared(), Shard::new(0));
+    shard.watch_at(start, &shared, 7);
+    shard.streams.join(&shared);
+    let number = shard.streams.connected(KEY, Source::Session(1), [VIDEO].into_iter()).unwrap();
+    // All of it comes within one turn.
+    for sequence in 0..4 {
+        let packet = MediaPacket { received: start, ..packet(number, sequence, sequence == 0) };
+        publish(&mut shard, packet).expect("it is taken");
+    }
+    shard.turn(start);
+    let times: Vec<u32> = shard.sent.0.iter().map(|(_, timestamp)| *timestamp).collect();
+    let since: Vec<u32> = times.iter().map(|time| time.wrapping_sub(times[0])).collect();
+    assert_eq!(since, [0, 3_000, 6_000, 9_000]);
 }

@@ -24,6 +24,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("monoport_publisher_packets_total", "what came in shows RTP"),
     ("monoport_viewer_packets_total", "nearly all of what goes out"),
     ("monoport_replayed_packets_total", "a part of what goes out, for a moment"),
+    ("monoport_layer_switches_total", "a choice of the viewers, and nothing that is wrong"),
     ("monoport_viewer_reports_total", "what came in shows RTCP"),
     ("monoport_media_taken_over_total", "the other end of what is handed over"),
     ("monoport_taken_over_total", "the other end of what is handed over"),

@@ -72,7 +72,13 @@ impl Line {
         if tag.keyframe {
             self.keyframes.entry(tag).or_insert(now);
         }
-        if let Some(other) = self.by_tag.insert(tag, index).filter(|other| *other != index) {
+        let other = self.by_tag.insert(tag, index).filter(|other| *other != index);
+        // Who comes back to a layer may begin with what it had of it before.
+        let has_left = |other: u64| {
+            let mut between = self.sent.range(other.min(index)..=other.max(index));
+            between.any(|(_, between)| between.source.layer != tag.source.layer)
+        };
+        if let Some(other) = other.filter(|other| !has_left(*other)) {
             return Err(format!("{tag:?} is sent as {other} and as {index}"));
         }
         self.sent.insert(index, tag);
@@ -128,14 +134,26 @@ impl Viewer {
         let is_audio = ssrc == self.ssrcs.audio;
         let line = if is_audio { &self.audio } else { &self.video };
         let index = line.index(sequence)?;
+        let payload = self.open(datagram, ssrc, index)?;
+        if payload.is_empty() {
+            return self.filled(index, datagram);
+        }
         if !is_audio && self.ssrcs.repair.is_some() && line.texts.contains_key(&index) {
             return Err(format!("{index} is sent again, and not as RTX"));
         }
-        let payload = self.open(datagram, ssrc, index)?;
         let tag = Tag::read(&payload).ok_or_else(|| format!("{index} is no packet of ours"))?;
         let line = if is_audio { &mut self.audio } else { &mut self.video };
         line.add(index, datagram)?;
         line.name(now, index, tag)
+    }
+
+    /// A number of a layer that the viewer has left, under which nothing was ever sent, is padding
+    /// from now on.
+    fn filled(&mut self, index: u64, datagram: &[u8]) -> Result<(), String> {
+        match self.video.newest.filter(|newest| index < *newest) {
+            Some(_) if !self.video.sent.contains_key(&index) => self.video.add(index, datagram),
+            _ => Err(format!("{index} is padding, and was something else, or may yet be")),
+        }
     }
 
     /// A packet as RTX (RFC 4588): it must be what was sent under its original number.

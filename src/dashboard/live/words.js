@@ -162,6 +162,11 @@ export const DROPS = {
     means: "A packet is of a simulcast layer that no viewer gets.",
     remedy: "Normal with simulcast. It costs its decryption.",
   },
+  other_layer: {
+    title: "Another layer of the track",
+    means: "A packet is of a simulcast layer that one viewer does not get and another does.",
+    remedy: "Normal where viewers get different layers.",
+  },
   stale_media: {
     title: "Too late",
     means: "A packet came after its place in the stream was gone, or of a replaced publisher.",
@@ -240,7 +245,9 @@ export const DROPS = {
 };
 
 // Reasons by which nobody misses anything: there was nobody to send it to, or nothing to send.
-export const NOT_LOST = ["no_viewers", "layer_not_carried", "unknown_encoding", "no_report"];
+export const NOT_LOST = [
+  "no_viewers", "layer_not_carried", "unknown_encoding", "other_layer", "no_report",
+];
 
 // How sessions end; those that are failures are counted.
 export const ENDS = {

@@ -70,55 +70,142 @@ fn a_viewer_starts_at_a_key_frame_and_with_what_it_negotiated() {
     assert_eq!(lane.find(8), Some(Sent { layer: 0, sequence: 11, index: 8 }), "a hole has a name");
 }
 
+/// Begins with `first`, of whose layer it is the newest packet too, behind `sent`.
+fn begin(lane: &mut Lane, first: &MediaPacket, sent: &MediaPacket) -> Result<(), TooEarly> {
+    let (last, live) = (first.sequence, first.timestamp);
+    lane.begin(&Start { first, last, live, sent: Some(sent) })
+}
+
+fn at(layer: u8, sequence: u64, timestamp: u32) -> MediaPacket {
+    MediaPacket { timestamp, ..packet(layer, sequence, sequence.is_multiple_of(10)) }
+}
+
 #[test]
 fn numbers_go_on_across_a_change_of_layer_and_what_came_before_is_found() {
     let (mut lane, sealer) = (lane(0), sealer());
     for (sequence, index) in [(100, 0), (101, 1), (103, 3)] {
         assert_eq!(send(&mut lane, &sealer, &packet(0, sequence, sequence == 100)), Ok(index));
     }
-    let inter = send(&mut lane, &sealer, &packet(1, 69, false));
-    assert_eq!(inter, Err(DropReason::WaitingForKeyframe));
-    assert_eq!(send(&mut lane, &sealer, &packet(1, 70, true)), Ok(4));
-    assert_eq!(send(&mut lane, &sealer, &packet(1, 71, false)), Ok(5));
+    let unasked = send(&mut lane, &sealer, &packet(1, 70, true));
+    assert_eq!(unasked, Err(DropReason::OtherLayer), "be it a key frame");
+    let last = packet(0, 103, false);
+    assert_eq!(begin(&mut lane, &at(1, 70, 0), &last), Err(TooEarly), "time must go on");
+    assert_eq!(begin(&mut lane, &at(1, 70, 9), &last), Ok(()));
+    assert_eq!(send(&mut lane, &sealer, &at(1, 70, 9)), Ok(4));
+    assert_eq!(send(&mut lane, &sealer, &at(1, 71, 9)), Ok(5));
     assert_eq!(send(&mut lane, &sealer, &packet(0, 102, false)), Ok(2), "late, in its own place");
     let too_late = send(&mut lane, &sealer, &packet(0, 104, false));
-    assert_eq!(too_late, Err(DropReason::WaitingForKeyframe), "its place is another's");
+    assert_eq!(too_late, Err(DropReason::OtherLayer), "its place is another's");
     assert_eq!(lane.find(2), Some(Sent { layer: 0, sequence: 102, index: 2 }));
     assert_eq!(lane.find(4), Some(Sent { layer: 1, sequence: 70, index: 4 }));
-    assert_eq!(send(&mut lane, &sealer, &packet(0, 150, true)), Ok(6), "and back");
-    assert_eq!(lane.layer(), Some(0));
+    assert_eq!(begin(&mut lane, &at(0, 150, 10), &at(1, 71, 9)), Ok(()));
+    assert_eq!(send(&mut lane, &sealer, &at(0, 150, 10)), Ok(6), "and back");
+    assert_eq!((lane.layer(), lane.has_left(5), lane.has_left(6)), (Some(0), true, false));
+}
+
+#[test]
+fn a_number_that_was_filled_is_nobodys_any_more() {
+    let (mut lane, sealer) = (lane(0), sealer());
+    for sequence in [100, 101, 104] {
+        send(&mut lane, &sealer, &packet(0, sequence, sequence == 100)).expect("it plays");
+    }
+    let mut slot = [0; 200];
+    let filled = lane.fill(&sealer, 2, &mut slot);
+    assert_eq!(filled, Err(DropReason::RepairTooOld), "it may come late");
+    begin(&mut lane, &at(1, 70, 9), &packet(0, 104, false)).expect("time goes on");
+    assert_eq!(send(&mut lane, &sealer, &packet(0, 102, false)), Ok(2));
+    let first = lane.fill(&sealer, 3, &mut slot).map(|length| slot[..length].to_vec());
+    let first = first.expect("it fits");
+    assert_eq!((first[0], &first[2..4]), (0xa0, &[0, 3][..]), "padding, under its number");
+    let again = lane.fill(&sealer, 3, &mut slot).map(|length| slot[..length].to_vec());
+    assert_eq!(again, Ok(first), "the same text each time");
+    let late = send(&mut lane, &sealer, &packet(0, 103, false));
+    assert_eq!(late, Err(DropReason::OtherLayer), "or one number would seal two texts");
+    assert_eq!(send(&mut lane, &sealer, &at(1, 70, 9)), Ok(5));
+}
+
+#[test]
+fn what_has_passed_is_squeezed_into_the_time_since_the_last_picture() {
+    let (mut lane, sealer) = (lane(0), sealer());
+    send(&mut lane, &sealer, &at(0, 100, 90_000)).expect("it starts");
+    let timestamp = |lane: &mut Lane, packet: &MediaPacket| {
+        let mut slot = [0; 200];
+        let index = lane.admit(packet).expect("it plays");
+        lane.send(&sealer, packet, index, &mut slot).expect("it fits");
+        lane.viewer_timestamp(0).wrapping_sub(u32::from_be_bytes(slot[4..8].try_into().unwrap()))
+    };
+    // 31 pictures, 3,000 ticks apart, of which the last is a picture newer than what was sent.
+    let picture = |number: u64| at(1, 500 + number, 3_000 + 3_000 * number as u32);
+    let (first, last) = (picture(0), picture(30));
+    let sent = at(0, 100, 90_000);
+    let start = Start { first: &first, last: 530, live: last.timestamp, sent: Some(&sent) };
+    lane.begin(&start).expect("there is a picture newer");
+    let times: Vec<u32> =
+        (0..33).map(|number| timestamp(&mut lane, &picture(number)).wrapping_neg()).collect();
+    assert!(times[0] > 90_000, "{times:?}");
+    assert!(times.is_sorted_by(|one, next| one < next), "{times:?}");
+    assert_eq!(times[30..], [93_000, 96_000, 99_000], "and goes on as it was: {times:?}");
+    let again: Vec<u32> =
+        (0..33).map(|number| timestamp(&mut lane, &picture(number)).wrapping_neg()).collect();
+    assert_eq!(again, times, "the same whenever it is sent");
 }
 
 proptest! {
-    /// Whatever layers come, in whatever order: an SRTP index is used for one packet alone, indices
-    /// grow without a gap but for packets that did not come, and what was sent is found again.
+    /// Whatever layers come and are chosen, in whatever order: an SRTP index is used for one packet
+    /// alone, indices grow without a gap but for packets that did not come, what was sent is found
+    /// again, and the newest picture is never older than the one before.
     #[test]
     fn indices_are_unique_and_findable(
         random: u64,
-        steps in prop::collection::vec((0u8..3, 0u64..4, prop::bool::weighted(0.1)), 1..400),
+        steps in prop::collection::vec(
+            (0u8..3, 0u64..4, prop::bool::weighted(0.1), prop::bool::weighted(0.2)),
+            1..400,
+        ),
     ) {
         let (mut lane, sealer) = (lane(random), sealer());
         let mut newest = [1_000u64, 50, 1 << 40];
-        let mut sent: Vec<(u64, u8, u64)> = Vec::new();
-        let mut changes = 0;
-        for (layer, step, keyframe) in steps {
+        let mut sent: Vec<(u64, MediaPacket)> = Vec::new();
+        let (mut changes, mut time) = (0, 0);
+        for (layer, step, keyframe, fills) in steps {
             // 0 is the number before the newest, late or a second time.
             let number = match step {
                 0 => newest[usize::from(layer)].saturating_sub(1),
                 step => newest[usize::from(layer)] + step,
             };
+            let is_new = number > newest[usize::from(layer)];
             newest[usize::from(layer)] = newest[usize::from(layer)].max(number);
-            let before = lane.layer();
-            if let Ok(index) = send(&mut lane, &sealer, &packet(layer, number, keyframe)) {
-                changes += usize::from(before != lane.layer());
-                let same = sent.iter().find(|(known, ..)| *known == index);
-                prop_assert!(same.is_none_or(|(_, l, n)| (*l, *n) == (layer, number)));
-                sent.push((index, layer, number));
+            time += u32::from(is_new);
+            let made = MediaPacket { timestamp: time, ..packet(layer, number, keyframe) };
+            let last = sent.iter().max_by_key(|(index, _)| *index);
+            let last = last.map(|(_, packet)| packet.clone());
+            if let Some(last) = last.filter(|_| keyframe && is_new && lane.layer() != Some(layer)) {
+                prop_assert_eq!(begin(&mut lane, &made, &last), Ok(()));
+                changes += 1;
+            }
+            if let Ok(index) = send(&mut lane, &sealer, &made) {
+                let same = sent.iter().find(|(known, _)| *known == index);
+                prop_assert!(same.is_none_or(|(_, p)| (p.layer, p.sequence) == (layer, number)));
+                if same.is_none() {
+                    sent.push((index, made));
+                }
+            }
+            // A number of a span that is over, under which nothing was sent.
+            let newest = lane.newest().map(|newest| newest.index).filter(|_| fills);
+            let first = newest.map_or(0, |newest| newest.saturating_sub(20));
+            let is_free = |index: &u64| sent.iter().all(|(known, _)| known != index);
+            let free: Vec<u64> = (first..newest.unwrap_or(0)).filter(is_free).collect();
+            for index in free {
+                if lane.fill(&sealer, index, &mut [0; 200]).is_ok() {
+                    sent.push((index, packet(0xff, 0, false)));
+                }
             }
         }
+        sent.sort_by_key(|(index, _)| *index);
         // Only spans that are remembered can be found.
         if changes <= MAX_SPANS {
-            for (index, layer, sequence) in sent {
+            for (index, packet) in sent.iter().filter(|(_, packet)| packet.layer != 0xff) {
+                let MediaPacket { layer, sequence, .. } = *packet;
+                let index = *index;
                 prop_assert_eq!(lane.find(index as u16), Some(Sent { layer, sequence, index }));
             }
         }

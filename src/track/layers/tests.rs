@@ -18,7 +18,12 @@ fn key() -> TrackKey {
     TrackKey { stream: StreamKey { index: 0, generation: 0 }, id: VIDEO }
 }
 
-fn packet(publisher: u32, sequence: u64, timestamp: u32, received: Instant) -> MediaPacket {
+pub(in crate::track) fn packet(
+    publisher: u32,
+    sequence: u64,
+    timestamp: u32,
+    received: Instant,
+) -> MediaPacket {
     MediaPacket {
         track: key(),
         codec: Codec::Vp8,
@@ -199,55 +204,45 @@ fn layered(layer: u8, number: u64, keyframe: bool, at: Instant) -> MediaPacket {
 }
 
 #[test]
-fn the_best_layer_is_carried_from_its_next_key_frame_on() {
+fn the_best_layer_is_told_after_a_second_and_each_keeps_its_numbers() {
     let start = Instant::now();
     let mut track = Track::new(VIDEO);
     let at = |number: u64| start + Duration::from_millis(number * 100);
-    let mut carried = Vec::new();
     let mut told = Vec::new();
+    let mut sent = [Vec::new(), Vec::new()];
     for number in 0..20 {
         for layer in 0..2 {
-            let packet = layered(layer, number, number == 15, at(number));
-            let (carry, best) = track.carry_published(&packet, |_, _| {});
-            told.extend(best.map(|best| (number, best)));
-            if carry == Carry::Yes {
-                carried.push((number, layer));
-                assert_eq!(track.admit(packet, Duration::ZERO), Admission::Admitted);
-            } else {
-                assert_eq!(carry, Carry::OtherLayer);
-            }
+            let packet = layered(layer, number, number == 0, at(number));
+            let (carry, standing) = track.carry_published(&packet, |_, _| {});
+            told.extend(standing.map(|standing| (number, standing.best)));
+            assert_eq!(carry, Carry::Yes);
+            assert_eq!(track.admit(packet, Duration::ZERO), Admission::Admitted);
+            sent[usize::from(layer)].extend(drain(&mut track, at(number)));
         }
     }
     assert_eq!(told, [(0, 0), (10, 1)], "after a second it is known which one is better");
-    assert!(track.layers()[1].keyframes.is_wanted(), "its key frame is asked for");
-    // Both have a key frame at 15: the one that is left goes on until the other's has come.
-    let expected = (0..16).map(|number| (number, 0)).chain((15..20).map(|number| (number, 1)));
-    assert_eq!(carried, expected.collect::<Vec<_>>());
-    let late = layered(0, 15, true, at(15));
-    assert_eq!(
-        track.carry_published(&late, |_, _| {}).0,
-        Carry::Yes,
-        "late, from before the change"
-    );
-    let sent = drain(&mut track, at(20));
-    let (before, after) = sent.split_at(16);
-    assert_eq!(after[0].0, 60_015, "each layer keeps its numbers");
-    let steps = sent.windows(2).map(|pair| pair[1].1.wrapping_sub(pair[0].1) as i32);
-    assert!(steps.clone().all(|step| step > 0), "time goes on: {before:?} {after:?}");
-    assert!(steps.max() <= Some(9_000), "and does not jump: {before:?} {after:?}");
+    for (layer, first) in [(0, 100), (1, 60_000)] {
+        let numbers: Vec<u64> = sent[layer].iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, (first..first + 20).collect::<Vec<_>>());
+    }
+    let times = sent.map(|sent| sent.iter().map(|(_, time)| *time).collect::<Vec<_>>());
+    assert_eq!(times[0], times[1], "what comes at the same time is of the same time");
 }
 
 #[test]
-fn layers_of_one_publisher_are_aligned_by_its_clock() {
+fn layers_of_one_publisher_are_aligned_by_its_clock_before_anybody_has_them() {
     let start = Instant::now();
     let mut track = Track::new(VIDEO);
     let ms = Duration::from_millis;
     let origin = Origin { publisher: 1, source: 0 };
     take_now(&mut track, layered(0, 0, true, start)).unwrap();
-    track.carry_published(&layered(1, 0, true, start), |_, _| {});
+    track.layer_mut(0).unwrap().is_begun();
+    // It came 70 ms late; what it shows is of when it was made.
+    take_now(&mut track, layered(1, 0, true, start + ms(70))).unwrap();
+    assert_eq!(drain(&mut track, start + ms(70))[1].1, 5_000 + 70 * 90, "by when it came");
     // The same instant of the publisher's clock, in each layer's time.
     for (layer, timestamp) in [(0, 5_000), (1, 4_000_000_000)] {
-        let received = start;
+        let received = start + ms(80);
         track.set_clock(ClockReport {
             track: key(),
             layer,
@@ -257,17 +252,25 @@ fn layers_of_one_publisher_are_aligned_by_its_clock() {
             received,
         });
     }
-    for number in 1..12 {
-        take_now(&mut track, layered(0, number, false, start + ms(100 * number))).ok();
-        track.carry_published(&layered(1, number, false, start + ms(100 * number)), |_, _| {});
-    }
-    // It came 70 ms late; what it shows is of when it was made.
-    let changed = take_now(&mut track, layered(1, 12, true, start + ms(1_270)));
-    assert_eq!(changed, Ok(Admission::Admitted));
-    let sent = drain(&mut track, start + ms(2_000));
-    assert_eq!(sent.last(), Some(&(60_012, 5_000 + 12 * 3_000)));
-    let clock = track.clock_at(start).expect("the layer that is carried has one");
+    let mut leaving = Vec::new();
+    take_now(&mut track, layered(1, 1, false, start + ms(170))).unwrap();
+    track.take_pending(start + ms(170), &mut leaving);
+    track.align(1, start + ms(170), &mut leaving);
+    assert_eq!(leaving[0].timestamp, 5_000 + 3_000, "what leaves just now, too");
+    let kept = track.recall(1, 60_000, start + ms(170));
+    assert!(matches!(kept, Recall::Kept(packet) if packet.timestamp == 5_000));
+    take_now(&mut track, layered(1, 2, false, start + ms(270))).unwrap();
+    assert_eq!(drain(&mut track, start + ms(270)), [(60_002, 5_000 + 2 * 3_000)]);
+    let clock = track.clock_at(start + ms(80), Some(1)).expect("each has one");
     assert_eq!(clock, (9 << 32, 5_000));
+    // Once somebody has it, its time stays.
+    track.layer_mut(1).unwrap().is_begun();
+    let origin = Origin { publisher: 1, source: 0 };
+    let (ntp, timestamp, received) = (9 << 32, 4_000_009_000, start);
+    track.set_clock(ClockReport { track: key(), layer: 1, origin, ntp, timestamp, received });
+    track.align(1, start + ms(270), &mut []);
+    let kept = track.recall(1, 60_000, start + ms(270));
+    assert!(matches!(kept, Recall::Kept(packet) if packet.timestamp == 5_000));
 }
 
 #[test]
@@ -279,48 +282,34 @@ fn a_layer_that_falls_silent_is_left() {
         track.carry_published(&layered(1, number, number == 0, at(number)), |_, _| {});
         track.carry_published(&layered(0, number, number == 0, at(number)), |_, _| {});
     }
-    assert_eq!(track.carried_layer(), 1);
+    assert_eq!(track.best_layer(), 1);
     for number in 12..70 {
         track.carry_published(&layered(0, number, number % 30 == 0, at(number)), |_, _| {});
     }
-    assert_eq!(track.carried_layer(), 0);
+    assert_eq!(track.best_layer(), 0);
 }
 
 #[test]
-fn another_shard_follows_the_publishers_and_asks_for_a_key_frame_it_missed() {
+fn another_shard_follows_the_publishers_and_no_more_layers_are_told_apart_than_there_may_be() {
     let start = Instant::now();
     let mut track = Track::new(VIDEO);
-    assert_eq!(track.carry(&layered(0, 0, true, start), 0), Carry::Yes);
-    assert_eq!(track.carry(&layered(1, 5, false, start), 1), Carry::OtherLayer, "no start");
-    assert_eq!(track.carry(&layered(0, 1, false, start), 1), Carry::Yes, "the old one goes on");
-    assert_eq!(track.carry(&layered(1, 9, true, start), 1), Carry::Yes);
-    assert_eq!(track.carry(&layered(0, 2, false, start), 1), Carry::OtherLayer);
+    let standing = |best, changes| Standing { best, changes };
+    let packet = layered(0, 0, true, start);
+    assert_eq!(track.carry_received(&packet, standing(0, 0)), (Carry::Yes, true));
+    assert_eq!(track.carry_received(&packet, standing(0, 0)), (Carry::Yes, false));
+    let packet = layered(1, 5, false, start);
+    assert_eq!(track.carry_received(&packet, standing(1, 0)), (Carry::Yes, true));
+    assert_eq!(track.carry_received(&packet, standing(1, 1)), (Carry::Yes, true));
+    assert_eq!(track.best_layer(), 1);
     let ninth = MediaPacket { layer: MAX_LAYERS as u8, ..layered(0, 3, true, start) };
-    assert_eq!(track.carry(&ninth, 1), Carry::TooManyLayers);
-}
-
-#[test]
-fn packets_of_a_frame_are_made_equally_long_when_little_is_missing() {
-    let sized = |size: usize| {
-        let payload = vec![0; size].into();
-        MediaPacket { payload, ..packet(1, 1, 0, Instant::now()) }
-    };
-    let paddings = |sizes: &[usize]| {
-        let mut packets: Vec<_> = sizes.iter().map(|size| sized(*size)).collect();
-        equalise(&mut packets);
-        packets.iter().map(|packet| packet.padding).collect::<Vec<_>>()
-    };
-    assert_eq!(paddings(&[1_025, 1_025, 1_026]), [1, 1, 0]);
-    assert_eq!(paddings(&[24, 1_100, 1_096]), [0, 0, 4], "parameter sets are not blown up");
-    assert_eq!(paddings(&[800, 1_000, 1_000]), [0, 0, 0], "two hundred bytes are too many");
-    assert_eq!(paddings(&[]), [0; 0]);
+    assert_eq!(track.carry_received(&ninth, standing(1, 1)).0, Carry::TooManyLayers);
 }
 
 #[test]
 fn the_clock_runs_on_from_the_publishers_last_report() {
     let start = Instant::now();
     let mut track = Track::new(VIDEO);
-    assert_eq!(track.clock_at(start), None);
+    assert_eq!(track.clock_at(start, None), None);
     take_now(&mut track, packet(1, 1, 0, start)).unwrap();
     let report = ClockReport {
         track: key(),
@@ -332,9 +321,9 @@ fn the_clock_runs_on_from_the_publishers_last_report() {
     };
     track.set_clock(report);
     let half_a_second = start + Duration::from_millis(500);
-    assert_eq!(track.clock_at(half_a_second), Some(((5 << 32) + (1 << 31), 9_000 + 45_000)));
+    assert_eq!(track.clock_at(half_a_second, None), Some(((5 << 32) + (1 << 31), 9_000 + 45_000)));
     take_now(&mut track, packet(2, 1, 0, half_a_second)).unwrap();
-    assert_eq!(track.clock_at(half_a_second), None, "another publisher's says nothing");
+    assert_eq!(track.clock_at(half_a_second, None), None, "another publisher's says nothing");
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! Which layer of a track a viewer is to get: what it has asked for, within that what was chosen
+//! for it, and of that what is there.
+
+use smallvec::SmallVec;
+
+use super::{StreamShared, Taken};
+use crate::id::TrackId;
+use crate::limits::MAX_LAYERS;
+use crate::media::PictureSize;
+
+/// What a viewer has asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing: it gets what is chosen for it, else the best layer.
+    #[default]
+    Automatic,
+    /// A layer, whatever is chosen for it.
+    Layer(u8),
+    /// Nothing larger than it needs to be.
+    Within(Bounds),
+}
+
+/// How large a viewer's picture need be: it gets no larger layer than the smallest one that has as
+/// much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Pixels a line.
+    pub width: Option<u16>,
+    /// Lines.
+    pub height: Option<u16>,
+    /// The layer's place, by what they send, from 0 on.
+    pub place: Option<u8>,
+}
+
+/// One viewer's aim in one track.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Aim {
+    /// What it has asked for.
+    pub wish: Wish,
+    /// What was chosen for it by what its network carries.
+    pub chosen: Option<u8>,
+    /// What comes of it, of the layers there are.
+    pub goal: u8,
+}
+
+impl Aim {
+    /// What a viewer with this aim takes.
+    pub fn taken(self) -> Taken {
+        match (self.wish, self.chosen) {
+            (Wish::Automatic, None) => Taken::Best,
+            _ => Taken::Layer(self.goal),
+        }
+    }
+
+    /// The same, as things stand: of the layers in `offered`, the smallest first, `best` is the one
+    /// for those who want nothing.
+    pub fn renewed(self, offered: &[Offered], best: u8) -> Aim {
+        Aim { goal: self.goal_of(offered, best), ..self }
+    }
+
+    fn goal_of(self, offered: &[Offered], best: u8) -> u8 {
+        let flowing = |place: usize| {
+            // What is silent gives way to the next lower one that flows, else to the next higher.
+            let mut below = (0..=place).rev().chain(place + 1..offered.len());
+            below.find(|place| offered.get(*place).is_some_and(|offer| offer.flows))
+        };
+        let place = |layer: u8| offered.iter().position(|offer| offer.layer == layer);
+        let wanted = match self.wish {
+            Wish::Layer(layer) => place(layer),
+            Wish::Automatic => place(self.chosen.unwrap_or(best)),
+            Wish::Within(bounds) => {
+                let mut all = offered.iter().enumerate();
+                let enough = all.position(|(place, offer)| bounds.are_met(place, offer));
+                let most = enough.unwrap_or(offered.len().saturating_sub(1));
+                Some(self.chosen.and_then(place).map_or(most, |chosen| chosen.min(most)))
+            }
+        };
+        let found = wanted.and_then(flowing).and_then(|place| offered.get(place));
+        found.map_or(best, |offer| offer.layer)
+    }
+}
+
+/// What a layer of a track is, for whoever chooses one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// Its number.
+    pub layer: u8,
+    /// Payload it sends, or sent before it fell silent, over the last whole second.
+    pub bits_per_s: u64,
+    /// Of its pictures, where its key frames say.
+    pub size: Option<PictureSize>,
+    /// Whether it sends anything now.
+    pub flows: bool,
+}
+
+impl StreamShared {
+    /// The layers of a track that were ever sent by its publisher, the smallest first: by the size
+    /// of their pictures, else by what they send. Never by their names, which say nothing.
+    #[must_use]
+    pub fn offered(&self, track: TrackId) -> SmallVec<[Offered; MAX_LAYERS]> {
+        let mut offered: SmallVec<[Offered; MAX_LAYERS]> = self.known_layers(track).collect();
+        let pixels = |size: PictureSize| u32::from(size.width) * u32::from(size.height);
+        let all_sized = offered.iter().all(|layer| layer.size.is_some());
+        offered
+            .sort_by_key(|layer| (layer.size.map(pixels).filter(|_| all_sized), layer.bits_per_s));
+        offered
+    }
+}
+
+impl Bounds {
+    /// Whether a layer has as much as is asked for. One whose size is not known has as much as any.
+    fn are_met(&self, place: usize, offer: &Offered) -> bool {
+        let size = offer.size;
+        let enough = |asked: Option<u16>, side: Option<u16>| {
+            asked.zip(side).is_none_or(|(asked, side)| side >= asked)
+        };
+        let by_size = enough(self.width, size.map(|size| size.width))
+            && enough(self.height, size.map(|size| size.height));
+        by_size && self.place.is_none_or(|asked| place >= usize::from(asked))
+    }
+}

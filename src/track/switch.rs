@@ -1,0 +1,264 @@
+//! Viewers go from one layer of a track to another: the old one to the end of a picture, then the
+//! other from its newest key frame on, be it the one that comes just now or one that has passed,
+//! which is replayed ([`super::Replay`]).
+//!
+//! Who has what it is to get is not looked at. Of the others there is a list, and once a turn each
+//! of them is looked at: whether it can begin now.
+
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use super::aim::Aim;
+use super::layer::Past;
+use super::stream::{Stream, Viewer};
+use super::{Recall, Replay, Taken, Track, Wish};
+use crate::egress::{Lane, Start};
+use crate::id::{TrackId, TrackKind};
+use crate::limits::{MAX_LAYERS, PICTURE_OVER};
+use crate::media::MediaPacket;
+
+/// What the viewers of this turn can begin with, looked up once for all of them.
+#[derive(Default)]
+struct Pasts(SmallVec<[(TrackId, u8, Option<Past>); MAX_LAYERS]>);
+
+impl Pasts {
+    fn of(&mut self, track: &Track, layer: u8, now: Instant, publisher: u32) -> Option<Past> {
+        let known = self.0.iter().find(|(id, number, _)| (*id, *number) == (track.id(), layer));
+        if let Some((_, _, past)) = known {
+            return *past;
+        }
+        let past = track.past(layer, now, publisher);
+        self.0.push((track.id(), layer, past));
+        past
+    }
+}
+
+impl Viewer {
+    /// What it takes of the track of a lane.
+    pub(super) fn aimed(&self, lane: usize) -> Taken {
+        self.aims.as_ref().and_then(|aims| aims.get(lane)).map_or(Taken::Best, |aim| aim.taken())
+    }
+
+    /// What it waits for, if it only waits: it does so no longer.
+    fn take_hold(&mut self) -> Option<Box<Replay>> {
+        self.replay.take_if(|replay| replay.holds())
+    }
+
+    /// It is sent what `replay` says; those that are stand in `replaying`, by place.
+    fn start(&mut self, replay: Box<Replay>, (place, replaying): (usize, &mut Vec<usize>)) {
+        self.replay = Some(replay);
+        if !std::mem::replace(&mut self.replays, true) {
+            replaying.push(place);
+        }
+    }
+
+    /// Its lanes of video that have not the layer they are to get, of those there are.
+    fn unsettled_lane(&self, tracks: &[Track], from: usize) -> Option<(usize, u8)> {
+        let lanes = self.egress.lanes().iter().enumerate().skip(from);
+        let mut lanes = lanes.filter(|(_, lane)| lane.id().kind == TrackKind::Video);
+        lanes.find_map(|(number, lane)| {
+            let track = tracks.iter().find(|track| track.id() == lane.id())?;
+            let goal = match self.aimed(number) {
+                Taken::Best => track.best_layer(),
+                Taken::Layer(layer) => layer,
+            };
+            (lane.layer() != Some(goal)).then_some((number, goal))
+        })
+    }
+}
+
+impl Stream {
+    /// The viewer at `position` may not have the layers it is to get.
+    pub(super) fn unsettle(&mut self, position: usize) {
+        if let Some(viewer) = self.viewers.get_mut(position)
+            && !std::mem::replace(&mut viewer.unsettled, true)
+        {
+            self.unsettled.push(position);
+        }
+    }
+
+    /// What is there of a track has changed: whoever takes it may have to go to another layer.
+    pub(super) fn layers_changed(&mut self, id: TrackId) {
+        if let Some(track) = self.track_mut(id) {
+            track.note_left();
+        }
+        for position in 0..self.viewers.len() {
+            let lanes = self.viewers[position].egress.lanes();
+            let lane = lanes.iter().position(|lane| lane.id() == id);
+            let Some(lane) = lane else { continue };
+            let aim = self.viewers[position].aims.as_ref().and_then(|aims| aims.get(lane).copied());
+            if let Some(aim) = aim {
+                self.renew(position, lane, aim);
+            }
+            self.unsettle(position);
+        }
+    }
+
+    /// The viewer at `position` asks for a layer of the track of one of its lanes.
+    pub fn wish(&mut self, position: usize, lane: usize, wish: Wish) {
+        self.change_aim(position, lane, |aim| Aim { wish, ..aim });
+    }
+
+    /// A layer of the track of a lane is chosen for the viewer at `position`, within what it has
+    /// asked for; without one it is the best.
+    pub fn choose(&mut self, position: usize, lane: usize, chosen: Option<u8>) {
+        self.change_aim(position, lane, |aim| Aim { chosen, ..aim });
+    }
+
+    fn change_aim(&mut self, position: usize, lane: usize, change: impl FnOnce(Aim) -> Aim) {
+        let Some(viewer) = self.viewers.get(position) else { return };
+        if viewer.egress.lanes().get(lane).is_none_or(|lane| lane.id().kind != TrackKind::Video) {
+            return;
+        }
+        let aim = viewer.aims.as_ref().and_then(|aims| aims.get(lane).copied());
+        self.renew(position, lane, change(aim.unwrap_or_default()));
+        self.unsettle(position);
+    }
+
+    fn renew(&mut self, position: usize, lane: usize, aim: Aim) {
+        let Stream { tracks, viewers, shared, shard, .. } = self;
+        let viewer = &mut viewers[position];
+        let id = viewer.egress.lanes()[lane].id();
+        let Some(track) = tracks.iter_mut().find(|track| track.id() == id) else { return };
+        let offered = shared.offered(id);
+        let (before, aim) = (viewer.aimed(lane), aim.renewed(&offered, track.best_layer()));
+        let lanes = viewer.egress.lanes().len();
+        let aims = viewer.aims.get_or_insert_with(|| vec![Aim::default(); lanes].into());
+        aims[lane] = aim;
+        // Whatever it is to get is taken before the rest is left.
+        track.takers.add(aim.taken(), shared, (id, *shard));
+        track.takers.remove(before, shared, (id, *shard));
+        track.note_left();
+    }
+
+    /// The viewer at `position` takes what it is to get, and what it has: or no longer.
+    pub(super) fn count_taken(&mut self, position: usize, comes: bool) {
+        let Stream { tracks, viewers, shared, shard, .. } = self;
+        let viewer = &viewers[position];
+        for (number, lane) in viewer.egress.lanes().iter().enumerate() {
+            let track = tracks.iter_mut().find(|track| track.id() == lane.id());
+            let Some(track) = track.filter(|track| track.id().kind == TrackKind::Video) else {
+                continue;
+            };
+            let all = std::iter::once(viewer.aimed(number)).chain(lane.layer().map(Taken::Layer));
+            for what in all {
+                match comes {
+                    true => track.takers.add(what, shared, (lane.id(), *shard)),
+                    false => track.takers.remove(what, shared, (lane.id(), *shard)),
+                }
+            }
+            track.note_left();
+        }
+    }
+
+    /// Whoever has not what it is to get begins with it, if that can be now: before `leaving`,
+    /// which leaves next. Key frames that somebody waits for are asked for.
+    /// Returns how many have gone from one layer to another.
+    pub(super) fn settle(&mut self, now: Instant, leaving: &mut [MediaPacket]) -> u64 {
+        let mut switched = 0;
+        let mut pasts = Pasts::default();
+        let mut unsettled = std::mem::take(&mut self.unsettled);
+        unsettled.retain(|position| {
+            let (mut from, mut waits) = (0, false);
+            let mut held = self.viewers.get_mut(*position).and_then(Viewer::take_hold);
+            while let Some(viewer) = self.viewers.get(*position)
+                && let Some((lane, goal)) = viewer.unsettled_lane(&self.tracks, from)
+            {
+                let place = (*position, lane);
+                match self.begin(now, place, goal, &mut pasts, leaving, &mut held) {
+                    Some(had_another) => switched += u64::from(had_another),
+                    None => waits = true,
+                }
+                from = lane + 1;
+            }
+            if let Some(viewer) = self.viewers.get_mut(*position) {
+                viewer.unsettled = waits;
+            }
+            waits
+        });
+        // What was added meanwhile stands behind.
+        unsettled.append(&mut self.unsettled);
+        self.unsettled = unsettled;
+        switched
+    }
+
+    /// A lane of the viewer at `position` goes to the layer `goal`: says, when it has begun,
+    /// whether it had another.
+    fn begin(
+        &mut self,
+        now: Instant,
+        (position, lane): (usize, usize),
+        goal: u8,
+        pasts: &mut Pasts,
+        leaving: &mut [MediaPacket],
+        held: &mut Option<Box<Replay>>,
+    ) -> Option<bool> {
+        let publisher = self.shared.live_publisher();
+        let Stream { tracks, viewers, shared, replaying, shard, .. } = self;
+        let viewer = &mut viewers[position];
+        let id = viewer.egress.lanes()[lane].id();
+        let Some(track) = tracks.iter_mut().find(|track| track.id() == id) else {
+            return Some(false);
+        };
+        let past = publisher.and_then(|number| pasts.of(track, goal, now, number));
+        let Some(past) = past else {
+            if let Some(layer) = track.layer_made(goal) {
+                layer.keyframes.request_past();
+            }
+            return None;
+        };
+        // What is replayed of another layer of the track is not worth an end.
+        if viewer.replay.as_ref().is_some_and(|replay| replay.track() != id) {
+            return None;
+        }
+        track.align(goal, now, leaving);
+        let lane = &mut viewer.egress.lanes_mut()[lane];
+        let before = lane.layer();
+        let newest = newest_sent(lane, track, now);
+        let in_picture = newest.is_some_and(|sent| !is_over(sent, now));
+        let first = track.layer(goal).and_then(|layer| layer.history.get(past.first));
+        let first = first.filter(|first| first.codec == lane.codec())?;
+        let live = track.layer(goal).and_then(|layer| layer.history.get(past.last));
+        let live = live.map_or(past.live, |live| live.timestamp);
+        let is_first =
+            |p: &MediaPacket| (p.track.id, p.layer, p.sequence) == (id, past.layer, past.first);
+        // What everybody is sent just now is nothing of the past to who has waited for it.
+        let comes = before.is_none() && leaving.iter().chain(track.pending()).any(is_first);
+        let last = if comes { past.first.wrapping_sub(1) } else { past.last };
+        let start = Start { first, last, live, sent: newest };
+        if in_picture || lane.begin(&start).is_err() {
+            let next = newest.map(|newest| newest.sequence + 1).filter(|_| !in_picture);
+            let may_wait = viewer.replay.is_none() && now >= viewer.hold_again;
+            if let (Some(before), Some(next), true) = (before, next, may_wait) {
+                let hold = || Box::new(Replay::hold(now, id, before, next));
+                viewer.start(held.take().unwrap_or_else(hold), (position, replaying));
+            }
+            return None;
+        }
+        track.takers.add(Taken::Layer(goal), shared, (id, *shard));
+        if let Some(before) = before {
+            track.takers.remove(Taken::Layer(before), shared, (id, *shard));
+            track.note_left();
+        }
+        if let Some(layer) = track.layer_mut(goal) {
+            layer.is_begun();
+        }
+        viewer.start(Box::new(Replay::new(now, id, past)), (position, replaying));
+        Some(before.is_some())
+    }
+}
+
+/// The newest packet that a lane was sent, where it is still known.
+fn newest_sent<'a>(lane: &Lane, track: &'a Track, now: Instant) -> Option<&'a MediaPacket> {
+    let newest = lane.newest()?;
+    match track.recall(newest.layer, newest.sequence, now) {
+        Recall::Kept(packet) => Some(packet),
+        _ => None,
+    }
+}
+
+/// Whether the picture that ends with `sent`, as far as it has come, is over.
+fn is_over(sent: &MediaPacket, now: Instant) -> bool {
+    sent.marker || now.saturating_duration_since(sent.received) >= PICTURE_OVER
+}
