@@ -217,15 +217,15 @@ impl Stream {
         let before = lane.layer();
         let newest = newest_sent(lane, track, now);
         let in_picture = newest.is_some_and(|sent| !is_over(sent, now));
+        // Who has waited begins with the first picture that comes, and not in the middle of a turn.
+        let coming = before.is_none().then(|| first_coming(track, goal, leaving)).flatten();
+        let past = coming.map_or(past, |first| Past { first: first.min(past.first), ..past });
         let first = track.layer(goal).and_then(|layer| layer.history.get(past.first));
         let first = first.filter(|first| first.codec == lane.codec())?;
         let live = track.layer(goal).and_then(|layer| layer.history.get(past.last));
         let live = live.map_or(past.live, |live| live.timestamp);
-        let is_first =
-            |p: &MediaPacket| (p.track.id, p.layer, p.sequence) == (id, past.layer, past.first);
         // What everybody is sent just now is nothing of the past to who has waited for it.
-        let comes = before.is_none() && leaving.iter().chain(track.pending()).any(is_first);
-        let last = if comes { past.first.wrapping_sub(1) } else { past.last };
+        let last = if coming.is_some() { past.first.wrapping_sub(1) } else { past.last };
         let start = Start { first, last, live, sent: newest };
         if in_picture || lane.begin(&start).is_err() {
             let next = newest.map(|newest| newest.sequence + 1).filter(|_| !in_picture);
@@ -247,6 +247,19 @@ impl Stream {
         viewer.start(Box::new(Replay::new(now, id, past)), (position, replaying));
         Some(before.is_some())
     }
+}
+
+/// The number of the first packet of the first picture of a layer, among those that everybody is
+/// sent next, that a decoder can begin with.
+fn first_coming(track: &Track, layer: u8, leaving: &[MediaPacket]) -> Option<u64> {
+    let id = track.id();
+    let coming = || {
+        let all = leaving.iter().chain(track.pending());
+        all.filter(move |packet| packet.track.id == id && packet.layer == layer)
+    };
+    let keyframe = coming().filter(|p| p.keyframe).min_by_key(|packet| packet.sequence)?;
+    let picture = coming().filter(|packet| packet.timestamp == keyframe.timestamp);
+    picture.map(|packet| packet.sequence).min()
 }
 
 /// The newest packet that a lane was sent, where it is still known.
