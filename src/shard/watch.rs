@@ -90,9 +90,11 @@ impl LaneSeen {
         Carried { packets: since(packets, before.sent.0), bytes: since(bytes, before.sent.1) }
     }
 
-    /// What its layer has carried; `None` where it had another before.
+    /// What its layer has carried, from the best one's beginning where it had none; `None` where it
+    /// had another before.
     fn carried_since(&self, before: &LaneSeen) -> Option<Carried> {
-        (self.layer == before.layer).then(|| Carried {
+        let is_same = before.layer.is_none() || self.layer == before.layer;
+        is_same.then(|| Carried {
             packets: self.carried.packets.saturating_sub(before.carried.packets),
             bytes: self.carried.bytes.saturating_sub(before.carried.bytes),
         })
