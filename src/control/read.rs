@@ -16,7 +16,9 @@ use super::session::{LiveSession, unix_now};
 use super::slots::Slots;
 use super::{Control, session};
 use crate::id::SessionKey;
-use crate::limits::{ENDED_SESSIONS_KEPT, SESSION_HISTORY_BYTES, SESSIONS_PER_LOOK};
+use crate::limits::{
+    ENDED_SESSIONS_KEPT, MAX_TEMPLATES, SESSION_HISTORY_BYTES, SESSIONS_PER_LOOK, TEMPLATE_BYTES,
+};
 use crate::telemetry::{Failures, MemoryTerm};
 use crate::track::StreamShared;
 
@@ -194,6 +196,9 @@ impl Control {
         let registry = self.lock();
         let (live, ended) = (registry.live.len(), registry.ended.sessions.len());
         let room: usize = registry.slots.iter().map(Slots::capacity).sum();
+        let templates = self.negotiator.template_bytes();
+        let budget_bytes = templates.max(MAX_TEMPLATES * TEMPLATE_BYTES);
+        terms.push(MemoryTerm { name: "templates", bytes: templates, budget_bytes });
         for (name, now, most) in
             [("session_histories", live, room), ("ended_sessions", ended, ENDED_SESSIONS_KEPT)]
         {

@@ -46,7 +46,7 @@ pub struct LiveSession {
     /// What it sends, or takes.
     pub(super) codecs: StreamCodecs,
     /// The payload types a publisher was answered, and what they stand for.
-    pub(super) payloads: Vec<(u8, CodecSpec)>,
+    pub(super) payloads: Arc<[(u8, CodecSpec)]>,
     /// The codec of its audio, if it has any.
     pub audio: Option<&'static str>,
     /// The codec of its video, if it has any.

@@ -70,6 +70,18 @@ impl Arrivals {
         self.pending = true;
     }
 
+    /// Bytes of memory that they take beside themselves.
+    pub fn bytes(&self) -> usize {
+        self.ring.as_deref().map_or(0, size_of_val)
+    }
+
+    /// See [`super::Ingest::touches`].
+    pub fn touches(&self, visit: &mut impl FnMut(*const u8, usize)) {
+        if let Some(ring) = &self.ring {
+            visit((&raw const ring[place(self.highest + 1)]).cast(), size_of::<u32>());
+        }
+    }
+
     /// When the next report is due.
     #[inline]
     pub fn due(&self) -> Option<Micros> {

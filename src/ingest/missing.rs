@@ -21,6 +21,11 @@ struct Packet {
 }
 
 impl Missing {
+    /// Bytes of memory that it takes beside itself.
+    pub fn bytes(&self) -> usize {
+        self.packets.capacity() * size_of::<Packet>()
+    }
+
     /// None is.
     pub fn is_empty(&self) -> bool {
         self.packets.is_empty()

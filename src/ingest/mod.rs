@@ -29,6 +29,7 @@ use std::time::Instant;
 
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackKind};
+use crate::limits::{FEEDBACK_PACKETS, MAX_SOURCES};
 use crate::media::{MediaPacket, PublisherTerms};
 use crate::srtp::{MasterKey, Profile, RtpOpener};
 use arrivals::Arrivals;
@@ -57,11 +58,11 @@ pub struct Ingest {
 
 /// What came of a datagram that authenticated.
 #[derive(Debug)]
-pub enum Opened {
+pub enum Opened<'a> {
     /// A packet of a track. Its publisher has no number yet.
     Media {
-        /// The packet.
-        packet: MediaPacket,
+        /// The packet, whose payload lies in the datagram.
+        packet: MediaPacket<&'a [u8]>,
         /// Its layer has changed its source in between and this is no key frame: one is needed.
         asks: bool,
     },
@@ -86,6 +87,11 @@ struct Totals {
 type Micros = u64;
 
 impl Ingest {
+    /// Bytes of one with as many sources as may be.
+    pub const MOST_BYTES: usize = size_of::<Ingest>()
+        + MAX_SOURCES * size_of::<sources::Source>()
+        + size_of::<[u32; FEEDBACK_PACKETS]>();
+
     /// The receiving side of a publisher of `stream` with these terms. `remote` is the master key
     /// that it writes with.
     #[must_use]
@@ -111,6 +117,23 @@ impl Ingest {
             switched: None,
             epoch: now,
         }
+    }
+
+    /// Tells `visit` the memory beside itself that its next packet will touch, by address and
+    /// length.
+    pub fn touches(&self, mut visit: impl FnMut(*const u8, usize)) {
+        self.sources.touches(&mut visit);
+        self.arrivals.touches(&mut visit);
+        visit(self.terms.tracks.as_ptr().cast(), size_of_val(&self.terms.tracks[..]));
+    }
+
+    /// Bytes of memory that it takes beside itself.
+    #[must_use]
+    pub fn bytes_beside(&self) -> usize {
+        let tracks = self.terms.tracks.iter();
+        let answered = tracks.map(|track| size_of_val(&track.answered[..]));
+        let terms = size_of_val(&self.terms.tracks[..]) + answered.sum::<usize>();
+        terms + self.sources.bytes() + self.arrivals.bytes()
     }
 
     fn micros(&self, at: Instant) -> Micros {

@@ -21,7 +21,11 @@ impl Ingest {
     ///
     /// # Errors
     /// Why it did not authenticate, or says nothing that can be read.
-    pub fn rtp(&mut self, arrived: Instant, bytes: &mut [u8]) -> Result<Opened, DropReason> {
+    pub fn rtp<'a>(
+        &mut self,
+        arrived: Instant,
+        bytes: &'a mut [u8],
+    ) -> Result<Opened<'a>, DropReason> {
         let header = rtp::parse(bytes).map_err(|_malformed| DropReason::MalformedRtp)?;
         let known = self.sources.place(header.ssrc);
         let index = match known {
@@ -41,6 +45,7 @@ impl Ingest {
             Rejected::Auth => DropReason::SrtpAuth,
             Rejected::Replay => DropReason::SrtpReplay,
         })?;
+        let bytes = &*bytes;
         let now = self.micros(arrived);
         let said = self.ids.read(&header, bytes);
         if let Some(sequence) = said.transport_sequence {
@@ -58,15 +63,15 @@ impl Ingest {
     }
 
     /// Goes on with a packet whose source is known, in this place.
-    fn placed(
+    fn placed<'a>(
         &mut self,
         place: usize,
         index: u64,
         (arrived, now): (Instant, Micros),
         header: &Header,
         said: Said<'_>,
-        packet: &[u8],
-    ) -> Result<Opened, DropReason> {
+        packet: &'a [u8],
+    ) -> Result<Opened<'a>, DropReason> {
         let payload = header.payload(packet).map_err(|_malformed| DropReason::MalformedRtp);
         let part = match self.sources.hear(place, now) {
             Role::Media(part) => part,
@@ -107,15 +112,15 @@ impl Ingest {
 
     /// Takes a retransmission apart: it becomes the packet it is of, among those of the source in
     /// the place `repaired`.
-    fn repaired(
+    fn repaired<'a>(
         &mut self,
         repaired: Option<usize>,
         track: usize,
         (arrived, now): (Instant, Micros),
         header: &Header,
         said: Said<'_>,
-        payload: &[u8],
-    ) -> Result<Opened, DropReason> {
+        payload: &'a [u8],
+    ) -> Result<Opened<'a>, DropReason> {
         let Some((sequence, payload)) = payload.split_first_chunk::<OSN_BYTES>() else {
             // Padding, by which Chromium probes the way, has none.
             return Ok(Opened::Padding);
@@ -159,7 +164,7 @@ impl Ingest {
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a packet is made of")]
-    fn media(
+    fn media<'a>(
         &mut self,
         place: usize,
         part: Part,
@@ -167,8 +172,8 @@ impl Ingest {
         arrived: Instant,
         header: &Header,
         said: Said<'_>,
-        payload: &[u8],
-    ) -> Opened {
+        payload: &'a [u8],
+    ) -> Opened<'a> {
         self.totals.packets += 1;
         self.totals.bytes += payload.len() as u64;
         let track = &self.terms.tracks[part.track];
@@ -188,7 +193,7 @@ impl Ingest {
             extensions: said.carried,
             padding: 0,
             received: arrived,
-            payload: payload.into(),
+            payload,
         };
         Opened::Media { packet, asks }
     }

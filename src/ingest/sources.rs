@@ -11,6 +11,9 @@ use super::reception::Reception;
 use crate::limits::{MAX_LAYERS, MAX_SOURCES, SOURCE_KEPT, SOURCE_SILENT};
 use crate::srtp::{ReplayWindow, Rollover};
 
+/// Sources whose memory is asked for before a packet is handled: audio and video.
+const SOURCES_AHEAD: usize = 2;
+
 /// What an SSRC sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -91,6 +94,22 @@ impl Sources {
     #[inline]
     pub fn place(&self, ssrc: u32) -> Option<usize> {
         self.ssrcs.iter().position(|known| *known == ssrc)
+    }
+
+    /// Bytes of memory that they take.
+    pub fn bytes(&self) -> usize {
+        let Sources { ssrcs, sources, layers } = self;
+        let missing = sources.iter().map(|source| source.missing.bytes()).sum::<usize>();
+        let lists = ssrcs.capacity() * size_of::<u32>() + layers.capacity() * size_of::<Layer>();
+        lists + sources.capacity() * size_of::<Source>() + missing
+    }
+
+    /// See [`super::Ingest::touches`].
+    pub fn touches(&self, visit: &mut impl FnMut(*const u8, usize)) {
+        visit(self.ssrcs.as_ptr().cast(), size_of_val(&self.ssrcs[..]));
+        visit(self.layers.as_ptr().cast(), size_of_val(&self.layers[..]));
+        let few = &self.sources[..self.sources.len().min(SOURCES_AHEAD)];
+        visit(few.as_ptr().cast(), size_of_val(few));
     }
 
     /// The source in a place.
@@ -195,7 +214,9 @@ impl Sources {
                 (place, Some(std::mem::replace(&mut self.sources[place], source)))
             }
             None => {
+                // Two or three are most publishers', and a list grows to four at once.
                 self.ssrcs.push(ssrc);
+                self.sources.reserve_exact(1);
                 self.sources.push(source);
                 (self.sources.len() - 1, None)
             }

@@ -1,8 +1,15 @@
 //! Bounds of what connects: its answer and its DTLS.
 
 /// Answers kept for the next offer of the kind. A browser has a kind for each of its versions and
-/// systems, times the codecs of streams and the ports; each is some 8 KB.
+/// systems, times the codecs of streams and the ports.
 pub const MAX_TEMPLATES: usize = 256;
+
+/// What each is, nearly: the text of the answer, and what the shard gets.
+pub const TEMPLATE_BYTES: usize = 8 * 1_024;
+
+/// Lists of codecs that are kept for the next session that has the same: a kind of client has one
+/// or two.
+pub const MAX_LISTS_ALIKE: usize = 32;
 
 /// Fingerprints of one offer that are compared: a client has one certificate, and two where it is
 /// about to change it.

@@ -9,6 +9,7 @@ mod directory;
 mod dtls;
 mod estimate;
 mod handshakes;
+mod history;
 mod hooks;
 mod http;
 mod ingest;
@@ -26,6 +27,7 @@ pub use directory::*;
 pub use dtls::*;
 pub use estimate::*;
 pub use handshakes::*;
+pub use history::*;
 pub use hooks::*;
 pub use http::*;
 pub use ingest::*;
@@ -353,19 +355,16 @@ pub const MAIL_PER_TURN: usize = 1_024;
 /// costs 20 µs.
 pub const COMMANDS_PER_TURN: usize = 16;
 
+/// Datagrams of a batch from which on it is looked up and fetched before it is handled: with fewer
+/// there is nothing for the waits to lie beside.
+pub const LOOK_AHEAD_DATAGRAMS: usize = 4;
+
+/// Sessions of a shard from which on that is done: those of fewer are in the near caches, and a
+/// look ahead costs a packet 40 ns (`shard/cost.rs`).
+pub const LOOK_AHEAD_SESSIONS: usize = 200;
+
 /// Expired sessions handled in one turn, at 5 to 10 µs each.
 pub const TIMERS_PER_TURN: usize = 256;
-
-/// How far back repair reaches: what was lost before that is no picture any more, and a player has
-/// asked for it nine times. The history of a layer grows with its rate until it reaches so far.
-pub const HISTORY_TIME: Duration = Duration::from_secs(2);
-
-/// Packets the history of a layer has room for at first.
-pub const HISTORY_MIN_PACKETS: usize = 128;
-
-/// Packets of video kept for repair at most, per layer and shard: [`HISTORY_TIME`] at 18 Mb/s.
-/// Memory: a payload each, so at most 5 MB a layer.
-pub const HISTORY_VIDEO_PACKETS: usize = 4_096;
 
 /// A viewer that comes is first sent what there was since the newest key frame, where that is no
 /// longer ago: encoders that are told nothing make one every 250 frames.
@@ -392,10 +391,6 @@ pub const REPLAY_MIN_BITS_PER_S: u64 = 10_000_000;
 /// The time of what is replayed is squeezed by this factor, so that it is shown at once and not as
 /// fast as it was made.
 pub const REPLAY_SQUEEZE: u16 = 32;
-
-/// Packets of audio kept for repair at most, per track and shard: [`HISTORY_TIME`] of 10 ms
-/// packets, and some.
-pub const HISTORY_AUDIO_PACKETS: usize = 256;
 
 /// Packets of one track that wait for the end of their frame; more are sent as they are.
 pub const MAX_PENDING_PACKETS: usize = 64;
@@ -446,11 +441,6 @@ pub const PUBLISHER_REPAIR: Duration = Duration::from_millis(250);
 /// Packets missing in a row that are awaited: a quarter of a second at 2.5 Mb/s. Behind a longer
 /// hole a key frame comes sooner than all of them.
 pub const AWAITED_RUN_PACKETS: usize = 64;
-
-const _: () = assert!(
-    MAX_PENDING_PACKETS < HISTORY_MIN_PACKETS,
-    "what is sent must still be in the history when it is asked for again"
-);
 
 /// How soon a track may go over to yet another codec of its answer. Each change puts out viewers
 /// and is told to control, so a packet's payload type alone must not be able to ask for more.

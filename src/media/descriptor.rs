@@ -11,10 +11,19 @@ pub const DEPENDENCY_DESCRIPTOR: &str =
 /// Bytes that every descriptor has: two flags, six bits of template, sixteen of frame number.
 const MANDATORY_BYTES: usize = 3;
 
+/// Bytes of a descriptor that need no memory of their own: all but the structures on key frames.
+const SHORT_BYTES: usize = 22;
+
 /// A dependency descriptor as it stands on the wire: 3 bytes, some more for the frame's own
 /// dependencies, and on a key frame's first packet the structure of all that follow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DependencyDescriptor(Arc<[u8]>);
+#[derive(Clone, Debug)]
+pub struct DependencyDescriptor(Memory);
+
+#[derive(Clone, Debug)]
+enum Memory {
+    Short { bytes: [u8; SHORT_BYTES], length: u8 },
+    Long(Arc<[u8]>),
+}
 
 impl DependencyDescriptor {
     /// The most that any header extension element has (RFC 8285 §4.3).
@@ -25,19 +34,23 @@ impl DependencyDescriptor {
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<DependencyDescriptor> {
         let fits = (MANDATORY_BYTES..=Self::MAX_BYTES).contains(&bytes.len());
-        fits.then(|| DependencyDescriptor(bytes.into()))
+        fits.then(|| DependencyDescriptor(Memory::new(bytes)))
     }
 
     /// The bytes for the wire.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Memory::Short { bytes, length } => &bytes[..usize::from(*length)],
+            Memory::Long(bytes) => bytes,
+        }
     }
 
     /// Counts frames; wraps.
     #[must_use]
     pub fn frame_number(&self) -> u16 {
-        u16::from_be_bytes([self.0[1], self.0[2]])
+        let bytes = self.bytes();
+        u16::from_be_bytes([bytes[1], bytes[2]])
     }
 
     /// The same with `offset` added to its frame number. A receiver takes a key frame whose number
@@ -47,8 +60,12 @@ impl DependencyDescriptor {
     pub fn renumbered(mut self, offset: u16) -> DependencyDescriptor {
         if offset != 0 {
             let number = self.frame_number().wrapping_add(offset).to_be_bytes();
-            // Copies where somebody else holds it: the publisher's packet is not changed.
-            Arc::make_mut(&mut self.0)[1..MANDATORY_BYTES].copy_from_slice(&number);
+            let bytes = match &mut self.0 {
+                Memory::Short { bytes, .. } => &mut bytes[..],
+                // Copies where somebody else holds it: the publisher's packet is not changed.
+                Memory::Long(bytes) => Arc::make_mut(bytes),
+            };
+            bytes[1..MANDATORY_BYTES].copy_from_slice(&number);
         }
         self
     }
@@ -57,8 +74,8 @@ impl DependencyDescriptor {
     #[must_use]
     pub fn shifted<'a>(&self, offset: u16, room: &'a mut [u8; Self::MAX_BYTES]) -> &'a [u8] {
         let number = self.frame_number().wrapping_add(offset).to_be_bytes();
-        let bytes = &mut room[..self.0.len()];
-        bytes.copy_from_slice(&self.0);
+        let bytes = &mut room[..self.bytes().len()];
+        bytes.copy_from_slice(self.bytes());
         bytes[1..MANDATORY_BYTES].copy_from_slice(&number);
         bytes
     }
@@ -66,15 +83,36 @@ impl DependencyDescriptor {
     /// Whether it tells the structure of the frames that follow: a decoder can start there.
     #[must_use]
     pub fn has_structure(&self) -> bool {
-        self.0.get(MANDATORY_BYTES).is_some_and(|flags| flags & 0x80 != 0)
+        self.bytes().get(MANDATORY_BYTES).is_some_and(|flags| flags & 0x80 != 0)
     }
 
     /// A copy for another shard: the bytes, not a reference to them.
     #[must_use]
     pub fn copy_for_other_shard(&self) -> DependencyDescriptor {
-        DependencyDescriptor(Arc::from(&self.0[..]))
+        DependencyDescriptor(Memory::new(self.bytes()))
     }
 }
+
+impl Memory {
+    fn new(from: &[u8]) -> Memory {
+        let mut bytes = [0; SHORT_BYTES];
+        match bytes.get_mut(..from.len()) {
+            Some(room) => {
+                room.copy_from_slice(from);
+                Memory::Short { bytes, length: from.len() as u8 }
+            }
+            None => Memory::Long(from.into()),
+        }
+    }
+}
+
+impl PartialEq for DependencyDescriptor {
+    fn eq(&self, other: &DependencyDescriptor) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for DependencyDescriptor {}
 
 #[cfg(test)]
 mod tests {
@@ -82,11 +120,14 @@ mod tests {
 
     #[test]
     fn its_frame_number_is_shifted_and_nothing_else() {
-        let original = DependencyDescriptor::new(&[0xC3, 0xFF, 0xFE, 1, 2]).expect("long enough");
-        let shifted = original.clone().renumbered(3);
-        assert_eq!(shifted.bytes(), [0xC3, 0, 1, 1, 2]);
-        assert_eq!(original.frame_number(), 0xFFFE, "the publisher's own is as it was");
-        assert_eq!(shifted.copy_for_other_shard(), shifted);
+        for more in [2, SHORT_BYTES - 3, SHORT_BYTES - 2, 200] {
+            let of = |head: [u8; 3]| [&head[..], &vec![7; more]].concat();
+            let original = DependencyDescriptor::new(&of([0xC3, 0xFF, 0xFE])).expect("it fits");
+            let shifted = original.clone().renumbered(3);
+            assert_eq!(shifted.bytes(), of([0xC3, 0, 1]));
+            assert_eq!(original.frame_number(), 0xFFFE, "the publisher's own is as it was");
+            assert_eq!(shifted.copy_for_other_shard(), shifted);
+        }
     }
 
     #[test]

@@ -9,11 +9,12 @@
 mod descriptor;
 mod keyframe;
 mod numbers;
+mod packet;
 #[expect(
     clippy::disallowed_types,
     reason = "the viewers of one shard share a payload, and no other thread has it"
 )]
-mod packet;
+mod payload;
 mod picture;
 mod terms;
 
@@ -21,6 +22,7 @@ pub use descriptor::{DEPENDENCY_DESCRIPTOR, DependencyDescriptor};
 pub use keyframe::starts_keyframe;
 pub use numbers::Shift;
 pub use packet::{ClockReport, HeaderExtensions, MediaPacket, Origin};
+pub use payload::{Bytes, Payload};
 pub use picture::{PictureSize, picture_size};
 pub use terms::{
     ExtensionIds, ExtensionKind, KeyframeRequest, OfferedSource, PublishedPayload, PublishedTrack,

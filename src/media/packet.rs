@@ -1,11 +1,10 @@
 //! One media packet on its way from a publisher to viewers.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use str0m::format::Codec;
 
-use super::DependencyDescriptor;
+use super::{Bytes, DependencyDescriptor, Payload};
 use crate::id::TrackKey;
 
 /// Header extensions that travel from publisher to viewer, as they stand on the wire.
@@ -44,9 +43,10 @@ impl Origin {
 }
 
 /// A decrypted RTP packet without its header, numbered by its publisher or, once a track has
-/// admitted it, by the layer.
+/// admitted it, by the layer. Until a track keeps it, its payload may lie where the datagram was
+/// received.
 #[derive(Clone, Debug)]
-pub struct MediaPacket {
+pub struct MediaPacket<P = Payload> {
     /// The track it belongs to.
     pub track: TrackKey,
     /// How the payload is coded.
@@ -71,15 +71,36 @@ pub struct MediaPacket {
     /// When the datagram was taken from the kernel.
     pub received: Instant,
     /// The payload. Never shared between threads: a packet that crosses to another shard is copied.
-    pub payload: Arc<[u8]>,
+    pub payload: P,
 }
 
-impl MediaPacket {
+impl<P: Bytes> MediaPacket<P> {
+    /// The same packet with what `change` makes of its payload.
+    #[inline]
+    pub fn with_payload<Q>(self, change: impl FnOnce(P) -> Q) -> MediaPacket<Q> {
+        MediaPacket {
+            track: self.track,
+            codec: self.codec,
+            layer: self.layer,
+            origin: self.origin,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            marker: self.marker,
+            keyframe: self.keyframe,
+            extensions: self.extensions,
+            padding: self.padding,
+            received: self.received,
+            payload: change(self.payload),
+        }
+    }
+
     /// A copy for another shard: the bytes of payload and descriptor, not references to them.
     #[must_use]
-    pub fn copy_for_other_shard(&self) -> MediaPacket {
-        let mut copy = self.clone();
-        copy.payload = Arc::from(&self.payload[..]);
+    pub fn copy_for_other_shard(&self) -> MediaPacket
+    where
+        P: Clone,
+    {
+        let mut copy = self.clone().with_payload(|payload| Payload::exact(&payload));
         if let Some(descriptor) = &mut copy.extensions.descriptor {
             *descriptor = descriptor.copy_for_other_shard();
         }

@@ -24,14 +24,14 @@ pub(super) const SLOT_NAME_BYTES: usize = addr::RAW_BYTES.next_multiple_of(8);
 const _: () = assert!(SLOT_HEAD_BYTES.is_multiple_of(64) && (SLOT_HEAD_BYTES / 64) % 2 == 1);
 
 /// One received datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
     /// Who sent it; an IPv4 peer on a dual-stack socket is an IPv4 address here.
     pub remote: SocketAddr,
     /// Which of our addresses it was sent to, and the one to answer from.
     pub local: IpAddr,
-    /// The payload, possibly empty.
-    pub bytes: &'a [u8],
+    /// The payload, possibly empty: where the kernel has put it, so that it can be opened there.
+    pub bytes: &'a mut [u8],
     /// When the kernel had it from the network, in nanoseconds of Unix time; 0 when it did not say.
     pub arrived_ns: u64,
 }
@@ -49,6 +49,11 @@ pub(super) struct Message {
 }
 
 impl Message {
+    /// Who sent it, and our address that it was sent to.
+    pub(super) fn sender(&self) -> (SocketAddr, IpAddr) {
+        (self.remote, self.local)
+    }
+
     /// How many datagrams it is. An empty message is one empty datagram.
     pub(super) fn datagrams(&self) -> usize {
         self.length.div_ceil(self.segment).max(1)
@@ -89,8 +94,8 @@ pub struct Datagrams<'a> {
 impl<'a> Datagrams<'a> {
     /// # Safety
     ///
-    /// Neither we nor the kernel may write to the bytes of `messages` while the iterator or a
-    /// datagram of it lives.
+    /// Nobody else, the kernel included, may read or write the bytes of `messages`, which do not
+    /// overlap, while the iterator or a datagram of it lives.
     pub(super) unsafe fn new(memory: &'a Mapping, messages: &'a [Message]) -> Datagrams<'a> {
         Datagrams { memory, messages: messages.iter(), rest: None }
     }
@@ -106,8 +111,9 @@ impl<'a> Iterator for Datagrams<'a> {
             let (offset, left) = (message.offset + length, message.length - length);
             self.rest = Some(Message { offset, length: left, ..message });
         }
-        // SAFETY: nobody writes to these bytes while 'a lasts, by the promise made to `new`.
-        let bytes = unsafe { self.memory.bytes(message.offset, length) };
+        // SAFETY: these bytes are nobody else's while 'a lasts, by the promise made to `new`, and
+        // no other datagram's: what is left of the message begins behind them.
+        let bytes = unsafe { self.memory.bytes_mut(message.offset, length) };
         let Message { remote, local, arrived_ns, .. } = message;
         Some(Datagram { remote, local, bytes, arrived_ns })
     }

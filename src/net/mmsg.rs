@@ -55,6 +55,11 @@ impl MmsgReceiver {
         self.headers.len()
     }
 
+    /// See [`super::Receiver::bytes`].
+    pub(super) fn bytes(&self) -> usize {
+        self.headers.len() * SLOT_BYTES
+    }
+
     /// See [`super::Receiver::receive`].
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.messages.clear();
@@ -80,9 +85,15 @@ impl MmsgReceiver {
     }
 
     /// See [`super::Receiver::datagrams`].
-    pub(super) fn datagrams(&self) -> Datagrams<'_> {
-        // SAFETY: the kernel writes to the mapping during `receive` only, which needs self alone.
+    pub(super) fn datagrams(&mut self) -> Datagrams<'_> {
+        // SAFETY: the kernel writes to the mapping during `receive` only, and both need self alone.
+        // A message has a slot of its own.
         unsafe { Datagrams::new(&self.memory, &self.messages) }
+    }
+
+    /// The messages of the last receive.
+    pub(super) fn messages(&self) -> &[Message] {
+        &self.messages
     }
 
     pub(super) fn overflow_drops(&self) -> u64 {

@@ -24,6 +24,7 @@ mod holder;
 mod inbound;
 mod mmsg;
 mod packets;
+mod prefetch;
 mod readiness;
 mod ready_set;
 mod send;
@@ -41,6 +42,7 @@ mod uring;
 mod tests;
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -51,6 +53,7 @@ pub use batch::{Destination, FlushReport, SendBatch, SendFailure};
 pub use holder::{PortHolder, tcp_port_holder, udp_port_holder, udp_ports_in_use};
 pub use inbound::{Datagram, Datagrams};
 pub use packets::{PacketSocket, PeerProcess};
+pub use prefetch::{prefetch, prefetch_bytes};
 pub use readiness::Readiness;
 pub use ready_set::ReadySet;
 pub use send::Sender;
@@ -202,13 +205,33 @@ impl Receiver {
     }
 
     /// The datagrams of the last [`Receiver::receive`], in the order of arrival, with what GRO
-    /// coalesced split again.
+    /// coalesced split again. They are the caller's to change.
     #[must_use]
-    pub fn datagrams(&self) -> Datagrams<'_> {
-        match &self.0 {
+    pub fn datagrams(&mut self) -> Datagrams<'_> {
+        match &mut self.0 {
             Inner::Mmsg(mmsg) => mmsg.datagrams(),
             Inner::Uring(uring) => uring.datagrams(),
         }
+    }
+
+    /// Bytes of address space that is received into. A page that nothing has come into yet takes no
+    /// memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Inner::Mmsg(mmsg) => mmsg.bytes(),
+            Inner::Uring(uring) => uring.bytes(),
+        }
+    }
+
+    /// The sender of each message of the last [`Receiver::receive`], with our address that it was
+    /// sent to. A message may be several datagrams.
+    pub fn senders(&self) -> impl Iterator<Item = (SocketAddr, IpAddr)> + '_ {
+        let messages = match &self.0 {
+            Inner::Mmsg(mmsg) => mmsg.messages(),
+            Inner::Uring(uring) => uring.messages(),
+        };
+        messages.iter().map(inbound::Message::sender)
     }
 
     /// Something to await that is ready when [`Receiver::receive`] would find something after it

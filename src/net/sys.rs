@@ -197,6 +197,20 @@ impl Mapping {
         // written to by the caller's promise.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), length) }
     }
+
+    /// Borrows `length` bytes from `offset` on, to change them.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else, the kernel included, may read or write these bytes while the borrow lives.
+    #[expect(clippy::mut_from_ref, reason = "who owns which bytes is the caller's to know")]
+    pub(super) unsafe fn bytes_mut(&self, offset: usize, length: usize) -> &mut [u8] {
+        let fits = offset.checked_add(length).is_some_and(|end| end <= self.length);
+        assert!(fits, "bytes {offset}+{length} are outside a mapping of {}", self.length);
+        // SAFETY: inside the mapping by the assertion, zeroed by mmap so initialised, and the
+        // caller's alone by his promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(offset), length) }
+    }
 }
 
 impl Drop for Mapping {

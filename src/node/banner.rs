@@ -7,6 +7,7 @@ use super::opened::Opened;
 use crate::config::{Config, PortCount};
 use crate::net::{Backend, UdpSocket};
 use crate::srtp;
+use crate::telemetry::MemoryTerm;
 
 /// What was chosen at the start, in words.
 pub(super) struct Chosen {
@@ -77,6 +78,18 @@ pub(super) fn banner(
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     line("page", format!("{scheme}://{}/", page_host(http)));
     text
+}
+
+/// What the memory is that is set aside at the start, the largest part first.
+pub(super) fn memory(terms: &[MemoryTerm]) -> String {
+    let mut terms: Vec<&MemoryTerm> = terms.iter().filter(|term| term.bytes > 0).collect();
+    terms.sort_by_key(|term| std::cmp::Reverse(term.bytes));
+    let megabytes = |bytes: usize| format!("{:.1} MB", bytes as f64 / 1e6);
+    let named = |term: &&MemoryTerm| format!("{} {}", term.name, megabytes(term.bytes));
+    let named: Vec<String> = terms.iter().map(named).collect();
+    let all = terms.iter().map(|term| term.bytes).sum();
+    let aside = "of which receive_slots is address space until used";
+    format!("  {:<10} {} at first, {aside}: {}\n", "memory", megabytes(all), named.join(", "))
 }
 
 fn ports_of(sockets: &[UdpSocket]) -> String {

@@ -120,6 +120,7 @@ impl Node {
         let earlier = opened.earlier();
         let Opened { bound, http, tcp, taking, .. } = opened;
         let mut shards = start_shards(config, bound, named, backend, &wiring, earlier)?;
+        let banner = banner + &banner::memory(&control.memory_terms());
         let taken = taking.map(|taking| taking.commit(&control, &wiring)).transpose();
         let earlier = match taken {
             Ok(earlier) => earlier,

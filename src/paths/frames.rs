@@ -66,7 +66,7 @@ impl Paths {
         &mut self,
         now: Instant,
         reading: &mut Reading,
-        buffer: &'a [u8],
+        buffer: &'a mut [u8],
         counters: &ShardCounters,
     ) -> Option<Inbound<'a>> {
         // A frame may have ended the session, and the connection with it.
@@ -74,7 +74,9 @@ impl Paths {
         let stream = &buffer[reading.at..reading.end];
         match framing::front(stream, MAX_TCP_FRAME_IN) {
             Front::Whole(bytes, rest) => {
-                reading.at = reading.end - rest.len();
+                let end = reading.end - rest.len();
+                let (from, length) = (end - bytes.len(), bytes.len());
+                reading.at = end;
                 if connection.session.is_none() {
                     connection.unproved_frames += 1;
                     if connection.unproved_frames > MAX_TCP_FRAMES_UNPROVED {
@@ -84,9 +86,9 @@ impl Paths {
                     }
                 }
                 counters.tcp_frames_in.add(1);
-                counters.tcp_bytes_in.add(bytes.len() as u64);
+                counters.tcp_bytes_in.add(length as u64);
                 let (local, remote) = (connection.local, connection.remote);
-                let via = Via::Tcp(reading.id);
+                let (via, bytes) = (Via::Tcp(reading.id), &mut buffer[from..end]);
                 Some(Inbound { via, local, remote, bytes, arrived: now, handed_over: false })
             }
             Front::Part => {

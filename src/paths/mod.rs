@@ -57,10 +57,13 @@ pub use ways::Ways;
 pub use whose::{Check, Inbound, Whose};
 
 use crate::id::Via;
-use crate::net::{Destination, Transmitter};
+use crate::net::{Destination, Transmitter, prefetch};
 use crate::wire::ufrag::UfragKey;
 use connections::Connections;
 use peers::Peers;
+
+/// Bytes of one path of a session, its place in the table of flows among them.
+const OWN_BYTES: usize = size_of::<voice::Own>() + size_of::<(FlowKey, u32)>();
 
 /// A way between us and a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +184,27 @@ impl Paths {
     #[must_use]
     pub fn flows(&self) -> usize {
         self.flows.len()
+    }
+
+    /// The session whose flow this is, on this shard.
+    #[must_use]
+    #[inline]
+    pub fn owner(&self, port: u32, local: IpAddr, remote: SocketAddr) -> Option<u32> {
+        self.flows.get(&self.flow(port, local, remote)?)
+    }
+
+    /// Bytes of memory that the paths of the session in `slot` take.
+    #[must_use]
+    pub fn bytes(&self, slot: u32) -> usize {
+        self.peers.at(slot).map_or(0, |peer| size_of_val(peer) + peer.own.capacity() * OWN_BYTES)
+    }
+
+    /// The paths of the session in `slot` will be needed soon.
+    #[inline]
+    pub fn prefetch(&self, slot: u32) {
+        if let Some(peer) = self.peers.at(slot) {
+            prefetch(peer);
+        }
     }
 
     /// The next session that gets single datagrams from here on, since its path refused a train:

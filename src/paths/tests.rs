@@ -45,7 +45,7 @@ fn prove(paths: &mut Paths, slot: u32, path: Path, chosen: bool) -> Proved {
 /// Whose a media datagram is that comes by `path`.
 fn media(paths: &Paths, path: Path) -> Result<Whose, DropReason> {
     let Path { via, local, remote } = path;
-    let (bytes, arrived) = (&[0x80; 12], Instant::now());
+    let (bytes, arrived) = (&mut [0x80; 12], Instant::now());
     paths.whose(Kind::Rtp, &Inbound { via, local, remote, bytes, arrived, handed_over: false })
 }
 
@@ -198,7 +198,10 @@ fn what_nobody_here_knows_is_the_earlier_process_s_where_there_is_one() {
     let whose = |paths: &Paths, kind, bytes: &[u8], handed_over| {
         let Path { via, local, remote } = udp(1);
         let arrived = Instant::now();
-        paths.whose(kind, &Inbound { via, local, remote, bytes, arrived, handed_over })
+        {
+            let bytes = &mut bytes.to_vec()[..];
+            paths.whose(kind, &Inbound { via, local, remote, bytes, arrived, handed_over })
+        }
     };
     let (theirs, forged) = (check(&earlier), check(&nobody));
     assert_eq!(whose(&paths, Kind::Stun, &theirs, false), Err(DropReason::ForgedUfrag));

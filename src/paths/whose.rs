@@ -16,7 +16,7 @@ use crate::wire::kind::Kind;
 use crate::wire::stun::{self, Class};
 
 /// A datagram with where it came from and where it arrived.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Inbound<'a> {
     /// What carried it.
     pub via: Via,
@@ -24,8 +24,8 @@ pub struct Inbound<'a> {
     pub local: IpAddr,
     /// The sender.
     pub remote: SocketAddr,
-    /// The payload.
-    pub bytes: &'a [u8],
+    /// The payload: media is opened where it lies.
+    pub bytes: &'a mut [u8],
     /// When the kernel had it.
     pub arrived: Instant,
     /// Another shard has already sent it here: it goes no further.

@@ -31,7 +31,7 @@ pub struct LocalIce<'a> {
 /// What a session is answered: the same for each of its offers.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
-    pub params: Box<[PayloadParams]>,
+    pub params: Arc<[PayloadParams]>,
     pub publishes: bool,
     /// Whether a viewer may get descriptors.
     pub descriptors: bool,

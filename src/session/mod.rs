@@ -5,6 +5,8 @@
 //! [`Session`], which is fed datagrams and time there; the shard carries out what
 //! [`Session::drain`] asks for. No clock is read and no socket is touched in here.
 
+#[expect(clippy::disallowed_types, reason = "control threads share what sessions have alike")]
+mod alike;
 #[expect(clippy::disallowed_types, reason = "str0m counts its crypto, once an offer")]
 mod answering;
 mod certificate;

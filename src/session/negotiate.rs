@@ -9,6 +9,7 @@ use str0m::format::{CodecSpec, PayloadParams};
 use str0m::media::Mid;
 use str0m::rtp::Extension;
 
+use super::alike::Alike;
 use super::answering::{Answering, LocalIce, Terms, unserved};
 use super::certificate::Fingerprints;
 use super::codecs::CodecMatch;
@@ -28,6 +29,8 @@ pub struct Negotiator {
     say_lite: bool,
     codec_match: CodecMatch,
     pub(super) templates: Templates,
+    params: Alike<PayloadParams>,
+    payloads: Alike<(u8, CodecSpec)>,
 }
 
 /// A session ready to move to its shard, and the answer for its peer.
@@ -39,7 +42,7 @@ pub struct Negotiated {
     /// What it sends, as far as that is known before its media comes, or takes.
     pub codecs: StreamCodecs,
     /// The payload types a publisher was answered, and what they stand for.
-    pub payloads: Vec<(u8, CodecSpec)>,
+    pub payloads: Arc<[(u8, CodecSpec)]>,
     /// The SDP answer.
     pub answer: String,
     /// What the next answer to such an offer has of this one, for [`Negotiator::keep`] once the
@@ -58,7 +61,9 @@ impl Negotiator {
         let certificate = dtls::new_certificate();
         let certificate = certificate.expect("the crypto library makes ECDSA certificates").into();
         let templates = Templates::new();
-        Negotiator { crypto: dtls::crypto(), certificate, say_lite, codec_match, templates }
+        let (params, payloads) = (Alike::new(), Alike::new());
+        let crypto = dtls::crypto();
+        Negotiator { crypto, certificate, say_lite, codec_match, templates, params, payloads }
     }
 
     /// Answers a publisher with all codecs that are passed through, `codecs` first. `local` says
@@ -78,12 +83,13 @@ impl Negotiator {
         for section in &offer.sections {
             params.extend(offer.answered(section, &codecs)?);
         }
-        let terms = Terms { params: params.into(), publishes: true, descriptors: true };
+        let params = self.params.of(params);
+        let terms = Terms { params, publishes: true, descriptors: true };
         let named = offer.named_sources();
         let (rtc, mut accepted) = self.accept(now, offer, local, terms)?;
         let publisher = Publisher::new(stream, &rtc, &accepted.mids, &named);
         let params = rtc.codec_config().params().iter();
-        let payloads = params.map(|p| (*p.pt(), p.spec())).collect();
+        let payloads = self.payloads.of(params.map(|p| (*p.pt(), p.spec())).collect());
         accepted.publisher = Some(Box::new(publisher));
         Ok(self.finish(now, accepted, codecs, payloads))
     }
@@ -113,7 +119,8 @@ impl Negotiator {
         // The first descriptor of a key frame is too long for the one-byte form, and without it the
         // others say nothing.
         let descriptors = offer.mixes_extension_forms;
-        let terms = Terms { params: params.into(), publishes: false, descriptors };
+        let params = self.params.of(params);
+        let terms = Terms { params, publishes: false, descriptors };
         let (mut rtc, mut accepted) = self.accept(now, offer, local, terms)?;
         for mid in &accepted.mids {
             // What is not said to be served is refused as a whole.
@@ -122,7 +129,7 @@ impl Negotiator {
             accepted.takes.tracks.push(track);
             accepted.sections.push(section);
         }
-        Ok(self.finish(now, accepted, taken, Vec::new()))
+        Ok(self.finish(now, accepted, taken, Arc::default()))
     }
 
     /// What all answers have in common.
@@ -169,7 +176,7 @@ impl Negotiator {
         now: Instant,
         accepted: Accepted,
         codecs: StreamCodecs,
-        payloads: Vec<(u8, CodecSpec)>,
+        payloads: Arc<[(u8, CodecSpec)]>,
     ) -> Negotiated {
         let Accepted { ice, fingerprints, answer, publisher, takes, terms, mids, .. } = accepted;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

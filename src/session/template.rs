@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -45,6 +46,20 @@ pub(super) struct Asked {
     pub carried: StreamCodecs,
     pub candidates: Box<[SocketAddr]>,
     pub tcp_candidates: Box<[SocketAddr]>,
+}
+
+impl Template {
+    /// Bytes of memory that it takes, its codecs aside, which sessions share.
+    fn bytes(&self) -> usize {
+        let text = |piece: &Piece| match piece {
+            Piece::Text(text) => text.capacity(),
+            _ => 0,
+        };
+        let pieces = self.answer.capacity() * size_of::<Piece>();
+        let tracks = size_of_val(&self.takes.tracks[..]) + size_of_val(&self.sections[..]);
+        let answer = self.answer.iter().map(text).sum::<usize>();
+        size_of::<Template>() + answer + pieces + tracks
+    }
 }
 
 impl Asked {
@@ -156,6 +171,8 @@ pub(super) fn put_together(pieces: &[Piece], holes: &Holes<'_>) -> String {
 pub(super) struct Templates {
     key: [u8; 16],
     known: Mutex<VecDeque<Arc<Template>>>,
+    used: AtomicU64,
+    missed: AtomicU64,
 }
 
 impl Templates {
@@ -166,7 +183,8 @@ impl Templates {
     pub fn new() -> Templates {
         let mut key = [0; 16];
         getrandom::fill(&mut key).expect("the operating system gives random bytes");
-        Templates { key, known: Mutex::default() }
+        let (used, missed) = Default::default();
+        Templates { key, known: Mutex::default(), used, missed }
     }
 
     /// What an offer asks.
@@ -194,6 +212,22 @@ impl Templates {
         Some(found)
     }
 
+    /// A viewer was answered, by template or without one.
+    pub fn count(&self, by_template: bool) {
+        let counter = if by_template { &self.used } else { &self.missed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Viewers that were answered by template, and without one.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.used.load(Ordering::Relaxed), self.missed.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of memory that they take.
+    pub fn bytes(&self) -> usize {
+        self.lock().iter().map(|template| template.bytes()).sum()
+    }
+
     pub fn keep(&self, template: Template) {
         let mut known = self.lock();
         if known.iter().any(|other| other.asked == template.asked) {
@@ -206,7 +240,7 @@ impl Templates {
     }
 
     #[cfg(test)]
-    pub fn count(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.lock().len()
     }
 

@@ -81,6 +81,7 @@ impl Negotiator {
         if let Some(template) = self.templates.find(digest, &local, &codecs)
             && let Some(negotiated) = self.fill(now, &template, offer.offered(), &local)
         {
+            self.templates.count(true);
             return Ok(negotiated);
         }
         let asked = Asked {
@@ -94,8 +95,21 @@ impl Negotiator {
             Read::ByLine(offered) => Offer::of_single_sections(offered)?,
         };
         let mut negotiated = self.viewer(now, offer, local, codecs)?;
+        self.templates.count(false);
         negotiated.template = template_of(&negotiated, asked).map(Box::new);
         Ok(negotiated)
+    }
+
+    /// Viewers that were answered by template, and at length.
+    #[must_use]
+    pub fn answers(&self) -> (u64, u64) {
+        self.templates.counts()
+    }
+
+    /// Bytes of memory that templates take.
+    #[must_use]
+    pub fn template_bytes(&self) -> usize {
+        self.templates.bytes()
     }
 
     /// Keeps a template: its session has connected, so it is good.
@@ -144,7 +158,7 @@ impl Negotiator {
             takes,
             sections,
         };
-        Some(self.finish(now, accepted, template.taken, Vec::new()))
+        Some(self.finish(now, accepted, template.taken, Default::default()))
     }
 }
 
@@ -261,6 +275,8 @@ mod tests {
         let text = offer(&[]);
         let second = watch(&negotiator, &text, "second", codecs);
         assert!(second.template.is_none(), "it is answered by template");
+        assert_eq!(negotiator.answers(), (1, 2));
+        assert!((1_000..10_000).contains(&negotiator.template_bytes()));
         let parsed = Offer::to_watch(&text).expect("it is an offer");
         let long = negotiator.viewer(Instant::now(), parsed, local("second"), codecs);
         let long = long.expect("it is answered");
@@ -323,6 +339,6 @@ mod tests {
             negotiator.keep(Template { asked, ..model.clone() });
             assert!(watch(&negotiator, &text, "next", codecs).template.is_none(), "{number}");
         }
-        assert_eq!(negotiator.templates.count(), MAX_TEMPLATES);
+        assert_eq!(negotiator.templates.len(), MAX_TEMPLATES);
     }
 }

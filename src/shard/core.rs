@@ -10,6 +10,7 @@ use super::port_changes::PortChange;
 use super::post::Post;
 use super::relay::Relays;
 use super::sessions::Sessions;
+use super::survey::Survey;
 use super::timers::Wheel;
 use super::{ShardConfig, TakeoverStep, Wiring};
 use crate::drop::DropReason;
@@ -46,6 +47,7 @@ pub(super) struct Core {
     /// Whether the kernel took all that was to leave in the last turn.
     pub all_sent: bool,
     pub scratch: Scratch,
+    pub survey: Survey,
     pub random: Random,
     /// When the next turn is due.
     pub due: Instant,
@@ -72,7 +74,10 @@ pub(super) struct Scratch {
     pub outputs: Vec<Output>,
     pub due: Vec<u32>,
     pub feedback: Feedback,
-    pub opened: Vec<u8>,
+    /// Where what an earlier process's sockets got is opened.
+    pub stray: Vec<u8>,
+    /// Whose the datagrams are that are about to be handled.
+    pub ahead: Vec<u32>,
     pub keyframes_needed: Vec<NeedKeyframe>,
     /// Where connections are read into, in turn.
     pub tcp_buffer: Vec<u8>,
@@ -118,6 +123,7 @@ impl Core {
             stopping: false,
             all_sent: true,
             scratch: Scratch { tcp_buffer: vec![0; TCP_READ_BYTES], ..Scratch::default() },
+            survey: Survey::new(now),
             random: Random(config.seed | 1),
             due: now,
             at_hand: AtHand::default(),

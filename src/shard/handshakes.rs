@@ -56,6 +56,12 @@ impl Handshakes {
         self.waiting.len()
     }
 
+    /// Bytes of memory that they take.
+    pub fn bytes(&self) -> usize {
+        let datagrams = self.waiting.iter().map(|waiting| waiting.bytes.len()).sum::<usize>();
+        self.waiting.capacity() * size_of::<Waiting>() + datagrams
+    }
+
     /// Keeps a datagram of the session in `slot` until its turn comes.
     ///
     /// # Errors
@@ -70,8 +76,8 @@ impl Handshakes {
         if of_session >= MAX_HANDSHAKE_DATAGRAMS_OF_SESSION {
             return Err(DropReason::HandshakesLimited);
         }
-        let Inbound { via, local, remote, arrived, handed_over, bytes } = *datagram;
-        let bytes = bytes.into();
+        let Inbound { via, local, remote, arrived, handed_over, ref bytes } = *datagram;
+        let bytes = Box::from(&**bytes);
         self.waiting.push_back(Waiting { slot, via, local, remote, arrived, handed_over, bytes });
         Ok(Handled::Dtls)
     }
@@ -83,7 +89,8 @@ impl Core {
         while self.handshakes.left > 0
             && let Some(next) = self.handshakes.waiting.pop_front()
         {
-            let Waiting { via, local, remote, arrived, handed_over, ref bytes, .. } = next;
+            let Waiting { via, local, remote, arrived, handed_over, mut bytes, .. } = next;
+            let bytes = &mut bytes[..];
             let datagram = Inbound { via, local, remote, bytes, arrived, handed_over };
             // Its path may be another's by now, and then it is of no use to anybody.
             let Ok(Whose::Session(slot)) = self.paths.whose(Kind::Dtls, &datagram) else {

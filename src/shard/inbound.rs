@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::core::{Core, Scratch, send};
+use super::core::{Core, send};
 use super::outputs::Outlets;
 use super::panics::AtHand;
 use super::publish::{hear_publisher, hear_reports};
@@ -179,13 +179,10 @@ impl Core {
         slot: u32,
         datagram: Inbound<'_>,
     ) -> Result<Handled, DropReason> {
-        let Core { sessions, streams, paths, post, scratch, timers, setup_timeout, .. } = self;
+        let Core { sessions, streams, paths, post, timers, setup_timeout, .. } = self;
         let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
-        let opened = &mut scratch.opened;
-        opened.clear();
-        opened.extend_from_slice(datagram.bytes);
         let (times, outlets) = ((now, datagram.arrived), Outlets { streams, paths, post });
-        hear_publisher(times, entry, opened, outlets)?;
+        hear_publisher(times, entry, datagram.bytes, outlets)?;
         timers.schedule(slot, entry.deadline(*setup_timeout));
         if entry.watch.first_media.is_none() {
             self.first_media(now, slot);
@@ -204,18 +201,15 @@ impl Core {
         let Core { sessions, streams, paths, post, scratch, .. } = self;
         let entry = sessions.at(slot).ok_or(DropReason::StaleFlow)?;
         let keys = entry.keys.as_mut().ok_or(DropReason::BeforeKeys)?;
-        let Scratch { opened, feedback, .. } = scratch;
-        opened.clear();
-        opened.extend_from_slice(datagram.bytes);
-        let length = keys.open(opened)?;
-        let compound = &opened[..length];
+        let length = keys.open(datagram.bytes)?;
+        let compound = &datagram.bytes[..length];
         let mut taken = Err(DropReason::StaleFlow);
         if let Some(publishing) = &mut entry.publishes {
             taken = hear_reports(now, publishing, compound, streams, post);
         }
         if !entry.takes.is_empty() {
             let outlets = Outlets { streams, paths, post };
-            taken = hear_viewer(now, entry, compound, feedback, outlets).or(taken);
+            taken = hear_viewer(now, entry, compound, &mut scratch.feedback, outlets).or(taken);
         }
         taken?;
         entry.heard = now;

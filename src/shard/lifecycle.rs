@@ -67,8 +67,8 @@ impl Core {
     ) {
         let mut session = session;
         self.streams.join(shared);
-        let publishes = session.publishes.as_mut().map(|publisher| {
-            let (stream, terms) = (publisher.stream, std::mem::take(&mut publisher.terms));
+        let publishes = session.publishes.take().map(|publisher| {
+            let (stream, terms) = (publisher.stream, publisher.terms);
             let tracks = terms.tracks.iter().map(|track| track.id).collect();
             Box::new(Publishing { stream, number: 0, tracks, terms, ingest: None })
         });

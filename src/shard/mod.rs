@@ -19,6 +19,7 @@
 //! lifecycle.rs a session comes and ends
 //! subscribe.rs streams that a session takes
 //! watch.rs     how a session fares: phases, quality, its card
+//! survey.rs    what its memory is
 //! takeover.rs  sockets and strays between two processes
 //! core.rs      everything it owns; post.rs what it tells others; sessions.rs, timers.rs
 //! ```
@@ -26,6 +27,7 @@
 //! Files call downwards in this list, never back up (`tests/tidy.rs` checks it). What `paths`,
 //! `session` and `track` want of one another they say as values, and it is carried out here.
 
+mod ahead;
 mod arrival;
 mod audit;
 #[expect(
@@ -36,6 +38,9 @@ mod command;
 mod commands;
 #[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod core;
+#[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "a control thread's part is played")]
+mod cost;
 mod deliver;
 mod feedback;
 mod gap;
@@ -71,6 +76,7 @@ mod sleep;
     reason = "a stream's shared part is counted when somebody comes or goes"
 )]
 mod subscribe;
+mod survey;
 mod takeover;
 mod tcp;
 pub mod timers;

@@ -153,9 +153,9 @@ pub(super) mod tests {
 
     /// A record of a handshake comes in by a path.
     fn shakes(core: &mut Core, path: Path, now: Instant) {
-        let record = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+        let mut record = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
         let Path { via, local, remote } = path;
-        let (bytes, arrived) = (&record[..], now);
+        let (bytes, arrived) = (&mut record[..], now);
         let datagram = Inbound { via, local, remote, bytes, arrived, handed_over: false };
         core.on_datagram(now, datagram);
     }
@@ -202,10 +202,10 @@ pub(super) mod tests {
         let now = Instant::now();
         let (mut core, keys) = with_sessions(3, now);
         PANICS.set(Some(1));
-        let bytes = check(&core.post.wiring.ufrag_key, keys[1]);
+        let mut bytes = check(&core.post.wiring.ufrag_key, keys[1]);
         let (via, remote) = (Via::Udp(0), SocketAddr::new(LOCAL, 50_000));
-        let check =
-            Inbound { via, local: LOCAL, remote, bytes: &bytes, arrived: now, handed_over: false };
+        let (local, bytes, arrived) = (LOCAL, &mut bytes[..], now);
+        let check = Inbound { via, local, remote, bytes, arrived, handed_over: false };
         assert!(core.contain(|core| core.on_datagram(now, check)).is_none());
         assert_eq!(ended(&core), [(keys[1], EndReason::Panicked)]);
         let counters = core.post.counters();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Mail, Mailbox, QueueFull, Report, Wiring};
 use crate::drop::DropReason;
-use crate::media::MediaPacket;
+use crate::media::{Bytes, MediaPacket};
 use crate::net::WakeRing;
 use crate::telemetry::{Meters, ShardCounters};
 
@@ -63,7 +63,7 @@ impl Post {
     }
 
     /// Posts a copy of a media packet for the viewers of another shard.
-    pub fn copy(&mut self, shard: u16, packet: &MediaPacket) {
+    pub fn copy<P: Bytes + Clone>(&mut self, shard: u16, packet: &MediaPacket<P>) {
         match self.mail(shard, Mail::Media(packet.copy_for_other_shard())) {
             Ok(()) => self.counters().media_handed_over.add(1),
             Err(_full) => self.dropped(DropReason::MediaRingFull),

@@ -11,7 +11,7 @@ use crate::drop::DropReason;
 use crate::id::{SessionKey, TrackKey};
 use crate::ingest::Opened;
 use crate::limits::{MAX_PAYLOAD_OUT, MEDIA_USELESS_AFTER};
-use crate::media::{ClockReport, MediaPacket};
+use crate::media::{Bytes, ClockReport, MediaPacket};
 use crate::telemetry::limited;
 use crate::track::{Published, Source, Streams};
 
@@ -137,7 +137,11 @@ fn is_oversized(entry: &mut Entry, payload: usize) {
 }
 
 /// A packet whose publisher's packets come to this shard first.
-pub(super) fn publish(packet: MediaPacket, streams: &mut Streams, post: &mut Post) {
+pub(super) fn publish<P: Bytes + Clone>(
+    packet: MediaPacket<P>,
+    streams: &mut Streams,
+    post: &mut Post,
+) {
     post.counters().publisher_packets.add(1);
     let published = streams.publish(packet, |shard, packet| post.copy(shard, packet));
     let counters = post.counters();

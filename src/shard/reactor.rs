@@ -14,7 +14,7 @@ use super::takeover::TakeoverStep;
 use super::turn::Next;
 use crate::drop::DropReason;
 use crate::id::Via;
-use crate::limits::RECEIVE_BATCHES_PER_TURN;
+use crate::limits::{LOOK_AHEAD_DATAGRAMS, LOOK_AHEAD_SESSIONS, RECEIVE_BATCHES_PER_TURN};
 use crate::net::{
     Backend, Datagram, Readiness, Receiver, Sockets, Stray, StrayReader, UdpSocket, WakeRing,
 };
@@ -42,6 +42,12 @@ pub(super) struct Later {
 }
 
 impl Reactor {
+    /// Says what is set aside to receive into.
+    pub fn show_slots(&self) {
+        let memory = &self.core.post.meters().memory;
+        memory.receive_slots.set(self.receiver.bytes() as u64);
+    }
+
     /// One turn.
     pub fn turn(&mut self, now: Instant) -> Next {
         self.found = self.core.post.mailbox().depth() > 0;
@@ -98,6 +104,9 @@ impl Reactor {
         };
         *found = true;
         let clock = clock();
+        if count >= LOOK_AHEAD_DATAGRAMS && core.sessions.len() >= LOOK_AHEAD_SESSIONS {
+            core.look_ahead(port, receiver.senders());
+        }
         let mut bytes_in = 0;
         let mut datagrams = receiver.datagrams();
         let handle_them = |core: &mut Core| {
@@ -149,8 +158,13 @@ impl Reactor {
                     };
                     core.count_received(port, 1, bytes.len() as u64);
                     let (via, arrived, handed_over) = (Via::Udp(port), clock.instant(time), false);
+                    let mut copy = std::mem::take(&mut core.scratch.stray);
+                    copy.clear();
+                    copy.extend_from_slice(bytes);
+                    let bytes = &mut copy[..];
                     let inbound = Inbound { via, local, remote, bytes, arrived, handed_over };
                     core.on_datagram(now, inbound);
+                    core.scratch.stray = copy;
                 }
             };
             let mut handle_them = handle_them;
@@ -192,6 +206,9 @@ impl Reactor {
                     let _ = done.send(());
                 }
             }
+        }
+        if changed {
+            self.show_slots();
         }
         changed
     }

@@ -179,8 +179,9 @@ async fn serve(
     }
 }
 
-/// The gap is shown as it changes.
+/// The gap is shown as it changes, and what is received into.
 fn show(shard: &Reactor, gap: &Gap) {
+    shard.show_slots();
     shard.core.post.counters().turn_gap_microseconds.set(gap.length().as_micros() as u64);
 }
 

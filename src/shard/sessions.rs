@@ -8,7 +8,7 @@ use crate::drop::DropReason;
 use crate::egress::{Control, Reception};
 use crate::id::{SessionKey, StreamKey, TrackId};
 use crate::ingest::Ingest;
-use crate::limits::SESSION_IDLE;
+use crate::limits::{DTLS_SESSION_BYTES, SESSION_IDLE};
 use crate::media::{PublisherTerms, ViewerTerms};
 use crate::session::Session;
 use crate::srtp::{MasterKey, Profile, Rejected, RtcpOpener, RtcpSealer};
@@ -107,6 +107,20 @@ impl Entry {
         self.takes.iter().find_map(|taking| Some((taking.stream, taking.ready.as_ref()?)))
     }
 
+    /// Bytes of memory that it takes: all that is known, and what DTLS keeps by experience.
+    pub fn bytes(&self) -> (usize, usize) {
+        let keys = self.keys.as_deref().map_or(0, size_of_val);
+        let control = self.control.as_deref().map_or(0, size_of_val);
+        let published = self.publishes.as_deref().map_or(0, |publishing| {
+            let beside = publishing.ingest.as_ref().map_or(0, Ingest::bytes_beside);
+            size_of_val(publishing) + beside
+        });
+        let takes = self.takes.capacity() * size_of::<Taking>();
+        let own = size_of_val(self) + size_of_val(&*self.session);
+        let dtls = if self.flight.is_some() { DTLS_SESSION_BYTES } else { 0 };
+        (own + keys + control + published + takes, dtls)
+    }
+
     /// The earliest thing it waits for, where it has as long as `setup_timeout` to connect.
     pub fn deadline(&self, setup_timeout: Duration) -> Instant {
         let limit =
@@ -146,9 +160,19 @@ impl Sessions {
         self.slots.get_mut(slot as usize)?.as_deref_mut()
     }
 
+    /// The session in a slot, to look at it.
+    pub fn look_at(&self, slot: u32) -> Option<&Entry> {
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
     /// The session with exactly this key.
     pub fn get(&mut self, key: SessionKey) -> Option<&mut Entry> {
         self.at(key.slot).filter(|entry| entry.key == key)
+    }
+
+    /// How many slots there are, in use or not.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
     }
 
     /// Takes a session out.

@@ -54,6 +54,7 @@ impl Simulated {
     ) {
         self.core.count_received(port, 1, bytes.len() as u64);
         let via = Via::Udp(port);
+        let bytes = &mut bytes.to_vec()[..];
         let datagram = Inbound { via, local, remote, bytes, arrived: now, handed_over: false };
         self.core.on_datagram(now, datagram);
     }

@@ -44,6 +44,7 @@ impl Core {
         if entry.takes.len() >= MAX_STREAMS_TAKEN {
             return Err(NotSubscribed::TooMany);
         }
+        entry.takes.reserve_exact(1);
         entry.takes.push(Taking { stream: stream.key, terms, ready: None });
         self.streams.join(stream);
         self.start_taking(now, key.slot);

@@ -14,9 +14,10 @@ impl Core {
         for _ in 0..TCP_READS_PER_TURN {
             let Some(mut reading) = self.paths.read(&mut buffer) else { break };
             let index = usize::from(self.post.index);
-            while let Some(frame) =
-                self.paths.next_frame(now, &mut reading, &buffer, &self.post.wiring.counters[index])
-            {
+            while let Some(frame) = {
+                let counters = &self.post.wiring.counters[index];
+                self.paths.next_frame(now, &mut reading, &mut buffer, counters)
+            } {
                 self.on_datagram(now, frame);
             }
             let moved = self.paths.end_reading(&reading, &self.post.wiring.counters[index]);

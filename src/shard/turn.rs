@@ -127,6 +127,7 @@ impl Core {
         let deliver_at = self.deliver(now);
         self.flush_tcp(now);
         self.all_sent = self.flush();
+        self.survey(now);
 
         if self.stopping {
             return Next::Stop;
@@ -161,13 +162,13 @@ impl Core {
         for _ in 0..MAIL_PER_TURN {
             self.at_hand.slot = None;
             match self.post.mailbox().next_mail() {
-                Some(Mail::Datagram(stray)) => {
+                Some(Mail::Datagram(mut stray)) => {
                     self.post.counters().taken_over.add(1);
                     let datagram = Inbound {
                         via: Via::Udp(stray.port),
                         local: stray.local,
                         remote: stray.remote,
-                        bytes: &stray.bytes,
+                        bytes: &mut stray.bytes,
                         arrived: stray.arrived,
                         handed_over: true,
                     };
@@ -271,15 +272,20 @@ pub(super) mod tests {
     pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     pub fn core(now: Instant) -> Core {
-        let directory = Directory::new(SESSIONS);
+        core_of(now, SESSIONS)
+    }
+
+    /// A shard with room for `sessions`.
+    pub fn core_of(now: Instant, sessions: usize) -> Core {
+        let directory = Directory::new(sessions);
         let wiring = Wiring {
             mailboxes: vec![Mailbox::default()],
             ownership: SharedOwnership::new(Ownership { directory, steering: None, shards: 1 }),
             ufrag_key: UfragKey::from_bytes(*b"of a turn's test"),
             counters: vec![ShardCounters::padded()],
             tcp_refusals: TcpRefusals::default(),
-            meters: vec![Meters::new(SESSIONS).into()],
-            reports: vec![ArrayQueue::new(SESSIONS)],
+            meters: vec![Meters::new(sessions).into()],
+            reports: vec![ArrayQueue::new(8 * sessions)],
             reported: Notify::new(),
         };
         let config = ShardConfig {
@@ -322,12 +328,14 @@ pub(super) mod tests {
             assert!(core.post.mailbox().command(command).is_ok());
         }
         let nobody = SessionKey { shard: 0, slot: 1, generation: 2 };
-        let bytes = check(&core.post.wiring.ufrag_key, nobody);
+        let mut bytes = check(&core.post.wiring.ufrag_key, nobody);
         let (via, remote) = (Via::Udp(0), SocketAddr::new(LOCAL, 50_000));
-        let check =
-            Inbound { via, local: LOCAL, remote, bytes: &bytes, arrived: now, handed_over: false };
         for turns in 1..5 {
-            (0..100).for_each(|_| core.on_datagram(now, check));
+            for _ in 0..100 {
+                let (local, bytes, arrived) = (LOCAL, &mut bytes[..], now);
+                let check = Inbound { via, local, remote, bytes, arrived, handed_over: false };
+                core.on_datagram(now, check);
+            }
             assert_eq!(core.turn(now, false), Next::Now, "there are more");
             assert_eq!(core.port_changes.len(), turns * COMMANDS_PER_TURN);
         }

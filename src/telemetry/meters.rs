@@ -123,9 +123,30 @@ pub struct Meters {
     pub histograms: ShardHistograms,
     /// One card per session.
     pub cards: Cards,
+    /// What its memory is.
+    pub memory: ShardMemory,
     /// Whose CPU time is the shard's.
     pub thread: ThreadClock,
     dtls_stops: [Counter; DtlsStop::ALL.len()],
+}
+
+/// What the memory of a shard is, in bytes, as it has found out lately.
+#[derive(Debug, Default)]
+pub struct ShardMemory {
+    /// Address space that is received into.
+    pub receive_slots: Counter,
+    /// What datagrams are written into.
+    pub send_arenas: Counter,
+    /// Sessions with their keys and paths, and what publishers' media is taken in by.
+    pub sessions: Counter,
+    /// What DTLS keeps of sessions.
+    pub dtls: Counter,
+    /// Streams with their tracks and viewers, whose keys are most of it.
+    pub streams: Counter,
+    /// Packets kept for repair and for who comes next.
+    pub histories: Counter,
+    /// Datagrams of handshakes that wait.
+    pub handshakes: Counter,
 }
 
 impl Meters {
@@ -136,6 +157,7 @@ impl Meters {
             ports: PortTable::default(),
             histograms: ShardHistograms::default(),
             cards: Cards::new(sessions),
+            memory: ShardMemory::default(),
             thread: ThreadClock::default(),
             dtls_stops: Default::default(),
         }

@@ -41,11 +41,12 @@ pub(crate) use limited::limited;
 pub use limited::{LogPlace, tell_left_out};
 pub use log_writer::flush_log;
 pub use logging::{LogFormat, start_logging};
-pub use meters::{Described, DtlsStop, Meters, ShardHistograms, ThreadClock, Unit};
+pub use meters::{Described, DtlsStop, Meters, ShardHistograms, ShardMemory, ThreadClock, Unit};
 pub use port::{PortCounters, PortName, PortTable};
 pub use process::{EndsAll, process};
 pub use prometheus::{
-    MemoryTerm, Shown, exposition, failed_sessions, kernel_dropped, memory, resident_bytes, room,
+    MemoryTerm, Shown, answers, exposition, failed_sessions, kernel_dropped, memory,
+    resident_bytes, room,
 };
 pub use quality::{Level, Quality};
 pub use tcp::{TcpRefusal, TcpRefusals, tcp_refused};

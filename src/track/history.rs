@@ -1,7 +1,9 @@
 //! The last packets of a layer, kept once for all viewers of a shard: what repair sends again.
 
+use super::stream::Step;
 use crate::limits::{HISTORY_MIN_PACKETS, HISTORY_TIME};
-use crate::media::MediaPacket;
+use crate::media::{Bytes, MediaPacket, Payload};
+use crate::net::prefetch;
 
 /// A ring of packets indexed by the layer's sequence number. It grows with the layer's rate, until
 /// it reaches [`HISTORY_TIME`] back.
@@ -10,14 +12,16 @@ pub struct History {
     ring: Box<[Option<MediaPacket>]>,
     /// It grows no further.
     most: usize,
+    /// Bytes of the payloads' memory.
+    payloads: usize,
 }
 
 impl History {
-    /// Room for a few packets, and for `most` in time; a power of two.
+    /// No room yet, and for `most` packets in time; a power of two.
     #[must_use]
     pub fn new(most: usize) -> History {
         assert!(most.is_power_of_two(), "the ring is indexed by masking");
-        History { ring: empty(HISTORY_MIN_PACKETS.min(most)), most }
+        History { ring: Box::default(), most, payloads: 0 }
     }
 
     /// How many packets back it reaches now.
@@ -26,9 +30,13 @@ impl History {
         self.ring.len()
     }
 
-    /// Keeps `packet`, in place of the one as many packets before as there is room for; those from
-    /// `replayed` on are kept for who comes next.
-    pub fn put(&mut self, packet: MediaPacket, replayed: Option<u64>) {
+    /// Keeps `packet`, in place of the one as many packets before as there is room for, and in its
+    /// memory; those from `replayed` on are kept for who comes next. Returns the packet as it is
+    /// kept.
+    pub fn put<P: Bytes>(&mut self, packet: MediaPacket<P>, replayed: Option<u64>) -> MediaPacket {
+        if self.ring.is_empty() {
+            self.grow();
+        }
         let index = self.index(packet.sequence);
         if let Some(oldest) = &self.ring[index]
             && packet.sequence > oldest.sequence
@@ -39,7 +47,27 @@ impl History {
             self.grow();
             return self.put(packet, replayed);
         }
-        self.ring[index] = Some(packet);
+        let spare = self.ring[index].take().map(|gone| gone.payload);
+        self.payloads -= spare.as_ref().map_or(0, Payload::room);
+        let packet = packet.with_payload(|payload| payload.keep(spare));
+        self.payloads += packet.payload.room();
+        self.ring[index].insert(packet).clone()
+    }
+
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.ring) + self.payloads
+    }
+
+    /// See [`super::Stream::prefetch`].
+    pub(super) fn prefetch(&self, sequence: u64, step: Step) {
+        let Some(place) = self.ring.get(self.index(sequence)) else { return };
+        match (step, place) {
+            (Step::Places, _) => prefetch(place),
+            (Step::Payloads, Some(gone)) => prefetch(&*gone.payload),
+            _ => {}
+        }
     }
 
     /// Grows until it reaches `packets` back, and as many again that may have come since.
@@ -52,13 +80,15 @@ impl History {
     /// The packet numbered `sequence`, if it is still here.
     #[must_use]
     pub fn get(&self, sequence: u64) -> Option<&MediaPacket> {
-        self.ring[self.index(sequence)].as_ref().filter(|packet| packet.sequence == sequence)
+        let place = self.ring.get(self.index(sequence))?;
+        place.as_ref().filter(|packet| packet.sequence == sequence)
     }
 
     /// Notes with how much padding the packet numbered `sequence` is sent, now and ever after.
     pub fn set_padding(&mut self, sequence: u64, padding: u8) {
         let index = self.index(sequence);
-        if let Some(packet) = self.ring[index].as_mut().filter(|p| p.sequence == sequence) {
+        let place = self.ring.get_mut(index).and_then(Option::as_mut);
+        if let Some(packet) = place.filter(|packet| packet.sequence == sequence) {
             packet.padding = padding;
         }
     }
@@ -73,10 +103,12 @@ impl History {
     /// Forgets everything, and gives back the payloads' memory.
     pub fn clear(&mut self) {
         self.ring.fill(None);
+        self.payloads = 0;
     }
 
     fn grow(&mut self) {
-        let doubled = empty(self.ring.len() * 2);
+        let least = HISTORY_MIN_PACKETS.min(self.most);
+        let doubled = empty((self.ring.len() * 2).max(least));
         let packets = std::mem::replace(&mut self.ring, doubled);
         for packet in packets.into_vec().into_iter().flatten() {
             let index = self.index(packet.sequence);
@@ -85,7 +117,7 @@ impl History {
     }
 
     fn index(&self, sequence: u64) -> usize {
-        sequence as usize & (self.ring.len() - 1)
+        sequence as usize & self.ring.len().wrapping_sub(1)
     }
 }
 

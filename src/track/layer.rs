@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use super::pending::Pending;
+use super::stream::Step;
 use super::{Carried, History, KeyframeRequests, LayerShown, Rate};
 use crate::id::TrackKind;
 use crate::limits::{
-    AWAITED_RUN_PACKETS, HISTORY_AUDIO_PACKETS, HISTORY_VIDEO_PACKETS, PUBLISHER_REPAIR,
-    REPLAY_BYTES, REPLAY_PACKETS, REPLAY_TIME,
+    AWAITED_RUN_PACKETS, HISTORY_AUDIO_PACKETS, HISTORY_HOLE_PACKETS, HISTORY_VIDEO_PACKETS,
+    PUBLISHER_REPAIR, REPLAY_BYTES, REPLAY_PACKETS, REPLAY_TIME,
 };
-use crate::media::{ClockReport, MediaPacket, Origin, PictureSize, picture_size};
+use crate::media::{Bytes, ClockReport, MediaPacket, Origin, PictureSize, picture_size};
 
 /// How the numbers of one origin become the layer's and its time the track's.
 #[derive(Clone, Copy, Debug)]
@@ -129,10 +130,17 @@ impl Layer {
     }
 
     /// Counts a packet that it sends.
-    pub(super) fn count(&mut self, packet: &MediaPacket) {
+    pub(super) fn count<P: Bytes>(&mut self, packet: &MediaPacket<P>) {
         self.rate.count(packet.received, packet.payload.len());
         if packet.keyframe {
             self.size = picture_size(packet.codec, &packet.payload).or(self.size);
+        }
+    }
+
+    /// See [`super::Stream::prefetch`].
+    pub(super) fn prefetch(&self, step: Step) {
+        if let Some(newest) = self.newest {
+            self.history.prefetch(newest + 1, step);
         }
     }
 
@@ -152,7 +160,7 @@ impl Layer {
     /// From `first` on, a packet of a new origin: numbers follow the last one of the layer,
     /// timestamps the last of the track, at the distance in time at which it really came or, of one
     /// publisher, was made.
-    pub(super) fn follow(&mut self, first: &MediaPacket, latest: Option<&Latest>) {
+    pub(super) fn follow<P>(&mut self, first: &MediaPacket<P>, latest: Option<&Latest>) {
         let (begins, sequence_offset) = match self.newest {
             Some(newest) => (first.sequence, (newest + 1).wrapping_sub(first.sequence)),
             None => (0, 0),
@@ -172,7 +180,7 @@ impl Layer {
     }
 
     /// What is added to the timestamps from `first` on, so that they are the track's.
-    fn time_from(&self, first: &MediaPacket, latest: &Latest) -> u32 {
+    fn time_from<P>(&self, first: &MediaPacket<P>, latest: &Latest) -> u32 {
         let by_arrival = || {
             let gap = first.received.saturating_duration_since(latest.received);
             let ticks = gap.as_micros() * u128::from(self.kind.clock_rate()) / 1_000_000;
@@ -223,13 +231,13 @@ impl Layer {
 
     /// Whether `packet` was overtaken by the one that its origin took over with: there is no number
     /// for it, only its predecessor's.
-    pub(super) fn is_before(&self, packet: &MediaPacket) -> bool {
+    pub(super) fn is_before<P>(&self, packet: &MediaPacket<P>) -> bool {
         let mapping = self.mapping.as_ref().filter(|mapping| mapping.origin == packet.origin);
         mapping.is_some_and(|mapping| packet.sequence < mapping.first)
     }
 
     /// Gives `packet` the layer's numbers; it must be of the mapping's origin.
-    pub(super) fn number(&self, packet: &mut MediaPacket) {
+    pub(super) fn number<P>(&self, packet: &mut MediaPacket<P>) {
         let Some(mapping) = &self.mapping else { return };
         packet.sequence = packet.sequence.wrapping_add(mapping.sequence_offset);
         packet.timestamp = packet.timestamp.wrapping_add(mapping.timestamp_offset);
@@ -265,30 +273,33 @@ impl Layer {
 
     /// Whether `sequence` is older than the history reaches.
     pub(super) fn is_too_old(&self, sequence: u64) -> bool {
-        let newest = self.newest.unwrap_or(0);
-        newest.saturating_sub(sequence) >= self.history.reach() as u64
+        let reach = self.history.reach() as u64;
+        self.newest.is_some_and(|newest| newest.saturating_sub(sequence) >= reach)
     }
 
-    /// Keeps a numbered packet; true when it is the newest.
-    pub(super) fn keep(&mut self, packet: &MediaPacket) -> bool {
+    /// Keeps a numbered packet. Returns it, and true when it is the newest.
+    pub(super) fn keep<P: Bytes>(&mut self, packet: MediaPacket<P>) -> (MediaPacket, bool) {
         let is_newest = self.newest.is_none_or(|newest| packet.sequence > newest);
         if is_newest {
+            let hole = packet.sequence - self.newest.unwrap_or(packet.sequence);
+            if hole > 1 {
+                self.history.make_room((hole as usize).min(HISTORY_HOLE_PACKETS));
+            }
             self.newest = Some(packet.sequence);
             self.newest_timestamp = Some(packet.timestamp);
             let descriptor = packet.extensions.descriptor.as_ref();
             self.newest_frame = descriptor.map(|d| d.frame_number()).or(self.newest_frame);
         }
         if self.kind == TrackKind::Video {
-            self.note_keyframe(packet);
+            self.note_keyframe(&packet);
         }
         let replayed = self.newest_keyframe.map(|keyframe| keyframe.number);
-        self.history.put(packet.clone(), replayed);
-        is_newest
+        (self.history.put(packet, replayed), is_newest)
     }
 
     /// Keeps account of what came since the newest key frame, until that is too much to be sent
     /// before anything else.
-    pub(super) fn note_keyframe(&mut self, packet: &MediaPacket) {
+    pub(super) fn note_keyframe<P: Bytes>(&mut self, packet: &MediaPacket<P>) {
         let is_new = |newest: &NewestKeyframe| {
             packet.sequence > newest.number && packet.timestamp != newest.timestamp
         };

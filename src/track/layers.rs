@@ -4,11 +4,13 @@
 use std::time::{Duration, Instant};
 
 use super::layer::{Latest, Layer, Past, Recall};
+use super::stream::Step;
 use super::takers::Takers;
 use super::{LayerShown, Standing};
 use crate::id::{TrackId, TrackKind};
 use crate::limits::{ARRIVAL_CLOCK_AFTER, LAYERS_APART, MAX_LAYERS, RATE_PERIOD};
-use crate::media::{ClockReport, MediaPacket, PictureSize};
+use crate::media::{Bytes, ClockReport, MediaPacket, PictureSize};
+use crate::net::prefetch;
 
 /// What becomes of a packet of a publisher, before anybody is there to see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +121,14 @@ impl Track {
         &self.layers
     }
 
+    /// See [`super::Stream::prefetch`].
+    pub(super) fn prefetch(&self, step: Step) {
+        match step {
+            Step::Layers => prefetch(&self.layers[..]),
+            _ => self.layers.iter().for_each(|layer| layer.prefetch(step)),
+        }
+    }
+
     /// The layer that sends most: who chooses none gets it.
     #[must_use]
     pub fn best_layer(&self) -> u8 {
@@ -162,9 +172,9 @@ impl Track {
     /// Decides on the publisher's shard whether `packet` is of any use, to viewers wherever they
     /// are. The second value says how the layers stand, when that has changed and the other shards
     /// must be told; `show` is told, once a [`RATE_PERIOD`], what each layer sends.
-    pub fn carry_published(
+    pub fn carry_published<P: Bytes>(
         &mut self,
-        packet: &MediaPacket,
+        packet: &MediaPacket<P>,
         show: impl FnMut(u8, LayerShown),
     ) -> (Carry, Option<Standing>) {
         let carry = self.carry(packet, None);
@@ -192,7 +202,7 @@ impl Track {
         (carry, is_news)
     }
 
-    fn carry(&mut self, packet: &MediaPacket, best: Option<u8>) -> Carry {
+    fn carry<P: Bytes>(&mut self, packet: &MediaPacket<P>, best: Option<u8>) -> Carry {
         if usize::from(packet.layer) >= MAX_LAYERS {
             return Carry::TooManyLayers;
         }
@@ -246,33 +256,47 @@ impl Track {
 
     /// Gives `packet`, which is to be carried, the numbers of its layer, keeps it for repair and
     /// queues it for the viewers. It may wait for the rest of its frame, `hold` at most.
-    pub fn admit(&mut self, mut packet: MediaPacket, hold: Duration) -> Admission {
-        let kept = self.keep(&mut packet);
-        if kept == Admission::Admitted {
-            let ends = packet.marker || self.id.kind == TrackKind::Audio;
-            self.layers[usize::from(packet.layer)].pending.push(packet, hold, ends);
-        }
-        kept
+    pub fn admit<P: Bytes + Clone>(
+        &mut self,
+        mut packet: MediaPacket<P>,
+        hold: Duration,
+    ) -> Admission {
+        let packet = match self.keep(&mut packet) {
+            Ok(packet) => packet,
+            Err(refused) => return refused,
+        };
+        let ends = packet.marker || self.id.kind == TrackKind::Audio;
+        self.layers[usize::from(packet.layer)].pending.push(packet, hold, ends);
+        Admission::Admitted
     }
 
     /// Gives `packet` the numbers of its layer and keeps it: for repair, and for who comes next.
-    pub fn keep(&mut self, packet: &mut MediaPacket) -> Admission {
+    ///
+    /// # Errors
+    /// Why it is not kept.
+    pub fn keep<P: Bytes + Clone>(
+        &mut self,
+        packet: &mut MediaPacket<P>,
+    ) -> Result<MediaPacket, Admission> {
         let index = usize::from(packet.layer);
-        let Some(layer) = self.layers.get(index) else { return Admission::Replaced };
+        let Some(layer) = self.layers.get(index) else { return Err(Admission::Replaced) };
         match layer.origin() {
-            Some(origin) if origin.is_newer_than(packet.origin) => return Admission::Replaced,
+            Some(origin) if origin.is_newer_than(packet.origin) => {
+                return Err(Admission::Replaced);
+            }
             Some(origin) if origin == packet.origin => {}
             _ => self.follow(packet),
         }
         let layer = &mut self.layers[index];
         layer.number(packet);
         if layer.is_too_old(packet.sequence) {
-            return Admission::TooOld;
+            return Err(Admission::TooOld);
         }
         if layer.history.get(packet.sequence).is_some() {
-            return Admission::Duplicate;
+            return Err(Admission::Duplicate);
         }
-        if layer.keep(packet) {
+        let (kept, is_newest) = layer.keep(packet.clone());
+        if is_newest {
             let MediaPacket { layer, timestamp, received, origin, .. } = *packet;
             let goes_on = self.latest.filter(|latest| latest.publisher == origin.publisher);
             let is_later =
@@ -285,7 +309,7 @@ impl Track {
                 self.latest = Some(Latest { timestamp, received, layer, publisher, clock });
             }
         }
-        Admission::Admitted
+        Ok(kept)
     }
 
     /// What a viewer that comes to a layer at `now` can start with; nothing but what is of
@@ -322,7 +346,7 @@ impl Track {
         }
         known.history.make_room(packets.len());
         for mut packet in packets {
-            let is_known = self.keep(&mut packet) == Admission::Duplicate;
+            let is_known = matches!(self.keep(&mut packet), Err(Admission::Duplicate));
             if let Some(layer) = self.layer_mut(layer).filter(|_| is_known) {
                 layer.note_keyframe(&packet);
             }
@@ -399,7 +423,7 @@ impl Track {
     }
 
     /// From `first` on a layer goes on where the track stands.
-    fn follow(&mut self, first: &MediaPacket) {
+    fn follow<P>(&mut self, first: &MediaPacket<P>) {
         let latest = self.latest.map(|latest| {
             let clock = self.layer(latest.layer).and_then(|layer| layer.clock_at(latest.received));
             Latest { clock, ..latest }
@@ -443,5 +467,4 @@ impl Track {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_types, reason = "a payload is made as publishers make it")]
 pub(super) mod tests;

@@ -39,7 +39,7 @@ pub use layers::{Admission, Carried, Carry, Track};
 pub use rate::Rate;
 pub use replay::Replay;
 pub use shared::{LayerShown, Standing, StreamShared};
-pub use stream::{Ask, Source, Stream, Viewer};
+pub use stream::{Ask, Source, Step, Stream, Viewer};
 pub use streams::{NeedKeyframe, Published, Streams};
 pub use takers::Taken;
 

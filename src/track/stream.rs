@@ -4,13 +4,29 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::aim::Aim;
-use super::{Admission, Carry, Replay, StreamShared, Track};
+use super::{Admission, Carry, Layer, Replay, StreamShared, Track};
 use crate::drop::DropReason;
 use crate::egress::Egress;
 use crate::id::{TrackId, TrackKind};
 use crate::limits::MAX_TRACKS_OF_A_KIND;
-use crate::media::MediaPacket;
-use crate::net::Destination;
+use crate::media::{Bytes, MediaPacket};
+use crate::net::{Destination, prefetch};
+
+/// Viewers whose memory is asked for before a packet is handled.
+const VIEWERS_AHEAD: usize = 2;
+
+/// The steps of [`Stream::prefetch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Tracks and viewers.
+    Tracks,
+    /// The layers of tracks.
+    Layers,
+    /// Where the next packet of a layer is kept.
+    Places,
+    /// The payload that it takes the memory of.
+    Payloads,
+}
 
 /// A viewer that is ready for media. These lie in one array per stream, in the order of fan-out.
 pub struct Viewer {
@@ -156,6 +172,30 @@ impl Stream {
         }
     }
 
+    /// Bytes of memory that it takes, and its histories.
+    pub(super) fn bytes(&self) -> (usize, usize) {
+        let viewers = self.viewers.capacity() * size_of::<Viewer>();
+        let tracks = self.tracks.capacity() * size_of::<Track>();
+        let own = size_of::<Stream>() + size_of::<StreamShared>() + viewers + tracks;
+        let layers = self.tracks.iter().flat_map(Track::layers);
+        let of_layer = |(own, histories): (usize, usize), layer: &Layer| {
+            (own + size_of::<Layer>(), histories + layer.history.bytes())
+        };
+        layers.fold((own, 0), of_layer)
+    }
+
+    /// A packet will come soon: each step fetches what the memory of the one before leads to. First
+    /// its tracks and its first viewers; the others come one after the other, which a processor
+    /// foresees.
+    pub fn prefetch(&self, step: Step) {
+        if step == Step::Tracks {
+            prefetch(&self.tracks[..]);
+            prefetch(&self.viewers[..self.viewers.len().min(VIEWERS_AHEAD)]);
+            return;
+        }
+        self.tracks.iter().for_each(|track| track.prefetch(step));
+    }
+
     /// A viewer by its place in the order of fan-out.
     #[must_use]
     pub fn viewer(&self, position: usize) -> Option<&Viewer> {
@@ -205,9 +245,9 @@ impl Stream {
 
     /// Decides on a packet of the publisher, who is on this shard: why nobody gets it, if so. True
     /// where its layers have changed.
-    pub(super) fn carry_published(
+    pub(super) fn carry_published<P: Bytes>(
         &mut self,
-        packet: &MediaPacket,
+        packet: &MediaPacket<P>,
     ) -> (Result<(), DropReason>, bool) {
         let id = packet.track.id;
         let Stream { tracks, shared, .. } = self;
@@ -239,7 +279,7 @@ impl Stream {
     }
 
     /// Whether anybody here takes the layer of a packet.
-    pub(super) fn takes(&self, packet: &MediaPacket) -> bool {
+    pub(super) fn takes<P>(&self, packet: &MediaPacket<P>) -> bool {
         let track = self.track(packet.track.id);
         self.has_viewers() && track.is_some_and(|track| track.is_taken(packet.layer))
     }
@@ -248,9 +288,9 @@ impl Stream {
     ///
     /// # Errors
     /// Why nobody here gets it.
-    pub(super) fn admit(
+    pub(super) fn admit<P: Bytes + Clone>(
         &mut self,
-        packet: MediaPacket,
+        packet: MediaPacket<P>,
         hold: std::time::Duration,
     ) -> Result<(), DropReason> {
         let track = self.track_mut(packet.track.id).ok_or(DropReason::UnknownTrack)?;
@@ -263,10 +303,10 @@ impl Stream {
     }
 
     /// Keeps a packet that is carried, though nobody here takes it, for who comes next.
-    pub(super) fn keep(&mut self, mut packet: MediaPacket) {
+    pub(super) fn keep<P: Bytes + Clone>(&mut self, mut packet: MediaPacket<P>) {
         let id = packet.track.id;
         if let Some(track) = self.track_mut(id).filter(|_| id.kind == TrackKind::Video) {
-            track.keep(&mut packet);
+            let _refused = track.keep(&mut packet);
         }
     }
 
@@ -346,13 +386,14 @@ fn track_in(tracks: &mut Vec<Track>, id: TrackId) -> Option<&mut Track> {
         if usize::from(id.number) >= MAX_TRACKS_OF_A_KIND {
             return None;
         }
+        tracks.reserve_exact(1);
         tracks.insert(place, Track::new(id));
     }
     tracks.get_mut(place)
 }
 
 /// A key frame has come.
-fn satisfy(track: &mut Track, packet: &MediaPacket, carry: Carry) {
+fn satisfy<P>(track: &mut Track, packet: &MediaPacket<P>, carry: Carry) {
     if packet.keyframe
         && carry == Carry::Yes
         && let Some(layer) = track.layer_mut(packet.layer)

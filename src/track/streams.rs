@@ -11,8 +11,8 @@ use super::{StreamShared, Wish};
 use crate::drop::DropReason;
 use crate::egress::{Control, Egress, Feedback};
 use crate::id::{StreamKey, TrackId, TrackKey};
-use crate::media::{ClockReport, MediaPacket};
-use crate::net::{Destination, Way};
+use crate::media::{Bytes, ClockReport, MediaPacket};
+use crate::net::{Destination, Way, prefetch};
 use crate::telemetry::ShardCounters;
 
 /// A key frame of a layer must be asked for.
@@ -27,6 +27,9 @@ pub struct NeedKeyframe {
     /// Whether one that has passed will do, with what came since.
     pub past_will_do: bool,
 }
+
+/// Viewers up to which the list of a stream's grows one by one.
+const FEW_VIEWERS: usize = 4;
 
 /// What became of a packet on the publisher's shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,25 @@ impl Streams {
     pub fn get_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
         let stream = self.table.get_mut(key.index as usize)?.as_deref_mut()?;
         (stream.shared.key == key).then_some(stream)
+    }
+
+    /// Places for streams, in use or not.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Bytes of memory that the stream in a place takes, and its histories.
+    #[must_use]
+    pub fn bytes(&self, place: usize) -> Option<(usize, usize)> {
+        Some(self.table.get(place)?.as_deref()?.bytes())
+    }
+
+    /// A packet of the stream will come soon.
+    pub fn prefetch(&self, key: StreamKey) {
+        if let Some(stream) = self.get(key) {
+            prefetch(stream);
+        }
     }
 
     /// A session or a relay of the stream comes to this shard.
@@ -130,6 +152,10 @@ impl Streams {
         let shard = self.shard;
         let stream = self.get_mut(key)?;
         let position = stream.viewers.len();
+        // A viewer is large, and a list grows to four at once: most streams have fewer.
+        if position < FEW_VIEWERS {
+            stream.viewers.reserve_exact(1);
+        }
         stream.viewers.push(Viewer::new(now, slot, egress, to));
         stream.shared.set_interest(shard, true);
         stream.make_tracks(position);
@@ -208,10 +234,10 @@ impl Streams {
     ///
     /// # Errors
     /// Why nobody gets it here.
-    pub fn publish(
+    pub fn publish<P: Bytes + Clone>(
         &mut self,
-        packet: MediaPacket,
-        mut copy: impl FnMut(u16, &MediaPacket),
+        packet: MediaPacket<P>,
+        mut copy: impl FnMut(u16, &MediaPacket<P>),
     ) -> Result<Published, DropReason> {
         let (key, hold, own) = (packet.track.stream, self.hold, self.shard);
         let Some(stream) = self.get_mut(key) else { return Err(DropReason::NoViewers) };

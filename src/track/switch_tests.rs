@@ -95,7 +95,7 @@ impl Scene {
             payload.extend([inter, layer]);
             payload.extend(encoder.sequence.to_be_bytes());
             payload.resize(100 * (1 + usize::from(layer)), 0x55);
-            let packet = MediaPacket {
+            let packet: MediaPacket = MediaPacket {
                 track: TRACK,
                 codec: Codec::Vp8,
                 layer,

@@ -220,6 +220,7 @@ async fn metrics(State(app): State<App>, request: Request) -> Answer {
     let mut exposition = wiring.exposition();
     telemetry::tcp_refused(&mut exposition, &wiring.tcp_refusals);
     telemetry::failed_sessions(&mut exposition, app.control.failures());
+    telemetry::answers(&mut exposition, app.control.negotiator.answers());
     telemetry::room(&mut exposition, app.control.room());
     telemetry::process(&mut exposition);
     telemetry::memory(&mut exposition, &app.control.memory_terms());

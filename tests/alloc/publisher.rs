@@ -32,7 +32,6 @@ pub struct Connected {
     session_timeout: Option<Instant>,
     number: u64,
     outputs: Vec<Output>,
-    media: Vec<MediaPacket>,
     to_client: Vec<Vec<u8>>,
 }
 
@@ -89,7 +88,6 @@ impl Connected {
             session_timeout: None,
             number: 0,
             outputs: Vec::new(),
-            media: Vec::new(),
             to_client: Vec::new(),
         };
         connected.handshake(now + Duration::from_secs(10));
@@ -114,11 +112,12 @@ impl Connected {
 
     /// Gives the session a datagram of the client, and the time when it is due; returns the media
     /// that came of it.
-    pub fn receive(&mut self, mut datagram: Vec<u8>) -> std::vec::Drain<'_, MediaPacket> {
-        match (kind::of(&datagram), &mut self.ingest) {
+    pub fn receive<'a>(&mut self, datagram: &'a mut [u8]) -> Option<MediaPacket<&'a [u8]>> {
+        let mut media = None;
+        match (kind::of(datagram), &mut self.ingest) {
             (Some(Kind::Rtp), Some((ingest, sealer))) => {
-                match ingest.rtp(self.now, &mut datagram).expect("it authenticates") {
-                    Opened::Media { packet, .. } => self.media.push(packet),
+                match ingest.rtp(self.now, datagram).expect("it authenticates") {
+                    Opened::Media { packet, .. } => media = Some(packet),
                     Opened::Padding => {}
                     Opened::Unplaced(why) => panic!("it is of a track: {why:?}"),
                 }
@@ -129,15 +128,15 @@ impl Connected {
                 }
             }
             (Some(Kind::Stun), _) => {
-                let id = stun::peek(&datagram).expect("it is STUN").transaction_id;
-                let answer = self.session.check(address(CLIENT), &datagram, id);
+                let id = stun::peek(datagram).expect("it is STUN").transaction_id;
+                let answer = self.session.check(address(CLIENT), datagram, id);
                 let CheckAnswer::Success(answer) = answer else { panic!("it is {answer:?}") };
                 self.to_client.push(answer);
                 self.session.begin(self.now);
                 self.drain_session();
             }
             (Some(Kind::Dtls), _) => {
-                self.session.receive(self.now, &datagram).expect("it is taken");
+                self.session.receive(self.now, datagram).expect("it is taken");
                 self.drain_session();
             }
             _ => {}
@@ -146,7 +145,7 @@ impl Connected {
             self.session.timeout(self.now);
             self.drain_session();
         }
-        self.media.drain(..)
+        media
     }
 
     fn drain_session(&mut self) {
@@ -173,8 +172,8 @@ impl Connected {
     fn handshake(&mut self, deadline: Instant) {
         while !self.client.is_connected() {
             assert!(self.now < deadline, "they connect");
-            for datagram in self.run_client() {
-                self.receive(datagram);
+            for mut datagram in self.run_client() {
+                self.receive(&mut datagram);
             }
             self.session.timeout(self.now);
             self.drain_session();
@@ -182,8 +181,8 @@ impl Connected {
         }
         // The session's last flight is the client's first sight of it: let it settle.
         for _ in 0..10 {
-            for datagram in self.run_client() {
-                self.receive(datagram);
+            for mut datagram in self.run_client() {
+                self.receive(&mut datagram);
             }
             self.now += Duration::from_millis(5);
         }

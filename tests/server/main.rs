@@ -25,6 +25,7 @@ mod https;
 mod live;
 mod load;
 mod logs;
+mod memory;
 mod meters;
 mod modes;
 mod observability;

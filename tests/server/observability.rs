@@ -33,6 +33,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("monoport_send_would_block_total", "shown by port"),
     ("monoport_port_bytes_in_total", "the packets of each port say enough"),
     ("monoport_port_bytes_out_total", "the packets of each port say enough"),
+    ("monoport_answers_total", "what a set-up costs is seen in the shards' and control's CPU"),
     ("monoport_flows", "two or three a session"),
     ("monoport_mux_ports", "the panels by port have a line for each"),
     ("monoport_earlier_sessions", "there for as long as a takeover takes: see the status"),

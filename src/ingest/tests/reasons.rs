@@ -9,8 +9,8 @@ use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::ingest::{Ingest, Opened};
 use crate::limits::{MAX_LAYERS, SOURCE_KEPT};
 use crate::media::{
-    ExtensionKind, KeyframeRequest, MediaPacket, OfferedSource, PublishedPayload, PublishedTrack,
-    PublisherTerms,
+    Bytes, ExtensionKind, KeyframeRequest, MediaPacket, OfferedSource, PublishedPayload,
+    PublishedTrack, PublisherTerms,
 };
 use crate::srtp::{MasterKey, Profile, RtpSealer};
 use crate::wire::rtcp::{self, Packet};
@@ -31,6 +31,8 @@ struct Bench {
     ingest: Ingest,
     sealer: RtpSealer,
     now: Instant,
+    /// The datagram that was received last.
+    packet: [u8; 200],
 }
 
 /// A packet to be sealed.
@@ -82,24 +84,24 @@ impl Bench {
         let now = Instant::now();
         let stream = StreamKey { index: 0, generation: 0 };
         let ingest = Ingest::new(stream, terms, PROFILE, &master, now);
-        Bench { ingest, sealer: RtpSealer::new(PROFILE, &master), now }
+        Bench { ingest, sealer: RtpSealer::new(PROFILE, &master), now, packet: [0; 200] }
     }
 
-    fn receive(&mut self, sent: Sent<'_>) -> Result<Opened, DropReason> {
+    fn receive(&mut self, sent: Sent<'_>) -> Result<Opened<'_>, DropReason> {
         let Sent { ssrc, payload_type, index, elements, payload, padding } = sent;
         let (marker, sequence, timestamp) = (false, index as u16, 7);
         let header = HeaderWriter { marker, padding, payload_type, sequence, timestamp, ssrc };
-        let mut packet = [0; 200];
-        let start = header.write(elements, &mut packet).unwrap();
+        let packet = &mut self.packet;
+        let start = header.write(elements, packet).unwrap();
         let length = start + payload.len();
         packet[start..length].copy_from_slice(payload);
-        let sealed = self.sealer.seal(&mut packet, start, length, ssrc, index);
+        let sealed = self.sealer.seal(packet, start, length, ssrc, index);
         self.ingest.rtp(self.now, &mut packet[..sealed])
     }
 
     fn media(&mut self, sent: Sent<'_>) -> (MediaPacket, bool) {
         match self.receive(sent) {
-            Ok(Opened::Media { packet, asks }) => (packet, asks),
+            Ok(Opened::Media { packet, asks }) => (packet.with_payload(|p| p.keep(None)), asks),
             other => panic!("no media: {other:?}"),
         }
     }

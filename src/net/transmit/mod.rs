@@ -73,6 +73,15 @@ impl Transmitter {
         Transmitter { sockets, back_end, refused_trains: Vec::new() }
     }
 
+    /// Bytes of the arenas that datagrams are written into.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.back_end {
+            BackEnd::Mmsg(outboxes) => outboxes.bytes(),
+            BackEnd::Memory(_) => 0,
+        }
+    }
+
     /// The sockets, to be read and waited for.
     #[must_use]
     pub fn sockets(&self) -> &Sockets {

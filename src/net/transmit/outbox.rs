@@ -52,6 +52,12 @@ impl Outboxes {
         Outboxes { shared: Some(Box::new(shared)), ..Outboxes::default() }
     }
 
+    /// Bytes of their arenas.
+    pub fn bytes(&self) -> usize {
+        let outboxes = self.own.iter().flatten().count() + usize::from(self.shared.is_some());
+        outboxes * SEND_ARENA_BYTES
+    }
+
     /// Makes an outbox for the mux port in `slot`.
     pub fn add(&mut self, slot: u32) {
         let slot = slot as usize;

@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use super::inbound::{Datagrams, Message};
+use super::inbound::{Datagrams, Message, SLOT_BYTES};
 use super::socket::{SocketOptions, UdpSocket};
 use crate::limits::{MAX_MESSAGES_PER_CALL, URING_BUFFERS_PER_SLOT};
 use ring::SocketRing;
@@ -122,6 +122,11 @@ impl UringReceiver {
         self.batch
     }
 
+    /// See [`super::Receiver::bytes`].
+    pub(super) fn bytes(&self) -> usize {
+        self.rings.len() * (self.batch * URING_BUFFERS_PER_SLOT).next_power_of_two() * SLOT_BYTES
+    }
+
     /// See [`super::Receiver::add`].
     pub(super) fn add(&mut self, socket: &UdpSocket) -> io::Result<()> {
         self.rings.push(ring_for(socket, self.batch)?);
@@ -162,16 +167,21 @@ impl UringReceiver {
     }
 
     /// See [`super::Receiver::datagrams`].
-    pub(super) fn datagrams(&self) -> Datagrams<'_> {
+    pub(super) fn datagrams(&mut self) -> Datagrams<'_> {
         let memory = &self.rings[self.last].buffers().memory;
-        // SAFETY: the buffers of these messages are held back from the kernel until the next
-        // receive, which needs self alone.
+        // SAFETY: the buffers of these messages, one each, are held back from the kernel until the
+        // next receive; both need self alone.
         unsafe { Datagrams::new(memory, &self.messages) }
     }
 
     /// See [`super::Receiver::readiness`]. `None` for a socket this was not made for.
     pub(super) fn readiness(&self, socket: &UdpSocket) -> Option<BorrowedFd<'_>> {
         self.index(socket).map(|index| self.rings[index].readiness())
+    }
+
+    /// The messages of the last receive.
+    pub(super) fn messages(&self) -> &[Message] {
+        &self.messages
     }
 
     pub(super) fn overflow_drops(&self) -> u64 {

@@ -1,6 +1,5 @@
 //! What a track does with packets of one publisher and several, of one layer and several.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::format::Codec;
@@ -138,7 +137,9 @@ fn duplicates_and_packets_older_than_the_history_are_refused() {
 #[test]
 fn the_history_reaches_as_far_back_whatever_the_rate() {
     let start = Instant::now();
-    for (packets_per_s, room) in [(50u64, HISTORY_MIN_PACKETS), (500, 1_024), (9_000, 4_096)] {
+    for (packets_per_s, room) in
+        [(5u64, HISTORY_MIN_PACKETS), (50, 128), (500, 1_024), (9_000, 4_096)]
+    {
         let mut track = Track::new(VIDEO);
         let count = packets_per_s * 5;
         let at = |number: u64| start + Duration::from_micros(number * 1_000_000 / packets_per_s);
@@ -151,6 +152,26 @@ fn the_history_reaches_as_far_back_whatever_the_rate() {
         let oldest = track.recall(0, count - reached, at(count));
         assert!(matches!(oldest, Recall::Kept(_)), "{packets_per_s} a second");
     }
+}
+
+#[test]
+fn a_layer_takes_memory_as_it_sends() {
+    let start = Instant::now();
+    let mut track = Track::new(VIDEO);
+    assert_eq!(track.layers()[0].history.bytes(), 0, "nothing has come");
+    let mut taken = Vec::new();
+    for packets_per_s in [2u32, 50, 500] {
+        let mut track = Track::new(VIDEO);
+        for number in 0..packets_per_s * 5 {
+            let at = start + Duration::from_secs(1) * number / packets_per_s;
+            take_now(&mut track, packet(1, u64::from(number), 0, at)).unwrap();
+            drain(&mut track, at);
+        }
+        taken.push(track.layers()[0].history.bytes());
+    }
+    assert!(taken[0] < 16 * 300 && taken[0] * 6 < taken[1] && taken[1] * 6 < taken[2], "{taken:?}");
+    track.layer_mut(0).unwrap().history.clear();
+    assert_eq!(track.layers()[0].history.bytes(), 0);
 }
 
 #[test]
@@ -182,9 +203,8 @@ fn a_packet_that_waits_for_its_frame_is_not_sent_again_before_it_is_sent() {
     let mut track = Track::new(VIDEO);
     take(&mut track, packet(1, 2, 0, start), hold).unwrap();
     assert_eq!(drain(&mut track, start + hold).len(), 1);
-    let (late, longer): (_, Arc<[u8]>) = (packet(1, 1, 0, start + hold), vec![0; 11].into());
-    take(&mut track, late, hold).unwrap();
-    let third = MediaPacket { payload: longer, ..packet(1, 3, 0, start + hold) };
+    take(&mut track, packet(1, 1, 0, start + hold), hold).unwrap();
+    let third = MediaPacket { payload: vec![0; 11].into(), ..packet(1, 3, 0, start + hold) };
     take(&mut track, third, hold).unwrap();
     assert!(matches!(track.recall(0, 1, start + hold), Recall::Awaited), "its padding is open");
     assert_eq!(drain(&mut track, start + hold * 2).len(), 2);
