@@ -144,9 +144,8 @@ impl Watch {
 
     /// The sums of a viewer now, over all that it takes.
     fn viewer_totals(&mut self, takes: &[Taking], streams: &Streams) -> Totals {
-        let (lost, expected_packets, carried) = (0, 0, Carried::default());
-        let mut totals =
-            Totals { repaired: self.repaired, lost, expected_packets, carried, ..self.totals };
+        let (lost, expected_packets) = (0, 0);
+        let mut totals = Totals { repaired: self.repaired, lost, expected_packets, ..self.totals };
         let mut number = 0;
         for (stream, viewer, reception) in playing(takes, streams) {
             for (lane, heard) in viewer.egress.lanes().iter().zip(&reception.heard) {
