@@ -93,6 +93,21 @@
 //! has one [`drop::DropReason`], and a datagram that came in has one outcome in [`telemetry`]: what
 //! came in is what became of it, to the last one (`tests/server/conservation.rs`).
 //!
+//! ## What is tried beyond `cargo test`
+//!
+//! `.ci/run` is what a change must pass. What takes longer, or tools that it does not install:
+//!
+//! ```text
+//! cargo +nightly fuzz run --fuzz-dir tools/fuzz rtcp -- -max_total_time=1200
+//! cargo +nightly fuzz run --fuzz-dir tools/fuzz --features server offer
+//! MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=3 cargo +nightly miri test --lib -- \
+//!     wire:: id:: media:: srtp::replay srtp::rollover --skip binding --skip corpus
+//! cargo deny check
+//! cargo +1.89 check --all-targets
+//! ```
+//!
+//! Miri runs none of C: what seals, hashes with a key or calls the kernel is left out.
+//!
 //! ## Words
 //!
 //! A *stream* has a name and one publisher at a time; it is a list of *tracks*, each of one or

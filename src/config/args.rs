@@ -7,6 +7,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use super::access::AccessArgs;
 use super::addresses::{Announced, Cidr, InterfaceName, PortList};
+use super::cluster::ClusterArgs;
 use super::cores::CoreList;
 use super::frames::FrameAncestor;
 use super::hooks::HookArgs;
@@ -214,6 +215,10 @@ pub struct Args {
     /// Who is told what happens.
     #[command(flatten)]
     pub hooks: HookArgs,
+
+    /// Other nodes.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 
     /// Who may show the player at /embed/NAME in a frame: `https://example.org`, self, none; all
     /// may when not given

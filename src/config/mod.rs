@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod args;
+mod cluster;
 mod cores;
 mod error;
 mod file;
@@ -24,6 +25,7 @@ pub use args::{
     Args, CheckArgs, Cli, CodecMatch, Command, HelpArgs, Io, LogAddresses, OnConflict, PortsArgs,
     SteerBy, TopArgs,
 };
+pub use cluster::{ClusterArgs, ClusterUrl, NodeName};
 pub use cores::CoreList;
 pub use error::ConfigError;
 pub use file::{CommandLine, Origin, ReadError, command};
@@ -71,6 +73,8 @@ pub struct Config {
     pub access: Access,
     /// Who is told what happens.
     pub hooks: Hooks,
+    /// Other nodes.
+    pub cluster: ClusterArgs,
     /// Who may show the player in a frame; everybody may when there are none.
     pub frame_ancestors: Vec<FrameAncestor>,
     /// One per shard: the core it is pinned to.
@@ -172,6 +176,7 @@ impl Config {
             tls: args.tls_cert.zip(args.tls_key).map(|(cert, key)| TlsFiles { cert, key }),
             access,
             hooks,
+            cluster: args.cluster,
             frame_ancestors: args.frame_ancestors,
             shard_cores,
             max_sessions: args.max_sessions,

@@ -16,7 +16,7 @@ pub enum ControlError {
     #[error("nobody publishes `{0}` at the moment")]
     NoPublisher(String),
     /// The stream is published on another node, which this one takes nothing from.
-    #[error("`{stream}` is published on the node `{node}`, at http://{http}")]
+    #[error("`{stream}` is published on the node `{node}`, whose HTTP is at {http}")]
     Elsewhere {
         /// The stream.
         stream: String,
@@ -25,6 +25,12 @@ pub enum ControlError {
         /// Where its HTTP is.
         http: SocketAddr,
     },
+    /// Nobody publishes the stream here, and other nodes can't be asked.
+    #[error(
+        "nobody publishes `{0}` on this node, and the directory that knows of the others does not \
+         answer at the moment"
+    )]
+    Unknown(String),
     /// It contradicts how things stand.
     #[error("{0}")]
     Conflict(String),
@@ -87,6 +93,7 @@ impl ControlError {
             ControlError::NoRoom(_) => Some(FailureReason::NoRoom),
             ControlError::NoPublisher(_)
             | ControlError::Elsewhere { .. }
+            | ControlError::Unknown(_)
             | ControlError::Conflict(_)
             | ControlError::NotFound(_)
             | ControlError::Gone { .. }

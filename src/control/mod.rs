@@ -60,14 +60,15 @@ use crate::id::SessionKey;
 use crate::session::{CodecMatch, Negotiator};
 pub use crate::session::{OfferError, Renegotiated};
 use crate::shard::{Command, EndReason, Wiring};
-use crate::telemetry::{Failures, SessionCard};
+use crate::telemetry::{Exposition, Failures, SessionCard};
 pub use audience::StreamNow;
 pub use caller::Caller;
 use connecting::Connecting;
 pub use connecting::ConnectingLimits;
+use directory::DirectoryMeter;
 pub use directory::{
-    Beat, Claim, Claimed, Directory, MemoryDirectory, MemoryStore, NodeRecord, Owner, Reply,
-    Unreachable,
+    Beat, Claim, Claimed, Directory, MemoryDirectory, MemoryStore, NodeRecord, Owner,
+    RedisDirectory, Reply, Unreachable,
 };
 pub use ended::{EndedSession, Refusal};
 pub use error::ControlError;
@@ -121,8 +122,12 @@ pub struct Settings {
     pub listener: Arc<dyn Listener>,
     /// Who publishes what, among all nodes.
     pub directory: Arc<dyn Directory>,
+    /// Whether there are others.
+    pub has_others: bool,
     /// This node's name there.
     pub node: Box<str>,
+    /// Tells it from its predecessor of the same name.
+    pub incarnation: u64,
 }
 
 /// Everything a request needs.
@@ -140,10 +145,13 @@ pub struct Control {
     /// Notified when a session's place is free again.
     room: Notify,
     directory: Arc<dyn Directory>,
+    directory_meter: DirectoryMeter,
     /// Notified when there is something to tell it.
     directory_changed: Notify,
     /// This node's name there.
     node: Box<str>,
+    /// Tells it from its predecessor of the same name.
+    incarnation: u64,
     on_conflict: OnConflict,
     whep_wait: bool,
     failures: Arc<Failures>,
@@ -173,8 +181,10 @@ impl Control {
             registry: Mutex::new(registry),
             room: Notify::new(),
             directory,
+            directory_meter: DirectoryMeter::new(settings.has_others),
             directory_changed: Notify::new(),
             node,
+            incarnation: settings.incarnation,
             on_conflict: settings.on_conflict,
             whep_wait: settings.whep_wait,
             failures,
@@ -234,6 +244,17 @@ impl Control {
             registry.ending.pop_front();
         }
         true
+    }
+
+    /// What tells this node from its predecessor of the same name.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Adds how it goes with the directory, where there are other nodes.
+    pub fn expose_directory(&self, exposition: &mut Exposition) {
+        self.directory_meter.expose(exposition);
     }
 
     /// Sessions and streams there are.

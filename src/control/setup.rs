@@ -66,6 +66,7 @@ impl Control {
         caller: &Caller,
     ) -> Result<Placement, ControlError> {
         if self.on_conflict == OnConflict::Refuse {
+            // A node that can't ask serves alone.
             self.not_elsewhere(stream).await?;
         }
         let placed = self.with_room(|| self.set_up_publisher(stream, sdp, caller)).await;
@@ -114,15 +115,17 @@ impl Control {
     }
 
     /// Refuses with [`ControlError::Elsewhere`] what another node that is alive has. What can't be
-    /// asked is taken for nobody's: requests do not fail with the directory.
-    async fn not_elsewhere(&self, stream: &str) -> Result<(), ControlError> {
-        let owners = self.directory.resolve(vec![stream.into()]).await.unwrap_or_default();
+    /// asked is taken for nobody's: requests do not fail with the directory. Returns whether it was
+    /// asked.
+    async fn not_elsewhere(&self, stream: &str) -> Result<bool, ControlError> {
+        let resolved = self.directory.resolve(vec![stream.into()]).await;
+        let (is_known, owners) = (resolved.is_ok(), resolved.unwrap_or_default());
         let owner = owners.into_iter().next().flatten().filter(|owner| owner.node != self.node);
         match owner {
             Some(Owner { node, http: Some(http), .. }) => {
                 Err(ControlError::Elsewhere { stream: stream.to_owned(), node, http })
             }
-            _ => Ok(()),
+            _ => Ok(is_known),
         }
     }
 
@@ -141,8 +144,10 @@ impl Control {
             self.not_elsewhere(stream).await?;
         }
         let placed = self.with_room(|| self.set_up_viewer(stream, sdp, caller)).await;
-        if let Err(ControlError::NoPublisher(_)) = placed {
-            self.not_elsewhere(stream).await?;
+        if let Err(ControlError::NoPublisher(_)) = placed
+            && !self.not_elsewhere(stream).await?
+        {
+            return Err(ControlError::Unknown(stream.to_owned()));
         }
         placed.inspect_err(|error| self.refused(stream, false, error))
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 /// How long a node counts as alive after it has told the directory so.
 pub const DIRECTORY_LEASE: Duration = Duration::from_secs(10);
 
-/// How often it does.
-pub const DIRECTORY_BEAT: Duration = Duration::from_secs(2);
+/// How often it does, and hears which of its streams others have claimed: two publishers of one
+/// name on two nodes are two for no longer.
+pub const DIRECTORY_BEAT: Duration = Duration::from_secs(1);
 
 const _: () = assert!(
     DIRECTORY_BEAT.as_millis() * 4 < DIRECTORY_LEASE.as_millis(),
@@ -24,3 +25,18 @@ pub const DIRECTORY_REASSERT: Duration = Duration::from_secs(600);
 
 /// Streams in one call to the directory.
 pub const DIRECTORY_BATCH: usize = 1_000;
+
+/// How long a call may take. Requests wait for one at most, and then go on without an answer.
+pub const DIRECTORY_CALL: Duration = Duration::from_millis(500);
+
+/// How long it is known who has a stream, or that nobody does, without asking again.
+pub const DIRECTORY_RESOLVED_FOR: Duration = Duration::from_secs(1);
+
+/// Streams of which that is known; players ask again and again for what nobody publishes.
+pub const MAX_DIRECTORY_RESOLVED: usize = 4_096;
+
+/// Characters of a node's name.
+pub const MAX_NODE_NAME_CHARS: usize = 64;
+
+/// Servers of one directory, for Sentinels.
+pub const MAX_DIRECTORY_SERVERS: usize = 16;

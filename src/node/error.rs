@@ -17,6 +17,12 @@ pub enum StartError {
         /// ` by pid 812 (monoport)`, where that can be found out.
         by: String,
     },
+    /// The directory of nodes can't be used.
+    #[error("--cluster: {0}")]
+    Cluster(String),
+    /// The host's name is no node's.
+    #[error("--cluster: this host has no name that a node can have; pass --node NAME")]
+    NoNodeName,
     /// HTTPS has no certificate.
     #[error("HTTPS: {0}; look at --tls-cert and --tls-key")]
     Tls(#[from] TlsError),

@@ -4,6 +4,7 @@ mod announce;
 mod banner;
 mod bind;
 mod choose;
+mod cluster;
 mod doors;
 mod drain;
 mod error;
@@ -40,8 +41,7 @@ pub use tls::TlsError;
 use crate::api::{Api, Facts};
 use crate::config::{self, Config, PortCount};
 use crate::control::{
-    AutoPorts, ConnectingLimits, Control, MemoryDirectory, OnConflict, PortRule, Settings,
-    StartingPorts,
+    AutoPorts, ConnectingLimits, Control, OnConflict, PortRule, Settings, StartingPorts,
 };
 use crate::cpu;
 use crate::hooks::Webhooks;
@@ -59,6 +59,7 @@ use announce::at_tcp;
 use banner::{Chosen, banner};
 use bind::{Bound, Opener};
 use choose::backend;
+use cluster::Cluster;
 use doors::Doors;
 use opened::Opened;
 use supervisor::Supervisor;
@@ -111,9 +112,12 @@ impl Node {
         let wiring = Arc::new(wiring(config, steering));
         let chosen = Chosen { backend, backend_reason, steering: steering_reason };
         let banner = banner(config, &opened, &candidates, &tcp_candidates, &chosen);
+        let cluster = Cluster::new(config, opened.incarnation())?;
+        let shown_http = cluster::http_of(opened.http.local_addr()?, &reachable);
         let opener = Arc::new(Opener::new(config, opened.bound.ip, reachable, wiring.clone()));
         let named = (&*ports, &*candidates, &*tcp_candidates);
-        let settings = settings(config, named, opener.clone(), changing.webhooks.clone());
+        let webhooks = changing.webhooks.clone();
+        let settings = settings(config, named, opener.clone(), webhooks, cluster);
         let negotiator = Negotiator::new(config.say_ice_lite, codec_match(config));
         let control = Control::new(negotiator, wiring.clone(), settings);
         let named = (&*candidates, &*tcp_candidates);
@@ -146,7 +150,7 @@ impl Node {
         doors.open()?;
         watch_over(&runtime, &api);
         spawn_vital(&runtime, "telling webhooks", changing.webhooks.clone().run());
-        keep_house(config, rule, &runtime, &control, http_address, &mut shards);
+        keep_house(config, rule, &runtime, &control, shown_http, &mut shards);
         moving::follow(config, &runtime, &control, opener.clone(), tcp_port);
         let given = can_be_taken_over(config, &control, &doors, &opener);
         Ok(Node {
@@ -243,6 +247,7 @@ fn settings(
     (ports, candidates, tcp): (&[u16], &[Vec<SocketAddr>], &[SocketAddr]),
     opener: Arc<Opener>,
     webhooks: Arc<Webhooks>,
+    Cluster { directory, has_others, node, incarnation }: Cluster,
 ) -> Settings {
     Settings {
         ports: match config.udp.range {
@@ -260,8 +265,10 @@ fn settings(
         whep_wait: config.whep_wait,
         connecting: connecting(config),
         listener: webhooks,
-        directory: Arc::new(MemoryDirectory::alone(NODE_NAME)),
-        node: NODE_NAME.into(),
+        directory,
+        has_others,
+        node,
+        incarnation,
     }
 }
 
@@ -382,9 +389,6 @@ fn facts(config: &Config, backend: Backend, wiring: &Wiring) -> Facts {
         max_sessions: config.max_sessions,
     }
 }
-
-/// The name of a node that has no others.
-const NODE_NAME: &str = "monoport";
 
 /// Control threads give way to shards: a join storm must not hold up media.
 const CONTROL_NICE: i32 = 5;

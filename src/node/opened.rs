@@ -59,6 +59,11 @@ impl Opened {
         }
     }
 
+    /// Which node the process is that is taken over, where it says.
+    pub fn incarnation(&self) -> Option<u64> {
+        self.taking.as_ref().and_then(Taking::incarnation)
+    }
+
     /// Of each shard, its way to the process that is taken over; nothing where none is.
     pub fn earlier(&mut self) -> Vec<Earlier> {
         self.taking.as_mut().map(Taking::earlier).unwrap_or_default()

@@ -49,7 +49,9 @@ fn control(name: &str, directory: impl Directory + 'static, conflict: OnConflict
         connecting: ConnectingLimits { most: 1_000, most_per_source: 1_000 },
         codec_match: CodecMatch::Lenient,
         directory: Arc::new(directory),
+        has_others: true,
         node: name.into(),
+        incarnation: 1,
     };
     Control::new(Negotiator::new(false, CodecMatch::Lenient), wiring, settings)
 }
@@ -143,7 +145,7 @@ fn what_another_node_publishes_is_known_from_when_it_is_live_until_it_ends() {
         report(Report::Live { key, number: 1 });
         let elsewhere = async || matches!(refused().await, ControlError::Elsewhere { .. });
         eventually("the other node knows", elsewhere).await;
-        let words = "`s` is published on the node `a`, at http://192.0.2.1:1";
+        let words = "`s` is published on the node `a`, whose HTTP is at 192.0.2.1:1";
         assert_eq!(refused().await.to_string(), words);
         let conflict =
             b.publish("s", &send, &Caller::default()).await.err().expect("it is to be refused");

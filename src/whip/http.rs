@@ -227,6 +227,7 @@ async fn metrics(State(app): State<App>, request: Request) -> Answer {
     port_metrics::add(&mut exposition, &app.control);
     app.admission.authority.expose(&mut exposition);
     app.webhooks.expose(&mut exposition);
+    app.control.expose_directory(&mut exposition);
     app.posts.expose(&mut exposition, app.control.connecting());
     Ok(([(CONTENT_TYPE, format.content_type())], exposition.render(format)).into_response())
 }

@@ -190,6 +190,7 @@ impl From<ControlError> for Problem {
             ControlError::Gone { .. } => StatusCode::GONE,
             ControlError::TooManyOfSource(_) => StatusCode::TOO_MANY_REQUESTS,
             ControlError::NoRoom(_)
+            | ControlError::Unknown(_)
             | ControlError::TooManyConnecting(_)
             | ControlError::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
@@ -198,7 +199,9 @@ impl From<ControlError> for Problem {
         let problem = Problem { told, ..problem };
         match error {
             // WHEP §4.2: somebody may publish it soon.
-            ControlError::NoPublisher(_) => problem.with(RETRY_AFTER, "2"),
+            ControlError::NoPublisher(_) | ControlError::Unknown(_) => {
+                problem.with(RETRY_AFTER, "2")
+            }
             ControlError::NoRoom(_)
             | ControlError::TooManyOfSource(_)
             | ControlError::TooManyConnecting(_)

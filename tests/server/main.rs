@@ -14,6 +14,7 @@ mod attacks;
 mod authority;
 mod certificates;
 mod checks;
+mod cluster;
 mod config_file;
 mod connecting;
 mod conservation;

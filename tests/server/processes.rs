@@ -18,7 +18,7 @@ use str0m::media::Direction;
 
 mod place;
 
-use place::{Place, Playing, VP8, signal};
+use place::{Place, Playing, VP8, refused, signal};
 
 /// The number of the user `nobody`, on Debian and elsewhere.
 const NOBODY: u32 = 65_534;
@@ -370,9 +370,7 @@ fn a_process_of_another_user_takes_nothing_over() {
     std::fs::set_permissions(&binary, anybody(0o755)).expect("it is ours");
     let mut command = Command::new(&binary);
     command.args(place.command(&["--takeover"]).get_args()).current_dir("/").uid(NOBODY);
-    let output = command.output().expect("the copy runs");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{words}");
+    let words = refused(command);
     assert!(words.contains(&format!("is of user {NOBODY}, not of 0")), "{words}");
     assert!(first.runs() && place.sessions() == (0, None));
 }

@@ -11,6 +11,7 @@ pub mod log;
 pub mod media;
 pub mod namespace;
 pub mod process;
+pub mod redis;
 pub mod replay;
 pub mod router;
 pub mod service;

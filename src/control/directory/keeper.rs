@@ -9,9 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::time::MissedTickBehavior;
+
 use super::{Beat, Claim, Claimed, NodeRecord, Unreachable};
-use crate::control::Control;
-use crate::limits::{DIRECTORY_BATCH, DIRECTORY_BEAT, DIRECTORY_REASSERT};
+use crate::control::{Control, OnConflict};
+use crate::limits::{DIRECTORY_BATCH, DIRECTORY_BEAT, DIRECTORY_LEASE, DIRECTORY_REASSERT};
 use crate::shard::EndReason;
 use crate::telemetry::limited;
 
@@ -50,24 +52,31 @@ impl Control {
     /// Keeps the directory told until the server stops. `http` is where others reach this node.
     pub async fn keep_directory(self: Arc<Control>, http: SocketAddr) {
         let mut beats = tokio::time::interval(DIRECTORY_BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first beat is one of a node that has nothing to re-assert.
         let mut in_contact = true;
         let mut first = true;
         let mut asserted = Instant::now();
         loop {
             tokio::select! {
-                _ = beats.tick() => {
-                    let known = self.beat(http).await;
-                    let forgotten = known == Ok(false) && !first;
+                // A process that was taken over has a later one to beat for both.
+                _ = beats.tick(), if !self.has_passed_on() => {
+                    let beat = self.beat(http).await;
+                    let forgotten = matches!(beat, Ok((false, _))) && !first;
                     // A claim that nobody renews is garbage one day.
                     let is_due = asserted.elapsed() >= DIRECTORY_REASSERT;
-                    if known.is_ok() && (forgotten || is_due || !in_contact) {
+                    if beat.is_ok() && (forgotten || is_due || !in_contact) {
                         self.reassert().await;
                         asserted = Instant::now();
+                    } else if let Ok((_, displaced)) = &beat {
+                        self.displaced(displaced).await;
                     }
-                    (in_contact, first) = (known.is_ok(), false);
+                    self.directory_meter.answers(beat.is_ok(), &self.node);
+                    (in_contact, first) = (beat.is_ok(), false);
                 }
                 () = self.directory_changed.notified() => {}
+                // Looks again whether there is one.
+                () = tokio::time::sleep(DIRECTORY_LEASE) => {}
             }
             if in_contact {
                 in_contact = self.tell_directory().await.is_ok();
@@ -75,14 +84,20 @@ impl Control {
         }
     }
 
-    /// Renews the lease; says whether the directory knew this node.
-    async fn beat(&self, http: SocketAddr) -> Result<bool, Unreachable> {
+    /// Renews the lease; says whether the directory knew this node, and which of its streams others
+    /// have claimed.
+    async fn beat(&self, http: SocketAddr) -> Result<(bool, Vec<Arc<str>>), Unreachable> {
         let (sessions, _streams) = self.counts();
         let (name, draining) = (self.node.clone(), self.is_stopping());
         match self.directory.beat(NodeRecord { name, http, sessions, draining }).await? {
-            Beat::Renewed { known, .. } => Ok(known),
+            Beat::Renewed { known, displaced, .. } => Ok((known, displaced)),
             Beat::NameTaken => {
-                limited!(WARN, "another node is alive under the name `{}`", self.node);
+                limited!(
+                    WARN,
+                    "another process is alive in the directory as node `{}`: start this one with \
+                     another --node, or stop that one; until then this one serves alone",
+                    self.node
+                );
                 Err(Unreachable)
             }
         }
@@ -130,7 +145,11 @@ impl Control {
             self.directory.release(releases.to_vec()).await?;
         }
         if !claims.is_empty() {
-            let claimed = self.directory.claim(Claim::New, claims.to_vec()).await?;
+            let how = match self.on_conflict {
+                OnConflict::Replace => Claim::New,
+                OnConflict::Refuse => Claim::IfFree,
+            };
+            let claimed = self.directory.claim(how, claims.to_vec()).await?;
             self.took(claims, claimed);
         }
         Ok(())
@@ -142,11 +161,32 @@ impl Control {
             let registry = self.lock();
             registry.kept.claimed.iter().map(|(name, epoch)| (name.clone(), *epoch)).collect()
         };
-        for some in all.chunks(DIRECTORY_BATCH) {
+        self.keep(&all).await;
+    }
+
+    /// Others have claimed these streams since.
+    async fn displaced(&self, streams: &[Arc<str>]) {
+        let mut ours = Vec::new();
+        for stream in streams {
+            let epoch = self.lock().kept.claimed.get(stream).copied();
+            match (epoch, self.earlier()) {
+                (Some(epoch), _) => ours.push((stream.clone(), epoch)),
+                // The process that was taken over has the same name there.
+                (None, Some(earlier)) => earlier.went_live(stream),
+                (None, None) => {}
+            }
+        }
+        self.keep(&ours).await;
+    }
+
+    /// Claims streams again, without taking away what others have claimed since.
+    async fn keep(&self, streams: &[(Arc<str>, u64)]) {
+        for some in streams.chunks(DIRECTORY_BATCH) {
             // What fails now is repeated at the next contact.
             let Ok(claimed) = self.directory.claim(Claim::Keep, some.to_vec()).await else {
                 return;
             };
+            self.directory_meter.kept(some.len());
             self.took(some, claimed);
         }
     }
@@ -174,6 +214,7 @@ impl Control {
                 Claimed::Held { owner, .. } => {
                     limited!(INFO, "`{name}` is published on `{owner}` now");
                     registry.kept.claimed.remove(name);
+                    self.directory_meter.lost();
                     registry.ending.extend(publisher.map(|key| (key, EndReason::Replaced)));
                 }
             }

@@ -1,13 +1,13 @@
 //! The directory of nodes that share one memory: of one node alone, and of several in tests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Beat, Claim, Claimed, Directory, NodeRecord, Owner, Reply};
-use crate::limits::{DIRECTORY_CLAIM_KEPT, DIRECTORY_LEASE, DIRECTORY_NODE_KEPT};
+use crate::limits::{DIRECTORY_BATCH, DIRECTORY_CLAIM_KEPT, DIRECTORY_LEASE, DIRECTORY_NODE_KEPT};
 
 /// What is known, by all who share it.
 pub struct MemoryStore {
@@ -20,6 +20,8 @@ pub struct MemoryStore {
 struct Tables {
     nodes: HashMap<Box<str>, Node>,
     streams: HashMap<Arc<str>, Stream>,
+    /// Streams that were claimed from a node that was alive, and that it has not been told of.
+    displaced: HashMap<Box<str>, BTreeSet<Arc<str>>>,
 }
 
 struct Node {
@@ -55,13 +57,22 @@ impl MemoryStore {
         *self.lock().0 = Tables::default();
     }
 
+    /// The lease of `node` is over.
+    #[cfg(test)]
+    pub fn expire(&self, node: &str) {
+        let (mut tables, now) = self.lock();
+        tables.nodes.get_mut(node).into_iter().for_each(|node| node.until_ms = now);
+    }
+
     /// The tables without what is too old, and what time it is.
     fn lock(&self) -> (MutexGuard<'_, Tables>, u64) {
         // Nothing under the lock panics half-way.
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (self.clock)();
         let kept = DIRECTORY_NODE_KEPT.as_millis() as u64;
-        tables.nodes.retain(|_, node| now < node.until_ms + kept);
+        let Tables { nodes, displaced, .. } = &mut *tables;
+        nodes.retain(|_, node| now < node.until_ms + kept);
+        displaced.retain(|node, _| nodes.contains_key(node));
         (tables, now)
     }
 }
@@ -72,6 +83,16 @@ impl Tables {
         let node = self.nodes.get(&stream.node)?;
         let is_alive = node.incarnation == stream.incarnation && now < node.until_ms;
         is_alive.then_some(node.record.http)
+    }
+
+    /// Some of what `node` is to be told of.
+    fn displaced_of(&mut self, node: &str) -> Vec<Arc<str>> {
+        let Some(all) = self.displaced.get_mut(node) else { return Vec::new() };
+        let told = std::iter::from_fn(|| all.pop_first()).take(DIRECTORY_BATCH).collect();
+        if all.is_empty() {
+            self.displaced.remove(node);
+        }
+        told
     }
 
     fn find(&self, name: &str, now: u64) -> Option<&Stream> {
@@ -107,14 +128,22 @@ impl MemoryDirectory {
             let others = !self.is_mine(stored) && tables.alive(stored, now).is_some();
             let is_newer = stored.epoch > hint;
             let may_keep = self.is_mine(stored) || stored.epoch < hint || (!others && !is_newer);
-            if claim == Claim::Keep && !may_keep {
+            let may = match claim {
+                Claim::New => true,
+                Claim::IfFree => !others,
+                Claim::Keep => may_keep,
+            };
+            if !may {
                 return Claimed::Held { owner: stored.node.clone(), epoch: stored.epoch };
             }
             displaced = others.then(|| stored.node.clone());
             epoch = epoch.max(stored.epoch);
         }
-        if claim == Claim::New {
+        if claim != Claim::Keep {
             epoch = now.max(epoch + 1);
+        }
+        if let Some(former) = &displaced {
+            tables.displaced.entry(former.clone()).or_default().insert(name.clone());
         }
         let (node, incarnation) = (self.node.clone(), self.incarnation);
         tables.streams.insert(name, Stream { node, incarnation, epoch, claimed_ms: now });
@@ -137,7 +166,8 @@ impl Directory for MemoryDirectory {
         tables.nodes.insert(self.node.clone(), node);
         let kept = DIRECTORY_CLAIM_KEPT.as_millis() as u64;
         tables.streams.retain(|_, stream| now < stream.claimed_ms + kept);
-        Box::pin(ready(Ok(Beat::Renewed { known, now_ms: now })))
+        let displaced = tables.displaced_of(&self.node);
+        Box::pin(ready(Ok(Beat::Renewed { known, now_ms: now, displaced })))
     }
 
     fn peers(&self) -> Reply<'_, Vec<NodeRecord>> {

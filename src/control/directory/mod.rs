@@ -8,6 +8,10 @@
 
 mod keeper;
 mod memory;
+mod meter;
+mod redis;
+#[cfg(test)]
+mod same;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +22,8 @@ use futures_util::future::BoxFuture;
 
 pub(super) use keeper::Kept;
 pub use memory::{MemoryDirectory, MemoryStore};
+pub(super) use meter::DirectoryMeter;
+pub use redis::RedisDirectory;
 
 /// What a directory answers.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, Unreachable>>;
@@ -60,7 +66,7 @@ pub struct NodeRecord {
 }
 
 /// What becomes of a beat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Beat {
     /// The lease runs anew.
     Renewed {
@@ -68,6 +74,8 @@ pub enum Beat {
         known: bool,
         /// The directory's clock, in milliseconds of Unix time.
         now_ms: u64,
+        /// Streams of the node that others have claimed since its last beat, some at a time.
+        displaced: Vec<Arc<str>>,
     },
     /// Another process that is alive has this name.
     NameTaken,
@@ -78,6 +86,8 @@ pub enum Beat {
 pub enum Claim {
     /// A publisher has gone live: the stream is this node's, whoever had it before.
     New,
+    /// The same, unless another node that is alive has it.
+    IfFree,
     /// It has been this node's and is to stay so, unless somebody has claimed it since.
     Keep,
 }

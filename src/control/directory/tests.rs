@@ -53,6 +53,11 @@ fn owner(node: &MemoryDirectory) -> Option<Owner> {
     at_once(node.resolve(vec!["s".into()])).remove(0)
 }
 
+fn renewed(known: bool, displaced: &[&str]) -> Beat {
+    let displaced = displaced.iter().map(|&name| name.into()).collect();
+    Beat::Renewed { known, now_ms: START, displaced }
+}
+
 fn held(owner: &str, epoch: u64) -> Claimed {
     Claimed::Held { owner: owner.into(), epoch }
 }
@@ -65,11 +70,15 @@ fn mine(epoch: u64, displaced: Option<&str>) -> Claimed {
 fn the_later_claim_owns_the_stream_and_the_earlier_owner_can_not_keep_it() {
     let world = World::new();
     let (a, b) = (world.node("a", 1), world.node("b", 1));
-    assert_eq!(beat(&a, "a"), Beat::Renewed { known: false, now_ms: START });
-    assert_eq!(beat(&b, "b"), Beat::Renewed { known: false, now_ms: START });
+    assert_eq!(beat(&a, "a"), renewed(false, &[]));
+    assert_eq!(beat(&b, "b"), renewed(false, &[]));
     assert_eq!(claim(&a, Claim::New, 0), mine(START, None));
     assert_eq!(claim(&b, Claim::New, 0), mine(START + 1, Some("a")));
+    assert_eq!(beat(&b, "b"), renewed(true, &[]));
+    assert_eq!(beat(&a, "a"), renewed(true, &["s"]), "it hears of it");
+    assert_eq!(beat(&a, "a"), renewed(true, &[]), "and once");
     assert_eq!(claim(&a, Claim::Keep, START), held("b", START + 1));
+    assert_eq!(claim(&a, Claim::IfFree, START), held("b", START + 1));
     assert_eq!(owner(&a).map(|owner| (owner.node, owner.epoch)), Some(("b".into(), START + 1)));
     at_once(a.release(vec![("s".into(), START)]));
     assert!(owner(&a).is_some(), "it is not a's to release");
@@ -106,6 +115,8 @@ fn a_node_that_is_silent_for_its_lease_is_dead_to_others() {
     beat(&b, "b");
     assert_eq!(at_once(b.peers()).len(), 1);
     assert_eq!(claim(&b, Claim::Keep, START), mine(START, None), "a dead owner is not displaced");
+    let now = START + DIRECTORY_LEASE.as_millis() as u64;
+    assert_eq!(claim(&b, Claim::IfFree, START), mine(now, None), "what the dead have is free");
     let next = world.node("a", 2);
     assert!(matches!(beat(&next, "a"), Beat::Renewed { known: false, .. }));
     assert!(matches!(beat(&a, "a"), Beat::NameTaken), "the frozen one has come back too late");

@@ -236,6 +236,7 @@ impl Giver {
             keys: keys.into_iter().map(|key| letters::hex(&key.to_bytes())).collect(),
             reachable: self.opener.reachable(),
             sessions: self.control.counts().0,
+            incarnation: Some(self.control.incarnation()),
         };
         send(connection, &Answered::Welcome(Box::new(welcome)), &[])?;
         let mut all: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();

@@ -89,6 +89,9 @@ pub(super) struct Welcome {
     /// The addresses answers name.
     pub reachable: Vec<Reachable>,
     pub sessions: usize,
+    /// Tells the node from its predecessor of the same name: both processes are one node.
+    #[serde(default)]
+    pub incarnation: Option<u64>,
 }
 
 impl Welcome {

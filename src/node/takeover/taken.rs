@@ -158,6 +158,11 @@ impl Taking {
         if maps.is_empty() { Ok(None) } else { Steering::adopt(maps).map(Some) }
     }
 
+    /// Which node the earlier process is, where it says.
+    pub fn incarnation(&self) -> Option<u64> {
+        self.welcome.incarnation
+    }
+
     /// The addresses that answers name: those that STUN servers told, who can't be asked through
     /// sockets that the earlier process reads.
     pub fn reachable(&self) -> Vec<Reachable> {

@@ -1,6 +1,6 @@
 //! Processes that follow one another at one address, and clients that count what they receive.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -78,9 +78,7 @@ impl Place {
 
     /// One that does not start: what it says.
     pub fn refused(&self, more: &[&str]) -> String {
-        let output = self.command(more).output().expect("the binary runs");
-        assert!(!output.status.success(), "it must not start");
-        String::from_utf8_lossy(&output.stderr).into_owned()
+        refused(self.command(more))
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -155,6 +153,17 @@ impl Generation {
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("it is our child").is_none()
     }
+}
+
+/// Runs what must end in an error, and soon: what it says.
+pub fn refused(mut command: Command) -> String {
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut process = Generation { child: child.expect("the binary runs") };
+    assert!(!process.ends_well(), "it must not start");
+    let mut words = String::new();
+    let mut stderr = process.child.stderr.take().expect("it is piped");
+    stderr.read_to_string(&mut words).expect("it is text");
+    words
 }
 
 /// Sends a process a signal.

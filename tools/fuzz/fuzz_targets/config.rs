@@ -20,11 +20,11 @@ fuzz_target!(|bytes: &[u8]| {
     let read = || CommandLine::read(words().chain([file.clone().into_os_string()]));
     match read() {
         Ok(read) => {
-            let printed = printed(&read.origin);
-            fs::write(file, &printed).expect("a file can be written");
+            let text = printed(&read.origin);
+            fs::write(file, &text).expect("a file can be written");
             let again = CommandLine::read(words().chain([file.clone().into_os_string()]));
-            let again = again.map_err(|error| format!("{error}\n{printed}")).expect("as printed");
-            assert_eq!(printed(&again.origin).lines().count(), printed.lines().count());
+            let again = again.map_err(|error| format!("{error}\n{text}")).expect("as printed");
+            assert_eq!(printed(&again.origin).lines().count(), text.lines().count());
         }
         Err(ReadError::File { problem, .. }) => assert!(!problem.is_empty()),
         Err(ReadError::CommandLine(error)) => panic!("the words are right: {error}"),

@@ -1,0 +1,12 @@
+-- Answers, of each node that is alive: its name, its HTTP, its sessions, whether it drains.
+local now, peers = clock(), {}
+for _, node in ipairs(redis.call('SMEMBERS', base .. ':nodes')) do
+  local fields = { 'until', 'http', 'sessions', 'draining' }
+  local known = redis.call('HMGET', base .. ':n:' .. node, unpack(fields))
+  if not known[1] then
+    redis.call('SREM', base .. ':nodes', node)
+  elseif tonumber(known[1]) > now then
+    peers[#peers + 1] = { node, known[2], tonumber(known[3]), tonumber(known[4]) }
+  end
+end
+return peers

@@ -1,0 +1,140 @@
+//! Several nodes and the directory they share: a name is published on one of them at a time, and no
+//! session ends because the directory is away.
+
+use std::time::Duration;
+
+use crate::support::client::{Client, Offered, connect, run_for, run_until, socket};
+use crate::support::redis::Redis;
+use crate::support::{Response, Server, eventually, request};
+use str0m::format::Codec;
+use str0m::media::{Direction, MediaKind};
+
+const VP8: Offered = Offered { codec: Codec::Vp8, audio: false, video: true };
+
+fn node(url: &str, name: &str, more: &[&str]) -> Server {
+    Server::start(&[&["--shards", "1", "--cluster", url, "--node", name], more].concat())
+}
+
+/// Whether the directory knows of a node.
+fn is_known(server: &Server) -> bool {
+    let metrics = request("GET", &server.url("/metrics"), &[], "").body;
+    metrics.lines().any(|line| line == "monoport_directory_up 1")
+}
+
+fn known(servers: &[&Server]) {
+    eventually("the directory knows all nodes", || servers.iter().all(|server| is_known(server)));
+}
+
+fn try_watch(server: &Server, stream: &str) -> Result<Client, Response> {
+    Client::try_post(server, &format!("/whep/{stream}"), VP8, Direction::RecvOnly, socket())
+}
+
+fn try_publish(server: &Server) -> Result<Client, Response> {
+    Client::try_post(server, "/whip/s", VP8, Direction::SendOnly, socket())
+}
+
+/// Why a viewer of `s` is not taken.
+fn refusal(server: &Server) -> (u16, String) {
+    let refused = try_watch(server, "s").err().expect("it is not published here");
+    (refused.status, refused.body)
+}
+
+/// A publisher of `s` whose media has come.
+fn live(server: &Server) -> Client {
+    let mut publisher = Client::publish(server, "s", VP8);
+    connect(&mut [&mut publisher]);
+    publisher.send(MediaKind::Video, true, 0, 0);
+    run_until("the stream is live", &mut [&mut publisher], |_| {
+        server.node().control().is_live("s")
+    });
+    publisher
+}
+
+#[test]
+fn a_name_is_published_on_one_node_at_a_time_by_the_rules_of_one_node() {
+    let Some(redis) = Redis::start() else { return };
+    let (a, b) = (node(&redis.url(), "a", &[]), node(&redis.url(), "b", &[]));
+    let strict = node(&redis.url(), "c", &["--on-conflict", "refuse"]);
+    known(&[&a, &b, &strict]);
+    let mut first = live(&a);
+    let words = "is published on the node `a`, whose HTTP is at 127.0.0.1:";
+    eventually("the others know", || {
+        [&b, &strict].iter().all(|other| refusal(other).1.contains(words))
+    });
+    assert_eq!(refusal(&b).0, 409);
+    let refused = try_publish(&strict).err().expect("it is a's");
+    assert!(refused.status == 409 && refused.body.contains(words), "{}", refused.body);
+
+    // The last publisher to go live has it, on whichever node.
+    let mut second = live(&b);
+    run_until("the first is let go", &mut [&mut first, &mut second], |all| all[0].closed);
+    assert!(!second.closed);
+    eventually("it is b's everywhere", || {
+        [&a, &strict].iter().all(|other| refusal(other).1.contains("on the node `b`"))
+    });
+    assert_eq!(second.delete().status, 200);
+    eventually("it is nobody's", || try_publish(&strict).is_ok());
+}
+
+#[test]
+fn without_its_directory_a_node_serves_alone_says_so_and_claims_its_streams_again() {
+    let Some(mut redis) = Redis::start() else { return };
+    let (a, b) = (node(&redis.url(), "a", &[]), node(&redis.url(), "b", &[]));
+    known(&[&a, &b]);
+    let mut publisher = live(&a);
+    eventually("b knows", || refusal(&b).1.contains("on the node `a`"));
+
+    redis.kill();
+    eventually("both have seen it", || !is_known(&a) && !is_known(&b));
+    let mut viewer = Client::watch(&a, "s", VP8);
+    connect(&mut [&mut publisher, &mut viewer]);
+    for number in 1..20 {
+        publisher.send(MediaKind::Video, true, number, number * 3_000);
+        run_for(Duration::from_millis(5), &mut [&mut publisher, &mut viewer]);
+    }
+    run_until("media", &mut [&mut publisher, &mut viewer], |all| {
+        all[1].video_numbers().last() == Some(&19)
+    });
+    let taken = try_publish(&b).unwrap_or_else(|refused| panic!("{}", refused.body));
+    assert_eq!(taken.delete().status, 200, "it takes what it can't ask about");
+    let unknown = try_watch(&b, "other").err().expect("nobody publishes it");
+    let retry = unknown.header("retry-after");
+    assert_eq!((unknown.status, retry), (503, Some("2")), "{}", unknown.body);
+    assert!(unknown.body.contains("the directory"), "{}", unknown.body);
+    assert_eq!(request("GET", &a.url("/readyz"), &[], "").status, 200);
+
+    // Nothing is left of what it knew.
+    redis.start_again();
+    known(&[&a, &b]);
+    eventually("b knows again", || {
+        let refused = try_watch(&b, "s").err();
+        refused.is_some_and(|refused| refused.body.contains("on the node `a`"))
+    });
+    assert!(!publisher.closed && !viewer.closed);
+}
+
+#[test]
+fn a_node_whose_name_is_taken_serves_alone_and_takes_nothing_from_the_other() {
+    let Some(redis) = Redis::start() else { return };
+    let first = node(&redis.url(), "a", &[]);
+    known(&[&first]);
+    let second = node(&redis.url(), "a", &[]);
+    let other = node(&redis.url(), "b", &[]);
+    known(&[&other]);
+    let _publisher = live(&second);
+    let beats = |server: &Server| server.metric("monoport_directory_failed_beats_total");
+    eventually("it was told twice", || beats(&second) >= 2);
+    assert!(is_known(&first) && !is_known(&second));
+    assert_eq!(refusal(&other).0, 409);
+    assert!(refusal(&other).1.contains("nobody publishes"), "{}", refusal(&other).1);
+}
+
+#[test]
+fn a_node_starts_without_its_directory() {
+    // Nobody listens at the discard port.
+    let server = node("redis://127.0.0.1:9", "a", &[]);
+    let mut publisher = live(&server);
+    let mut viewer = Client::watch(&server, "s", VP8);
+    connect(&mut [&mut publisher, &mut viewer]);
+    assert!(!is_known(&server));
+}

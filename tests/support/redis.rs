@@ -1,0 +1,66 @@
+//! A Redis of the test's own (Debian: `redis-server`). Without it tests say so and pass, unless
+//! `MONOPORT_REQUIRE_REDIS=1`.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+/// `redis-server` on loopback, which keeps nothing; killed when dropped.
+pub struct Redis {
+    child: Option<Child>,
+    port: u16,
+}
+
+impl Redis {
+    /// Starts one; `None` where there is none.
+    pub fn start() -> Option<Redis> {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = free.local_addr().expect("it is bound").port();
+        drop(free);
+        let mut redis = Redis { child: None, port };
+        match redis.run() {
+            Ok(()) => Some(redis),
+            Err(error) => {
+                let required = std::env::var("MONOPORT_REQUIRE_REDIS").is_ok_and(|v| v == "1");
+                assert!(!required, "MONOPORT_REQUIRE_REDIS=1, and no redis-server: {error}");
+                eprintln!("clusters are not tested: no redis-server: {error}");
+                None
+            }
+        }
+    }
+
+    /// `kill -9`, and with it all it knew.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it is our child");
+            child.wait().expect("it is our child");
+        }
+    }
+
+    /// Starts it again, with nothing in it.
+    pub fn start_again(&mut self) {
+        self.run().expect("it ran before");
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn run(&mut self) -> std::io::Result<()> {
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--port", &self.port.to_string()])
+            .current_dir(std::env::temp_dir())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        self.child = Some(child);
+        Ok(())
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
