@@ -4,7 +4,7 @@ use super::session::LiveSession;
 use super::{Control, ControlError};
 use crate::id::{TrackId, TrackKind};
 use crate::limits::MAX_CHANNELS_PER_SESSION;
-use crate::track::LayerShown;
+use crate::track::Offered;
 
 /// An event channel of a session.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub struct StreamNow {
     pub active: bool,
     /// Viewers there are.
     pub viewers: usize,
-    /// The layers of its first video track that send something.
-    pub layers: Vec<(u8, LayerShown)>,
+    /// The layers of its first video track that send something, the smallest first.
+    pub layers: Vec<Offered>,
     /// The best of them, which viewers get.
     pub best: u8,
     /// The server takes no more sessions, and ends those there are by and by; or the stream is
@@ -89,7 +89,7 @@ impl Control {
         Some(StreamNow {
             active: stream.publisher().is_some(),
             viewers: stream.viewers.keys().len(),
-            layers: stream.shared.shown_layers(video).collect(),
+            layers: stream.shared.offered(video).into_iter().filter(|o| o.flows).collect(),
             best: stream.shared.best_layer(video),
             draining: registry.stopping || stream.moved_on,
             video_mid: live.video_mid.clone(),

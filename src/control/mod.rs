@@ -11,6 +11,7 @@
 //! restart.rs    ICE restarts
 //! room.rs       room for one more session
 //! kick.rs       ending what others have set up
+//! layer.rs      which layer a client wants
 //! reports.rs    what shards report
 //! connecting.rs those who have not connected, and who gives way; caller.rs, who asks
 //! registry.rs   streams, sessions, and the slots in use; streams.rs, session.rs, slots.rs
@@ -35,6 +36,7 @@ mod error;
 mod events;
 mod history;
 mod kick;
+mod layer;
 mod news;
 mod offer;
 mod placement;
@@ -74,6 +76,7 @@ pub use ended::{EndedSession, Refusal};
 pub use error::ControlError;
 pub use events::SessionEvent;
 pub use history::Point;
+pub use layer::LayerChoice;
 pub use news::{End, Happening, Listener, News};
 use ports::PortTable;
 pub use ports::{

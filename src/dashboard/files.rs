@@ -19,7 +19,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const PLAYER: &str = include_str!("player.html");
 
 /// Every file of the pages.
-pub(super) const FILES: [PageFile; 43] = [
+pub(super) const FILES: [PageFile; 44] = [
     file("/", HTML, include_str!("home.html")),
     file("/publish", HTML, include_str!("publish.html")),
     file("/watch/{stream}", HTML, PLAYER),
@@ -29,6 +29,7 @@ pub(super) const FILES: [PageFile; 43] = [
     file("/icon.svg", "image/svg+xml", include_str!("icon.svg")),
     file("/monoport.d.ts", TEXT, include_str!("monoport.d.ts")),
     file("/monoport.js", JAVASCRIPT, include_str!("monoport.js")),
+    file("/layers.js", JAVASCRIPT, include_str!("layers.js")),
     file("/problem.js", JAVASCRIPT, include_str!("problem.js")),
     file("/sdp.js", JAVASCRIPT, include_str!("sdp.js")),
     file("/home.js", JAVASCRIPT, include_str!("home.js")),

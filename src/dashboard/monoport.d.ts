@@ -47,6 +47,24 @@ export interface WatchOptions extends Common {
 export interface SessionEventMap {
   state: CustomEvent<{ state: State; text: string }>;
   track: CustomEvent<{ track: MediaStreamTrack; media: MediaStream }>;
+  layers: CustomEvent<{ layers: Layer[] }>;
+}
+
+/** One size of a stream that is published in several. */
+export interface Layer {
+  encodingId: string;
+  bitrate: number;
+  width: number | null;
+  height: number | null;
+  /** Whether it is the best there is. */
+  active: boolean;
+}
+
+/** One layer; or the smallest that has as much as `max…`; or, with nothing, whatever is best. */
+export interface LayerWish {
+  encodingId?: string;
+  maxWidth?: number;
+  maxHeight?: number;
 }
 
 /** One stream, published or watched, that keeps itself up until `stop()`. */
@@ -63,6 +81,10 @@ export class Session extends EventTarget {
   readonly answeredMs: number | null;
   readonly connectedMs: number | null;
   readonly firstFrameMs: number | null;
+  /** The layers of what is watched, the smallest first. */
+  readonly layers: Layer[];
+  /** Chooses the layer of what is watched, also after a reconnect. */
+  chooseLayer(wish: LayerWish): Promise<void>;
   /** Ends it, and tells the server. */
   stop(): void;
   /** Asks whether the server still knows the session, and connects anew if it does not. */

@@ -16,6 +16,7 @@
 // `monoport.d.ts` beside this file has every name with its type, the manual's page `player` the
 // rest.
 
+import { Layers } from "./layers.js";
 import { Problem } from "./problem.js";
 import { iceServersOf, preferCodec, sendableCodecs, serverPort, withStereo } from "./sdp.js";
 
@@ -84,6 +85,12 @@ export class Session extends EventTarget {
   #postedAt = 0;
   // The URL of the last connection that was live: what ended it is told there.
   #former = null;
+  // Which layers the stream has, for those who watch it.
+  layers = [];
+  #layers = null;
+  #links = ["", null];
+  #connection = null;
+  #wish = null;
 
   constructor(role, options) {
     super();
@@ -193,6 +200,29 @@ export class Session extends EventTarget {
     await pc.setRemoteDescription({ type: "answer", sdp: answer });
     await this.#untilConnected(pc, answer);
     this.connectedMs = this.#sincePost();
+    if (this.#role === "watch") this.#lookAtLayers();
+  }
+
+  // What was chosen is chosen again after the connection was made anew.
+  #lookAtLayers() {
+    const { token } = this.#options;
+    this.#connection = new AbortController();
+    const { signal } = this.#connection;
+    const [links, base] = this.#links;
+    this.#layers = new Layers({ links, base, headers: authorization(token), signal });
+    this.#layers.listen((layers) => {
+      this.layers = layers;
+      this.dispatchEvent(new CustomEvent("layers", { detail: { layers } }));
+    });
+    if (this.#wish) this.#layers.choose(this.#wish).catch(() => {});
+  }
+
+  // Of a stream that is watched: the layer `{ encodingId }`, as `layers` has it; the smallest that
+  // has as much as `{ maxWidth, maxHeight }`; or `{}`, whatever is best.
+  async chooseLayer(wish) {
+    if (!this.#layers) throw new Problem("Nothing plays yet.", { code: "absent" });
+    await this.#layers.choose(wish);
+    this.#wish = wish;
   }
 
   // Sound that is known to have one channel is not sent as two.
@@ -258,10 +288,12 @@ export class Session extends EventTarget {
     if (response.status !== 201) throw await this.#refusal(response);
     this.answeredMs = this.#sincePost();
     const location = response.headers.get("Location");
+    const links = response.headers.get("Link") ?? "";
+    this.#links = [links, response.url];
     return {
       answer: await response.text(),
       location: location && new URL(location, response.url),
-      iceServers: iceServersOf(response.headers.get("Link") ?? ""),
+      iceServers: iceServersOf(links),
     };
   }
 
@@ -348,6 +380,8 @@ export class Session extends EventTarget {
   // the DELETE would find nothing. When it fails nobody is left to tell; the server reaps a
   // vanished peer.
   #hangUp() {
+    this.#connection?.abort();
+    this.#layers = null;
     const { pc } = this;
     const resource = this.#resource;
     this.pc = this.#resource = null;

@@ -1,7 +1,8 @@
 // The player, alone in a window (`/watch/NAME`) or in a frame of any page (`/embed/NAME`).
 //
 // Its address chooses: `controls=0`, `muted=1`, `autoplay=0`; a token goes behind `#token=`.
-// `window.monoport` is the same page for programs: `watch(options)`, `stop()` and `stats()`.
+// `window.monoport` is the same page for programs: `watch(options)`, `stop()`, `stats()` and
+// `choose({ encodingId })`.
 
 import { watch as watchFrom } from "./monoport.js";
 import { $, Panel, SERVER, askForToken, storeToken, storedToken, takeToken } from "./page.js";
@@ -28,6 +29,7 @@ async function watch(options = {}) {
   $("#play").hidden = true;
   askForToken($("#token-form"), null);
   const session = watchFrom({ server: SERVER, stream, video, token: storedToken() });
+  session.addEventListener("layers", ({ detail: { layers } }) => showLayers(layers));
   const live = panel.start(session);
   showRunning(true);
   await live;
@@ -61,6 +63,30 @@ async function play() {
     $("#unmute").hidden = false;
     await video.play().catch(() => {});
   }
+}
+
+// The choice is there where there is one. A layer is called by its height, else by what it sends.
+function showLayers(layers) {
+  const field = $("#layer");
+  const chosen = field.value;
+  const name = ({ height, bitrate }) => (height ? `${height}p` : `${Math.round(bitrate / 1e3)} kb/s`);
+  const options = layers.map((layer) => new Option(name(layer), layer.encodingId)).reverse();
+  field.replaceChildren(new Option("Automatic", ""), ...options);
+  field.value = [...field.options].some(({ value }) => value === chosen) ? chosen : "";
+  $("#layer-field").hidden = layers.length < 2;
+}
+
+async function chooseLayer({ target }) {
+  try {
+    await choose(target.value ? { encodingId: target.value } : {});
+  } catch ({ message }) {
+    target.value = "";
+    panel.say("remark", message);
+  }
+}
+
+async function choose(wish) {
+  await panel.session.chooseLayer(wish);
 }
 
 function showSound() {
@@ -111,6 +137,7 @@ function wireButtons() {
     });
   }
   $("#fullscreen").addEventListener("click", fullscreen);
+  $("#layer").addEventListener("change", chooseLayer);
   $("#pip").addEventListener("click", pictureInPicture);
   $("#pip").hidden = !document.pictureInPictureEnabled;
   $("#numbers").addEventListener("click", ({ currentTarget }) => {
@@ -149,7 +176,7 @@ async function stats() {
   return { publish: null, watch: await panel.sample() };
 }
 
-window.monoport = { watch, stop, stats };
+window.monoport = { watch, stop, stats, choose };
 takeToken("watch");
 video.muted = isOn("muted", false);
 root.classList.toggle("bare", !isOn("controls", true));

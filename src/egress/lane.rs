@@ -113,6 +113,12 @@ impl Lane {
         self.id
     }
 
+    /// Whether it comes in the section with this name.
+    #[must_use]
+    pub fn is_section(&self, mid: &str) -> bool {
+        self.mid[..usize::from(self.mid_length)] == *mid.as_bytes()
+    }
+
     /// What it takes the track as.
     #[must_use]
     pub fn codec(&self) -> Codec {

@@ -4,6 +4,7 @@ use super::extensions::Said;
 use super::sources::{Rid, Role};
 use super::{Ingest, Micros};
 use crate::drop::DropReason;
+use crate::limits::MAX_SOURCES;
 use crate::wire::rtp::Header;
 
 /// The SSRC of libwebrtc's probes before there is media: padding that only feedback is about.
@@ -51,7 +52,11 @@ impl Ingest {
             Some(name) => Some(Rid::new(name).ok_or(DropReason::UnknownTrack)?),
             None => None,
         };
+        let id = terms.id;
         let layer = self.sources.layer(track, rid, now).ok_or(DropReason::TooManyLayers)?;
+        if let Some(rid) = rid.filter(|_| self.named.len() < MAX_SOURCES) {
+            self.named.push((id, layer, rid.name()));
+        }
         Ok(if is_repair {
             Role::Repair { track, layer, of: repairs }
         } else {

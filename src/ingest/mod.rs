@@ -28,9 +28,9 @@ mod uplink;
 use std::time::Instant;
 
 use crate::drop::DropReason;
-use crate::id::{StreamKey, TrackKind};
+use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::{FEEDBACK_PACKETS, MAX_SOURCES};
-use crate::media::{MediaPacket, PublisherTerms};
+use crate::media::{LayerName, MediaPacket, PublisherTerms};
 use crate::srtp::{MasterKey, Profile, RtpOpener};
 use arrivals::Arrivals;
 use extensions::Ids;
@@ -50,6 +50,8 @@ pub struct Ingest {
     totals: Totals,
     /// The payload type that a track went over to, until somebody has been told.
     pub switched_to: Option<u8>,
+    /// Layers whose names were learnt, until somebody has been told.
+    pub named: Vec<(TrackId, u8, LayerName)>,
     /// When a track last went over to another one.
     switched: Option<Micros>,
     /// Where its times count from.
@@ -114,6 +116,7 @@ impl Ingest {
             schedule: Schedule::new(has_video),
             totals: Totals::default(),
             switched_to: None,
+            named: Vec::new(),
             switched: None,
             epoch: now,
         }

@@ -9,6 +9,7 @@ use super::Micros;
 use super::missing::Missing;
 use super::reception::Reception;
 use crate::limits::{MAX_LAYERS, MAX_SOURCES, SOURCE_KEPT, SOURCE_SILENT};
+use crate::media::LayerName;
 use crate::srtp::{ReplayWindow, Rollover};
 
 /// Sources whose memory is asked for before a packet is handled: audio and video.
@@ -70,7 +71,12 @@ pub(super) struct Rid {
 }
 
 impl Rid {
-    const MAX: usize = 16;
+    const MAX: usize = LayerName::MAX;
+
+    /// It, for who shows it.
+    pub fn name(self) -> LayerName {
+        LayerName(self.bytes)
+    }
 
     /// `None` for what is no name, or too long for one.
     pub fn new(name: &[u8]) -> Option<Rid> {

@@ -8,6 +8,7 @@
 )]
 mod descriptor;
 mod keyframe;
+mod layer_name;
 mod numbers;
 mod packet;
 #[expect(
@@ -20,6 +21,7 @@ mod terms;
 
 pub use descriptor::{DEPENDENCY_DESCRIPTOR, DependencyDescriptor};
 pub use keyframe::starts_keyframe;
+pub use layer_name::LayerName;
 pub use numbers::Shift;
 pub use packet::{ClockReport, HeaderExtensions, MediaPacket, Origin};
 pub use payload::{Bytes, Payload};

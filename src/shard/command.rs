@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 use super::relay::Wishes;
 use super::subscribe::NotSubscribed;
 use super::takeover::TakeoverStep;
+use super::viewers::NotWished;
 use crate::id::{SessionKey, StreamKey, TrackId};
 use crate::media::ViewerTerms;
 use crate::net::UdpSocket;
 use crate::paths::NewConnection;
 use crate::session::{HandshakeFault, Session};
 use crate::telemetry::{FailureReason, SessionCard};
-use crate::track::StreamShared;
+use crate::track::{StreamShared, Wish};
 use crate::wire::dtls::{Flight, alert_name};
 
 /// A request of a control thread.
@@ -64,6 +65,18 @@ pub enum Command {
         remote: IceCreds,
         /// Told when it is done; dropped when the session has ended.
         done: oneshot::Sender<()>,
+    },
+    /// Give a session the layer of a video track that its client wants.
+    Wish {
+        /// The session.
+        key: SessionKey,
+        /// The section that the track comes in, as its client's offer named it; without one the
+        /// first of video.
+        mid: Option<String>,
+        /// The layer.
+        wish: Wish,
+        /// Told whether it is noted, and if not, why.
+        done: oneshot::Sender<Result<(), NotWished>>,
     },
     /// Take a stream from a relay: its packets come as [`super::Mail::Relayed`].
     OpenRelay {

@@ -47,6 +47,9 @@ impl Core {
                     let _ = done.send(());
                 }
             }
+            Command::Wish { key, mid, wish, done } => {
+                let _ = done.send(self.wish(key, mid.as_deref(), wish));
+            }
             Command::OpenRelay { relay, stream, tracks, wishes } => {
                 self.open_relay(relay, &stream, tracks, wishes);
             }

@@ -93,3 +93,4 @@ pub use simulated::Simulated;
 pub use subscribe::NotSubscribed;
 pub use takeover::{Earlier, TakeoverStep};
 pub use turn::{ShardConfig, Wiring};
+pub use viewers::NotWished;

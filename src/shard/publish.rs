@@ -84,7 +84,9 @@ pub(super) fn hear_publisher(
                 post.counters().publisher_packets.add(1);
                 post.dropped(DropReason::WaitedTooLong);
             } else {
+                let named = std::mem::take(&mut ingest.named);
                 packet.origin.publisher = publisher_number(entry.key, publishing, streams, post);
+                streams.name_layers(packet.track.stream, packet.origin.publisher, named);
                 publish(packet, streams, post);
             }
             if bytes > MAX_PAYLOAD_OUT {

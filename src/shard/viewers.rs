@@ -6,12 +6,51 @@ use super::core::Core;
 use super::outputs::Outlets;
 use super::sessions::{Entry, Ready, Taking};
 use crate::drop::DropReason;
-use crate::egress::Feedback;
+use crate::egress::{Feedback, Lane};
+use crate::id::{SessionKey, TrackKind};
 use crate::limits::{MAX_DATAGRAM_OUT, REPORT_INTERVAL};
 use crate::net::{Destination, Way};
-use crate::track::Viewer;
+use crate::track::{Viewer, Wish};
+
+/// Why a layer is not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotWished {
+    /// The session has no keys yet.
+    #[error("the session has not connected yet: ask when it plays")]
+    NotReady,
+    /// It takes no video in that section.
+    #[error("the session takes no video in that section (mediaId is its a=mid)")]
+    NoVideo,
+}
 
 impl Core {
+    /// The client of a session wants a layer of what comes in the section `mid`, else in its first
+    /// of video.
+    pub fn wish(
+        &mut self,
+        key: SessionKey,
+        mid: Option<&str>,
+        wish: Wish,
+    ) -> Result<(), NotWished> {
+        let Core { sessions, streams, .. } = self;
+        let entry = sessions.get(key).ok_or(NotWished::NotReady)?;
+        let mut ready = false;
+        for Taking { stream, ready: place, .. } in &entry.takes {
+            let Some(Ready { position, .. }) = place else { continue };
+            let viewer = streams.get(*stream).and_then(|stream| stream.viewer(*position));
+            let Some(viewer) = viewer else { continue };
+            ready = true;
+            let is_it = |lane: &Lane| {
+                lane.id().kind == TrackKind::Video && mid.is_none_or(|mid| lane.is_section(mid))
+            };
+            if let Some(lane) = viewer.egress.lanes().iter().position(is_it) {
+                streams.wish((*stream, *position), lane, wish);
+                return Ok(());
+            }
+        }
+        Err(if ready { NotWished::NoVideo } else { NotWished::NotReady })
+    }
+
     /// Datagrams of the session in `slot` go to `to` from here on: its media follows at once.
     pub fn viewer_moved(&mut self, slot: u32, to: Destination) {
         let Some(entry) = self.sessions.at(slot) else { return };

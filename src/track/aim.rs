@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::{StreamShared, Taken};
 use crate::id::TrackId;
 use crate::limits::MAX_LAYERS;
-use crate::media::PictureSize;
+use crate::media::{LayerName, PictureSize};
 
 /// What a viewer has asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,12 +85,31 @@ impl Aim {
 pub struct Offered {
     /// Its number.
     pub layer: u8,
+    /// What its publisher calls it.
+    pub name: LayerName,
     /// Payload it sends, or sent before it fell silent, over the last whole second.
     pub bits_per_s: u64,
     /// Of its pictures, where its key frames say.
     pub size: Option<PictureSize>,
     /// Whether it sends anything now.
     pub flows: bool,
+}
+
+impl Offered {
+    /// What clients call it: as its publisher does, else by its number.
+    #[must_use]
+    pub fn called(&self) -> String {
+        match self.name.as_str() {
+            Some(name) => name.to_owned(),
+            None => self.layer.to_string(),
+        }
+    }
+
+    /// Whether a client that says `name` means it.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name.as_str().map_or(name.parse() == Ok(self.layer), |own| own == name)
+    }
 }
 
 impl StreamShared {

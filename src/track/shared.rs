@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::{Offered, Taken};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::{MAX_LAYERS, MAX_SHARDS, MAX_TRACKS_OF_A_KIND};
-use crate::media::PictureSize;
+use crate::media::{LayerName, PictureSize};
 
 const NO_SHARD: u32 = u32::MAX;
 
@@ -28,6 +28,8 @@ pub struct StreamShared {
     publishers: AtomicU32,
     /// The best layer of each track that arrives, by kind and number: see [`Standing`].
     standings: [[AtomicU32; MAX_TRACKS_OF_A_KIND]; TrackKind::ALL.len()],
+    /// What the publisher calls the layers of each video track, in two words each.
+    names: [[[AtomicU64; 2]; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND],
     /// What each layer of each track sends, in a word: see [`LayerShown`].
     layers: [[[AtomicU64; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND]; TrackKind::ALL.len()],
 }
@@ -77,6 +79,7 @@ impl StreamShared {
             publisher_shard: AtomicU32::new(NO_SHARD),
             publishers: AtomicU32::new(0),
             standings: Default::default(),
+            names: Default::default(),
             layers: Default::default(),
         }
     }
@@ -195,8 +198,9 @@ impl StreamShared {
     /// All layers of a track that its publisher has sent at some time.
     pub(super) fn known_layers(&self, track: TrackId) -> impl Iterator<Item = Offered> + '_ {
         let known = self.words(track).filter(|(_, shown)| shown.kilobits_per_s & !SILENT > 0);
-        known.map(|(layer, shown)| Offered {
+        known.map(move |(layer, shown)| Offered {
             layer,
+            name: self.layer_name(track, layer),
             bits_per_s: u64::from(shown.kilobits_per_s & !SILENT) * 1_000,
             size: shown.size,
             flows: shown.kilobits_per_s < SILENT,
@@ -209,8 +213,32 @@ impl StreamShared {
         (0..).zip(layers.map(LayerShown::from_word))
     }
 
+    /// Says what the publisher calls a layer of a video track.
+    pub fn name_layer(&self, track: TrackId, layer: u8, name: LayerName) {
+        let Some(words) = self.name_of(track, layer) else { return };
+        for (word, bytes) in words.iter().zip(name.0.as_chunks::<8>().0) {
+            word.store(u64::from_be_bytes(*bytes), Ordering::Relaxed);
+        }
+    }
+
+    fn name_of(&self, track: TrackId, layer: u8) -> Option<&[AtomicU64; 2]> {
+        let track = Some(track).filter(|track| track.kind == TrackKind::Video)?;
+        self.names.get(usize::from(track.number))?.get(usize::from(layer))
+    }
+
+    fn layer_name(&self, track: TrackId, layer: u8) -> LayerName {
+        let mut name = LayerName::default();
+        for (word, bytes) in
+            self.name_of(track, layer).into_iter().flatten().zip(name.0.as_chunks_mut::<8>().0)
+        {
+            *bytes = word.load(Ordering::Relaxed).to_be_bytes();
+        }
+        name
+    }
+
     /// Nobody sends anything any more.
     fn hide_layers(&self) {
+        self.names.iter().flatten().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
         let layers = self.layers.iter().flatten().flatten();
         layers.for_each(|word| word.store(0, Ordering::Relaxed));
     }

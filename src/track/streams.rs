@@ -11,7 +11,7 @@ use super::{StreamShared, Wish};
 use crate::drop::DropReason;
 use crate::egress::{Control, Egress, Feedback};
 use crate::id::{StreamKey, TrackId, TrackKey};
-use crate::media::{Bytes, ClockReport, MediaPacket};
+use crate::media::{Bytes, ClockReport, LayerName, MediaPacket};
 use crate::net::{Destination, Way, prefetch};
 use crate::telemetry::ShardCounters;
 
@@ -295,6 +295,19 @@ impl Streams {
         admitted
     }
 
+    /// The publisher with this number calls some of its layers so.
+    pub fn name_layers(&self, key: StreamKey, number: u32, names: Vec<(TrackId, u8, LayerName)>) {
+        if names.is_empty() {
+            return;
+        }
+        let Some(stream) = self.get(key) else { return };
+        if stream.shared.live_publisher() == Some(number) {
+            names
+                .into_iter()
+                .for_each(|(track, layer, name)| stream.shared.name_layer(track, layer, name));
+        }
+    }
+
     /// A publisher says what time it is in one of its layers.
     pub fn set_clock(&mut self, report: ClockReport) {
         let stream = self.get_mut(report.track.stream);
@@ -310,15 +323,11 @@ impl Streams {
         interested.into_iter().flatten().filter(move |shard| *shard != own)
     }
 
-    /// The viewer at `position` asks for a layer of one of its tracks.
-    pub fn wish(&mut self, (key, position): (StreamKey, usize), track: TrackId, wish: Wish) {
+    /// The viewer at `position` asks for a layer of the track of one of its lanes.
+    pub fn wish(&mut self, (key, position): (StreamKey, usize), lane: usize, wish: Wish) {
         let Some(stream) = self.get_mut(key) else { return };
-        let lanes = stream.viewers.get(position).map(|viewer| viewer.egress.lanes());
-        let lane = lanes.and_then(|lanes| lanes.iter().position(|lane| lane.id() == track));
-        if let Some(lane) = lane {
-            stream.wish(position, lane, wish);
-            self.activate(key);
-        }
+        stream.wish(position, lane, wish);
+        self.activate(key);
     }
 
     /// A layer of a track is chosen for the viewer at `position` by what its network carries.

@@ -120,7 +120,7 @@ impl Scene {
     }
 
     fn wish(&mut self, viewer: usize, layer: u8) {
-        self.shard.streams.wish((KEY, viewer), VIDEO, Wish::Layer(layer));
+        self.shard.streams.wish((KEY, viewer), 0, Wish::Layer(layer));
     }
 
     fn layer(&self, viewer: usize) -> Option<u8> {
@@ -307,7 +307,7 @@ proptest! {
         let viewer = scene.watch(7);
         for (wish, frames, lost) in steps {
             match wish {
-                3 => scene.shard.streams.wish((KEY, viewer), VIDEO, Wish::Automatic),
+                3 => scene.shard.streams.wish((KEY, viewer), 0, Wish::Automatic),
                 layer => scene.wish(viewer, layer),
             }
             // Now and then a packet of each layer is lost for good; the encoders are asked.

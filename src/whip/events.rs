@@ -170,11 +170,12 @@ fn changes(before: Option<&StreamNow>, now: &StreamNow) -> Vec<(&'static str, Va
     if changed(|a, b| a.viewers == b.viewers) {
         events.push(("viewercount", json!({ "viewercount": now.viewers })));
     }
-    let names = |now: &StreamNow| -> Vec<u8> { now.layers.iter().map(|(name, _)| *name).collect() };
-    let same_layers = before.is_some_and(|before| {
-        (names(before), before.best) == (names(now), now.best)
-            && before.layers.iter().zip(&now.layers).all(|(a, b)| a.1.size == b.1.size)
-    });
+    // What they send goes up and down all the time.
+    let each = |now: &StreamNow| -> Vec<_> {
+        now.layers.iter().map(|layer| (layer.layer, layer.name, layer.size)).collect()
+    };
+    let same_layers =
+        before.is_some_and(|before| (each(before), before.best) == (each(now), now.best));
     if !same_layers {
         events.push(("layers", layers(now)));
     }
@@ -186,13 +187,13 @@ fn changes(before: Option<&StreamNow>, now: &StreamNow) -> Vec<(&'static str, Va
 
 /// The layers by the section that carries one of them.
 fn layers(now: &StreamNow) -> Value {
-    let each = now.layers.iter().map(|(layer, shown)| {
+    let each = now.layers.iter().map(|offer| {
         json!({
-            "encodingId": layer.to_string(),
-            "bitrate": u64::from(shown.kilobits_per_s) * 1_000,
-            "width": shown.size.map(|size| size.width),
-            "height": shown.size.map(|size| size.height),
-            "active": *layer == now.best,
+            "encodingId": offer.called(),
+            "bitrate": offer.bits_per_s,
+            "width": offer.size.map(|size| size.width),
+            "height": offer.size.map(|size| size.height),
+            "active": offer.layer == now.best,
         })
     });
     let each: Vec<Value> = each.collect();

@@ -18,6 +18,7 @@ use axum::routing::{any, get};
 use super::cors::cross_origin;
 use super::events;
 use super::fragment::SDPFRAG;
+use super::layer;
 use super::live::live;
 use super::posts::Posts;
 use super::prefix::Prefix;
@@ -45,6 +46,7 @@ struct App {
 type Answer = Result<Response<Body>, Problem>;
 
 const SDP: &str = "application/sdp";
+const JSON: &str = "application/json";
 
 /// Everything the server serves over HTTP: WHIP, WHEP, the list of what is live, the metrics,
 /// and `more`.
@@ -63,6 +65,7 @@ pub fn router(
         .route("/whip/{stream}", any(whip))
         .route("/whep/{stream}", any(whep))
         .route("/session/{id}", any(session))
+        .route("/session/{id}/layer", any(layer_wanted))
         .route("/live", get(list).options(async || StatusCode::NO_CONTENT))
         .route("/metrics", get(metrics));
     router
@@ -112,6 +115,9 @@ async fn endpoint(app: App, stream: String, request: Request, action: Action) ->
         && let Ok(link) = HeaderValue::from_str(&events::link(&prefix, &id))
     {
         headers.append(LINK, link);
+        if let Ok(link) = HeaderValue::from_str(&layer::link(&prefix, &id)) {
+            headers.append(LINK, link);
+        }
     }
     add_ice_servers(&app, headers);
     Ok(response)
@@ -185,6 +191,22 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
         _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, PATCH, DELETE")),
     }
     Ok(StatusCode::OK.into_response())
+}
+
+/// The extension `layer` of WHEP: see [`layer`].
+async fn layer_wanted(State(app): State<App>, Path(id): Path<String>, request: Request) -> Answer {
+    match *request.method() {
+        Method::OPTIONS => {
+            return Ok((StatusCode::OK, [("accept-post", JSON)]).into_response());
+        }
+        Method::POST => {}
+        _ => return Err(Problem::method_not_allowed("OPTIONS, POST")),
+    }
+    admit_to_session(&app, &id, Asker::of(&request)).await?;
+    if !has_type(request.headers(), JSON) {
+        return Err(Problem::unsupported_media_type(JSON));
+    }
+    layer::choose(&app.control, &id, &text(request).await?).await
 }
 
 /// What setting a session up asks for, ending or changing it asks for too.

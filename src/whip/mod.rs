@@ -7,6 +7,7 @@ mod events;
 pub mod fragment;
 mod http;
 mod ice_servers;
+mod layer;
 mod live;
 mod port_metrics;
 mod posts;

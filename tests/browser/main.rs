@@ -16,6 +16,7 @@ mod axe;
 mod coturn;
 mod dashboard;
 mod devtools;
+mod layers;
 mod loss;
 mod pages;
 mod relay;

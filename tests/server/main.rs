@@ -23,6 +23,7 @@ mod delivery;
 mod differential;
 mod failures;
 mod https;
+mod layers;
 mod live;
 mod load;
 mod logs;

@@ -1,0 +1,88 @@
+//! Which layer of a stream's video the client of a session wants.
+
+use tokio::sync::oneshot;
+
+use super::{Control, ControlError};
+use crate::id::{TrackId, TrackKind};
+use crate::shard::{Command, NotWished};
+use crate::track::{Bounds, Offered, StreamShared, Wish};
+
+/// What a client wants; nothing is whatever is best for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerChoice {
+    /// The `a=mid` of the section; without one its first of video.
+    pub mid: Option<String>,
+    /// A layer, by the publisher's name for it or by its number.
+    pub name: Option<String>,
+    /// A layer, by its place: 0 is the smallest.
+    pub place: Option<u8>,
+    /// The place of the largest it has use for.
+    pub max_place: Option<u8>,
+    /// The width of its picture.
+    pub max_width: Option<u16>,
+    /// The height of its picture.
+    pub max_height: Option<u16>,
+}
+
+impl Control {
+    /// The session with this id gets the layer that is wanted, as soon as it can.
+    ///
+    /// # Errors
+    /// 404 or 410 when there is no such session, 404 when there is no such section or layer, 409
+    /// when the session publishes, or has not connected; 503 when its shard is too busy.
+    pub async fn choose_layer(&self, id: &str, choice: LayerChoice) -> Result<(), ControlError> {
+        let (key, shared) = {
+            let registry = self.lock();
+            let key = registry.sessions.get(id).copied();
+            let live = key.and_then(|key| registry.live.get(&key).map(|live| (key, live)));
+            let Some((key, live)) = live else { return Err(registry.ended.gone(id)) };
+            if live.publisher {
+                return Err(ControlError::conflict("the session publishes: it gets no layer"));
+            }
+            let stream = registry.streams.get(&live.stream);
+            let Some(stream) = stream else { return Err(registry.ended.gone(id)) };
+            (key, stream.shared.clone())
+        };
+        let wish = wish(&choice, &shared)?;
+        let (done, answer) = oneshot::channel();
+        let command = Command::Wish { key, mid: choice.mid, wish, done };
+        let mailbox = &self.wiring.mailboxes[usize::from(key.shard)];
+        mailbox.command(command).map_err(|_command| {
+            ControlError::overloaded("the session's shard has too much to do")
+        })?;
+        let wished = answer.await.map_err(|_ended| self.lock().ended.gone(id))?;
+        wished.map_err(|not| match not {
+            NotWished::NotReady => ControlError::conflict(not.to_string()),
+            NotWished::NoVideo => ControlError::not_found(not.to_string()),
+        })
+    }
+}
+
+fn wish(choice: &LayerChoice, shared: &StreamShared) -> Result<Wish, ControlError> {
+    let offered = shared.offered(TrackId::first(TrackKind::Video));
+    if let Some(name) = &choice.name {
+        let named = |offer: &&Offered| offer.is_called(name);
+        let found = offered.iter().find(named);
+        return found.map(|offer| Wish::Layer(offer.layer)).ok_or_else(|| none(&offered));
+    }
+    if let Some(place) = choice.place {
+        let found = offered.get(usize::from(place));
+        return found.map(|offer| Wish::Layer(offer.layer)).ok_or_else(|| none(&offered));
+    }
+    let bounds =
+        Bounds { width: choice.max_width, height: choice.max_height, place: choice.max_place };
+    Ok(if bounds == Bounds::default() { Wish::Automatic } else { Wish::Within(bounds) })
+}
+
+fn none(offered: &[Offered]) -> ControlError {
+    let names: Vec<String> = offered.iter().map(Offered::called).collect();
+    ControlError::not_found(if names.is_empty() {
+        "the layers of the stream are not known yet: its publisher has not sent a second of them"
+            .to_owned()
+    } else {
+        format!(
+            "the stream has no such layer: those there are, the smallest first: {}",
+            names.join(", ")
+        )
+    })
+}

@@ -1,0 +1,73 @@
+//! A viewer of three layers is told which one it gets, and sees one stream without a break.
+
+use crate::stage::Stage;
+use crate::{PATIENCE, Tab, assert_no_complaints, stats};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// The longest the picture may stand altogether, on a machine that has other work: a switch that
+/// waits for a key frame stands longer than all of these.
+const FREEZE_LIMIT_S: f64 = 3.0;
+/// Key frames a viewer may ask for, likewise.
+const REQUESTS_LIMIT: f64 = 1.0;
+const REQUESTS: &str = "monoport_keyframe_requests_in_total";
+const SWITCHES: &str = "monoport_layer_switches_total";
+
+/// Low, high and low again, from the page's menu: the size that was asked for comes, no picture
+/// stands, and no viewer asks for a key frame.
+#[test]
+fn a_viewer_goes_from_layer_to_layer_without_a_break() {
+    let Some(stage) = Stage::set(2) else { return };
+    let publisher = stage.tab("/publish");
+    publisher.eval(
+        "monoport.publish({ stream: 'three', source: 'camera', codec: 'VP8', simulcast: true,
+            width: 960, height: 540, maxBitrate: 1500000 })",
+    );
+    let viewer = stage.viewer("three");
+    stage.assert_plays(&viewer);
+    let options = "document.querySelectorAll('#layer option').length";
+    viewer.wait_for("a menu of three layers", &format!("{options} === 4"), PATIENCE);
+    // Whoever chooses nothing comes to the best one first.
+    settled(&viewer, 960);
+    let (before, asked) = (stats(&viewer), stage.server.metric(REQUESTS));
+    for (encoding, width) in [("q", 240), ("f", 960), ("q", 240), ("h", 480)] {
+        choose(&viewer, encoding);
+        let took = settled(&viewer, width);
+        println!("{encoding}: {width} pixels after {took:?}");
+    }
+    let after = stats(&viewer);
+    let count = |numbers: &Value, name: &str| numbers[name].as_f64().expect("a number");
+    let gained = |name: &str| count(&after, name) - count(&before, name);
+    let frozen = gained("freezeSeconds");
+    println!("frozen for {frozen} s, {} times; {after:#}", gained("freezeCount"));
+    assert!(frozen <= FREEZE_LIMIT_S, "the picture stood for {frozen} s: {after:#}");
+    assert!(stage.server.metric(SWITCHES) >= 4.0);
+    let requests = stage.server.metric(REQUESTS) - asked;
+    println!("{requests} key frames asked for by the viewer");
+    assert!(requests <= REQUESTS_LIMIT, "the viewer asked for {requests} key frames");
+    stage.assert_plays(&viewer);
+    viewer.eval("monoport.choose({ maxHeight: 200 })");
+    settled(&viewer, 480);
+    viewer.eval("monoport.choose({})");
+    settled(&viewer, 960);
+    assert_no_complaints(&[&publisher, &viewer]);
+    let refused = viewer.eval("monoport.choose({ encodingId: 'x' }).catch((e) => e.message)");
+    let refused = refused.as_str().expect("words");
+    assert!(refused.contains("q, h, f"), "it says which there are: {refused}");
+}
+
+/// Chooses in the menu, as somebody would.
+fn choose(viewer: &Tab<'_>, encoding: &str) {
+    viewer.eval(&format!(
+        "(() => {{ const menu = document.querySelector('#layer'); menu.value = '{encoding}';
+            menu.dispatchEvent(new Event('change')); }})()"
+    ));
+}
+
+/// How long it takes until frames have this width.
+fn settled(viewer: &Tab<'_>, width: u32) -> Duration {
+    let since = Instant::now();
+    let is_so = format!("monoport.stats().then((s) => s.watch.width === {width})");
+    viewer.wait_for("frames of another size", &is_so, PATIENCE);
+    since.elapsed()
+}

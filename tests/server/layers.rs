@@ -1,0 +1,77 @@
+//! The layer a viewer wants, over HTTP: the extension of WHEP as its clients use it.
+
+use std::time::Duration;
+
+use crate::support::client::{Client, Offered, connect, run_for, socket};
+use crate::support::{Response, Server, post_sdp, request};
+use str0m::format::Codec;
+use str0m::media::{Direction, MediaKind};
+
+const VP8: Offered = Offered { codec: Codec::Vp8, audio: false, video: true };
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+fn wish(url: &str, body: &str) -> Response {
+    request("POST", url, &[JSON], body)
+}
+
+/// A publisher that has sent for more than a second, and a viewer that plays.
+fn playing(server: &Server) -> (Client, Client) {
+    let mut publisher = Client::publish(server, "s", VP8);
+    connect(&mut [&mut publisher]);
+    let mut viewer = Client::watch(server, "s", VP8);
+    connect(&mut [&mut publisher, &mut viewer]);
+    for number in 0..80 {
+        publisher.send(MediaKind::Video, number % 20 == 0, number, number * 1_800);
+        run_for(Duration::from_millis(20), &mut [&mut publisher, &mut viewer]);
+    }
+    (publisher, viewer)
+}
+
+#[test]
+fn a_viewer_says_which_layer_it_wants_and_is_told_what_it_can_have() {
+    let server = Server::with_shards(2);
+    let (_publisher, viewer) = playing(&server);
+    let url = format!("{}/layer", viewer.session_url);
+    for body in ["", "{}", r#"{"encodingId": "0"}"#, r#"{"rid": "0"}"#, r#"{"maxHeight": 90}"#] {
+        let answer = wish(&url, body);
+        assert_eq!(answer.status, 200, "{body}: {}", answer.body);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    }
+    for (status, body, words) in [
+        (400, "[1]", "no JSON object"),
+        (400, r#"{"layer": "0"}"#, "unknown field"),
+        (400, r#"{"maxHeight": 0}"#, "at least 1"),
+        (404, r#"{"encodingId": "f"}"#, "those there are, the smallest first: 0"),
+        (404, r#"{"mediaId": "no-such", "encodingId": "0"}"#, "a=mid"),
+        (404, r#"{"spatialLayerId": 1}"#, "no such layer"),
+        (422, r#"{"temporalLayerId": 1}"#, "temporal"),
+    ] {
+        let answer = wish(&url, body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.body);
+        assert!(answer.body.contains(words), "{body}: {}", answer.body);
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    }
+    assert_eq!(request("POST", &url, &[], "{}").status, 415);
+    assert_eq!(request("GET", &url, &[], "").status, 405);
+    assert_eq!(request("OPTIONS", &url, &[], "").status, 200);
+    assert_eq!(wish(&url.replace("/layer", "0/layer"), "{}").status, 404);
+}
+
+#[test]
+fn who_does_not_play_yet_or_publishes_or_may_not_watch_is_refused() {
+    let server = Server::with_shards(1);
+    let mut publisher = Client::publish(&server, "s", VP8);
+    connect(&mut [&mut publisher]);
+    let (_offered, offer, _) = Client::offer(VP8, Direction::RecvOnly, socket());
+    let made = post_sdp(&server.url("/whep/s"), &offer.to_sdp_string());
+    let waiting = server.url(made.header("location").expect("a Location"));
+    let answer = wish(&format!("{waiting}/layer"), "{}");
+    assert_eq!(answer.status, 409, "{}", answer.body);
+    assert!(answer.body.contains("not connected"), "{}", answer.body);
+    let answer = wish(&format!("{}/layer", publisher.session_url), "{}");
+    assert_eq!(answer.status, 409, "{}", answer.body);
+
+    let guarded = Server::start(&["--token", "secret"]);
+    let answer = wish(&guarded.url("/session/0123/layer"), "{}");
+    assert_eq!(answer.status, 401, "as for everything that is done to a session");
+}
