@@ -169,7 +169,8 @@ fn skip_scaling_list(bits: &mut Bits<'_>, entries: u32) -> Option<()> {
     let (mut last, mut next) = (8i32, 8i32);
     for _ in 0..entries {
         if next != 0 {
-            let code = i32::try_from(bits.golomb()?).ok()?;
+            // From -128 to 127 (§7.4.2.1.1.1), as an Exp-Golomb code.
+            let code = bits.golomb().filter(|code| *code <= 256)? as i32;
             let delta = if code % 2 == 1 { (code + 1) / 2 } else { -(code / 2) };
             next = (last + delta).rem_euclid(256);
         }
@@ -243,6 +244,13 @@ mod tests {
 
     /// A codec, a payload, and the width and height it says.
     type Case = (Codec, &'static [u8], Option<(u16, u16)>);
+
+    /// Found by the fuzzer: the code of a difference was the greatest number there is.
+    #[test]
+    fn a_scaling_list_with_a_difference_out_of_its_range_says_no_size() {
+        let payload = *b"\x67\x2c\x06\x25\xff\xff\xff\xff\xff\x14\0\0\0\x02\0\0\0\0\xf7\0";
+        assert_eq!(picture_size(Codec::H264, &payload), None);
+    }
 
     #[test]
     fn the_size_is_what_the_key_frame_says() {

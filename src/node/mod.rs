@@ -116,8 +116,7 @@ impl Node {
         let shown_http = cluster::http_of(opened.http.local_addr()?, &reachable);
         let opener = Arc::new(Opener::new(config, opened.bound.ip, reachable, wiring.clone()));
         let named = (&*ports, &*candidates, &*tcp_candidates);
-        let webhooks = changing.webhooks.clone();
-        let settings = settings(config, named, opener.clone(), webhooks, cluster);
+        let settings = settings(config, named, opener.clone(), &changing, cluster);
         let negotiator = Negotiator::new(config.say_ice_lite, codec_match(config));
         let control = Control::new(negotiator, wiring.clone(), settings);
         let named = (&*candidates, &*tcp_candidates);
@@ -246,7 +245,7 @@ fn settings(
     config: &Config,
     (ports, candidates, tcp): (&[u16], &[Vec<SocketAddr>], &[SocketAddr]),
     opener: Arc<Opener>,
-    webhooks: Arc<Webhooks>,
+    changing: &Changing,
     Cluster { directory, has_others, node, incarnation }: Cluster,
 ) -> Settings {
     Settings {
@@ -264,7 +263,7 @@ fn settings(
         on_conflict: on_conflict(config),
         whep_wait: config.whep_wait,
         connecting: connecting(config),
-        listener: webhooks,
+        listener: changing.webhooks.clone(),
         directory,
         has_others,
         node,

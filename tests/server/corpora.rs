@@ -9,11 +9,12 @@ use axum::http::{HeaderName, HeaderValue, Request};
 use monoport::access::{Access, Action, Asker, JwtKeys, Rules, Secrets};
 use monoport::api::wanted_port;
 use monoport::config::CommandLine;
-use monoport::media::starts_keyframe;
+use monoport::media::{picture_size, starts_keyframe};
 use monoport::session::Offer;
 use monoport::srtp::{MasterKey, Profile, RtcpOpener, RtpOpener};
 use monoport::whip::fragment::Fragment;
 use monoport::whip::wanted_events;
+use monoport::wire::{dtls, framing, mapped, rtcp, rtp, stun};
 use str0m::format::Codec;
 
 /// Replays the files of a folder, at least `least` of them; returns how many were taken.
@@ -111,7 +112,7 @@ fn requests_of_the_corpus_with_tokens_that_nobody_has_made_may_not_publish() {
 
 #[test]
 fn payloads_of_the_corpus_begin_key_frames_or_do_not_as_their_names_say() {
-    replay_named("tools/fuzz/corpus/media", 7, |meaning, payload| {
+    replay_named("tools/fuzz/corpus/media", 8, |meaning, payload| {
         let codec = match meaning.split('-').next() {
             Some("vp8") => Codec::Vp8,
             Some("vp9") => Codec::Vp9,
@@ -119,6 +120,83 @@ fn payloads_of_the_corpus_begin_key_frames_or_do_not_as_their_names_say() {
             Some("h265") => Codec::H265,
             codec => panic!("no codec: {codec:?}"),
         };
+        // Whatever it says, or nothing.
+        let _ = picture_size(codec, payload);
         starts_keyframe(codec, payload)
     });
+}
+
+/// The inputs a run of the fuzzer has kept of one target: each behind its length.
+fn found(target: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/fuzz/found").join(target);
+    let packed = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (mut rest, mut inputs) = (&packed[..], Vec::new());
+    while let Some((length, behind)) = rest.split_first_chunk() {
+        let (input, behind) = behind.split_at(usize::from(u16::from_be_bytes(*length)));
+        inputs.push(input.to_vec());
+        rest = behind;
+    }
+    assert!(inputs.len() > 5, "{target}: only {} inputs, were they lost?", inputs.len());
+    inputs
+}
+
+/// With overflow checks, as tests are built: where the fuzzer has been, nothing panics.
+#[test]
+fn what_the_fuzzer_has_kept_makes_no_parser_of_the_server_panic() {
+    let as_text = |bytes: &[u8], read: &dyn Fn(&str)| {
+        std::str::from_utf8(bytes).into_iter().for_each(read);
+    };
+    for bytes in found("bodies") {
+        let _ = (wanted_port(&bytes).is_ok(), wanted_events(&bytes).is_ok());
+    }
+    for bytes in found("fragment") {
+        as_text(&bytes, &|text| {
+            let _ = Fragment::read(text).and_then(|fragment| fragment.credentials());
+        });
+    }
+    for bytes in found("offer") {
+        as_text(&bytes, &|text| {
+            let _ = (Offer::to_publish(text).is_ok(), Offer::to_watch(text).is_ok());
+            let _ = Offer::to_publish_and_watch(text).is_ok();
+        });
+    }
+    for bytes in found("media") {
+        for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1] {
+            let _ = (starts_keyframe(codec, &bytes), picture_size(codec, &bytes));
+        }
+    }
+    for bytes in found("request") {
+        as_text(&bytes, &|text| {
+            let uri = text.lines().next().unwrap_or_default();
+            if let Ok(request) = Request::get(uri).body(()) {
+                let _ = Asker::of(&request);
+            }
+        });
+    }
+}
+
+#[test]
+fn what_the_fuzzer_has_kept_makes_no_parser_of_datagrams_panic() {
+    for bytes in found("dtls") {
+        let _ = dtls::flight(&bytes);
+    }
+    for bytes in found("framing") {
+        let _ = framing::front(&bytes, 1_500);
+    }
+    for bytes in found("mapped") {
+        let id = bytes.get(8..20).and_then(|id| id.try_into().ok());
+        let _ = id.and_then(|id| mapped::mapped_address(&bytes, id));
+    }
+    for bytes in found("rtcp") {
+        // The iteration ends.
+        let _ = rtcp::compound(&bytes).count();
+    }
+    for bytes in found("rtp") {
+        if let Ok(header) = rtp::parse(&bytes) {
+            let _ = (header.payload(&bytes).is_ok(), header.elements(&bytes).count());
+        }
+    }
+    for bytes in found("stun") {
+        let _ = stun::peek(&bytes).is_ok();
+    }
 }

@@ -16,7 +16,9 @@
 //!
 //! A corpus file is named by meaning. In `corpus/<target>/`, `ok-*` is accepted by the parser and
 //! `bad-*` refused; `src/wire/corpus.rs` replays them with the stable compiler;
-//! those of the hello and of the server's targets replay beside what they fuzz.
+//! those of the hello and of the server's targets replay beside what they fuzz. `found/<target>` is
+//! a part of what a run has kept, each input behind its length in two bytes; the tests read it for
+//! panics alone.
 
 #[path = "../../../src/id.rs"]
 pub mod id;
