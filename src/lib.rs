@@ -24,7 +24,7 @@
 //!     RTCP ────┤   or another shard's ─────────────── paths::directory ──▶ ring ──▶ that shard
 //!              │   or nobody's here, after a takeover ─── net::StrayWriter ──▶ the earlier process
 //!              ▼
-//!        opened, named by track and layer ─────────── ingest::Ingest ──▶ Opened::Media
+//!        opened where it lies, named by track, layer ─ ingest::Ingest ──▶ Opened::Media
 //!              │ a packet of a track ──────────────── media::MediaPacket
 //!              ▼
 //!        carried, if it is of the layer viewers get   track::Track
@@ -127,6 +127,9 @@
 //!   library, a fifth of the memory. Media comes in by [`ingest`] and leaves by [`egress`], which
 //!   keep what a packet touches of a peer within a few cache lines; a session may publish and take
 //!   with the same keys.
+//! - **A publisher's packet is copied once**, out of the receive slot into the memory of the packet
+//!   whose place it takes in its layer's history. Where sessions are many, a received batch is
+//!   looked up and fetched before it is handled (`shard/ahead.rs`).
 //! - **Repair costs the stream, not the viewer**: one history per layer and shard, as long as the
 //!   layer's rate asks; a viewer's numbers are a short list of spans over it, so it remembers
 //!   nothing per packet.

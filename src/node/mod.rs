@@ -123,7 +123,6 @@ impl Node {
         let earlier = opened.earlier();
         let Opened { bound, http, tcp, taking, .. } = opened;
         let mut shards = start_shards(config, bound, named, backend, &wiring, earlier)?;
-        let banner = banner + &banner::memory(&control.memory_terms());
         let taken = taking.map(|taking| taking.commit(&control, &wiring)).transpose();
         let earlier = match taken {
             Ok(earlier) => earlier,
@@ -153,6 +152,7 @@ impl Node {
         moving::follow(config, &runtime, &control, opener.clone(), tcp_port);
         let given = can_be_taken_over(config, &control, &doors, &opener);
         Ok(Node {
+            banner: banner + &banner::memory(&control.memory_terms()),
             shards,
             wiring,
             control,
@@ -160,7 +160,6 @@ impl Node {
             runtime,
             doors,
             given,
-            banner,
             http_address,
             udp_ports: ports,
             tcp_port,
