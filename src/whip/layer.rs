@@ -48,7 +48,11 @@ pub(super) async fn choose(
     Ok(StatusCode::OK.into_response())
 }
 
-fn read(body: &str) -> Result<LayerChoice, Problem> {
+/// The layer that a body asks for: a JSON object, or nothing.
+///
+/// # Errors
+/// What of it can't be, or makes no sense.
+pub fn read(body: &str) -> Result<LayerChoice, Problem> {
     let body = if body.trim().is_empty() { "{}" } else { body };
     // A list would do for serde.
     let object: Result<serde_json::Map<String, Value>, _> = serde_json::from_str(body);

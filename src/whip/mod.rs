@@ -19,6 +19,7 @@ pub use admission::Admission;
 pub use events::wanted as wanted_events;
 pub use http::router;
 pub use ice_servers::IceServers;
+pub use layer::read as wanted_layer;
 pub use posts::PostRates;
 pub use prefix::under;
 pub use problem::Problem;

@@ -13,7 +13,7 @@ use monoport::media::{picture_size, starts_keyframe};
 use monoport::session::Offer;
 use monoport::srtp::{MasterKey, Profile, RtcpOpener, RtpOpener};
 use monoport::whip::fragment::Fragment;
-use monoport::whip::wanted_events;
+use monoport::whip::{wanted_events, wanted_layer};
 use monoport::wire::{dtls, framing, mapped, rtcp, rtp, stun};
 use str0m::format::Codec;
 
@@ -75,8 +75,10 @@ fn packets_of_the_corpus_that_nobody_sealed_do_not_open() {
 
 #[test]
 fn bodies_of_the_corpus_are_taken_or_refused_as_their_names_say() {
-    replay("tools/fuzz/corpus/bodies", 8, |bytes| {
-        wanted_port(bytes).is_ok() || wanted_events(bytes).is_ok()
+    replay("tools/fuzz/corpus/bodies", 10, |bytes| {
+        let layer = |text| !bytes.is_empty() && wanted_layer(text).is_ok();
+        let text = std::str::from_utf8(bytes).expect("it is text");
+        wanted_port(bytes).is_ok() || wanted_events(bytes).is_ok() || layer(text)
     });
 }
 
@@ -148,6 +150,7 @@ fn what_the_fuzzer_has_kept_makes_no_parser_of_the_server_panic() {
     };
     for bytes in found("bodies") {
         let _ = (wanted_port(&bytes).is_ok(), wanted_events(&bytes).is_ok());
+        as_text(&bytes, &|text| drop(wanted_layer(text)));
     }
     for bytes in found("fragment") {
         as_text(&bytes, &|text| {
