@@ -13,7 +13,7 @@ use super::sample::{tenths, thousandths};
 use crate::access::Admitted;
 use crate::control::{EndedSession, LiveSession};
 use crate::id::SessionKey;
-use crate::telemetry::{PROFILES, SessionCard};
+use crate::telemetry::{PROFILES, PathShown, SessionCard};
 use crate::whip::Problem;
 
 /// The hint where a publisher's packets are too long.
@@ -56,12 +56,31 @@ struct Detail {
     keyframe_requests: u32,
     expected_bits_per_s: Option<u32>,
     layer_distance: f64,
+    estimate: Option<PathEstimate>,
     hint: Option<&'static str>,
     phases_ms: Phases,
     moves: u32,
     timeline: Vec<Event>,
     history: Vec<HistoryPoint>,
     ended: Option<Ended>,
+}
+
+/// What is thought of a viewer's path.
+#[derive(Serialize)]
+struct PathEstimate {
+    bits_per_s: u32,
+    ceiling_bits_per_s: Option<u32>,
+    queue_ms: u16,
+    state: &'static str,
+    reason: &'static str,
+}
+
+impl PathEstimate {
+    fn new(shown: PathShown) -> PathEstimate {
+        let PathShown { bits_per_s, ceiling_bits_per_s, queue_ms, state, reason } = shown;
+        let (state, reason) = (state.words(), reason.words());
+        PathEstimate { bits_per_s, ceiling_bits_per_s, queue_ms, state, reason }
+    }
 }
 
 #[derive(Serialize)]
@@ -190,6 +209,7 @@ fn detail(
         keyframe_requests: card.keyframe_requests,
         expected_bits_per_s: Some(card.expected_bits_per_s).filter(|bits| *bits > 0),
         layer_distance: f64::from(card.layer_distance),
+        estimate: card.path.map(PathEstimate::new),
         hint: card.oversized.then_some(OVERSIZED),
         phases_ms: Phases {
             first_stun: card.first_stun_ms,

@@ -77,6 +77,8 @@ pub struct Feedback {
     pub keyframes: Vec<usize>,
     /// Whether the viewer has asked for one in so many words (PLI or FIR).
     pub asks_for_keyframe: bool,
+    /// Transport-wide feedback there was in it, of a viewer whose packets are numbered.
+    pub arrivals: u32,
     /// Reports there were in it.
     pub reports: u32,
     /// The round trip to the viewer, once its reports say.
@@ -89,6 +91,7 @@ impl Feedback {
         self.lost.clear();
         self.keyframes.clear();
         (self.refused, self.reports, self.asks_for_keyframe) = (0, 0, false);
+        self.arrivals = 0;
     }
 
     fn ask_again(&mut self, lane: usize, lost: impl Iterator<Item = u16>) {
@@ -214,6 +217,17 @@ impl Reception {
             Packet::Fir { entries, .. } => {
                 for (ssrc, _sequence) in entries {
                     feedback.ask_for_keyframe(video_lane_of(egress, ssrc));
+                }
+            }
+            Packet::TransportFeedback { raw, .. } => {
+                if let Some(numbered) = &mut egress.numbered {
+                    feedback.arrivals += 1;
+                    numbered.hear(now, raw);
+                }
+            }
+            Packet::Remb { bitrate_bps, .. } => {
+                if let Some(numbered) = &mut egress.numbered {
+                    numbered.remb(now, bitrate_bps);
                 }
             }
             _ => {}

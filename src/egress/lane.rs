@@ -2,11 +2,12 @@
 
 use str0m::format::Codec;
 
+use super::elements::Elements;
 use super::span::{Span, Start, TooEarly};
 use crate::drop::DropReason;
 use crate::id::TrackId;
 use crate::limits::{MAX_DATAGRAM_OUT, MAX_SPANS};
-use crate::media::{DependencyDescriptor, ExtensionIds, MediaPacket, Shift, ViewerTrack};
+use crate::media::{ExtensionIds, MediaPacket, Shift, ViewerTrack};
 use crate::srtp::RtpSealer;
 use crate::wire::rtp::HeaderWriter;
 
@@ -101,6 +102,7 @@ impl Lane {
                 video_orientation: usable(track.extensions.video_orientation),
                 playout_delay: usable(track.extensions.playout_delay),
                 descriptor: usable(track.extensions.descriptor),
+                transport_sequence: usable(track.extensions.transport_sequence),
             },
             mid_length: if named { track.mid.len() as u8 } else { 0 },
             mid,
@@ -291,26 +293,53 @@ impl Lane {
         index: u64,
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
-        let length = self.write(sealer, packet, index, slot)?;
-        self.next = self.next.max(index + 1);
-        self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(packet.payload.len() as u32);
+        let length = self.write(sealer, packet, index, None, slot)?;
+        self.count(packet, index);
         Ok(length)
     }
 
+    /// As [`Lane::send`], under a transport-wide number where the lane has such.
+    pub(super) fn send_numbered(
+        &mut self,
+        sealer: &RtpSealer,
+        packet: &MediaPacket,
+        (index, number): (u64, u16),
+        slot: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let length = self.write(sealer, packet, index, Some(number), slot)?;
+        self.count(packet, index);
+        Ok(length)
+    }
+
+    /// Whether its packets can have transport-wide numbers. They have RTX then, so that none is
+    /// sent twice under one number of its own.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.extensions.transport_sequence.is_some() && self.rtx_payload_type.is_some()
+    }
+
+    fn count(&mut self, packet: &MediaPacket, index: u64) {
+        self.next = self.next.max(index + 1);
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(packet.payload.len() as u32);
+    }
+
     /// Writes and seals the packet numbered `index`. The same packet gives the same bytes each
-    /// time, padding included: two texts under one SRTP index would give the key stream away.
+    /// time, padding included: two texts under one SRTP index would give the key stream away. Under
+    /// a transport-wide `number` it is written once only.
+    #[inline]
     fn write(
         &self,
         sealer: &RtpSealer,
         packet: &MediaPacket,
         index: u64,
+        number: Option<u16>,
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
         let padding = packet.padding;
         let span = self.span_of(index).ok_or(DropReason::RepairTooOld)?;
         let header = self.header(span, packet, index as u16, padding > 0, None);
-        let start = self.write_header(&header, span.shift, packet, slot)?;
+        let start = self.write_header(&header, span.shift, packet, number, slot)?;
         let payload = &packet.payload[..];
         let length = start + payload.len() + usize::from(padding);
         if length + sealer.overhead() > slot.len().min(MAX_DATAGRAM_OUT) {
@@ -332,16 +361,16 @@ impl Lane {
         &mut self,
         sealer: &RtpSealer,
         packet: &MediaPacket,
-        index: u64,
+        (index, number): (u64, Option<u16>),
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
         let Some(payload_type) = self.rtx_payload_type else {
-            return self.write(sealer, packet, index, slot);
+            return self.write(sealer, packet, index, None, slot);
         };
         self.rtx_index += 1;
         let span = *self.span_of(index).ok_or(DropReason::RepairTooOld)?;
         let header = self.header(&span, packet, self.rtx_index as u16, false, Some(payload_type));
-        let start = self.write_header(&header, span.shift, packet, slot)?;
+        let start = self.write_header(&header, span.shift, packet, number, slot)?;
         let length = start + OSN_BYTES + packet.payload.len();
         if length + sealer.overhead() > slot.len().min(MAX_DATAGRAM_OUT) {
             return Err(DropReason::TooLong);
@@ -401,11 +430,13 @@ impl Lane {
         }
     }
 
+    #[inline]
     fn write_header(
         &self,
         header: &HeaderWriter,
         shift: Shift,
         packet: &MediaPacket,
+        number: Option<u16>,
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
         let extensions = &packet.extensions;
@@ -425,6 +456,8 @@ impl Lane {
             self.extensions.playout_delay.filter(|_| extensions.playout_delay.is_some()),
             &delay,
         );
+        let sequence = number.unwrap_or_default().to_be_bytes();
+        elements.push(self.extensions.transport_sequence.filter(|_| number.is_some()), &sequence);
         let descriptor = extensions.descriptor.as_ref().zip(self.extensions.descriptor);
         match descriptor {
             Some((descriptor, id)) if shift.frame != 0 => {
@@ -437,41 +470,6 @@ impl Lane {
             None => header.write(elements.as_slice(), slot),
         }
         .ok_or(DropReason::TooLong)
-    }
-}
-
-/// The extension elements of one header.
-#[derive(Default)]
-struct Elements<'a> {
-    elements: [(u8, &'a [u8]); 5],
-    count: usize,
-}
-
-impl<'a> Elements<'a> {
-    fn push(&mut self, id: Option<u8>, data: &'a [u8]) {
-        if let Some(id) = id {
-            self.elements[self.count] = (id, data);
-            self.count += 1;
-        }
-    }
-
-    /// Adds a descriptor whose frame number has `offset` added, and has all of them written.
-    #[cold]
-    fn push_shifted<T>(
-        &self,
-        id: u8,
-        descriptor: &DependencyDescriptor,
-        offset: u16,
-        write: impl FnOnce(&[(u8, &[u8])]) -> T,
-    ) -> T {
-        let mut room = [0; DependencyDescriptor::MAX_BYTES];
-        let mut elements = Elements { elements: self.elements, count: self.count };
-        elements.push(Some(id), descriptor.shifted(offset, &mut room));
-        write(elements.as_slice())
-    }
-
-    fn as_slice(&self) -> &[(u8, &'a [u8])] {
-        &self.elements[..self.count]
     }
 }
 

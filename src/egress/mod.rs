@@ -6,12 +6,16 @@
 //! viewer reports back) is kept apart in [`Control`].
 
 mod control;
+mod elements;
 pub mod estimate;
 mod lane;
+mod numbered;
 mod pace;
 mod repair;
 mod resent;
 mod span;
+
+use std::time::Instant;
 
 use smallvec::SmallVec;
 
@@ -27,6 +31,9 @@ pub use repair::RepairBudget;
 pub use resent::Resent;
 pub use span::{Start, TooEarly};
 
+use estimate::Estimate;
+use numbered::Numbered;
+
 /// Lanes beside the key schedule, where a packet finds them without another cache line: audio and
 /// video. A viewer of more tracks has them elsewhere.
 const LANES_NEARBY: usize = 2;
@@ -36,6 +43,8 @@ const LANES_NEARBY: usize = 2;
 pub struct Egress {
     lanes: SmallVec<[Lane; LANES_NEARBY]>,
     sealer: RtpSealer,
+    /// Only while there is something to choose for the viewer.
+    numbered: Option<Box<Numbered>>,
 }
 
 /// A packet that a viewer takes: what it needs to be sent.
@@ -63,7 +72,8 @@ impl Egress {
     pub fn new(terms: &ViewerTerms, profile: Profile, local: &MasterKey, random: u64) -> Egress {
         let tracks = terms.tracks.iter().enumerate();
         let lane = |(number, track)| Lane::new(track, random.rotate_left(number as u32 * 24));
-        Egress { lanes: tracks.map(lane).collect(), sealer: RtpSealer::new(profile, local) }
+        let sealer = RtpSealer::new(profile, local);
+        Egress { lanes: tracks.map(lane).collect(), sealer, numbered: None }
     }
 
     /// The viewer's lanes, in the order of its terms.
@@ -103,7 +113,7 @@ impl Egress {
     /// The reason it does not.
     #[inline]
     pub fn admit(&mut self, packet: &MediaPacket) -> Result<Admitted<'_>, DropReason> {
-        let Egress { lanes, sealer } = self;
+        let Egress { lanes, sealer, .. } = self;
         let lane = lanes.iter_mut().find(|lane| lane.id() == packet.track.id);
         let lane = lane.ok_or(DropReason::UnknownEncoding)?;
         let index = lane.admit(packet)?;
@@ -131,6 +141,67 @@ impl Egress {
         packet: &MediaPacket,
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
-        self.lanes[lane].resend(&self.sealer, packet, index, slot)
+        let lane = &mut self.lanes[lane];
+        let Some(numbered) = self.numbered.as_deref_mut().filter(|_| lane.is_counted()) else {
+            return lane.resend(&self.sealer, packet, (index, None), slot);
+        };
+        let number = Some(numbered.next());
+        let length = lane.resend(&self.sealer, packet, (index, number), slot)?;
+        numbered.leaves(length);
+        Ok(length)
+    }
+
+    /// Packets of its video have transport-wide numbers from here on, or have none.
+    pub fn set_numbered(&mut self, now: Instant, numbered: bool) {
+        match (numbered && self.lanes.iter().any(Lane::is_counted), &self.numbered) {
+            (true, None) => {
+                let random = self.lanes.first().map_or(0, |lane| u64::from(lane.ssrc()));
+                self.numbered = Some(Box::new(Numbered::new(now, random)));
+            }
+            (true, Some(_)) => {}
+            (false, _) => self.numbered = None,
+        }
+    }
+
+    /// Whether its packets have transport-wide numbers: they are sent by
+    /// [`Egress::send_numbered`], and [`Egress::left`] says when they have left.
+    #[inline]
+    #[must_use]
+    pub fn is_numbered(&self) -> bool {
+        self.numbered.is_some()
+    }
+
+    /// As [`Egress::admit`] and [`Admitted::send`], under a transport-wide number.
+    ///
+    /// # Errors
+    /// The reason why it is not sent.
+    pub fn send_numbered(
+        &mut self,
+        packet: &MediaPacket,
+        slot: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let Egress { lanes, sealer, numbered } = self;
+        let lane = lanes.iter_mut().find(|lane| lane.id() == packet.track.id);
+        let lane = lane.ok_or(DropReason::UnknownEncoding)?;
+        let index = lane.admit(packet)?;
+        let Some(numbered) = numbered.as_deref_mut().filter(|_| lane.is_counted()) else {
+            return lane.send(sealer, packet, index, slot);
+        };
+        let length = lane.send_numbered(sealer, packet, (index, numbered.next()), slot)?;
+        numbered.leaves(length);
+        Ok(length)
+    }
+
+    /// What was to leave has left.
+    pub fn left(&mut self, at: Instant) {
+        if let Some(numbered) = &mut self.numbered {
+            numbered.left(at);
+        }
+    }
+
+    /// What is thought of the viewer's path, if its packets are numbered.
+    #[must_use]
+    pub fn estimate(&self) -> Option<Estimate> {
+        self.numbered.as_ref().map(|numbered| numbered.estimate())
     }
 }

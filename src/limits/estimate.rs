@@ -83,6 +83,10 @@ pub const RIVAL_AFTER: Duration = Duration::from_millis(2_500);
 /// A queue of others is over when it has been short for this long.
 pub const RIVAL_GONE_AFTER: Duration = Duration::from_secs(1);
 
+/// Packets of one feedback that are looked at: a hundred milliseconds of the most that is
+/// estimated, four times over.
+pub const MAX_STATUSES_HEARD: usize = 1_024;
+
 /// How often a viewer that does not get all at once is sent the next train.
 pub const PACE_TICK: Duration = Duration::from_millis(10);
 

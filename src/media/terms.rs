@@ -45,6 +45,9 @@ pub struct ExtensionIds {
     pub playout_delay: Option<u8>,
     /// [`super::DEPENDENCY_DESCRIPTOR`]
     pub descriptor: Option<u8>,
+    /// The number that transport-wide feedback is about, of video that has RTX
+    /// (draft-holmer-rmcat-transport-wide-cc-extensions §2).
+    pub transport_sequence: Option<u8>,
 }
 
 /// What a publisher was answered: how its packets are told apart and what they carry.

@@ -42,6 +42,7 @@ impl Terms {
         let mut map = ExtensionMap::empty();
         for (id, extension) in [
             (1, Extension::AudioLevel),
+            (3, Extension::TransportSequenceNumber),
             (4, Extension::RtpMid),
             (5, Extension::PlayoutDelay),
             (13, Extension::VideoOrientation),
@@ -51,7 +52,6 @@ impl Terms {
         if self.publishes {
             for (id, extension) in [
                 (2, Extension::AbsoluteSendTime),
-                (3, Extension::TransportSequenceNumber),
                 (10, Extension::RtpStreamId),
                 (11, Extension::RepairedRtpStreamId),
             ] {

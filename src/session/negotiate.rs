@@ -220,22 +220,28 @@ pub(super) fn viewer_track(
     let media = rtc.media(mid)?;
     let kind = if media.kind().is_audio() { TrackKind::Audio } else { TrackKind::Video };
     let map = media.remote_extmap();
+    let transport_sequence = map.id_of(Extension::TransportSequenceNumber);
     let extensions = ExtensionIds {
         mid: map.id_of(Extension::RtpMid),
         audio_level: map.id_of(Extension::AudioLevel),
         video_orientation: map.id_of(Extension::VideoOrientation),
         playout_delay: map.id_of(Extension::PlayoutDelay),
         descriptor: map.id_of(Descriptors::extension()),
+        transport_sequence: None,
     };
     let accepted = media.remote_pts().to_vec();
     let params = rtc.codec_config().params().iter().find(|p| accepted.contains(&p.pt()))?;
     let (payload_type, rtx_payload_type) = (*params.pt(), params.resend().map(|pt| *pt));
-    let codec = params.spec().codec;
+    let (codec, has_feedback) = (params.spec().codec, params.fb_transport_cc());
     let number = others.iter().filter(|other| other.id.kind == kind).count();
     let mut direct = rtc.direct_api();
     let sender = direct.stream_tx_by_mid(mid, None)?;
     let (ssrc, sender_rtx) = (sender.ssrc(), sender.rtx());
     let rtx_ssrc = sender_rtx.map(|ssrc| *ssrc);
+    // Without RTX a packet that is sent again is the same to the bit, and so is its number.
+    let is_counted = kind == TrackKind::Video && rtx_ssrc.is_some() && has_feedback;
+    let transport_sequence = transport_sequence.filter(|_| is_counted);
+    let extensions = ExtensionIds { transport_sequence, ..extensions };
     let section = ViewerSection { mid, ssrc, rtx_ssrc: sender_rtx };
     let track = ViewerTrack {
         id: TrackId { kind, number: u8::try_from(number).ok()? },

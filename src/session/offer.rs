@@ -338,8 +338,9 @@ fn as_sender(payload: &PayloadParams, carried: &CodecSpec) -> PayloadParams {
     let mut spec = payload.spec();
     spec.format.sprop_stereo = carried.format.stereo.filter(|stereo| *stereo);
     let mut answered = with_spec(payload, spec);
-    // Feedback 16 times a second that nobody would read.
-    answered.set_fb_transport_cc(false);
+    // Audio has no layers to choose from; and without RTX packets can't have such numbers.
+    let is_counted = !spec.codec.is_audio() && payload.resend().is_some();
+    answered.set_fb_transport_cc(is_counted && payload.fb_transport_cc());
     answered
 }
 

@@ -146,6 +146,7 @@ impl Core {
 
     /// The turn that began at `began` has ended, and with it the way of the packets that left.
     pub fn time_turn(&mut self, began: Instant, ended: Instant) {
+        self.streams.left(ended);
         let micros = |since: Instant| ended.saturating_duration_since(since).as_micros() as u64;
         self.post.counters().turns.add(1);
         let histograms = &self.post.meters().histograms;

@@ -73,7 +73,9 @@ impl Core {
         control.next_report = now + REPORT_INTERVAL;
         let wall = entry.watch.ntp_at(now);
         for Taking { stream: key, ready, .. } in &mut entry.takes {
-            let (Some(stream), Some(ready)) = (streams.get(*key), ready) else { continue };
+            let Some(ready) = ready else { continue };
+            streams.consider(now, *key, ready.position);
+            let Some(stream) = streams.get(*key) else { continue };
             let Some(viewer) = stream.viewer(ready.position) else { continue };
             let Viewer { egress, to, .. } = viewer;
             for (number, lane) in egress.lanes().iter().enumerate() {
@@ -117,6 +119,7 @@ pub(super) fn hear_viewer(
         feedback.clear();
         taken = reception.read(now, &mut viewer.egress, compound, feedback);
         asks_for_keyframe |= feedback.asks_for_keyframe;
+        counters.transport_feedback.add(u64::from(feedback.arrivals));
         if feedback.asks_for_something() {
             entry.watch.nacked += feedback.lost.len() as u32 + feedback.refused as u32;
             let (place, ways) = ((*key, *position), &mut paths.ways);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::sessions::{Entry, Ready, Taking};
+use crate::egress::estimate::{Estimate, Reason, State};
 use crate::egress::{Lane, Reception};
 use crate::id::{TrackKind, Via};
 use crate::ingest::Uplink;
@@ -14,7 +15,7 @@ use crate::limits::{REPORT_INTERVAL, UNHEARD_AFTER};
 use crate::paths::Paths;
 use crate::srtp::Profile;
 use crate::telemetry::quality::Window;
-use crate::telemetry::{CardRole, Quality, SessionCard, Stage};
+use crate::telemetry::{CardRole, PathShown, PathState, Quality, RateReason, SessionCard, Stage};
 use crate::track::{Carried, Stream, Streams, Viewer};
 use crate::wire::dtls::Flight;
 
@@ -42,6 +43,8 @@ pub(super) struct Watch {
     lanes: Vec<LaneSeen>,
     /// The last window, as the card shows it.
     last: Shown,
+    /// What is thought of a viewer's path, where that decides something.
+    path: Option<PathShown>,
 }
 
 /// Sums since the start, of which windows are the differences.
@@ -120,6 +123,7 @@ impl Watch {
             totals: Totals::default(),
             lanes: Vec::new(),
             last: Shown::default(),
+            path: None,
         }
     }
 
@@ -257,8 +261,10 @@ impl Core {
         let watch = &mut entry.watch;
         let totals = watch.viewer_totals(&entry.takes, streams);
         let (mut video, mut is_playing, mut shown) = (false, false, Shown::default());
+        watch.path = None;
         for (_stream, viewer, reception) in playing(&entry.takes, streams) {
             is_playing |= viewer.started;
+            watch.path = viewer.egress.estimate().map(path_shown).or(watch.path);
             for (lane, heard) in viewer.egress.lanes().iter().zip(&reception.heard) {
                 video |= lane.id().kind == TrackKind::Video && heard.reports > 0;
                 shown.jitter_us = shown.jitter_us.max(micros(heard.jitter));
@@ -362,6 +368,33 @@ fn card(entry: &Entry, paths: &Paths) -> SessionCard {
         expected_bits_per_s: last.expected_bits_per_s,
         layer_distance: 0.0,
         oversized: entry.watch.oversized,
+        path: entry.watch.path,
+    }
+}
+
+/// What is thought of a viewer's path, as its card shows it.
+fn path_shown(estimate: Estimate) -> PathShown {
+    let Estimate { bits_per_s, ceiling_bits_per_s, queue_ms, state, rival, reason, .. } = estimate;
+    PathShown {
+        bits_per_s: bits_per_s as u32,
+        ceiling_bits_per_s: ceiling_bits_per_s.map(|ceiling| ceiling as u32),
+        queue_ms: queue_ms as u16,
+        state: match (rival, state) {
+            (true, _) => PathState::Occupied,
+            (false, State::Overuse) => PathState::Filling,
+            (false, State::Underuse) => PathState::Draining,
+            (false, State::Normal) => PathState::Steady,
+        },
+        reason: match reason {
+            Reason::Start => RateReason::Start,
+            Reason::FirstTrains => RateReason::FirstTrains,
+            Reason::Delay => RateReason::Delay,
+            Reason::Queue => RateReason::Queue,
+            Reason::Loss => RateReason::Loss,
+            Reason::Probe => RateReason::Probe,
+            Reason::Rival => RateReason::Rival,
+            Reason::Told => RateReason::Told,
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::path::{PATH_BITS, PathShown};
 use super::quality::Level;
 
 /// How far a session has got.
@@ -137,6 +138,8 @@ pub struct SessionCard {
     pub layer_distance: f32,
     /// Whether it has published packets that no datagram to a viewer has room for.
     pub oversized: bool,
+    /// What is thought of a viewer's path, where that decides something.
+    pub path: Option<PathShown>,
 }
 
 /// Words of eight bytes a card is kept in.
@@ -144,6 +147,11 @@ pub(super) const WORDS: usize = 15;
 
 /// Milliseconds of Unix time fit 48 bits until the year 10889; the loss stands above them.
 const CREATED_MASK: u64 = (1 << 48) - 1;
+
+/// Bits of the flags, beside a port in half a word.
+const FLAGS: u32 = 4;
+
+const _: () = assert!(PATH_BITS <= 16 + (16 - FLAGS) + 16, "the path has room");
 
 /// No value, where all others are possible but this one.
 const NONE: u32 = u32::MAX;
@@ -164,13 +172,15 @@ impl SessionCard {
     pub(super) fn to_words(self) -> [u64; WORDS] {
         let option = |value: Option<u32>| value.map_or(NONE, |value| value.min(NONE - 1));
         let (remote, local) = (address(self.remote), address(self.local));
+        let path = PathShown::pack(self.path);
         // Hundredths of a point, and one more so that zero can say "none".
         let score = self.score.map_or(0, |score| (score * 100.0) as u64 + 1);
         let small = [
-            (self.stage as u64, 8),
-            (self.role as u64, 8),
-            (u64::from(self.profile), 8),
-            (u64::from(self.dtls_flight), 8),
+            (self.stage as u64, 4),
+            (self.role as u64, 4),
+            (u64::from(self.profile), 4),
+            (u64::from(self.dtls_flight), 4),
+            (path & 0xffff, 16),
             (score, 16),
             (u64::from(remote.1), 16),
         ];
@@ -179,6 +189,9 @@ impl SessionCard {
         let hundredths = (self.layer_distance * 100.0).clamp(0.0, 65_535.0) as u32;
         let flags = [self.remote.is_some(), self.local.is_some(), self.over_tcp, self.oversized];
         let flags = flags.iter().rev().fold(0, |word, flag| word << 1 | u32::from(*flag));
+        // The path lies where there is room.
+        let flags = flags | ((path >> 16) as u32 % (1 << 12)) << FLAGS;
+        let hundredths = hundredths | ((path >> 28) as u32) << 16;
         [
             small,
             (self.created_ms & CREATED_MASK) | loss << 48,
@@ -202,19 +215,22 @@ impl SessionCard {
         let high = |index: usize| (words[index] >> 32) as u32;
         let low = |index: usize| words[index] as u32;
         let option = |value: u32| (value != NONE).then_some(value);
-        let byte = |index: u32| (words[0] >> (8 * index)) as u8;
+        let small = |index: u32| (words[0] >> (4 * index)) as u8 & 0xf;
         let (score, remote_port) = ((words[0] >> 32) as u16, (words[0] >> 48) as u16);
         let ip = |index: usize| u128::from(words[index]) << 64 | u128::from(words[index + 1]);
         let flags = high(8) >> 16;
+        let path = words[0] >> 16 & 0xffff
+            | u64::from(flags >> FLAGS) << 16
+            | u64::from(low(8) >> 16) << 28;
         let at = |bit: u32, ip: u128, port: u16| {
             (flags >> bit & 1 == 1)
                 .then(|| SocketAddr::new(Ipv6Addr::from_bits(ip).to_canonical(), port))
         };
         SessionCard {
-            stage: Stage::ALL.get(usize::from(byte(0))).copied().unwrap_or_default(),
-            role: if byte(1) == 0 { CardRole::Publisher } else { CardRole::Viewer },
-            profile: byte(2),
-            dtls_flight: byte(3),
+            stage: Stage::ALL.get(usize::from(small(0))).copied().unwrap_or_default(),
+            role: if small(1) == 0 { CardRole::Publisher } else { CardRole::Viewer },
+            profile: small(2),
+            dtls_flight: small(3),
             score: (score > 0).then(|| f32::from(score - 1) / 100.0),
             created_ms: words[1] & CREATED_MASK,
             first_stun_ms: option(high(2)),
@@ -235,8 +251,9 @@ impl SessionCard {
             rtt_us: option(high(13)),
             bits_per_s: high(14),
             expected_bits_per_s: low(14),
-            layer_distance: low(8) as f32 / 100.0,
+            layer_distance: (low(8) & 0xffff) as f32 / 100.0,
             oversized: flags >> 3 & 1 == 1,
+            path: PathShown::unpack(path),
         }
     }
 }

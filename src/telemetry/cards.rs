@@ -139,7 +139,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
-    use crate::telemetry::{CardRole, Stage};
+    use crate::telemetry::{CardRole, PathShown, PathState, RateReason, Stage};
 
     fn full() -> SessionCard {
         SessionCard {
@@ -169,6 +169,13 @@ mod tests {
             expected_bits_per_s: 2_600_000,
             layer_distance: 1.5,
             oversized: true,
+            path: Some(PathShown {
+                bits_per_s: 1_230_000,
+                ceiling_bits_per_s: Some(17_300_000),
+                queue_ms: 999,
+                state: PathState::Occupied,
+                reason: RateReason::Told,
+            }),
         }
     }
 

@@ -88,6 +88,7 @@ shard_counters! {
     publisher_packets: Counter, "Media packets received from publishers and decrypted";
     viewer_packets: Counter, "Media packets sealed for viewers";
     viewer_reports: Counter, "RTCP packets from viewers that authenticated";
+    transport_feedback: Counter, "Transport-wide feedback of viewers: reports on when packets came";
     nacked_packets: Counter, "Packets viewers asked for again";
     repaired_packets: Counter, "Packets sent again";
     replayed_packets: Counter, "Packets of the past that viewers began with";

@@ -25,6 +25,7 @@ mod limited;
 mod log_writer;
 mod logging;
 mod meters;
+mod path;
 mod port;
 mod process;
 mod prometheus;
@@ -42,6 +43,7 @@ pub use limited::{LogPlace, tell_left_out};
 pub use log_writer::flush_log;
 pub use logging::{LogFormat, start_logging};
 pub use meters::{Described, DtlsStop, Meters, ShardHistograms, ShardMemory, ThreadClock, Unit};
+pub use path::{PathShown, PathState, RateReason};
 pub use port::{PortCounters, PortName, PortTable};
 pub use process::{EndsAll, process};
 pub use prometheus::{

@@ -17,22 +17,25 @@ use crate::net::Way;
 use crate::telemetry::ShardCounters;
 
 /// Seals and queues `packets`, which stand track by track and layer by layer, for each viewer in
-/// turn. Those that get their first are noted in `started`, by slot.
+/// turn. Those that get their first are noted in `started`, by slot; those whose packets have
+/// transport-wide numbers in `numbered`, by their places.
 pub(super) fn fan_out(
     viewers: &mut [Viewer],
     packets: &[MediaPacket],
     way: &mut impl Way,
     counters: &ShardCounters,
-    started: &mut Vec<u32>,
+    (started, numbered): (&mut Vec<u32>, &mut Vec<usize>),
 ) {
     let runs = runs(packets);
     let mut sent = 0;
-    for Viewer { egress, to, slot, started: has_started, muted, replay, .. } in viewers {
+    for (position, viewer) in viewers.iter_mut().enumerate() {
+        let Viewer { egress, to, slot, started: has_started, muted, replay, .. } = viewer;
         if *muted {
             counters.dropped_many(DropReason::Unverified, packets.len() as u64);
             continue;
         }
         let before = sent;
+        let is_numbered = egress.is_numbered();
         for run in &runs {
             let run = &packets[run.clone()];
             if let Some(reason) = egress.takes_none_of(&run[0]) {
@@ -43,14 +46,20 @@ pub(super) fn fan_out(
                 if replay.as_ref().is_some_and(|replay| replay.holds_back(packet)) {
                     continue;
                 }
-                let pushed = egress
-                    .admit(packet)
-                    .and_then(|admitted| way.push(*to, |slot| admitted.send(packet, slot)));
+                let pushed = match is_numbered {
+                    true => way.push(*to, |slot| egress.send_numbered(packet, slot)),
+                    false => egress
+                        .admit(packet)
+                        .and_then(|admitted| way.push(*to, |slot| admitted.send(packet, slot))),
+                };
                 match pushed {
                     Ok(()) => sent += 1,
                     Err(reason) => counters.dropped(reason),
                 }
             }
+        }
+        if is_numbered && sent > before {
+            numbered.push(position);
         }
         if !*has_started && sent > before {
             *has_started = true;
@@ -106,8 +115,11 @@ impl Stream {
     ) -> u32 {
         counters.nacked_packets.add(feedback.lost.len() as u64 + feedback.refused);
         counters.dropped_many(DropReason::RepairLimited, feedback.refused);
-        let Stream { tracks, viewers, .. } = self;
+        let Stream { tracks, viewers, numbered, .. } = self;
         let Some(Viewer { egress, to, .. }) = viewers.get_mut(position) else { return 0 };
+        if egress.is_numbered() {
+            numbered.push(position);
+        }
         let Control { repair: budget, resent, .. } = control;
         budget.earn(now, packets_per_s(egress, tracks));
         let mut sent_again = 0;

@@ -98,8 +98,14 @@ impl Replay {
             self.next += 1;
             let Some(packet) = layer.history.get(self.next - 1) else { continue };
             self.credit -= packet.payload.len() as i64;
-            let admitted = viewer.egress.admit(packet);
-            match admitted.and_then(|it| way.push(viewer.to, |slot| it.send(packet, slot))) {
+            let Viewer { egress, to, .. } = &mut *viewer;
+            let pushed = match egress.is_numbered() {
+                true => way.push(*to, |slot| egress.send_numbered(packet, slot)),
+                false => {
+                    egress.admit(packet).and_then(|it| way.push(*to, |slot| it.send(packet, slot)))
+                }
+            };
+            match pushed {
                 Ok(()) => sent += 1,
                 Err(reason) => counters.dropped(reason),
             }
@@ -141,11 +147,14 @@ impl Stream {
         counters: &ShardCounters,
         started: &mut Vec<u32>,
     ) {
-        let Stream { tracks, viewers, replaying, .. } = self;
+        let Stream { tracks, viewers, replaying, numbered, .. } = self;
         replaying.retain(|position| {
             let Some(viewer) = viewers.get_mut(*position) else { return false };
             viewer.replays = viewer.replay.is_some();
             let Some(mut replay) = viewer.replay.take() else { return false };
+            if viewer.egress.is_numbered() {
+                numbered.push(*position);
+            }
             let track = tracks.iter().find(|track| track.id() == replay.track);
             let goes_on = viewer.muted && replay.until.is_none()
                 || track.is_some_and(|track| {

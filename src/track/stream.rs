@@ -116,6 +116,9 @@ pub struct Stream {
     pub(super) replay_due: Option<Instant>,
     /// Viewers that may not have the layers they are to get, likewise.
     pub(super) unsettled: Vec<usize>,
+    /// Viewers that were sent something in this turn whose packets have transport-wide numbers, by
+    /// their places in the order of fan-out.
+    pub(super) numbered: Vec<usize>,
 }
 
 impl Stream {
@@ -131,6 +134,7 @@ impl Stream {
             replaying: Vec::new(),
             replay_due: None,
             unsettled: Vec::new(),
+            numbered: Vec::new(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::stream::{Ask, Source, Stream, Viewer};
 use super::{StreamShared, Wish};
 use crate::drop::DropReason;
 use crate::egress::{Control, Egress, Feedback};
-use crate::id::{StreamKey, TrackId, TrackKey};
+use crate::id::{StreamKey, TrackId, TrackKey, Via};
 use crate::media::{Bytes, ClockReport, LayerName, MediaPacket};
 use crate::net::{Destination, Way, prefetch};
 use crate::telemetry::ShardCounters;
@@ -52,14 +52,17 @@ pub struct Streams {
     active: Vec<StreamKey>,
     /// Memory that is used anew each turn.
     pending: Vec<MediaPacket>,
+    /// Streams of viewers that were sent packets with transport-wide numbers in this turn.
+    leaving: Vec<StreamKey>,
 }
 
 impl Streams {
     /// No stream yet. A packet may wait as long as `hold` for the rest of its frame.
     #[must_use]
     pub fn new(shard: u16, hold: Duration) -> Streams {
-        let (table, active, pending) = (Vec::new(), Vec::new(), Vec::new());
-        Streams { shard, hold, table, count: 0, active, pending }
+        let (table, active) = (Vec::new(), Vec::new());
+        let (pending, leaving) = (Vec::new(), Vec::new());
+        Streams { shard, hold, table, count: 0, active, pending, leaving }
     }
 
     /// The stream with exactly this key.
@@ -158,6 +161,8 @@ impl Streams {
         }
         stream.viewers.push(Viewer::new(now, slot, egress, to));
         stream.shared.set_interest(shard, true);
+        self.consider(now, key, position);
+        let stream = self.get_mut(key)?;
         stream.make_tracks(position);
         stream.count_taken(position, true);
         stream.unsettle(position);
@@ -363,9 +368,13 @@ impl Streams {
     ) -> u32 {
         let Some(stream) = self.get_mut(key) else { return 0 };
         let sent_again = stream.repair(now, position, control, feedback, way, counters);
+        let is_numbered = !stream.numbered.is_empty();
         if !feedback.keyframes.is_empty() {
             stream.note_keyframes(position, feedback);
             self.activate(key);
+        }
+        if is_numbered {
+            self.leaving.push(key);
         }
         sent_again
     }
@@ -396,6 +405,7 @@ impl Streams {
     ) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         let mut pending = std::mem::take(&mut self.pending);
+        let mut leaving = std::mem::take(&mut self.leaving);
         let mut index = 0;
         while index < self.active.len() {
             let (key, shard) = (self.active[index], self.shard);
@@ -408,8 +418,12 @@ impl Streams {
                     stream.replay(now, &pending, way, counters, started);
                 }
                 if !pending.is_empty() {
-                    fan_out(&mut stream.viewers, &pending, way, counters, started);
+                    let noted = (&mut *started, &mut stream.numbered);
+                    fan_out(&mut stream.viewers, &pending, way, counters, noted);
                     departing.extend(pending.drain(..).map(|packet| packet.received));
+                }
+                if !stream.numbered.is_empty() {
+                    leaving.push(key);
                 }
                 let ask = Some(now).filter(|_| stream.has_to_ask(shard));
                 let deadline = ask.or_else(|| stream.deadline(shard)).map(|due| due.max(now));
@@ -426,8 +440,35 @@ impl Streams {
                 }
             }
         }
-        self.pending = pending;
+        (self.pending, self.leaving) = (pending, leaving);
         next
+    }
+
+    /// What was to leave in this turn has left: packets with transport-wide numbers count from
+    /// here.
+    pub fn left(&mut self, at: Instant) {
+        while let Some(key) = self.leaving.pop() {
+            let Some(stream) = self.get_mut(key) else { continue };
+            let Stream { viewers, numbered, .. } = stream;
+            for position in numbered.drain(..) {
+                if let Some(viewer) = viewers.get_mut(position) {
+                    viewer.egress.left(at);
+                }
+            }
+        }
+    }
+
+    /// Whether there is something to choose for the viewer at `position`, as its video comes in
+    /// several layers: then its packets have transport-wide numbers, and what its path carries is
+    /// known. Over TCP nothing of it can be told.
+    pub fn consider(&mut self, now: Instant, key: StreamKey, position: usize) {
+        let Some(stream) = self.get_mut(key) else { return };
+        let Stream { shared, viewers, .. } = stream;
+        let Some(Viewer { egress, to, .. }) = viewers.get_mut(position) else { return };
+        let is_over_udp = matches!(to.via, Via::Udp(_));
+        let mut lanes = egress.lanes().iter();
+        let has_choice = lanes.any(|lane| shared.shown_layers(lane.id()).nth(1).is_some());
+        egress.set_numbered(now, is_over_udp && has_choice);
     }
 
     /// Puts a stream on the list of those with something to do this turn or at a deadline.

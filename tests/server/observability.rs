@@ -26,6 +26,10 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("monoport_replayed_packets_total", "a part of what goes out, for a moment"),
     ("monoport_layer_switches_total", "a choice of the viewers, and nothing that is wrong"),
     ("monoport_viewer_reports_total", "what came in shows RTCP"),
+    (
+        "monoport_transport_feedback_total",
+        "what came in shows RTCP, and the API what is made of it",
+    ),
     ("monoport_media_taken_over_total", "the other end of what is handed over"),
     ("monoport_taken_over_total", "the other end of what is handed over"),
     ("monoport_media_admitted_total", "the bookkeeping of conservation"),

@@ -23,6 +23,7 @@ use std::panic::catch_unwind;
 mod arrivals;
 mod client;
 mod dtls;
+mod estimating;
 mod flight;
 mod found;
 mod media;

@@ -151,6 +151,7 @@ function numbers(session) {
     ["Repaired", count(session.repaired)],
     ["Key frames asked", count(session.keyframe_requests)],
     ["Layers below best", rate(session.layer_distance)],
+    ["May be sent", estimateWords(session.estimate)],
     ["First STUN", millis(phases.first_stun)],
     ["Handshake", millis(phases.dtls)],
     ["First media", millis(phases.first_media)],
@@ -160,6 +161,16 @@ function numbers(session) {
     ["Security", session.dtls ?? "–"],
     ["Path", pathWords(session)],
   ];
+}
+
+// What is thought of a viewer's path.
+function estimateWords(estimate) {
+  if (!estimate) {
+    return "–";
+  }
+  const { bits_per_s, ceiling_bits_per_s, queue_ms, state, reason } = estimate;
+  const most = isKnown(ceiling_bits_per_s) ? `, ${bits(ceiling_bits_per_s)} at most` : "";
+  return `${bits(bits_per_s)}${most}; ${millis(queue_ms)} in a queue. ${sentence(state)} ${sentence(reason)}`;
 }
 
 // Addresses are for those with the admin token.

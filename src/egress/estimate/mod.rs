@@ -86,23 +86,6 @@ pub enum Reason {
     Told,
 }
 
-impl Reason {
-    /// In words.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Reason::Start => "no viewer's path is known at first",
-            Reason::FirstTrains => "the first packets came fast",
-            Reason::Delay => "packets came later and later",
-            Reason::Queue => "packets waited in a queue",
-            Reason::Loss => "packets were lost",
-            Reason::Probe => "packets sent to try it came through",
-            Reason::Rival => "the queue is somebody else's and stays whatever is sent",
-            Reason::Told => "the viewer told its own estimate",
-        }
-    }
-}
-
 /// What is thought of a viewer's path.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {

@@ -128,10 +128,13 @@ impl<'a> Compound<'a> {
         let mut body = self.rest.get(HEADER_LEN..end).ok_or(Malformed::Length)?;
         self.rest = &self.rest[end..];
         if header[0] & 0x20 != 0 {
-            // RFC 3550 §6.4.1: padding belongs to the last packet only, and counts itself.
+            // RFC 3550 §6.4.1: padding belongs to the last packet only, in whole words, and counts
+            // itself. Transport-wide feedback is padded to a word like this wherever it stands.
             let padding = usize::from(*body.last().ok_or(Malformed::Length)?);
-            let whole = padding != 0 && padding.is_multiple_of(4) && padding <= body.len();
-            if !whole || !self.rest.is_empty() {
+            let is_arrivals =
+                header[1] == TRANSPORT_FEEDBACK && header[0] & 0x1F == FORMAT_TRANSPORT_WIDE;
+            let whole = padding.is_multiple_of(4) && self.rest.is_empty();
+            if padding == 0 || padding > body.len() || !(whole || is_arrivals) {
                 return Err(Malformed::Length);
             }
             body = &body[..body.len() - padding];

@@ -111,6 +111,26 @@ fn counts_must_fit_the_packet() {
     assert_eq!(read(&out[..16]), Err(Malformed::Length), "half an entry is not");
 }
 
+/// As libwebrtc and str0m write it: to a word by what the header calls padding.
+#[test]
+fn transport_wide_feedback_may_be_padded_by_less_than_a_word_wherever_it_stands() {
+    let mut feedback = vec![0xAF, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2];
+    feedback.extend([0, 7, 0, 1, 0, 0, 2, 9, 0x20, 1, 4, 1]);
+    let twice = feedback.repeat(2);
+    let read: Vec<_> = compound(&twice).collect();
+    assert_eq!(read.len(), 2);
+    for packet in read {
+        let Ok(Packet::TransportFeedback { raw, .. }) = packet else { panic!("{packet:?}") };
+        assert_eq!(raw.len(), 11);
+        let statuses: Vec<_> = Statuses::read(raw).expect("it is whole").collect();
+        assert_eq!(statuses, [(7, Some(1_000))]);
+    }
+    // Other packets are as they should be.
+    let mut nack = feedback.clone();
+    nack[0] = 0xA1;
+    assert!(compound(&nack).all(|packet| packet.is_err()));
+}
+
 #[test]
 fn padding_belongs_to_the_last_packet() {
     let mut out = [0; 32];
@@ -270,6 +290,10 @@ fn walk(bytes: &[u8]) {
             Packet::Fir { entries } => assert!(entries.count() <= bytes.len() / 8),
             Packet::Remb { ssrcs, .. } | Packet::Bye { ssrcs } => {
                 assert!(ssrcs.count() <= bytes.len() / 4);
+            }
+            Packet::TransportFeedback { raw, .. } => {
+                let statuses = Statuses::read(raw).into_iter().flatten();
+                assert!(statuses.count() <= usize::from(u16::MAX));
             }
             _ => {}
         }

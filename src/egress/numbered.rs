@@ -1,0 +1,198 @@
+//! A viewer whose packets have transport-wide numbers
+//! (draft-holmer-rmcat-transport-wide-cc-extensions): what was sent, what the viewer says of it,
+//! and what follows for its path.
+
+use std::time::Instant;
+
+use super::estimate::{Estimate, Estimator, Micros, Train};
+use crate::limits::MAX_STATUSES_HEARD;
+use crate::wire::rtcp::Statuses;
+
+/// Trains of one turn: what comes together leaves as one, and repair and replays are few.
+const LEAVING: usize = 4;
+
+/// Boxed, as only viewers have it for whom something is decided by it.
+#[derive(Debug)]
+pub(super) struct Numbered {
+    pub estimator: Estimator,
+    since: Instant,
+    /// The next packet's number.
+    next: u16,
+    leaving: [Train; LEAVING],
+    /// How many of those there are.
+    trains: u8,
+}
+
+const _: () = assert!(size_of::<Numbered>() <= 3_584, "what a viewer that is estimated takes");
+
+impl Numbered {
+    pub fn new(now: Instant, random: u64) -> Numbered {
+        Numbered {
+            estimator: Estimator::new(0),
+            since: now,
+            next: random as u16,
+            leaving: [Train::default(); LEAVING],
+            trains: 0,
+        }
+    }
+
+    /// The number of the next packet.
+    pub fn next(&self) -> u16 {
+        self.next
+    }
+
+    /// The packet with the next number leaves in this turn, so many bytes long.
+    pub fn leaves(&mut self, bytes: usize) {
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        let bytes = bytes as u32;
+        if let Some(last) = usize::from(self.trains).checked_sub(1) {
+            let train = &mut self.leaving[last];
+            if train.count < u8::MAX {
+                train.count += 1;
+                train.bytes += bytes;
+                return;
+            }
+        }
+        let train =
+            Train { at: 0, bytes, first: number, first_bytes: bytes as u16, count: 1, probe: 0 };
+        // Beyond a thousand packets in a turn nothing is said of any.
+        if let Some(place) = self.leaving.get_mut(usize::from(self.trains)) {
+            *place = train;
+            self.trains += 1;
+        }
+    }
+
+    /// What was to leave has left at `at`.
+    pub fn left(&mut self, at: Instant) {
+        let at = self.micros(at) as u32;
+        for train in &self.leaving[..usize::from(self.trains)] {
+            self.estimator.sent(Train { at, ..*train });
+        }
+        self.trains = 0;
+    }
+
+    /// The viewer says which packets came, and when.
+    pub fn hear(&mut self, now: Instant, raw: &[u8]) {
+        if let Some(statuses) = Statuses::read(raw) {
+            let (now, reference) = (self.micros(now), statuses.reference);
+            self.estimator.feedback(now, reference, statuses.take(MAX_STATUSES_HEARD));
+        }
+    }
+
+    /// The viewer's own estimate.
+    pub fn remb(&mut self, now: Instant, bits_per_s: u64) {
+        self.estimator.remb(self.micros(now), bits_per_s);
+    }
+
+    pub fn estimate(&self) -> Estimate {
+        self.estimator.estimate()
+    }
+
+    fn micros(&self, at: Instant) -> Micros {
+        at.saturating_duration_since(self.since).as_micros() as Micros
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use str0m::format::Codec;
+
+    use crate::egress::Egress;
+    use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
+    use crate::media::{
+        ExtensionIds, HeaderExtensions, MediaPacket, Origin, ViewerTerms, ViewerTrack,
+    };
+    use crate::srtp::{MasterKey, Profile};
+    use crate::wire::rtp;
+
+    const ID: u8 = 3;
+
+    /// A viewer of audio and video, whose video has RTX where `rtx` says so.
+    fn viewer(rtx: bool) -> Egress {
+        let profile = Profile::AeadAes128Gcm;
+        let (key, salt) = (vec![1; profile.key_len()], vec![9; profile.salt_len()]);
+        let master = MasterKey::new(profile, &key, &salt).expect("lengths of the profile");
+        let track = |kind: TrackKind, sequence| ViewerTrack {
+            id: TrackId::first(kind),
+            codec: if kind == TrackKind::Audio { Codec::Opus } else { Codec::Vp8 },
+            mid: String::new(),
+            ssrc: 1 + kind as u32,
+            rtx_ssrc: Some(9).filter(|_| rtx && kind == TrackKind::Video),
+            payload_type: 96,
+            rtx_payload_type: Some(97).filter(|_| rtx && kind == TrackKind::Video),
+            extensions: ExtensionIds { transport_sequence: sequence, ..ExtensionIds::default() },
+        };
+        let tracks = vec![track(TrackKind::Audio, None), track(TrackKind::Video, Some(ID))];
+        Egress::new(&ViewerTerms { tracks }, profile, &master, 7)
+    }
+
+    fn packet(kind: TrackKind, sequence: u64) -> MediaPacket {
+        let stream = StreamKey { index: 0, generation: 0 };
+        MediaPacket {
+            track: TrackKey { stream, id: TrackId::first(kind) },
+            codec: if kind == TrackKind::Audio { Codec::Opus } else { Codec::Vp8 },
+            layer: 0,
+            origin: Origin::default(),
+            sequence,
+            timestamp: 0,
+            marker: false,
+            keyframe: true,
+            extensions: HeaderExtensions::default(),
+            padding: 0,
+            received: std::time::Instant::now(),
+            payload: vec![0; 100].into(),
+        }
+    }
+
+    /// The transport-wide number of a datagram, and its length.
+    fn number_of(datagram: &[u8]) -> Option<u16> {
+        let header = rtp::parse(datagram).expect("it is RTP");
+        let (_, data) = header.elements(datagram).find(|(id, _)| *id == ID)?;
+        Some(u16::from_be_bytes(data.try_into().expect("two bytes")))
+    }
+
+    #[test]
+    fn video_and_what_of_it_is_sent_again_is_numbered_in_one_row_and_audio_is_not() {
+        let mut egress = viewer(true);
+        egress.set_numbered(std::time::Instant::now(), true);
+        let mut slot = [0; 300];
+        let mut numbers = Vec::new();
+        let mut lengths = Vec::new();
+        for sequence in 10..13 {
+            for kind in [TrackKind::Audio, TrackKind::Video] {
+                let length =
+                    egress.send_numbered(&packet(kind, sequence), &mut slot).expect("room");
+                numbers.extend(number_of(&slot[..length]));
+                assert_eq!(number_of(&slot[..length]).is_some(), kind == TrackKind::Video);
+                lengths.push(length);
+            }
+        }
+        let sent = egress.lanes()[1].find(egress.lanes()[1].first_index() as u16).expect("sent");
+        for _ in 0..2 {
+            let again = packet(TrackKind::Video, sent.sequence);
+            let length = egress.resend(1, sent.index, &again, &mut slot).expect("room");
+            numbers.extend(number_of(&slot[..length]));
+        }
+        let first = numbers[0];
+        let row: Vec<u16> = (0..5).map(|n| first.wrapping_add(n)).collect();
+        assert_eq!(numbers, row);
+        assert!(lengths[1] == lengths[3] && lengths[1] == lengths[0] + 8, "{lengths:?}");
+    }
+
+    #[test]
+    fn without_rtx_and_where_nothing_is_chosen_there_are_no_numbers() {
+        let now = std::time::Instant::now();
+        let mut egress = viewer(false);
+        egress.set_numbered(now, true);
+        assert!(!egress.is_numbered(), "a packet that is sent again is the same to the bit");
+        let mut egress = viewer(true);
+        let mut slot = [0; 300];
+        let length = egress.send_numbered(&packet(TrackKind::Video, 1), &mut slot).expect("room");
+        assert_eq!((number_of(&slot[..length]), egress.estimate()), (None, None));
+        egress.set_numbered(now, true);
+        assert!(egress.estimate().is_some());
+        egress.set_numbered(now, false);
+        assert!(egress.estimate().is_none());
+    }
+}
