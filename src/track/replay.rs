@@ -45,6 +45,11 @@ impl Replay {
         Replay { track, layer, next, credit: 0, earned: now, until }
     }
 
+    /// It waits no longer, and goes on with what it was not sent of the layer it has meanwhile.
+    pub(super) fn give_up_waiting(&mut self, now: Instant) {
+        (self.until, self.earned) = (None, now.checked_sub(REPLAY_TICK).unwrap_or(now));
+    }
+
     /// Whether nothing is replayed, and the viewer only waits.
     pub(super) fn holds(&self) -> bool {
         self.until.is_some()
@@ -80,23 +85,33 @@ impl Replay {
         counters: &ShardCounters,
     ) -> bool {
         if let Some(until) = self.until {
-            if now >= until {
-                viewer.hold_again = now + SWITCH_PAUSE;
+            if now < until {
+                return true;
             }
-            return now < until;
+            viewer.hold_again = now + SWITCH_PAUSE;
+            self.give_up_waiting(now);
         }
         let lane = viewer.egress.lanes().iter().find(|lane| lane.id() == self.track);
         // It may have changed layers meanwhile, at a key frame.
         let stays = lane.and_then(|lane| lane.layer()) == Some(self.layer);
         let Some(layer) = track.layer(self.layer).filter(|_| stays) else { return false };
-        let to_come = leaving.iter().chain(track.pending()).filter(|p| self.holds_back(p));
-        let end = to_come.map(|packet| packet.sequence).min();
-        let end = end.or(layer.newest().map(|newest| newest + 1)).unwrap_or(self.next);
+        // What is sent to everybody next, which may have come late: others behind it may have been
+        // held back already.
+        let (id, number_of) = (self.track, self.layer);
+        let is_to_come = |number: u64| {
+            let mut to_come = leaving.iter().chain(track.pending());
+            to_come.any(|p| p.sequence == number && p.layer == number_of && p.track.id == id)
+        };
+        let mut end = layer.newest().map_or(self.next, |newest| newest + 1);
+        while end > self.next && is_to_come(end - 1) {
+            end -= 1;
+        }
         self.earn(now, &layer.rate);
         let mut sent = 0;
         while self.next < end && self.credit > 0 {
             self.next += 1;
-            let Some(packet) = layer.history.get(self.next - 1) else { continue };
+            let kept = layer.history.get(self.next - 1).filter(|p| !is_to_come(p.sequence));
+            let Some(packet) = kept else { continue };
             self.credit -= packet.payload.len() as i64;
             let Viewer { egress, to, .. } = &mut *viewer;
             let pushed = match egress.is_numbered() {

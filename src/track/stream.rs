@@ -329,7 +329,9 @@ impl Stream {
             let layers = self.tracks.iter().flat_map(|track| track.layers());
             layers.filter_map(|layer| layer.keyframes.deadline()).min()
         });
-        [pending, keyframe, self.replay_due].into_iter().flatten().min()
+        // Who was to be sent something may have gone.
+        let replay = self.replay_due.filter(|_| !self.replaying.is_empty());
+        [pending, keyframe, replay].into_iter().flatten().min()
     }
 
     /// Whether a key frame is to be asked for, and nobody was asked yet.

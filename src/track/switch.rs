@@ -174,6 +174,10 @@ impl Stream {
             }
             if let Some(viewer) = self.viewers.get_mut(*position) {
                 viewer.unsettled = waits;
+                if let Some(mut held) = held.filter(|_| viewer.replay.is_none()) {
+                    held.give_up_waiting(now);
+                    viewer.start(held, (*position, &mut self.replaying));
+                }
             }
             waits
         });

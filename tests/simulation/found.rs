@@ -98,6 +98,22 @@ fn who_comes_late_begins_with_the_key_frame_that_has_passed_and_none_is_asked_fo
 }
 
 #[test]
+fn nobody_spins_when_a_viewer_leaves_that_is_still_sent_the_past() {
+    let mut world = World::new(0, SETUP, 1);
+    world.publish(0, 1, Quality::PERFECT);
+    pass(&mut world, 5_000);
+    let viewer = world.watch(0, Quality::PERFECT);
+    // Step by step, to be there when it has begun and has not caught up.
+    while world.numbering.viewer(viewer).is_none_or(|viewer| viewer.video.sent.is_empty()) {
+        pass(&mut world, 1);
+    }
+    let key = world.peers[viewer].key;
+    world.server.end(key, EndReason::Deleted);
+    pass(&mut world, 3_000);
+    finish(&mut world);
+}
+
+#[test]
 fn the_4096th_publisher_of_a_stream_is_heard() {
     let (mut world, _publisher, viewer) = playing(Setup { publishers_before: 4_094, ..SETUP });
     world.publish(0, 1, Quality::PERFECT);

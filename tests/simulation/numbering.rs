@@ -98,7 +98,8 @@ impl Numbering {
                 if !goes_on && !self.has_come_to(before.1.source, number) {
                     return Err(format!("numbers are left out between {before:?} and {after:?}"));
                 }
-                if self.was_to_be_sent(line, before.1.source, number) {
+                let is_sealed = || line.is_sealed_around(*before.0, before.1.source);
+                if self.was_to_be_sent(line, before.1.source, number) && !is_sealed() {
                     return Err(format!(
                         "nothing was sent as {index}, between {before:?} and {after:?}, though it \
                          had come"

@@ -7,7 +7,7 @@ use monoport::srtp::RtpOpener;
 use monoport::wire::rtp;
 
 use crate::dtls::Keys;
-use crate::media::Tag;
+use crate::media::{Source, Tag};
 use crate::network::rtp_name;
 
 /// Numbers go on by no more: the longest cut of a leg is shorter than this many packets.
@@ -56,6 +56,17 @@ impl Line {
         index
             .filter(|_| ahead.unsigned_abs() <= JUMP)
             .ok_or_else(|| format!("the numbers jump by {ahead} from {newest}"))
+    }
+
+    /// Whether a number of the stretch of one source around `index` was filled with padding: from
+    /// then on nothing of it comes late, or a number would have two texts.
+    pub fn is_sealed_around(&self, index: u64, source: Source) -> bool {
+        let is_of_it = |(_, tag): &(&u64, &Tag)| tag.source == source;
+        let first = self.sent.range(..=index).rev().take_while(is_of_it).last();
+        let last = self.sent.range(index..).take_while(is_of_it).last();
+        let (Some((first, _)), Some((last, _))) = (first, last) else { return false };
+        let mut texts = self.texts.keys().filter(|at| (first..=last).contains(at));
+        texts.any(|at| !self.sent.contains_key(at))
     }
 
     fn add(&mut self, index: u64, datagram: &[u8]) -> Result<(), String> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use monoport::shard::EndReason;
+use monoport::shard::{Command, EndReason};
+use monoport::track::Wish;
+use tokio::sync::oneshot;
 
 use crate::media::Encoders;
 use crate::network::Quality;
@@ -31,6 +33,7 @@ const HAPPENINGS: &[Happening] = &[
     (5, a_layer_falls_silent),
     (4, an_encoder_is_deaf),
     (12, a_viewer_asks_for_a_keyframe),
+    (20, a_viewer_chooses_a_layer),
     (10, a_viewer_means_ill),
     (6, many_paths_prove_themselves),
     (6, strangers_send),
@@ -125,6 +128,20 @@ fn publisher(world: &mut World) -> Option<usize> {
 
 fn viewer(world: &mut World) -> Option<usize> {
     somebody(world, |peer| peer.encoders.is_none() && peer.client.connected)
+}
+
+/// One that there is, one that there is not, or whichever is best.
+fn a_viewer_chooses_a_layer(world: &mut World) {
+    let Some(peer) = viewer(world) else { return };
+    let wish = match world.random.within(0..4) as u8 {
+        3 => Wish::Automatic,
+        layer => Wish::Layer(layer),
+    };
+    let (key, mid) = (world.peers[peer].key, None);
+    // Nobody waits for the answer.
+    let (done, _) = oneshot::channel();
+    world.server.command(key.shard, Command::Wish { key, mid, wish, done });
+    world.tell(format!("peer {peer} chooses {wish:?}"));
 }
 
 fn another_publisher(world: &mut World) {
