@@ -27,7 +27,7 @@
 //!        opened where it lies, named by track, layer ─ ingest::Ingest ──▶ Opened::Media
 //!              │ a packet of a track ──────────────── media::MediaPacket
 //!              ▼
-//!        carried, if it is of the layer viewers get   track::Track
+//!        carried, if it is of a layer somebody takes  track::Track
 //!              ├──▶ ring ──▶ each other shard with viewers, one copy each
 //!              ▼
 //!        numbered by the layer, kept for repair,      track::Layer
