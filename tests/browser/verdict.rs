@@ -105,7 +105,7 @@ fn what_nobody_watches_is_not_dropped_and_fixed_memory_is_not_full() {
         .filter((row) => row.textContent.includes('fixed'))
         .map((row) => [row.children[0].textContent, row.querySelector('.bar').hidden])";
     let fixed = page.eval(fixed);
-    assert!(fixed.as_array().is_some_and(|rows| rows.len() == 3), "{fixed}");
+    assert!(fixed.as_array().is_some_and(|rows| rows.len() > 3), "{fixed}");
     assert!(fixed.as_array().unwrap().iter().all(|row| row[1] == true), "{fixed}");
     let link = "document.querySelector('#streams tbody a')?.getAttribute('href')";
     page.wait_for("the link to the player", &format!("{link} === 'watch/alone'"), PATIENCE);
