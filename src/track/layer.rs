@@ -182,9 +182,14 @@ impl Layer {
     /// What is added to the timestamps from `first` on, so that they are the track's.
     fn time_from<P>(&self, first: &MediaPacket<P>, latest: &Latest) -> u32 {
         let by_arrival = || {
-            let gap = first.received.saturating_duration_since(latest.received);
-            let ticks = gap.as_micros() * u128::from(self.kind.clock_rate()) / 1_000_000;
-            latest.timestamp.wrapping_add(ticks as u32).wrapping_sub(first.timestamp)
+            // What another shard kept of the layer is older than the newest here of the track.
+            let ticks = |gap: std::time::Duration| {
+                (gap.as_micros() * u128::from(self.kind.clock_rate()) / 1_000_000) as u32
+            };
+            let after = ticks(first.received.saturating_duration_since(latest.received));
+            let before = ticks(latest.received.saturating_duration_since(first.received));
+            let at = latest.timestamp.wrapping_add(after).wrapping_sub(before);
+            at.wrapping_sub(first.timestamp)
         };
         let same_publisher = latest.publisher == first.origin.publisher;
         let clocks = latest.clock.zip(self.clock).filter(|_| same_publisher);

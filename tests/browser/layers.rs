@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// The longest the picture may stand altogether, on a machine that has other work: a switch that
 /// waits for a key frame stands longer than all of these.
-const FREEZE_LIMIT_S: f64 = 3.0;
+const FREEZE_LIMIT_S: f64 = 1.0;
 /// Key frames a viewer may ask for, likewise.
 const REQUESTS_LIMIT: f64 = 1.0;
 const REQUESTS: &str = "monoport_keyframe_requests_in_total";
@@ -16,7 +16,6 @@ const SWITCHES: &str = "monoport_layer_switches_total";
 /// Low, high and low again, from the page's menu: the size that was asked for comes, no picture
 /// stands, and no viewer asks for a key frame.
 #[test]
-#[ignore = "known defect: one layer of Chromium's comes out seconds ahead of the others in time"]
 fn a_viewer_goes_from_layer_to_layer_without_a_break() {
     let Some(stage) = Stage::set(2) else { return };
     let publisher = stage.tab("/publish");
