@@ -294,6 +294,23 @@ fn layers_of_one_publisher_are_aligned_by_its_clock_before_anybody_has_them() {
 }
 
 #[test]
+fn a_layer_whose_past_comes_from_another_shard_has_its_own_time() {
+    let start = Instant::now();
+    let mut track = Track::new(VIDEO);
+    for frame in 0..90 {
+        let at = start + Duration::from_millis(33 * u64::from(frame));
+        let mut packet = packet(1, u64::from(frame), 7_000 + frame * 2_970, at);
+        assert!(track.keep(&mut packet).is_ok());
+    }
+    // A key frame made with the first picture of all, by an encoder whose time begins elsewhere.
+    let mut past = MediaPacket { layer: 1, keyframe: true, ..packet(1, 500, 99, start) };
+    track.layer_made(1).expect("there may be so many");
+    let kept = track.keep(&mut past).expect("it is kept");
+    let apart = kept.timestamp.wrapping_sub(7_000).cast_signed().abs();
+    assert!(apart <= 90, "{apart} ticks apart from what was made at the same moment");
+}
+
+#[test]
 fn a_layer_that_falls_silent_is_left() {
     let start = Instant::now();
     let mut track = Track::new(VIDEO);
