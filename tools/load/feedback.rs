@@ -40,20 +40,25 @@ pub struct Feedback {
     next: Option<u64>,
     /// Counts reports.
     count: u8,
-    due: Option<Instant>,
+    due: Instant,
 }
 
 impl Feedback {
-    /// For numbers in the header extension `id`.
+    /// For numbers in the header extension `id`; the first report is due at `now`.
     #[must_use]
-    pub fn new(id: u8) -> Self {
-        Self { id, arrivals: BTreeMap::new(), next: None, count: 0, due: None }
+    pub fn new(id: u8, now: Instant) -> Self {
+        Self { id, arrivals: BTreeMap::new(), next: None, count: 0, due: now }
     }
 
-    /// When a report is due; at once before the first.
+    /// When a report is due.
     #[must_use]
     pub fn due(&self) -> Instant {
-        self.due.unwrap_or_else(Instant::now)
+        self.due
+    }
+
+    /// There is nothing to report of yet.
+    pub fn postpone(&mut self, now: Instant) {
+        self.due = now + INTERVAL;
     }
 
     /// A packet with these header extensions came. One that a report has called missing stays so.
@@ -77,14 +82,14 @@ impl Feedback {
     /// Writes a report of what came since the last; returns its length, `None` when nothing did or
     /// `out` is too short.
     pub fn write(&mut self, own: u32, media: u32, now: Instant, out: &mut [u8]) -> Option<usize> {
-        self.due = Some(now + INTERVAL);
+        self.postpone(now);
         let (&first, at) = self.arrivals.first_key_value()?;
         let reference = at / TICKS_PER_REFERENCE;
         let base = self.next.filter(|next| first - next < MAX_SPAN).unwrap_or(first);
         let later = self.arrivals.split_off(&(base + MAX_SPAN));
         let arrivals = std::mem::replace(&mut self.arrivals, later);
         if !self.arrivals.is_empty() {
-            self.due = Some(now);
+            self.due = now;
         }
         let (&last, _) = arrivals.last_key_value()?;
         self.next = Some(last + 1);
@@ -148,6 +153,17 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
+    /// Whoever looks at the time first and then asks must find it due, and not again at once.
+    #[test]
+    fn the_first_report_is_due_at_once_and_each_then_in_its_time() {
+        let now = Instant::now();
+        let mut feedback = Feedback::new(3, now);
+        assert_eq!(feedback.due(), now);
+        let mut out = [0; 100];
+        assert_eq!(feedback.write(1, 2, now, &mut out), None, "nothing came");
+        assert_eq!(feedback.due(), now + INTERVAL);
+    }
+
     /// What a report says: numbers and arrivals in ticks since the reference time's zero.
     fn read(report: &[u8]) -> Vec<(u16, i64)> {
         let Some(Ok(Packet::TransportFeedback { sender_ssrc: 1, media_ssrc: 9, raw })) =
@@ -197,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_report_tells_what_came_and_when_over_gaps_and_the_wrap() {
-        let mut feedback = Feedback::new(3);
+        let mut feedback = Feedback::new(3, Instant::now());
         assert_eq!(report(&mut feedback), None, "nothing came");
         let came: Vec<(u16, u64)> = vec![(65_533, 1_000), (65_534, 1_010), (1, 1_100), (0, 1_090)];
         came.iter().for_each(|(number, ms)| feed(&mut feedback, *number, *ms));
@@ -213,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_arrived_out_of_order_has_a_delta_below_zero() {
-        let mut feedback = Feedback::new(3);
+        let mut feedback = Feedback::new(3, Instant::now());
         for (number, ms) in [(10, 500), (11, 490), (12, 900)] {
             feed(&mut feedback, number, ms);
         }
@@ -223,7 +239,7 @@ mod tests {
 
     #[test]
     fn much_is_told_in_runs_and_in_several_reports_and_a_jump_begins_anew() {
-        let mut feedback = Feedback::new(3);
+        let mut feedback = Feedback::new(3, Instant::now());
         (0..900).for_each(|number| feed(&mut feedback, number, u64::from(number)));
         let (now, mut out) = (Instant::now(), [0; 1_200]);
         let length = feedback.write(1, 9, now, &mut out).expect("much came");

@@ -131,7 +131,7 @@ impl Viewer {
             video: Media::new(video.unwrap_or(Format::Vp8), answer.video),
             audio: Media::new(Format::Opus, answer.audio),
             rtx_pt: answer.rtx_pt,
-            feedback: id.map(Feedback::new),
+            feedback: id.map(|id| Feedback::new(id, crate::clock::instant(now_ns))),
             until_open: 0,
             since_ns: now_ns,
             screen: None,
@@ -356,7 +356,11 @@ impl Viewer {
     /// Writes sealed transport-wide feedback; returns its length, 0 when nothing came since.
     pub fn write_feedback(&mut self, now: Instant, out: &mut [u8]) -> usize {
         let media = self.video.ssrc.or(self.audio.ssrc);
-        let (Some(feedback), Some(ssrc)) = (&mut self.feedback, media) else { return 0 };
+        let Some(feedback) = &mut self.feedback else { return 0 };
+        let Some(ssrc) = media else {
+            feedback.postpone(now);
+            return 0;
+        };
         let Some(length) = feedback.write(OWN_SSRC, ssrc, now, out) else { return 0 };
         self.rtcp_sealer.seal(out, length)
     }
