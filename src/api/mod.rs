@@ -11,11 +11,13 @@
 //! streams.rs  GET /streams, and their end      alive.rs     whether shards turn
 //! sessions.rs GET /sessions, best or worst     ready.rs     /healthz, /readyz
 //! session.rs  /sessions/{id}, and its end      events.rs    GET /events, as they come
-//! failures.rs GET /failures                    openapi.json GET /openapi.json: all of this
+//! failures.rs GET /failures                    cluster.rs   the other nodes
+//! openapi.json GET /openapi.json: all of this
 //! ```
 
 mod alive;
 mod answer;
+mod cluster;
 mod counts;
 mod events;
 mod failures;
@@ -111,6 +113,8 @@ impl Api {
             .route("/api/v1/shards", get(shards::get))
             .route("/api/v1/streams", get(streams::get))
             .route("/api/v1/streams/{name}", delete(streams::kick))
+            .route("/api/v1/streams/{name}/where", get(cluster::locate))
+            .route("/api/v1/cluster", get(cluster::get))
             .route("/api/v1/sessions", get(sessions::get))
             .route("/api/v1/sessions/{id}", get(session::get).delete(session::kick))
             .route("/api/v1/failures", get(failures::get))

@@ -141,7 +141,7 @@ fn jwt_keys(path: &Path) -> Result<JwtKeys, ConfigError> {
 }
 
 /// A file of secrets, which is short.
-fn text_of(path: &Path) -> io::Result<String> {
+pub(super) fn text_of(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(MAX_SECRET_FILE_BYTES).read_to_string(&mut text)?;
     Ok(text)

@@ -1,9 +1,14 @@
 //! Other nodes, and the directory that all of them share.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::limits::{MAX_DIRECTORY_SERVERS, MAX_NODE_NAME_CHARS};
+use ring::hmac;
+
+use super::ConfigError;
+use super::access::text_of;
+use crate::limits::{MAX_DIRECTORY_SERVERS, MAX_NODE_NAME_CHARS, MIN_CLUSTER_SECRET_BYTES};
 
 /// The flags of clusters.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -16,6 +21,96 @@ pub struct ClusterArgs {
     /// This node's name there, unlike that of any other; the host's name when not given
     #[arg(long, value_name = "NAME", requires = "cluster")]
     pub node: Option<NodeName>,
+
+    /// Where this node stands: sessions go to nodes of the zone they come to first
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    pub zone: Option<NodeName>,
+
+    /// A file whose first line is the secret that nodes sign with what they say to one another; one
+    /// on a second line is taken as well
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    pub cluster_secret_file: Option<PathBuf>,
+}
+
+/// This node among others, with the secrets read.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    /// The directory; a node without has no others.
+    pub cluster: Option<ClusterUrl>,
+    /// Its name; the host's when not given.
+    pub node: Option<NodeName>,
+    /// Where it stands.
+    pub zone: Option<NodeName>,
+    /// What it signs with.
+    pub secrets: ClusterSecrets,
+}
+
+/// What nodes sign with: the first, and take: all of them. They are not printed.
+#[derive(Clone, Default)]
+pub struct ClusterSecrets(Vec<hmac::Key>);
+
+impl Cluster {
+    /// Reads the secrets that `args` name.
+    ///
+    /// # Errors
+    /// What is wrong with their file.
+    pub fn read(args: &ClusterArgs) -> Result<Cluster, ConfigError> {
+        let ClusterArgs { cluster, node, zone, cluster_secret_file } = args.clone();
+        let secrets = cluster_secret_file.as_deref().map(ClusterSecrets::read).transpose()?;
+        Ok(Cluster { cluster, node, zone, secrets: secrets.unwrap_or_default() })
+    }
+}
+
+impl ClusterSecrets {
+    fn read(path: &Path) -> Result<ClusterSecrets, ConfigError> {
+        let error = |problem: String| ConfigError::ClusterSecretFile {
+            path: path.display().to_string(),
+            problem,
+        };
+        let text = text_of(path).map_err(|e| error(e.to_string()))?;
+        ClusterSecrets::of(&text).map_err(error)
+    }
+
+    fn of(text: &str) -> Result<ClusterSecrets, String> {
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        if !(1..=2).contains(&lines.len()) {
+            return Err(format!(
+                "it has {} lines with a secret, and needs one or two",
+                lines.len()
+            ));
+        }
+        if lines.iter().any(|line| line.len() < MIN_CLUSTER_SECRET_BYTES) {
+            return Err(format!(
+                "a secret has at least {MIN_CLUSTER_SECRET_BYTES} characters, as of `openssl rand \
+                 -hex 32`"
+            ));
+        }
+        let key = |line: &&str| hmac::Key::new(hmac::HMAC_SHA256, line.as_bytes());
+        Ok(ClusterSecrets(lines.iter().map(key).collect()))
+    }
+
+    /// The keys, the one to sign with first; none where there is no secret.
+    #[must_use]
+    pub fn keys(&self) -> &[hmac::Key] {
+        &self.0
+    }
+
+    /// What tells whether two nodes have the same, separated by spaces. It is of no use to who has
+    /// not the secrets: those are too long to be guessed.
+    #[must_use]
+    pub fn fingerprints(&self) -> String {
+        let fingerprint = |key: &hmac::Key| {
+            let tag = hmac::sign(key, b"monoport: the fingerprint of a cluster's secret");
+            tag.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        self.0.iter().map(fingerprint).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl fmt::Debug for ClusterSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClusterSecrets({} not shown)", self.0.len())
+    }
 }
 
 /// Where the directory of nodes is.
@@ -95,8 +190,8 @@ impl FromStr for NodeName {
         match fits && text.bytes().all(is_plain) {
             true => Ok(NodeName(text.into())),
             false => Err(format!(
-                "a node's name has 1 to {MAX_NODE_NAME_CHARS} letters, digits, dots, dashes and \
-                 underscores"
+                "the name of a node or a zone has 1 to {MAX_NODE_NAME_CHARS} letters, digits, \
+                 dots, dashes and underscores"
             )),
         }
     }
@@ -123,6 +218,22 @@ mod tests {
             assert_eq!(read(wrong), Err(FORMS.to_owned()), "{wrong}");
         }
         assert!(read(&endless).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_long_and_is_not_printed_nor_told_by_its_fingerprint() {
+        let (one, two) = ("a".repeat(32), "b".repeat(32));
+        let read = |text: String| ClusterSecrets::of(&text);
+        let first = read(format!("{one}\n")).expect("a secret");
+        let both = read(format!("{one}\n\n {two} \n")).expect("two secrets");
+        assert_eq!((first.keys().len(), both.keys().len()), (1, 2));
+        assert!(both.fingerprints().starts_with(&format!("{} ", first.fingerprints())));
+        assert_eq!(first.fingerprints().len(), 16);
+        assert_eq!(format!("{both:?}"), "ClusterSecrets(2 not shown)");
+        for wrong in [String::new(), "a".repeat(31), format!("{one}\n{two}\n{one}")] {
+            let words = read(wrong.clone()).expect_err("no secret").clone();
+            assert!(wrong.is_empty() || !words.contains(&wrong), "{words}");
+        }
     }
 
     #[test]

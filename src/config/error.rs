@@ -30,6 +30,14 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
+    /// The file of the cluster's secret can't be read, or nobody should sign with what it holds.
+    #[error("the file of --cluster-secret-file, {path}: {problem}")]
+    ClusterSecretFile {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file of networks can't be read.
     #[error("the list of networks {path}: {problem}")]
     ListFile {

@@ -25,7 +25,7 @@ pub use args::{
     Args, CheckArgs, Cli, CodecMatch, Command, HelpArgs, Io, LogAddresses, OnConflict, PortsArgs,
     SteerBy, TopArgs,
 };
-pub use cluster::{ClusterArgs, ClusterUrl, NodeName};
+pub use cluster::{Cluster, ClusterArgs, ClusterSecrets, ClusterUrl, NodeName};
 pub use cores::CoreList;
 pub use error::ConfigError;
 pub use file::{CommandLine, Origin, ReadError, command};
@@ -74,7 +74,7 @@ pub struct Config {
     /// Who is told what happens.
     pub hooks: Hooks,
     /// Other nodes.
-    pub cluster: ClusterArgs,
+    pub cluster: Cluster,
     /// Who may show the player in a frame; everybody may when there are none.
     pub frame_ancestors: Vec<FrameAncestor>,
     /// One per shard: the core it is pinned to.
@@ -149,6 +149,7 @@ impl Config {
     pub fn new(args: Args, allowed_cores: &[usize]) -> Result<Config, ConfigError> {
         let access = Access::read(&args.access, args.http)?;
         let hooks = Hooks::read(&args.hooks)?;
+        let cluster = Cluster::read(&args.cluster)?;
         if args.kernel_drop && args.steering == SteerBy::Hash {
             return Err(ConfigError::DropWithoutSteering);
         }
@@ -176,7 +177,7 @@ impl Config {
             tls: args.tls_cert.zip(args.tls_key).map(|(cert, key)| TlsFiles { cert, key }),
             access,
             hooks,
-            cluster: args.cluster,
+            cluster,
             frame_ancestors: args.frame_ancestors,
             shard_cores,
             max_sessions: args.max_sessions,

@@ -1,7 +1,6 @@
 //! Why control does not do what it is asked to.
 
-use std::net::SocketAddr;
-
+use super::HttpAt;
 use crate::id::SessionKey;
 use crate::session::OfferError;
 use crate::telemetry::FailureReason;
@@ -23,7 +22,7 @@ pub enum ControlError {
         /// The node.
         node: Box<str>,
         /// Where its HTTP is.
-        http: SocketAddr,
+        http: HttpAt,
     },
     /// Nobody publishes the stream here, and other nodes can't be asked.
     #[error(

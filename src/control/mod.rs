@@ -16,7 +16,7 @@
 //! connecting.rs those who have not connected, and who gives way; caller.rs, who asks
 //! registry.rs   streams, sessions, and the slots in use; streams.rs, session.rs, slots.rs
 //! placement.rs  which shard a session goes to
-//! directory/    who publishes what, among all nodes
+//! directory/    who publishes what, among all nodes; member.rs, this node among them
 //! ports/        which UDP port it gets, and how ports come and go
 //! takeover.rs   between two processes of which one takes over from the other
 //! audience.rs   what a session's client may know of its stream
@@ -37,6 +37,7 @@ mod events;
 mod history;
 mod kick;
 mod layer;
+mod member;
 mod news;
 mod offer;
 mod placement;
@@ -69,14 +70,16 @@ use connecting::Connecting;
 pub use connecting::ConnectingLimits;
 use directory::DirectoryMeter;
 pub use directory::{
-    Beat, Claim, Claimed, Directory, MemoryDirectory, MemoryStore, NodeRecord, Owner,
-    RedisDirectory, Reply, Unreachable,
+    About, Beat, Claim, Claimed, Directory, HttpAt, MediaPorts, MemoryDirectory, MemoryStore,
+    Misfit, NodeRecord, Owner, RedisDirectory, Reply, Terms, Unreachable,
 };
 pub use ended::{EndedSession, Refusal};
 pub use error::ControlError;
 pub use events::SessionEvent;
 pub use history::Point;
 pub use layer::LayerChoice;
+pub use member::Member;
+use member::Others;
 pub use news::{End, Happening, Listener, News};
 use ports::PortTable;
 pub use ports::{
@@ -123,14 +126,8 @@ pub struct Settings {
     pub codec_match: CodecMatch,
     /// Who hears of all that happens.
     pub listener: Arc<dyn Listener>,
-    /// Who publishes what, among all nodes.
-    pub directory: Arc<dyn Directory>,
-    /// Whether there are others.
-    pub has_others: bool,
-    /// This node's name there.
-    pub node: Box<str>,
-    /// Tells it from its predecessor of the same name.
-    pub incarnation: u64,
+    /// This node among others.
+    pub member: Member,
 }
 
 /// Everything a request needs.
@@ -147,14 +144,13 @@ pub struct Control {
     registry: Mutex<Registry>,
     /// Notified when a session's place is free again.
     room: Notify,
-    directory: Arc<dyn Directory>,
+    member: Member,
+    others: Others,
     directory_meter: DirectoryMeter,
-    /// Notified when there is something to tell it.
+    /// Notified when there is something to tell the directory.
     directory_changed: Notify,
-    /// This node's name there.
-    node: Box<str>,
-    /// Tells it from its predecessor of the same name.
-    incarnation: u64,
+    /// Held while the lease is renewed or given back; says whether it was given back.
+    left: tokio::sync::Mutex<bool>,
     on_conflict: OnConflict,
     whep_wait: bool,
     failures: Arc<Failures>,
@@ -167,7 +163,7 @@ impl Control {
     #[must_use]
     pub fn new(negotiator: Negotiator, wiring: Arc<Wiring>, settings: Settings) -> Arc<Control> {
         let shards = wiring.mailboxes.len();
-        let Settings { ports, tcp_candidates, opener, directory, node, .. } = settings;
+        let Settings { ports, tcp_candidates, opener, member, .. } = settings;
         let (room, gather) = (settings.sessions_per_shard, settings.gather);
         let ports = PortTable::new(ports);
         let rules = (settings.on_conflict, settings.codec_match);
@@ -183,11 +179,11 @@ impl Control {
             decisions: OnceLock::new(),
             registry: Mutex::new(registry),
             room: Notify::new(),
-            directory,
-            directory_meter: DirectoryMeter::new(settings.has_others),
+            directory_meter: DirectoryMeter::new(member.has_others),
+            member,
+            others: Others::default(),
             directory_changed: Notify::new(),
-            node,
-            incarnation: settings.incarnation,
+            left: tokio::sync::Mutex::default(),
             on_conflict: settings.on_conflict,
             whep_wait: settings.whep_wait,
             failures,
@@ -252,7 +248,7 @@ impl Control {
     /// What tells this node from its predecessor of the same name.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
-        self.incarnation
+        self.member.incarnation
     }
 
     /// Adds how it goes with the directory, where there are other nodes.
@@ -282,6 +278,7 @@ impl Control {
     /// Takes in how much of the last second each shard ran, in thousandths, for the placement of
     /// the sessions to come; `None` where that is not known.
     pub fn observe_load(&self, permille: &[Option<u32>]) {
+        self.others.observe(permille);
         self.lock().balance.observe(permille);
     }
 

@@ -118,9 +118,9 @@ impl Control {
     /// asked is taken for nobody's: requests do not fail with the directory. Returns whether it was
     /// asked.
     async fn not_elsewhere(&self, stream: &str) -> Result<bool, ControlError> {
-        let resolved = self.directory.resolve(vec![stream.into()]).await;
-        let (is_known, owners) = (resolved.is_ok(), resolved.unwrap_or_default());
-        let owner = owners.into_iter().next().flatten().filter(|owner| owner.node != self.node);
+        let resolved = self.owner(stream).await;
+        let (is_known, owner) = (resolved.is_ok(), resolved.unwrap_or_default());
+        let owner = owner.filter(|owner| owner.node != self.member.node);
         match owner {
             Some(Owner { node, http: Some(http), .. }) => {
                 Err(ControlError::Elsewhere { stream: stream.to_owned(), node, http })

@@ -40,3 +40,22 @@ pub const MAX_NODE_NAME_CHARS: usize = 64;
 
 /// Servers of one directory, for Sentinels.
 pub const MAX_DIRECTORY_SERVERS: usize = 16;
+
+/// Nodes of a cluster, as far as twelve bits count that have none for 0.
+pub const MAX_NODES: u16 = 4_095;
+
+/// How far the clocks of nodes and of their directory may be apart: what they sign is good for as
+/// long.
+pub const CLUSTER_CLOCK_SKEW: Duration = Duration::from_secs(30);
+
+/// How often a node looks who the others are.
+pub const DIRECTORY_PEERS: Duration = Duration::from_secs(2);
+
+/// The shortest secret of a cluster: as long as the hash of what is signed with it.
+pub const MIN_CLUSTER_SECRET_BYTES: usize = 32;
+
+/// How soon it looks again for a node that somebody asks for and that it does not know.
+pub const DIRECTORY_PEERS_AGAIN: Duration = Duration::from_millis(500);
+
+/// The version of what nodes say to one another.
+pub const CLUSTER_PROTOCOL: u32 = 1;

@@ -6,50 +6,57 @@ use std::sync::Arc;
 use super::StartError;
 use super::announce::Reachable;
 use crate::config::Config;
-use crate::control::{Directory, MemoryDirectory, RedisDirectory};
+use crate::control::{HttpAt, MediaPorts, Member, MemoryDirectory, RedisDirectory};
 
 /// The name of a node that has no others.
 const ALONE: &str = "monoport";
 
-/// What control is to know of other nodes.
-pub(super) struct Cluster {
-    pub directory: Arc<dyn Directory>,
-    /// Whether there are others.
-    pub has_others: bool,
-    /// This node's name.
-    pub node: Box<str>,
-    /// Tells this node from its predecessor of the same name.
-    pub incarnation: u64,
-}
-
-impl Cluster {
-    /// As `config` says. A process that takes over goes on as the node that the `earlier` one is.
-    ///
-    /// # Errors
-    /// [`StartError::Cluster`] and [`StartError::NoNodeName`].
-    pub fn new(config: &Config, earlier: Option<u64>) -> Result<Cluster, StartError> {
-        let incarnation = earlier.unwrap_or_else(random_incarnation);
-        let Some(url) = &config.cluster.cluster else {
-            let directory = Arc::new(MemoryDirectory::alone(ALONE));
-            return Ok(Cluster { directory, has_others: false, node: ALONE.into(), incarnation });
-        };
-        let node = match &config.cluster.node {
-            Some(name) => name.0.clone(),
-            None => host_name().ok_or(StartError::NoNodeName)?,
-        };
-        let directory = RedisDirectory::new(&url.urls, url.master.as_deref(), &node, incarnation);
-        let directory = Arc::new(directory.map_err(StartError::Cluster)?);
-        Ok(Cluster { directory, has_others: true, node, incarnation })
-    }
+/// This node among others, as `config` says. A process that takes over goes on as the node that the
+/// `earlier` one is.
+///
+/// # Errors
+/// [`StartError::Cluster`] and [`StartError::NoNodeName`].
+pub(super) fn member(
+    config: &Config,
+    earlier: Option<u64>,
+    reachable: &[Reachable],
+) -> Result<Member, StartError> {
+    let incarnation = earlier.unwrap_or_else(random_incarnation);
+    let Some(url) = &config.cluster.cluster else {
+        let directory = Arc::new(MemoryDirectory::alone(ALONE));
+        return Ok(Member { has_others: false, ..Member::plain(ALONE, directory, incarnation) });
+    };
+    let node = match &config.cluster.node {
+        Some(name) => name.0.clone(),
+        None => host_name().ok_or(StartError::NoNodeName)?,
+    };
+    let directory = RedisDirectory::new(&url.urls, url.master.as_deref(), &node, incarnation);
+    let directory = Arc::new(directory.map_err(StartError::Cluster)?);
+    let zone = config.cluster.zone.as_ref().map_or_else(|| "".into(), |zone| zone.0.clone());
+    let range = config.udp.range.iter().flat_map(|range| {
+        let ports = |one: &Reachable| (one.at(range.first), one.at(range.last));
+        reachable.iter().map(ports)
+    });
+    let range = range.map(|(first, last)| MediaPorts {
+        tcp: false,
+        ip: first.ip(),
+        first: first.port(),
+        last: last.port(),
+    });
+    let secrets = config.cluster.secrets.fingerprints().into();
+    let range = range.collect();
+    let member = Member::plain(&node, directory, incarnation);
+    Ok(Member { zone, secrets, range, ..member })
 }
 
 /// Where others reach this node's HTTP: at what it is bound to, or at the first address that is
 /// announced where that is every address.
-pub(super) fn http_of(bound: SocketAddr, reachable: &[Reachable]) -> SocketAddr {
-    match (bound.ip().is_unspecified(), reachable.first()) {
+pub(super) fn http_of(config: &Config, bound: SocketAddr, reachable: &[Reachable]) -> HttpAt {
+    let address = match (bound.ip().is_unspecified(), reachable.first()) {
         (true, Some(first)) => SocketAddr::new(first.ip, bound.port()),
         _ => bound,
-    }
+    };
+    HttpAt { tls: config.tls.is_some(), address }
 }
 
 fn host_name() -> Option<Box<str>> {

@@ -41,7 +41,8 @@ pub use tls::TlsError;
 use crate::api::{Api, Facts};
 use crate::config::{self, Config, PortCount};
 use crate::control::{
-    AutoPorts, ConnectingLimits, Control, OnConflict, PortRule, Settings, StartingPorts,
+    AutoPorts, ConnectingLimits, Control, HttpAt, Member, OnConflict, PortRule, Settings,
+    StartingPorts,
 };
 use crate::cpu;
 use crate::hooks::Webhooks;
@@ -59,7 +60,6 @@ use announce::at_tcp;
 use banner::{Chosen, banner};
 use bind::{Bound, Opener};
 use choose::backend;
-use cluster::Cluster;
 use doors::Doors;
 use opened::Opened;
 use supervisor::Supervisor;
@@ -112,11 +112,11 @@ impl Node {
         let wiring = Arc::new(wiring(config, steering));
         let chosen = Chosen { backend, backend_reason, steering: steering_reason };
         let banner = banner(config, &opened, &candidates, &tcp_candidates, &chosen);
-        let cluster = Cluster::new(config, opened.incarnation())?;
-        let shown_http = cluster::http_of(opened.http.local_addr()?, &reachable);
+        let member = cluster::member(config, opened.incarnation(), &reachable)?;
+        let shown_http = cluster::http_of(config, opened.http.local_addr()?, &reachable);
         let opener = Arc::new(Opener::new(config, opened.bound.ip, reachable, wiring.clone()));
         let named = (&*ports, &*candidates, &*tcp_candidates);
-        let settings = settings(config, named, opener.clone(), &changing, cluster);
+        let settings = settings(config, named, opener.clone(), &changing, member);
         let negotiator = Negotiator::new(config.say_ice_lite, codec_match(config));
         let control = Control::new(negotiator, wiring.clone(), settings);
         let named = (&*candidates, &*tcp_candidates);
@@ -229,7 +229,10 @@ impl Node {
         if let Some(earlier) = &self.doors.earlier {
             earlier.end();
         }
-        self.runtime.block_on(drain::tell_the_end(&self.control, &self.webhooks));
+        self.runtime.block_on(async {
+            drain::tell_the_end(&self.control, &self.webhooks).await;
+            self.control.leave_directory().await;
+        });
         tell_left_out();
         // Requests under way were answered, or are not worth waiting for.
         if let Some(http) = http {
@@ -245,7 +248,7 @@ fn settings(
     (ports, candidates, tcp): (&[u16], &[Vec<SocketAddr>], &[SocketAddr]),
     opener: Arc<Opener>,
     changing: &Changing,
-    Cluster { directory, has_others, node, incarnation }: Cluster,
+    member: Member,
 ) -> Settings {
     Settings {
         ports: match config.udp.range {
@@ -263,10 +266,7 @@ fn settings(
         whep_wait: config.whep_wait,
         connecting: connecting(config),
         listener: changing.webhooks.clone(),
-        directory,
-        has_others,
-        node,
-        incarnation,
+        member,
     }
 }
 
@@ -450,7 +450,7 @@ fn keep_house(
     rule: PortRule,
     runtime: &tokio::runtime::Runtime,
     control: &Arc<Control>,
-    http: SocketAddr,
+    http: HttpAt,
     shards: &mut [Spawned],
 ) {
     spawn_vital(runtime, "taking in what shards report", control.clone().take_reports());

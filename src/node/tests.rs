@@ -10,8 +10,8 @@ use str0m::media::{Direction, MediaKind};
 
 use crate::config::{Args, Config};
 use crate::control::{
-    Caller, ConnectingLimits, Control, ControlError, Directory, MemoryDirectory, MemoryStore,
-    OnConflict, Placement, PortOpener, PortRefused, Settings, StartingPorts,
+    Caller, ConnectingLimits, Control, ControlError, Directory, HttpAt, Member, MemoryDirectory,
+    MemoryStore, OnConflict, Placement, PortOpener, PortRefused, Settings, StartingPorts, unix_now,
 };
 use crate::id::SessionKey;
 use crate::limits::{BUSY_PERMILLE, CALM_PERMILLE};
@@ -36,9 +36,11 @@ fn control(name: &str, directory: impl Directory + 'static, conflict: OnConflict
     let args = Args::try_parse_from(["monoport", "--shards", "4"]).expect("they parse");
     let config = Config::new(args, &[0]).expect("they are valid");
     let wiring = Arc::new(super::wiring(&config, None));
-    let candidates = vec!["127.0.0.1:7882".parse().expect("an address")];
+    // A port of its own.
+    let port = 7_800 + u16::from(name.as_bytes()[0]);
+    let candidates = vec![SocketAddr::from(([127, 0, 0, 1], port))];
     let settings = Settings {
-        ports: StartingPorts::Mux(vec![(7882, candidates)]),
+        ports: StartingPorts::Mux(vec![(port, candidates)]),
         tcp_candidates: Vec::new(),
         opener: Arc::new(NoMore),
         sessions_per_shard: 100,
@@ -48,10 +50,7 @@ fn control(name: &str, directory: impl Directory + 'static, conflict: OnConflict
         listener: crate::hooks::Webhooks::new(None, None),
         connecting: ConnectingLimits { most: 1_000, most_per_source: 1_000 },
         codec_match: CodecMatch::Lenient,
-        directory: Arc::new(directory),
-        has_others: true,
-        node: name.into(),
-        incarnation: 1,
+        member: Member::plain(name, Arc::new(directory), 1),
     };
     Control::new(Negotiator::new(false, CodecMatch::Lenient), wiring, settings)
 }
@@ -118,8 +117,7 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 #[test]
 fn what_another_node_publishes_is_known_from_when_it_is_live_until_it_ends() {
-    let now = Instant::now();
-    let store = MemoryStore::new(move || 1_000_000 + now.elapsed().as_millis() as u64);
+    let store = MemoryStore::new(|| (unix_now() * 1e3) as u64);
     let node = |name: &'static str, conflict| {
         control(name, MemoryDirectory::new(store.clone(), name, 1), conflict)
     };
@@ -128,7 +126,8 @@ fn what_another_node_publishes_is_known_from_when_it_is_live_until_it_ends() {
     runtime.expect("a runtime").block_on(async {
         for (control, port) in [(&a, 1), (&b, 2)] {
             tokio::spawn(control.clone().take_reports());
-            let http = SocketAddr::from(([192, 0, 2, 1], port));
+            let address = SocketAddr::from(([192, 0, 2, 1], port));
+            let http = HttpAt { tls: false, address };
             tokio::spawn(control.clone().keep_directory(http));
         }
         let (send, watch) = (offer(Direction::SendOnly), offer(Direction::RecvOnly));
@@ -145,7 +144,7 @@ fn what_another_node_publishes_is_known_from_when_it_is_live_until_it_ends() {
         report(Report::Live { key, number: 1 });
         let elsewhere = async || matches!(refused().await, ControlError::Elsewhere { .. });
         eventually("the other node knows", elsewhere).await;
-        let words = "`s` is published on the node `a`, whose HTTP is at 192.0.2.1:1";
+        let words = "`s` is published on the node `a`, whose HTTP is at http://192.0.2.1:1";
         assert_eq!(refused().await.to_string(), words);
         let conflict =
             b.publish("s", &send, &Caller::default()).await.err().expect("it is to be refused");

@@ -1,7 +1,7 @@
 //! The API: what it answers, to whom, and whether that is true.
 
 mod listener;
-mod schema;
+pub mod schema;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -78,6 +78,9 @@ fn every_route_and_every_field_of_real_answers_is_described() {
     ended.delete();
     eventually("it has ended", || !get(&server, "sessions?state=ended")["sessions"][0].is_null());
 
+    let alone = get(&server, "cluster");
+    document.check(&alone, document.answer("/api/v1/cluster"), "cluster");
+    assert_eq!(alone["directory"], "none");
     for path in ["status", "ports", "shards", "streams", "sessions", "failures"] {
         let answer = get(&server, path);
         document.check(&answer, document.answer(&format!("/api/v1/{path}")), path);

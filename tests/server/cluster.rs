@@ -1,11 +1,16 @@
 //! Several nodes and the directory they share: a name is published on one of them at a time, and no
 //! session ends because the directory is away.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::api::schema::Document;
 use crate::support::client::{Client, Offered, connect, run_for, run_until, socket};
+use crate::support::process::Process;
 use crate::support::redis::Redis;
 use crate::support::{Response, Server, eventually, request};
+use serde_json::Value;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
 
@@ -57,7 +62,7 @@ fn a_name_is_published_on_one_node_at_a_time_by_the_rules_of_one_node() {
     let strict = node(&redis.url(), "c", &["--on-conflict", "refuse"]);
     known(&[&a, &b, &strict]);
     let mut first = live(&a);
-    let words = "is published on the node `a`, whose HTTP is at 127.0.0.1:";
+    let words = "is published on the node `a`, whose HTTP is at http://127.0.0.1:";
     eventually("the others know", || {
         [&b, &strict].iter().all(|other| refusal(other).1.contains(words))
     });
@@ -127,6 +132,126 @@ fn a_node_whose_name_is_taken_serves_alone_and_takes_nothing_from_the_other() {
     assert!(is_known(&first) && !is_known(&second));
     assert_eq!(refusal(&other).0, 409);
     assert!(refusal(&other).1.contains("nobody publishes"), "{}", refusal(&other).1);
+}
+
+/// A file with the secret of a cluster.
+pub struct SecretFile(PathBuf);
+
+impl SecretFile {
+    pub fn new(secrets: &str) -> SecretFile {
+        static FILES: AtomicU32 = AtomicU32::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("monoport-cluster-secret-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, secrets).expect("a file of the test's own");
+        SecretFile(path)
+    }
+
+    pub fn path(&self) -> &str {
+        self.0.to_str().expect("ASCII")
+    }
+}
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// How often a node was told for this reason that it is none of the cluster's.
+fn refused_beats(server: &Server, reason: &str) -> u64 {
+    let name = format!("monoport_directory_refused_beats_total{{reason=\"{reason}\"}}");
+    server.metric(&name)
+}
+
+#[test]
+fn a_node_that_stops_gives_its_lease_back() {
+    let Some(redis) = Redis::start() else { return };
+    let (a, b) = (node(&redis.url(), "a", &[]), node(&redis.url(), "b", &[]));
+    known(&[&a, &b]);
+    let publisher = live(&a);
+    eventually("b knows", || refusal(&b).1.contains("on the node `a`"));
+    drop(a);
+    let until: u64 = redis.ask(&["HGET", "{monoport}:n:a", "until"]);
+    let (seconds, micros): (u64, u64) = redis.ask(&["TIME"]);
+    assert!(until <= seconds * 1_000 + micros / 1_000, "nobody waits for it to run out");
+    eventually("it is nobody's", || refusal(&b).1.contains("nobody publishes"));
+    drop(publisher);
+}
+
+#[test]
+fn a_node_that_does_not_fit_in_serves_alone_says_why_and_disturbs_nobody() {
+    let Some(redis) = Redis::start() else { return };
+    let (right, wrong) = (SecretFile::new(&"r".repeat(40)), SecretFile::new(&"w".repeat(40)));
+    let secret = |file: &SecretFile| ["--cluster-secret-file".to_owned(), file.path().to_owned()];
+    let start = |name: &str, file: &SecretFile, more: &[&str]| {
+        let [flag, path] = secret(file);
+        node(&redis.url(), name, &[&[&*flag, &*path], more].concat())
+    };
+    let place = ["--announce", "192.0.2.1:4711"];
+    let first = start("a", &right, &place);
+    known(&[&first]);
+    let (other, same_port) = (start("b", &wrong, &[]), start("c", &right, &place));
+    let both = SecretFile::new(&format!("{}\n{}\n", "r".repeat(40), "n".repeat(40)));
+    let rotating = start("d", &both, &[]);
+    known(&[&rotating]);
+    eventually("they are told why", || {
+        refused_beats(&other, "secret") > 0 && refused_beats(&same_port, "port") > 0
+    });
+    assert!(is_known(&first) && !is_known(&other) && !is_known(&same_port));
+    let _publisher = live(&other);
+    assert_eq!(refusal(&first).0, 409, "its streams are its own");
+    assert!(refusal(&first).1.contains("nobody publishes"));
+
+    // The log has the words, and none of the secrets.
+    let [flag, path] = secret(&wrong);
+    let process = Process::start(&["--cluster", &redis.url(), "--node", "e", &flag, &path]);
+    eventually("it says so", || process.log().contains("has another secret"));
+    let log = process.stop();
+    assert!(log.contains("serves alone") && log.contains("--cluster-secret-file"), "{log}");
+    assert!(!log.contains("wwww") && !log.contains("rrrr"), "{log}");
+}
+
+#[test]
+fn the_api_shows_the_nodes_and_which_of_them_has_a_stream() {
+    let Some(redis) = Redis::start() else { return };
+    let (a, b) = (node(&redis.url(), "a", &["--zone", "x"]), node(&redis.url(), "b", &[]));
+    let get = |server: &Server, path: &str| -> Value {
+        let body = request("GET", &server.url(&format!("/api/v1/{path}")), &[], "").body;
+        serde_json::from_str(&body).expect("JSON")
+    };
+    let document = Document(get(&a, "openapi.json"));
+    let nodes = |server: &Server| get(server, "cluster")["nodes"].as_array().map_or(0, Vec::len);
+    eventually("each knows both", || nodes(&a) == 2 && nodes(&b) == 2);
+    let cluster = get(&b, "cluster");
+    document.check(&cluster, document.answer("/api/v1/cluster"), "cluster");
+    assert_eq!((&cluster["node"], &cluster["directory"]), (&"b".into(), &"answers".into()));
+    let first = &cluster["nodes"][0];
+    assert_eq!((&first["name"], &first["zone"]), (&"a".into(), &"x".into()));
+    assert_ne!(first["number"], cluster["nodes"][1]["number"]);
+    let port = &first["ports"][0];
+    let at = format!("{}:{}", port["address"].as_str().unwrap_or_default(), port["first_port"]);
+    assert_eq!(at, a.media().to_string());
+
+    let _publisher = live(&a);
+    eventually("b knows", || get(&b, "streams/s/where")["node"] == "a");
+    let place = get(&b, "streams/s/where");
+    document.check(&place, document.answer("/api/v1/streams/{name}/where"), "where");
+    assert_eq!(place["http"], a.url(""));
+    assert!(get(&b, "streams/t/where")["node"].is_null());
+}
+
+#[test]
+fn nodes_of_two_versions_do_not_mix() {
+    let Some(redis) = Redis::start() else { return };
+    let far = (1u64 << 52).to_string();
+    let fields = ["until", &far, "incarnation", "1", "number", "1", "terms", "9999||"];
+    let _new: u32 = redis.ask(&[&["HSET", "{monoport}:n:z"], &fields[..]].concat());
+    let _new: u32 = redis.ask(&["SADD", "{monoport}:nodes", "z"]);
+    let server = node(&redis.url(), "a", &[]);
+    eventually("it is told why", || refused_beats(&server, "version") > 0);
+    let _one: u32 = redis.ask(&["DEL", "{monoport}:n:z"]);
+    known(&[&server]);
 }
 
 #[test]

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::client::Client;
+use crate::support::client::{Client, socket};
+use crate::support::redis::Redis;
 use crate::support::tcp::Link;
-use crate::support::{PATIENCE, eventually, request, steerings};
+use crate::support::{PATIENCE, Server, eventually, request, steerings};
 use monoport::net::{PacketSocket, uring_available};
 use str0m::media::Direction;
 
@@ -404,4 +405,42 @@ fn two_hundred_viewers_lose_nothing_in_two_takeovers_within_a_minute() {
         assert!(there.wait().is_ok_and(|status| status.success()), "{steering}: of 200 viewers");
         assert!(fresh.wait().is_ok_and(|status| status.success()), "{steering}: of 20 viewers");
     }
+}
+
+#[test]
+fn a_process_that_takes_over_is_the_same_node_to_others_and_what_the_first_has_stays_its_own() {
+    let Some(redis) = Redis::start() else { return };
+    let url = redis.url();
+    let place = Place::new(&["--shards", "1", "--cluster", &url, "--node", "a"]);
+    let first = place.start(&[]);
+    let other = Server::start(&["--shards", "1", "--cluster", &url, "--node", "b"]);
+    let mut playing = Playing::start(&place, "s", 1);
+    let is_of_a = |other: &Server| {
+        let refused = Client::try_post(other, "/whep/s", VP8, Direction::RecvOnly, socket()).err();
+        refused.is_some_and(|refused| refused.body.contains("published on the node `a`"))
+    };
+    eventually("b knows whose it is", || is_of_a(&other));
+    let incarnation = || redis.ask::<String>(&["HGET", "{monoport}:n:a", "incarnation"]);
+    let number = || redis.ask::<String>(&["HGET", "{monoport}:n:a", "number"]);
+    let before = (incarnation(), number());
+    let _second = playing.during(|| place.start(&["--takeover"]));
+    eventually("the first has told what it has", || place.sessions() == (0, Some(2)));
+    playing.send(20);
+    assert!(is_of_a(&other));
+    eventually("the second is known there", || {
+        let metrics = request("GET", &place.url("/metrics"), &[], "").body;
+        metrics.lines().any(|line| line == "monoport_directory_up 1")
+    });
+    assert_eq!((incarnation(), number()), before);
+
+    // What was forgotten the first process says again, though the second one keeps the lease.
+    // It may be about to speak for both one last time.
+    for _ in 0..3 {
+        let _ok: String = redis.ask(&["FLUSHALL"]);
+        eventually("it is claimed again", || redis.ask::<bool>(&["EXISTS", "{monoport}:s:s"]));
+    }
+    eventually("b knows again", || is_of_a(&other));
+    assert_eq!((incarnation(), number()), before);
+    playing.send(20);
+    drop((playing, first));
 }

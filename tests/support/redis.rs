@@ -4,6 +4,8 @@
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
+use super::eventually;
+
 /// `redis-server` on loopback, which keeps nothing; killed when dropped.
 pub struct Redis {
     child: Option<Child>,
@@ -44,6 +46,22 @@ impl Redis {
     /// Where it is.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// What it answers to a command.
+    pub fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        let mut connection = None;
+        eventually("it listens", || {
+            connection = client.get_connection().ok();
+            connection.is_some()
+        });
+        let mut connection = connection.expect("it listens");
+        let mut asked = redis::cmd(command[0]);
+        command[1..].iter().for_each(|word| {
+            asked.arg(*word);
+        });
+        asked.query(&mut connection).expect("it answers")
     }
 
     fn run(&mut self) -> std::io::Result<()> {

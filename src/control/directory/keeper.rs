@@ -5,15 +5,16 @@
 //! wait for it.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::time::MissedTickBehavior;
 
-use super::{Beat, Claim, Claimed, NodeRecord, Unreachable};
+use super::{Beat, Claim, Claimed, HttpAt, Unreachable};
 use crate::control::{Control, OnConflict};
-use crate::limits::{DIRECTORY_BATCH, DIRECTORY_BEAT, DIRECTORY_LEASE, DIRECTORY_REASSERT};
+use crate::limits::{
+    DIRECTORY_BATCH, DIRECTORY_BEAT, DIRECTORY_LEASE, DIRECTORY_PEERS, DIRECTORY_REASSERT,
+};
 use crate::shard::EndReason;
 use crate::telemetry::limited;
 
@@ -50,9 +51,12 @@ impl Kept {
 
 impl Control {
     /// Keeps the directory told until the server stops. `http` is where others reach this node.
-    pub async fn keep_directory(self: Arc<Control>, http: SocketAddr) {
+    pub async fn keep_directory(self: Arc<Control>, http: HttpAt) {
         let mut beats = tokio::time::interval(DIRECTORY_BEAT);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = tokio::time::interval(DIRECTORY_PEERS);
+        for interval in [&mut beats, &mut looks] {
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         // The first beat is one of a node that has nothing to re-assert.
         let mut in_contact = true;
         let mut first = true;
@@ -71,11 +75,20 @@ impl Control {
                     } else if let Ok((_, displaced)) = &beat {
                         self.displaced(displaced).await;
                     }
-                    self.directory_meter.answers(beat.is_ok(), &self.node);
+                    self.directory_meter.answers(beat.is_ok(), &self.member.node);
                     (in_contact, first) = (beat.is_ok(), false);
                 }
+                _ = looks.tick(), if self.member.has_others && !first => {
+                    if self.has_passed_on() {
+                        // What the directory forgets of the earlier process's claims, the later
+                        // one does not know.
+                        self.reassert().await;
+                    } else if in_contact {
+                        let _unreachable = self.look_at_nodes().await;
+                    }
+                }
                 () = self.directory_changed.notified() => {}
-                // Looks again whether there is one.
+                // Looks again whether there is a later process.
                 () = tokio::time::sleep(DIRECTORY_LEASE) => {}
             }
             if in_contact {
@@ -86,21 +99,42 @@ impl Control {
 
     /// Renews the lease; says whether the directory knew this node, and which of its streams others
     /// have claimed.
-    async fn beat(&self, http: SocketAddr) -> Result<(bool, Vec<Arc<str>>), Unreachable> {
-        let (sessions, _streams) = self.counts();
-        let (name, draining) = (self.node.clone(), self.is_stopping());
-        match self.directory.beat(NodeRecord { name, http, sessions, draining }).await? {
-            Beat::Renewed { known, displaced, .. } => Ok((known, displaced)),
-            Beat::NameTaken => {
+    async fn beat(&self, http: HttpAt) -> Result<(bool, Vec<Arc<str>>), Unreachable> {
+        let left = self.left.lock().await;
+        if *left {
+            return Err(Unreachable);
+        }
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let clock_ms = clock.as_millis() as u64;
+        match self.member.directory.beat(self.record(http), clock_ms).await? {
+            Beat::Renewed { known, number, displaced, .. } => {
+                self.others.set_number(number);
+                self.directory_meter.refused(None);
+                Ok((known, displaced))
+            }
+            Beat::Refused(misfit) => {
+                let words = misfit.to_string();
                 limited!(
                     WARN,
-                    "another process is alive in the directory as node `{}`: start this one with \
-                     another --node, or stop that one; until then this one serves alone",
-                    self.node
+                    node = &*self.member.node,
+                    why = words,
+                    "this node is none of the cluster's, and serves alone until that has changed"
                 );
+                self.directory_meter.refused(Some(misfit));
                 Err(Unreachable)
             }
         }
+    }
+
+    /// Gives the lease back, unless another process of this node goes on with it: nobody waits
+    /// for it to run out.
+    pub async fn leave_directory(&self) {
+        if self.has_passed_on() || !self.member.has_others {
+            return;
+        }
+        *self.left.lock().await = true;
+        // A directory that is away lets it run out.
+        let _unreachable = self.member.directory.leave().await;
     }
 
     /// Claims what has gone live and gives back what has gone away.
@@ -142,14 +176,14 @@ impl Control {
         releases: &[(Arc<str>, u64)],
     ) -> Result<(), Unreachable> {
         if !releases.is_empty() {
-            self.directory.release(releases.to_vec()).await?;
+            self.member.directory.release(releases.to_vec()).await?;
         }
         if !claims.is_empty() {
             let how = match self.on_conflict {
                 OnConflict::Replace => Claim::New,
                 OnConflict::Refuse => Claim::IfFree,
             };
-            let claimed = self.directory.claim(how, claims.to_vec()).await?;
+            let claimed = self.member.directory.claim(how, claims.to_vec()).await?;
             self.took(claims, claimed);
         }
         Ok(())
@@ -183,7 +217,7 @@ impl Control {
     async fn keep(&self, streams: &[(Arc<str>, u64)]) {
         for some in streams.chunks(DIRECTORY_BATCH) {
             // What fails now is repeated at the next contact.
-            let Ok(claimed) = self.directory.claim(Claim::Keep, some.to_vec()).await else {
+            let Ok(claimed) = self.member.directory.claim(Claim::Keep, some.to_vec()).await else {
                 return;
             };
             self.directory_meter.kept(some.len());

@@ -1,13 +1,15 @@
 //! The directory of nodes that share one memory: of one node alone, and of several in tests.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::ready;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Beat, Claim, Claimed, Directory, NodeRecord, Owner, Reply};
-use crate::limits::{DIRECTORY_BATCH, DIRECTORY_CLAIM_KEPT, DIRECTORY_LEASE, DIRECTORY_NODE_KEPT};
+use super::{Beat, Claim, Claimed, Directory, HttpAt, Misfit, NodeRecord, Owner, Reply};
+use crate::limits::{
+    CLUSTER_CLOCK_SKEW, DIRECTORY_BATCH, DIRECTORY_CLAIM_KEPT, DIRECTORY_LEASE,
+    DIRECTORY_NODE_KEPT, MAX_NODES,
+};
 
 /// What is known, by all who share it.
 pub struct MemoryStore {
@@ -18,7 +20,7 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct Tables {
-    nodes: HashMap<Box<str>, Node>,
+    nodes: BTreeMap<Box<str>, Node>,
     streams: HashMap<Arc<str>, Stream>,
     /// Streams that were claimed from a node that was alive, and that it has not been told of.
     displaced: HashMap<Box<str>, BTreeSet<Arc<str>>>,
@@ -79,7 +81,7 @@ impl MemoryStore {
 
 impl Tables {
     /// The address of the node that has claimed `stream`, if that is alive.
-    fn alive(&self, stream: &Stream, now: u64) -> Option<SocketAddr> {
+    fn alive(&self, stream: &Stream, now: u64) -> Option<HttpAt> {
         let node = self.nodes.get(&stream.node)?;
         let is_alive = node.incarnation == stream.incarnation && now < node.until_ms;
         is_alive.then_some(node.record.http)
@@ -113,6 +115,40 @@ impl MemoryDirectory {
     pub fn alone(name: &str) -> MemoryDirectory {
         let unix = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         MemoryDirectory::new(MemoryStore::new(move || unix().as_millis() as u64), name, 0)
+    }
+
+    /// The number of this node, or why it is none of those there are.
+    fn admit(
+        &self,
+        tables: &Tables,
+        record: &NodeRecord,
+        now: u64,
+        clock_ms: u64,
+    ) -> Result<u16, Misfit> {
+        let known = tables.nodes.get(&self.node);
+        if known.is_some_and(|it| it.incarnation != self.incarnation && now < it.until_ms) {
+            return Err(Misfit::NameTaken);
+        }
+        let apart_ms = now.abs_diff(clock_ms);
+        if u128::from(apart_ms) > CLUSTER_CLOCK_SKEW.as_millis() {
+            return Err(Misfit::Clock { apart_ms });
+        }
+        let same = |it: &&Node| it.incarnation == self.incarnation;
+        if let Some(known) = known.filter(same).filter(|it| it.record.terms == record.terms) {
+            return Ok(known.record.number);
+        }
+        let others = || tables.nodes.iter().filter(|(name, _)| **name != self.node);
+        for (name, other) in others().filter(|(_, other)| now < other.until_ms) {
+            if let Some(misfit) = record.terms.misfit(name, &other.record.terms) {
+                return Err(misfit);
+            }
+        }
+        let used: BTreeSet<u16> = others().map(|(_, other)| other.record.number).collect();
+        let had = [record.number, known.map_or(0, |known| known.record.number)];
+        let mut had = had.into_iter().filter(|number| *number > 0);
+        let free = |number: &u16| !used.contains(number);
+        let number = had.find(free).or_else(|| (1..=MAX_NODES).find(free));
+        number.ok_or(Misfit::Full)
     }
 
     fn is_mine(&self, stream: &Stream) -> bool {
@@ -152,14 +188,14 @@ impl MemoryDirectory {
 }
 
 impl Directory for MemoryDirectory {
-    fn beat(&self, record: NodeRecord) -> Reply<'_, Beat> {
+    fn beat(&self, mut record: NodeRecord, clock_ms: u64) -> Reply<'_, Beat> {
         let (mut tables, now) = self.store.lock();
+        let number = match self.admit(&tables, &record, now, clock_ms) {
+            Ok(number) => number,
+            Err(misfit) => return Box::pin(ready(Ok(Beat::Refused(misfit)))),
+        };
+        record.number = number;
         let known = tables.nodes.get(&self.node);
-        let other =
-            known.is_some_and(|node| node.incarnation != self.incarnation && now < node.until_ms);
-        if other {
-            return Box::pin(ready(Ok(Beat::NameTaken)));
-        }
         let known = known.is_some_and(|node| node.incarnation == self.incarnation);
         let until_ms = now + DIRECTORY_LEASE.as_millis() as u64;
         let node = Node { incarnation: self.incarnation, until_ms, record };
@@ -167,7 +203,16 @@ impl Directory for MemoryDirectory {
         let kept = DIRECTORY_CLAIM_KEPT.as_millis() as u64;
         tables.streams.retain(|_, stream| now < stream.claimed_ms + kept);
         let displaced = tables.displaced_of(&self.node);
-        Box::pin(ready(Ok(Beat::Renewed { known, now_ms: now, displaced })))
+        Box::pin(ready(Ok(Beat::Renewed { known, now_ms: now, number, displaced })))
+    }
+
+    fn leave(&self) -> Reply<'_, ()> {
+        let (mut tables, now) = self.store.lock();
+        let node = tables.nodes.get_mut(&self.node);
+        if let Some(node) = node.filter(|node| node.incarnation == self.incarnation) {
+            node.until_ms = now;
+        }
+        Box::pin(ready(Ok(())))
     }
 
     fn peers(&self) -> Reply<'_, Vec<NodeRecord>> {

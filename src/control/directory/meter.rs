@@ -1,7 +1,9 @@
 //! How it goes with the directory, for the log and the metrics.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use super::Misfit;
 use crate::telemetry::Exposition;
 
 /// Nothing was asked yet; it did not answer; it did.
@@ -17,6 +19,9 @@ pub(in crate::control) struct DirectoryMeter {
     failed: AtomicU64,
     kept: AtomicU64,
     lost: AtomicU64,
+    refused: [AtomicU64; Misfit::LABELS.len()],
+    /// Why the last beat was refused, if it was.
+    misfit: Mutex<Option<Misfit>>,
 }
 
 impl DirectoryMeter {
@@ -40,6 +45,21 @@ impl DirectoryMeter {
                  again as soon as that has changed"
             ),
         }
+    }
+
+    /// A beat was refused, or was not.
+    pub fn refused(&self, misfit: Option<Misfit>) {
+        if let Some(misfit) = &misfit {
+            self.refused[misfit.index()].fetch_add(1, Ordering::Relaxed);
+        }
+        // Nothing under the lock panics half-way.
+        *self.misfit.lock().unwrap_or_else(PoisonError::into_inner) = misfit;
+    }
+
+    /// Whether the directory knew of this node at its last beat, and why not where it has said so.
+    pub fn state(&self) -> (bool, Option<Misfit>) {
+        let misfit = self.misfit.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (self.state.load(Ordering::Relaxed) == ANSWERS, misfit)
     }
 
     /// Streams were claimed again.
@@ -67,6 +87,11 @@ impl DirectoryMeter {
         ];
         for (name, help, count) in counts {
             exposition.counter(name, help).count(Vec::new(), count.load(Ordering::Relaxed));
+        }
+        let help = "Beats that were refused because this node does not fit in with the others";
+        let metric = exposition.counter("directory_refused_beats", help);
+        for (label, count) in Misfit::LABELS.into_iter().zip(&self.refused) {
+            metric.count(vec![("reason", label.into())], count.load(Ordering::Relaxed));
         }
     }
 }

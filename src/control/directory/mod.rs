@@ -1,7 +1,9 @@
 //! Who publishes what, among all nodes, and which nodes are alive.
 //!
-//! Five calls, each for many streams at once, each answered within half a second or not at all. A
-//! node renews its lease with [`Directory::beat`], and is alive while it does. It claims a stream
+//! Six calls, each answered within half a second or not at all; those about streams are for many at
+//! once. A node renews its lease with [`Directory::beat`], and is alive while it does and until it
+//! [leaves](Directory::leave). One that does not fit in with the others is told why, and serves
+//! alone ([`Misfit`]). It claims a stream
 //! when a publisher of it goes live; the later claim has the greater epoch, and the greatest epoch
 //! owns the stream. Nothing else passes through a directory, and no session ends because it can't
 //! be reached: [`keeper`] tells it what it has missed.
@@ -9,13 +11,13 @@
 mod keeper;
 mod memory;
 mod meter;
+mod node;
 mod redis;
 #[cfg(test)]
 mod same;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -23,6 +25,7 @@ use futures_util::future::BoxFuture;
 pub(super) use keeper::Kept;
 pub use memory::{MemoryDirectory, MemoryStore};
 pub(super) use meter::DirectoryMeter;
+pub use node::{About, HttpAt, MediaPorts, Misfit, NodeRecord, Terms};
 pub use redis::RedisDirectory;
 
 /// What a directory answers.
@@ -32,11 +35,14 @@ pub type Reply<'a, T> = BoxFuture<'a, Result<T, Unreachable>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreachable;
 
-/// The five calls. Whoever makes them is one node, which the implementation knows.
+/// The six calls. Whoever makes them is one node, which the implementation knows.
 pub trait Directory: Send + Sync {
     /// Renews the node's lease of [`crate::limits::DIRECTORY_LEASE`], with what is to be known of
-    /// it.
-    fn beat(&self, record: NodeRecord) -> Reply<'_, Beat>;
+    /// it; `clock_ms` is this host's clock, in milliseconds of Unix time.
+    fn beat(&self, record: NodeRecord, clock_ms: u64) -> Reply<'_, Beat>;
+
+    /// Gives the lease back: from here on the node is not alive.
+    fn leave(&self) -> Reply<'_, ()>;
 
     /// The nodes that are alive, this one included.
     fn peers(&self) -> Reply<'_, Vec<NodeRecord>>;
@@ -52,19 +58,6 @@ pub trait Directory: Send + Sync {
     fn release(&self, streams: Vec<(Arc<str>, u64)>) -> Reply<'_, ()>;
 }
 
-/// What is known of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeRecord {
-    /// Its name, unlike that of any other.
-    pub name: Box<str>,
-    /// Where its HTTP is.
-    pub http: SocketAddr,
-    /// Its sessions.
-    pub sessions: usize,
-    /// Whether it takes no more.
-    pub draining: bool,
-}
-
 /// What becomes of a beat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Beat {
@@ -74,11 +67,13 @@ pub enum Beat {
         known: bool,
         /// The directory's clock, in milliseconds of Unix time.
         now_ms: u64,
+        /// The number that stands for the node's name.
+        number: u16,
         /// Streams of the node that others have claimed since its last beat, some at a time.
         displaced: Vec<Arc<str>>,
     },
-    /// Another process that is alive has this name.
-    NameTaken,
+    /// The node is none of these.
+    Refused(Misfit),
 }
 
 /// How streams are claimed.
@@ -119,5 +114,5 @@ pub struct Owner {
     /// The epoch of its claim.
     pub epoch: u64,
     /// Where its HTTP is, while it is alive.
-    pub http: Option<SocketAddr>,
+    pub http: Option<HttpAt>,
 }

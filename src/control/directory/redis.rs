@@ -1,12 +1,11 @@
 //! The directory in Redis or Valkey, for nodes that are machines apart.
 //!
-//! Each of the five calls is one script, so that whatever nodes ask at once is done one after the
+//! Each of the six calls is one script, so that whatever nodes ask at once is done one after the
 //! other, and by one clock. A connection is made by the node's own calls, the beat first of all;
 //! requests use it where it is there, and never wait for one. What fails in any way drops it: the
 //! next beat looks anew for who is the master.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,10 +13,12 @@ use redis::aio::MultiplexedConnection;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, ScriptInvocation};
 
-use super::{Beat, Claim, Claimed, Directory, NodeRecord, Owner, Reply, Unreachable};
+use super::{
+    Beat, Claim, Claimed, Directory, Misfit, NodeRecord, Owner, Reply, Terms, Unreachable,
+};
 use crate::limits::{
-    DIRECTORY_BATCH, DIRECTORY_CALL, DIRECTORY_CLAIM_KEPT, DIRECTORY_LEASE, DIRECTORY_NODE_KEPT,
-    DIRECTORY_RESOLVED_FOR, MAX_DIRECTORY_RESOLVED,
+    CLUSTER_CLOCK_SKEW, DIRECTORY_BATCH, DIRECTORY_CALL, DIRECTORY_CLAIM_KEPT, DIRECTORY_LEASE,
+    DIRECTORY_NODE_KEPT, DIRECTORY_RESOLVED_FOR, MAX_DIRECTORY_RESOLVED, MAX_NODES,
 };
 use crate::telemetry::limited;
 
@@ -52,6 +53,7 @@ enum Source {
 
 struct Scripts {
     beat: Script,
+    leave: Script,
     peers: Script,
     claim: Script,
     resolve: Script,
@@ -63,6 +65,7 @@ impl Scripts {
         let script = |body: &str| Script::new(&format!("{}{body}", include_str!("lua/clock.lua")));
         Scripts {
             beat: script(include_str!("lua/beat.lua")),
+            leave: script(include_str!("lua/leave.lua")),
             peers: script(include_str!("lua/peers.lua")),
             claim: script(include_str!("lua/claim.lua")),
             resolve: script(include_str!("lua/resolve.lua")),
@@ -193,35 +196,42 @@ impl RedisDirectory {
 }
 
 impl Directory for RedisDirectory {
-    fn beat(&self, record: NodeRecord) -> Reply<'_, Beat> {
+    fn beat(&self, record: NodeRecord, clock_ms: u64) -> Reply<'_, Beat> {
         Box::pin(async move {
             let mut call = self.call(&self.scripts.beat);
             call.arg(DIRECTORY_LEASE.as_millis() as u64)
                 .arg(DIRECTORY_NODE_KEPT.as_millis() as u64)
+                .arg(DIRECTORY_BATCH)
+                .arg(clock_ms)
+                .arg(CLUSTER_CLOCK_SKEW.as_millis() as u64)
+                .arg(MAX_NODES)
                 .arg(record.http.to_string())
                 .arg(record.sessions)
                 .arg(u8::from(record.draining))
-                .arg(DIRECTORY_BATCH);
-            let answer: (u8, u64, Vec<String>) = self.ask(self.connected().await?, &call).await?;
-            let (known, now_ms, displaced) = answer;
-            let displaced = displaced.into_iter().map(Arc::from).collect();
-            Ok(match known {
-                0 => Beat::NameTaken,
-                known => Beat::Renewed { known: known == 2, now_ms, displaced },
-            })
+                .arg(record.number)
+                .arg(record.terms.protocol)
+                .arg(&*record.terms.secrets)
+                .arg(ports(&record.terms))
+                .arg(serde_json::to_string(&record.about).unwrap_or_default());
+            let answer: Answered = self.ask(self.connected().await?, &call).await?;
+            Ok(beaten(answer))
+        })
+    }
+
+    fn leave(&self) -> Reply<'_, ()> {
+        Box::pin(async move {
+            let mut call = self.call(&self.scripts.leave);
+            call.arg(DIRECTORY_NODE_KEPT.as_millis() as u64);
+            let _left: u64 = self.ask(self.connection()?, &call).await?;
+            Ok(())
         })
     }
 
     fn peers(&self) -> Reply<'_, Vec<NodeRecord>> {
         Box::pin(async move {
             let call = self.scripts.peers.key(KEYS);
-            let peers: Vec<(String, String, usize, u8)> =
-                self.ask(self.connection()?, &call).await?;
-            let peers = peers.into_iter().filter_map(|(name, http, sessions, draining)| {
-                let http: SocketAddr = http.parse().ok()?;
-                Some(NodeRecord { name: name.into(), http, sessions, draining: draining == 1 })
-            });
-            Ok(peers.collect())
+            let peers: Vec<Peer> = self.ask(self.connected().await?, &call).await?;
+            Ok(peers.into_iter().filter_map(peer).collect())
         })
     }
 
@@ -279,6 +289,52 @@ impl Directory for RedisDirectory {
             Ok(())
         })
     }
+}
+
+/// What became of a beat: see `lua/beat.lua`.
+type Answered = (i8, u64, u16, Vec<String>, String, String);
+
+fn beaten((what, now_ms, number, displaced, detail, at): Answered) -> Beat {
+    let node = detail.as_str().into();
+    Beat::Refused(match what {
+        1.. => {
+            let displaced = displaced.into_iter().map(Arc::from).collect();
+            return Beat::Renewed { known: what == 2, now_ms, number, displaced };
+        }
+        0 => Misfit::NameTaken,
+        -1 => Misfit::Clock { apart_ms: detail.parse().unwrap_or_default() },
+        -2 => Misfit::Protocol { node },
+        -3 => Misfit::Secret { node },
+        -4 => Misfit::Port { node, at: at.into() },
+        _ => Misfit::Full,
+    })
+}
+
+/// What is told of a node: see `lua/peers.lua`.
+type Peer = (String, String, u16, usize, u8, String, String);
+
+/// A node as it was told of; nothing where that makes no sense.
+fn peer((name, http, number, sessions, draining, terms, about): Peer) -> Option<NodeRecord> {
+    let mut terms = terms.splitn(3, '|');
+    let terms = Terms {
+        protocol: terms.next()?.parse().ok()?,
+        secrets: terms.next()?.into(),
+        ports: terms.next()?.split(' ').filter_map(|one| one.parse().ok()).collect(),
+    };
+    Some(NodeRecord {
+        name: name.into(),
+        http: http.parse().ok()?,
+        number,
+        sessions,
+        draining: draining == 1,
+        terms,
+        about: serde_json::from_str(&about).ok()?,
+    })
+}
+
+fn ports(terms: &Terms) -> String {
+    let ports: Vec<String> = terms.ports.iter().map(ToString::to_string).collect();
+    ports.join(" ")
 }
 
 /// What a call answers within [`DIRECTORY_CALL`], or why there is no answer.

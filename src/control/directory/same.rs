@@ -1,7 +1,7 @@
 //! The directory in memory and the one in Redis answer alike, whatever befalls their nodes. Without
 //! `redis-server` the test says so and passes, unless `MONOPORT_REQUIRE_REDIS=1`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::slice::from_ref;
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{
-    Beat, Claim, Claimed, Directory, MemoryDirectory, MemoryStore, NodeRecord, RedisDirectory,
+    About, Beat, Claim, Claimed, Directory, HttpAt, MediaPorts, MemoryDirectory, MemoryStore,
+    Misfit, NodeRecord, RedisDirectory, Terms,
 };
 
 const NODES: [&str; 3] = ["a", "b", "c"];
@@ -61,6 +62,9 @@ struct Node {
     memory: MemoryDirectory,
     redis: RedisDirectory,
     seen: [(u64, u64); STREAMS.len()],
+    terms: Terms,
+    /// How far its clock is ahead.
+    ahead_ms: u64,
 }
 
 struct World {
@@ -76,7 +80,9 @@ impl World {
         let (name, incarnation) = (NODES[index], self.incarnations);
         let memory = MemoryDirectory::new(self.store.clone(), name, incarnation);
         let redis = RedisDirectory::new(from_ref(&self.url), None, name, incarnation);
-        Node { memory, redis: redis.expect("a URL"), seen: Default::default() }
+        let (redis, seen) = (redis.expect("a URL"), Default::default());
+        let terms = terms(&mut fastrand::Rng::with_seed(0));
+        Node { memory, redis, seen, terms, ahead_ms: 0 }
     }
 
     /// Everything is forgotten. No epoch of before is ahead of the clock afterwards.
@@ -112,21 +118,44 @@ fn epoch_of(claimed: &Claimed) -> u64 {
 }
 
 async fn beat(node: &Node, name: &str) {
-    let record = |port| NodeRecord {
+    let record = NodeRecord {
         name: name.into(),
-        http: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        http: HttpAt { tls: true, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 7880)) },
+        number: 0,
         sessions: 7,
         draining: false,
+        terms: node.terms.clone(),
+        about: About { zone: "z".into(), media: node.terms.ports.clone(), ..About::default() },
     };
     let comparable = |beat| match beat {
-        Beat::Renewed { known, mut displaced, .. } => {
+        Beat::Renewed { known, number, mut displaced, .. } => {
             displaced.sort();
-            Some((known, displaced))
+            Ok((known, number, displaced))
         }
-        Beat::NameTaken => None,
+        // Two clocks, a moment apart.
+        Beat::Refused(Misfit::Clock { .. }) => Err(Misfit::Clock { apart_ms: 0 }),
+        Beat::Refused(misfit) => Err(misfit),
     };
-    let memory = node.memory.beat(record(7880)).await.map(comparable);
-    assert_eq!(memory, node.redis.beat(record(7880)).await.map(comparable), "a beat of {name}");
+    let clock_ms = unix_ms() + node.ahead_ms;
+    let memory = node.memory.beat(record.clone(), clock_ms).await.map(comparable);
+    let redis = node.redis.beat(record, clock_ms).await.map(comparable);
+    assert_eq!(memory, redis, "a beat of {name}");
+}
+
+/// What a node may ask of others; few of them fit.
+fn terms(random: &mut fastrand::Rng) -> Terms {
+    let secrets = ["s t", "t s", "s", "s", "s", "s", "t", ""][random.usize(0..8)].into();
+    let protocol = 1 + u32::from(random.u8(0..10) == 0);
+    let ports = (0..random.u16(0..3)).map(|_| {
+        let first = random.u16(1..2_000);
+        let ip = IpAddr::from([192, 0, 2, random.u8(0..2)]);
+        MediaPorts { tcp: random.bool(), ip, first, last: first + random.u16(0..30) }
+    });
+    Terms { protocol, secrets, ports: ports.collect() }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 async fn claim(node: &mut Node, how: Claim, stream: usize) {
@@ -161,7 +190,7 @@ async fn resolve(node: &Node) {
 async fn step(world: &mut World, nodes: &mut [Node], random: &mut fastrand::Rng) {
     let (index, stream) = (random.usize(0..NODES.len()), random.usize(0..STREAMS.len()));
     let node = &mut nodes[index];
-    match random.u8(0..20) {
+    match random.u8(0..23) {
         0..6 => beat(node, NODES[index]).await,
         6..9 => claim(node, Claim::New, stream).await,
         9..11 => claim(node, Claim::IfFree, stream).await,
@@ -177,6 +206,13 @@ async fn step(world: &mut World, nodes: &mut [Node], random: &mut fastrand::Rng)
         17 => world.forget().await,
         // Crashed, and started anew.
         18 => *node = world.node(index),
+        19 => node.terms = terms(random),
+        20 => node.ahead_ms = if node.ahead_ms == 0 { 3_600_000 } else { 0 },
+        21 => {
+            node.memory.leave().await.expect("memory");
+            // Before its first beat it has no connection.
+            let _unreachable = node.redis.leave().await;
+        }
         // It has seen an epoch by a clock far ahead.
         _ => {
             let (memory, redis) = node.seen[stream];
@@ -205,8 +241,7 @@ fn redis_answers_as_memory_does_when_nodes_crash_freeze_and_are_forgotten() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let raw = connected(&server.url()).await;
-        let unix = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let store = MemoryStore::new(move || unix().as_millis() as u64);
+        let store = MemoryStore::new(unix_ms);
         let mut world = World { store, url: server.url(), raw, incarnations: 0 };
         for seed in 0..12 {
             eprintln!("seed {seed}");

@@ -8,9 +8,10 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::{
-    Beat, Claim, Claimed, Directory, MemoryDirectory, MemoryStore, NodeRecord, Owner, Reply,
+    About, Beat, Claim, Claimed, Directory, HttpAt, MediaPorts, MemoryDirectory, MemoryStore,
+    Misfit, NodeRecord, Owner, Reply, Terms,
 };
-use crate::limits::{DIRECTORY_BEAT, DIRECTORY_LEASE};
+use crate::limits::{CLUSTER_CLOCK_SKEW, DIRECTORY_BEAT, DIRECTORY_LEASE, DIRECTORY_NODE_KEPT};
 
 const START: u64 = 1_000_000;
 
@@ -30,6 +31,10 @@ impl World {
         MemoryDirectory::new(self.store.clone(), name, incarnation)
     }
 
+    fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
     fn pass(&self, time: std::time::Duration) {
         self.now.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
     }
@@ -40,9 +45,28 @@ fn at_once<T>(reply: Reply<'_, T>) -> T {
     reply.now_or_never().expect("memory answers at once").expect("it can be reached")
 }
 
-fn beat(node: &MemoryDirectory, name: &str) -> Beat {
-    let http = SocketAddr::from((Ipv4Addr::LOCALHOST, 7880));
-    at_once(node.beat(NodeRecord { name: name.into(), http, sessions: 0, draining: false }))
+fn record(name: &str, terms: Terms) -> NodeRecord {
+    let http = HttpAt { tls: false, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 7880)) };
+    let (name, about) = (name.into(), About::default());
+    NodeRecord { name, http, number: 0, sessions: 0, draining: false, terms, about }
+}
+
+/// A beat; without the number it is given.
+fn beat(world: &World, node: &MemoryDirectory, name: &str) -> Beat {
+    match at_once(node.beat(record(name, Terms::default()), world.now())) {
+        Beat::Renewed { known, now_ms, displaced, .. } => {
+            Beat::Renewed { known, now_ms, number: 0, displaced }
+        }
+        refused => refused,
+    }
+}
+
+/// The number that a node is given, or why it is given none.
+fn join(world: &World, name: &str, terms: &Terms) -> Result<u16, Misfit> {
+    match at_once(world.node(name, 1).beat(record(name, terms.clone()), world.now())) {
+        Beat::Renewed { number, .. } => Ok(number),
+        Beat::Refused(misfit) => Err(misfit),
+    }
 }
 
 fn claim(node: &MemoryDirectory, how: Claim, hint: u64) -> Claimed {
@@ -55,7 +79,7 @@ fn owner(node: &MemoryDirectory) -> Option<Owner> {
 
 fn renewed(known: bool, displaced: &[&str]) -> Beat {
     let displaced = displaced.iter().map(|&name| name.into()).collect();
-    Beat::Renewed { known, now_ms: START, displaced }
+    Beat::Renewed { known, now_ms: START, number: 0, displaced }
 }
 
 fn held(owner: &str, epoch: u64) -> Claimed {
@@ -70,13 +94,13 @@ fn mine(epoch: u64, displaced: Option<&str>) -> Claimed {
 fn the_later_claim_owns_the_stream_and_the_earlier_owner_can_not_keep_it() {
     let world = World::new();
     let (a, b) = (world.node("a", 1), world.node("b", 1));
-    assert_eq!(beat(&a, "a"), renewed(false, &[]));
-    assert_eq!(beat(&b, "b"), renewed(false, &[]));
+    assert_eq!(beat(&world, &a, "a"), renewed(false, &[]));
+    assert_eq!(beat(&world, &b, "b"), renewed(false, &[]));
     assert_eq!(claim(&a, Claim::New, 0), mine(START, None));
     assert_eq!(claim(&b, Claim::New, 0), mine(START + 1, Some("a")));
-    assert_eq!(beat(&b, "b"), renewed(true, &[]));
-    assert_eq!(beat(&a, "a"), renewed(true, &["s"]), "it hears of it");
-    assert_eq!(beat(&a, "a"), renewed(true, &[]), "and once");
+    assert_eq!(beat(&world, &b, "b"), renewed(true, &[]));
+    assert_eq!(beat(&world, &a, "a"), renewed(true, &["s"]), "it hears of it");
+    assert_eq!(beat(&world, &a, "a"), renewed(true, &[]), "and once");
     assert_eq!(claim(&a, Claim::Keep, START), held("b", START + 1));
     assert_eq!(claim(&a, Claim::IfFree, START), held("b", START + 1));
     assert_eq!(owner(&a).map(|owner| (owner.node, owner.epoch)), Some(("b".into(), START + 1)));
@@ -90,14 +114,14 @@ fn the_later_claim_owns_the_stream_and_the_earlier_owner_can_not_keep_it() {
 fn what_was_forgotten_is_asserted_again_and_the_greater_epoch_stays() {
     let world = World::new();
     let (a, b) = (world.node("a", 1), world.node("b", 1));
-    beat(&a, "a");
-    beat(&b, "b");
+    beat(&world, &a, "a");
+    beat(&world, &b, "b");
     claim(&a, Claim::New, 0);
     claim(&b, Claim::New, 0);
     world.store.forget();
-    assert!(matches!(beat(&a, "a"), Beat::Renewed { known: false, .. }));
+    assert!(matches!(beat(&world, &a, "a"), Beat::Renewed { known: false, .. }));
     assert_eq!(claim(&a, Claim::Keep, START), mine(START, None), "nobody else has said so yet");
-    beat(&b, "b");
+    beat(&world, &b, "b");
     assert_eq!(claim(&b, Claim::Keep, START + 1), mine(START + 1, Some("a")));
     assert_eq!(claim(&a, Claim::Keep, START), held("b", START + 1));
 }
@@ -106,20 +130,79 @@ fn what_was_forgotten_is_asserted_again_and_the_greater_epoch_stays() {
 fn a_node_that_is_silent_for_its_lease_is_dead_to_others() {
     let world = World::new();
     let (a, b) = (world.node("a", 1), world.node("b", 1));
-    beat(&a, "a");
+    beat(&world, &a, "a");
     claim(&a, Claim::New, 0);
     assert!(owner(&b).is_some_and(|owner| owner.http.is_some()));
-    assert_eq!(beat(&world.node("a", 2), "a"), Beat::NameTaken, "the first is alive");
+    assert_eq!(
+        beat(&world, &world.node("a", 2), "a"),
+        Beat::Refused(Misfit::NameTaken),
+        "the first is alive"
+    );
     world.pass(DIRECTORY_LEASE);
     assert!(owner(&b).is_some_and(|owner| owner.http.is_none()));
-    beat(&b, "b");
+    beat(&world, &b, "b");
     assert_eq!(at_once(b.peers()).len(), 1);
     assert_eq!(claim(&b, Claim::Keep, START), mine(START, None), "a dead owner is not displaced");
     let now = START + DIRECTORY_LEASE.as_millis() as u64;
     assert_eq!(claim(&b, Claim::IfFree, START), mine(now, None), "what the dead have is free");
     let next = world.node("a", 2);
-    assert!(matches!(beat(&next, "a"), Beat::Renewed { known: false, .. }));
-    assert!(matches!(beat(&a, "a"), Beat::NameTaken), "the frozen one has come back too late");
+    assert!(matches!(beat(&world, &next, "a"), Beat::Renewed { known: false, .. }));
+    assert!(
+        matches!(beat(&world, &a, "a"), Beat::Refused(Misfit::NameTaken)),
+        "the frozen one has come back too late"
+    );
+}
+
+#[test]
+fn a_node_that_leaves_is_dead_at_once_and_its_number_is_kept_for_a_while() {
+    let world = World::new();
+    let terms = Terms::default();
+    assert_eq!((join(&world, "a", &terms), join(&world, "b", &terms)), (Ok(1), Ok(2)));
+    let (a, b) = (world.node("a", 1), world.node("b", 1));
+    claim(&a, Claim::New, 0);
+    at_once(world.node("a", 2).leave());
+    assert!(owner(&b).is_some_and(|owner| owner.http.is_some()), "that was another process");
+    at_once(a.leave());
+    assert!(owner(&b).is_some_and(|owner| owner.http.is_none()));
+    assert_eq!(at_once(b.peers()).len(), 1);
+    assert_eq!(join(&world, "c", &terms), Ok(3), "who looks for the first must not find it");
+    assert_eq!(join(&world, "a", &terms), Ok(1), "it has come back");
+    at_once(a.leave());
+    world.pass(DIRECTORY_NODE_KEPT);
+    assert_eq!(join(&world, "d", &terms), Ok(1));
+}
+
+#[test]
+fn who_does_not_fit_in_is_told_why_and_who_does_is_not_disturbed() {
+    let world = World::new();
+    let at =
+        |port: u16| MediaPorts { tcp: false, ip: [192, 0, 2, 1].into(), first: port, last: port };
+    let terms = |secrets: &str, port: u16| Terms {
+        protocol: 1,
+        secrets: secrets.into(),
+        ports: vec![MediaPorts { last: port + 1, ..at(port) }],
+    };
+    let (first, it) = (terms("s", 7_000), || "a".into());
+    assert_eq!(join(&world, "a", &first), Ok(1));
+    let other = join(&world, "b", &Terms { protocol: 2, ..first.clone() });
+    assert_eq!(other, Err(Misfit::Protocol { node: it() }));
+    for secrets in ["", "t", "t s"] {
+        let other = join(&world, "b", &terms(secrets, 1));
+        assert_eq!(other, Err(Misfit::Secret { node: it() }), "{secrets}");
+    }
+    let taken = Misfit::Port { node: it(), at: "udp/192.0.2.1/7001".into() };
+    assert_eq!(join(&world, "b", &terms("s", 7_001)), Err(taken));
+    assert!(join(&world, "b", &terms("s t", 1)).is_ok(), "it signs with what the other takes");
+    let off = world.now() + CLUSTER_CLOCK_SKEW.as_millis() as u64 + 1;
+    let late = at_once(world.node("c", 1).beat(record("c", first.clone()), off));
+    let apart_ms = off - world.now();
+    assert_eq!(late, Beat::Refused(Misfit::Clock { apart_ms }));
+    assert_eq!(join(&world, "a", &first), Ok(1), "it is as it was");
+    // Who changes is held against the others as who comes anew.
+    let changed = join(&world, "a", &terms("s", 2));
+    assert_eq!(changed, Err(Misfit::Port { node: "b".into(), at: "udp/192.0.2.1/2".into() }));
+    let words = Misfit::Clock { apart_ms: 3_600_000 }.to_string();
+    assert!(words.contains("3600 s apart, and may be 30 s apart at most"), "{words}");
 }
 
 proptest! {
@@ -137,7 +220,7 @@ proptest! {
         for (index, action, wait) in steps {
             world.pass(std::time::Duration::from_millis(wait));
             let node = &nodes[index];
-            beat(node, names[index]);
+            beat(&world, node, names[index]);
             match action {
                 0 => if let Claimed::Mine { epoch, .. } = claim(node, Claim::New, seen[index]) {
                     prop_assert!(epoch > seen[index]);
@@ -153,7 +236,7 @@ proptest! {
             }
         }
         for (node, name) in nodes.iter().zip(names) {
-            beat(node, name);
+            beat(&world, node, name);
         }
         let mut keepers = Vec::new();
         for round in 0..2 {

@@ -1,0 +1,106 @@
+//! `GET /api/v1/cluster`: the nodes there are, and how it goes with the directory they share;
+//! `GET /api/v1/streams/{name}/where`: which of them has a stream.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use serde::Serialize;
+
+use super::Api;
+use super::answer::{Answer, json};
+use crate::control::{MediaPorts, NodeRecord};
+use crate::whip::Problem;
+
+#[derive(Serialize)]
+struct Cluster {
+    node: String,
+    number: u16,
+    directory: &'static str,
+    /// Why this node is none of the others'.
+    refused: Option<String>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Serialize)]
+struct Node {
+    name: String,
+    number: u16,
+    zone: Option<String>,
+    version: String,
+    http: String,
+    sessions: usize,
+    load: f64,
+    draining: bool,
+    ports: Vec<Ports>,
+}
+
+#[derive(Serialize)]
+struct Ports {
+    protocol: &'static str,
+    address: String,
+    first_port: u16,
+    last_port: u16,
+}
+
+#[derive(Serialize)]
+struct Where {
+    stream: String,
+    node: Option<String>,
+    /// Where its HTTP is, while it is alive.
+    http: Option<String>,
+    epoch: Option<u64>,
+}
+
+/// Read from what was told last: nobody who looks asks the directory anything.
+pub(super) async fn get(State(api): State<Arc<Api>>) -> Answer {
+    let control = &api.control;
+    let (answers, misfit) = control.directory_state();
+    json(&Cluster {
+        node: control.member().node.to_string(),
+        number: control.node_number(),
+        directory: match (control.member().has_others, answers) {
+            (false, _) => "none",
+            (true, true) => "answers",
+            (true, false) => "silent",
+        },
+        refused: misfit.map(|misfit| misfit.to_string()),
+        nodes: control.nodes().iter().map(node).collect(),
+    })
+}
+
+fn node(known: &NodeRecord) -> Node {
+    let about = &known.about;
+    Node {
+        name: known.name.to_string(),
+        number: known.number,
+        zone: (!about.zone.is_empty()).then(|| about.zone.to_string()),
+        version: about.version.to_string(),
+        http: known.http.to_string(),
+        sessions: known.sessions,
+        load: f64::from(about.load_permille) / 1_000.0,
+        draining: known.draining,
+        ports: about.media.iter().map(ports).collect(),
+    }
+}
+
+fn ports(media: &MediaPorts) -> Ports {
+    Ports {
+        protocol: if media.tcp { "tcp" } else { "udp" },
+        address: media.ip.to_string(),
+        first_port: media.first,
+        last_port: media.last,
+    }
+}
+
+/// What the directory says, a second old at most.
+pub(super) async fn locate(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> Answer {
+    let owner = api.control.owner(&stream).await.map_err(|_unreachable| {
+        Problem::overloaded("the directory that knows which node has the stream does not answer")
+    })?;
+    json(&Where {
+        node: owner.as_ref().map(|owner| owner.node.to_string()),
+        http: owner.as_ref().and_then(|owner| Some(owner.http?.to_string())),
+        epoch: owner.map(|owner| owner.epoch),
+        stream,
+    })
+}
