@@ -24,4 +24,31 @@ pub const PICTURE_OVER: Duration = Duration::from_millis(100);
 /// apart by more than this: lips are seen to be late from 20 ms on.
 pub const LAYERS_APART: Duration = Duration::from_millis(10);
 
+/// How often layers are looked at for whether they flow, while anything of their track comes.
+pub const FLOW_CHECK: Duration = Duration::from_millis(50);
+
+/// A pause between two packets of a track counts for so much at most as silence of a layer: at
+/// fewer than eight frames a second it is [`FLOW_SILENT_AFTER`] in four frames.
+pub const FLOW_PAUSE: Duration = Duration::from_millis(125);
+
+/// A layer of which nothing has come for so long, while another one of its track flows, may be
+/// about to fall silent: those who have it will need a key frame of another. Two frames, where its
+/// own are further apart.
+pub const FLOW_WANES_AFTER: Duration = Duration::from_millis(250);
+
+/// A layer of which nothing has come for so long, while another one of its track flows, is silent.
+/// Four frames, where its own are further apart, and [`FLOW_SILENT_MOST`] at most.
+pub const FLOW_SILENT_AFTER: Duration = Duration::from_millis(500);
+
+/// See [`FLOW_SILENT_AFTER`].
+pub const FLOW_SILENT_MOST: Duration = Duration::from_secs(4);
+
+/// A layer that was silent is given to viewers again once it has flowed for so long.
+pub const FLOW_BACK_AFTER: Duration = Duration::from_secs(3);
+
+const _: () = assert!(
+    FLOW_CHECK.as_millis() < FLOW_WANES_AFTER.as_millis()
+        && FLOW_SILENT_AFTER.as_millis() == 4 * FLOW_PAUSE.as_millis(),
+    "four frames, or half a second"
+);
 const _: () = assert!(REPLAY_SQUEEZE <= MAX_SQUEEZE, "it is one of those");

@@ -168,12 +168,23 @@ pub const MEDIA_USELESS_AFTER: Duration = Duration::from_secs(2);
 /// A turn that comes so much later than it was due: the process was stopped, or had no core.
 pub const PAUSED: Duration = Duration::from_secs(1);
 
-/// The least time between two key frame requests to one publisher. Encoders pay for a key frame
-/// with a second of quality; joiners within this time share one.
+/// The least time between two key frame requests for the lowest layer of a track. Encoders pay for
+/// a key frame with a second of quality; joiners within this time share one.
 pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The longest pause between two requests for a key frame that does not come: as long as the
-/// intervals at which encoders that hear no requests are told to make one.
+/// The same for a layer above another one, whose key frames are large.
+pub const KEYFRAME_INTERVAL_ABOVE: Duration = Duration::from_secs(1);
+
+/// A key frame that was asked for has come by then, or does not come for it: the request may have
+/// been lost, and is made again.
+pub const KEYFRAME_ANSWER: Duration = Duration::from_secs(1);
+
+/// A layer is deaf that has not answered so many requests: it is asked at [`KEYFRAME_RETRY`], and
+/// those who wait for it get what there is of another layer.
+pub const KEYFRAME_TRIES: u32 = 3;
+
+/// How often a layer that does not answer is asked: as often as encoders that hear no requests are
+/// told to make a key frame.
 pub const KEYFRAME_RETRY: Duration = Duration::from_secs(2);
 
 /// How often a viewer is sent sender reports: twice in the 5 s in which a player settles the sync

@@ -32,6 +32,8 @@ pub enum Mail {
     Media(MediaPacket),
     /// The publisher's clock, for this shard's viewers.
     Clock(ClockReport),
+    /// Layers of a track have come, fallen silent or changed, as is told where all read it.
+    LayersChanged(TrackKey),
     /// A media packet that a relay brings, by the relay's name.
     Relayed(u32, MediaPacket),
     /// The clock of a publisher that a relay brings.

@@ -146,6 +146,12 @@ pub(super) fn publish<P: Bytes + Clone>(
 ) {
     post.counters().publisher_packets.add(1);
     let published = streams.publish(packet, |shard, packet| post.copy(shard, packet));
+    while let Some(track) = streams.changed() {
+        // Who takes a layer that has fallen silent gets no packet that would say so.
+        for shard in streams.others_interested(track.stream) {
+            post.note(shard, Mail::LayersChanged(track));
+        }
+    }
     let counters = post.counters();
     match published {
         Ok(Published::Here) => counters.media_admitted.add(1),

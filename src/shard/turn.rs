@@ -180,6 +180,7 @@ impl Core {
                     self.on_media(now, packet);
                 }
                 Some(Mail::Clock(report)) => self.streams.set_clock(report),
+                Some(Mail::LayersChanged(track)) => self.streams.layers_changed(track),
                 Some(Mail::Relayed(relay, packet)) => self.on_relayed(relay, packet),
                 Some(Mail::RelayedClock(relay, report)) => self.on_relayed_clock(relay, report),
                 Some(Mail::FlowLost(flow)) => self.lose(now, &flow),

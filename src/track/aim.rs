@@ -87,11 +87,12 @@ pub struct Offered {
     pub layer: u8,
     /// What its publisher calls it.
     pub name: LayerName,
-    /// Payload it sends, or sent before it fell silent, over the last whole second.
+    /// Payload that there must be room for: a tenth more than it usually sends, or sent before it
+    /// fell silent.
     pub bits_per_s: u64,
     /// Of its pictures, where its key frames say.
     pub size: Option<PictureSize>,
-    /// Whether it sends anything now.
+    /// Whether it flows: who gets a layer that does not is given another one.
     pub flows: bool,
 }
 

@@ -1,8 +1,10 @@
 //! When a publisher is asked for a key frame of a layer: until one comes, and never too often.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::limits::{KEYFRAME_INTERVAL, KEYFRAME_RETRY};
+use crate::limits::{
+    KEYFRAME_ANSWER, KEYFRAME_INTERVAL, KEYFRAME_INTERVAL_ABOVE, KEYFRAME_RETRY, KEYFRAME_TRIES,
+};
 
 /// What is known of the key frame somebody waits for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +26,10 @@ pub struct KeyframeRequests {
     asked_at: Option<Instant>,
     /// Those who wait have just come: what came since the last key frame does as well as a new one.
     past_will_do: bool,
+    /// It is of a layer above another one.
+    is_above: bool,
+    /// It has not answered [`KEYFRAME_TRIES`] requests, and none since.
+    deaf: bool,
 }
 
 impl KeyframeRequests {
@@ -50,14 +56,44 @@ impl KeyframeRequests {
         }
     }
 
-    /// A key frame has come: nobody waits any more.
+    /// A key frame has come `at` that time.
+    pub fn come(&mut self, at: Instant) {
+        let asked = self.asked_at.filter(|_| matches!(self.state, State::Asked { .. }));
+        let answers = |asked| at.saturating_duration_since(asked) <= KEYFRAME_ANSWER;
+        self.deaf &= !asked.is_some_and(answers);
+        self.satisfied();
+    }
+
+    /// Nobody waits any more.
     pub fn satisfied(&mut self) {
         (self.state, self.past_will_do) = (State::Idle, false);
     }
 
+    /// Whether the layer stands above another one of its track.
+    pub(super) fn set_above(&mut self, is_above: bool) {
+        self.is_above = is_above;
+    }
+
+    /// Whether it does not answer: what comes of it is a matter of when its publisher makes a key
+    /// frame by itself.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// Whether those who wait can't count on an answer.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        match self.state {
+            State::Asked { tries } => self.deaf || tries > 1,
+            State::Wanted => self.deaf,
+            State::Idle => false,
+        }
+    }
+
     /// There is somebody new to ask, who was not asked yet.
     pub fn start_over(&mut self) {
-        self.asked_at = None;
+        (self.asked_at, self.deaf) = (None, false);
         if let State::Asked { .. } = self.state {
             self.state = State::Wanted;
         }
@@ -72,6 +108,7 @@ impl KeyframeRequests {
         };
         let due = self.deadline().is_none_or(|deadline| deadline <= now);
         if due {
+            self.deaf |= tries >= KEYFRAME_TRIES;
             self.asked_at = Some(now);
             self.state = State::Asked { tries: tries.saturating_add(1) };
         }
@@ -83,8 +120,10 @@ impl KeyframeRequests {
     pub fn deadline(&self) -> Option<Instant> {
         let pause = match self.state {
             State::Idle => return None,
+            State::Wanted if self.is_above => KEYFRAME_INTERVAL_ABOVE,
             State::Wanted => KEYFRAME_INTERVAL,
-            State::Asked { tries } => retry_after(tries),
+            State::Asked { tries } if tries > KEYFRAME_TRIES => KEYFRAME_RETRY,
+            State::Asked { .. } => KEYFRAME_ANSWER,
         };
         self.asked_at.map(|at| at + pause)
     }
@@ -102,15 +141,10 @@ impl KeyframeRequests {
     }
 }
 
-/// The pause after so many requests: twice the one before, up to [`KEYFRAME_RETRY`], since a
-/// publisher that hears none of them (OBS) sends its key frames when it will.
-fn retry_after(tries: u32) -> Duration {
-    let doublings = tries.saturating_sub(1).min(8);
-    (KEYFRAME_INTERVAL * (1 << doublings)).min(KEYFRAME_RETRY)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -146,10 +180,48 @@ mod tests {
             pauses.push(next - at);
             at = next;
         }
-        assert_eq!(pauses[..3], [1, 2, 4].map(|n| KEYFRAME_INTERVAL * n));
-        assert_eq!(pauses[4], KEYFRAME_RETRY, "for ever, and not ever more rarely");
+        assert_eq!(pauses[..3], [KEYFRAME_ANSWER; 3]);
+        assert_eq!(pauses[3..], [KEYFRAME_RETRY; 2], "for ever, and not ever more rarely");
         requests.satisfied();
         assert!(!requests.due(at + KEYFRAME_RETRY * 2));
+    }
+
+    #[test]
+    fn a_layer_above_others_is_asked_half_as_often() {
+        let start = Instant::now();
+        let mut requests = KeyframeRequests::default();
+        requests.set_above(true);
+        requests.request();
+        assert!(requests.due(start));
+        requests.come(start + Duration::from_millis(50));
+        requests.request();
+        assert!(!requests.due(start + KEYFRAME_INTERVAL));
+        assert!(requests.due(start + KEYFRAME_INTERVAL_ABOVE));
+    }
+
+    #[test]
+    fn who_leaves_three_requests_unanswered_is_deaf_until_one_is_answered() {
+        let start = Instant::now();
+        let mut requests = KeyframeRequests::default();
+        requests.request();
+        let mut now = start;
+        for tries in 0..3 {
+            assert!(requests.due(now) && !requests.is_deaf());
+            assert_eq!(requests.is_overdue(), tries > 0, "it may be on its way");
+            now += KEYFRAME_ANSWER;
+        }
+        assert!(requests.due(now) && requests.is_deaf() && requests.is_overdue());
+        // Its own key frame, when its time has come.
+        requests.come(now + KEYFRAME_ANSWER * 2);
+        assert!(requests.is_deaf() && !requests.is_wanted() && !requests.is_overdue());
+        requests.request();
+        assert!(requests.is_overdue(), "nobody need wait to see");
+        now += KEYFRAME_ANSWER * 3;
+        assert!(requests.due(now));
+        requests.come(now + Duration::from_millis(200));
+        assert!(!requests.is_deaf());
+        requests.request();
+        assert!(!requests.is_overdue());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::flow::Flow;
 use super::pending::Pending;
 use super::stream::Step;
 use super::{Carried, History, KeyframeRequests, LayerShown, Rate};
@@ -94,6 +95,8 @@ pub struct Layer {
     pub(super) history: History,
     /// Who waits for a key frame of it.
     pub keyframes: KeyframeRequests,
+    /// Whether it is sent at present.
+    pub(super) flow: Flow,
     /// What it sends.
     pub rate: Rate,
     /// How large its pictures are, where its key frames say.
@@ -119,6 +122,7 @@ impl Layer {
             sent: Carried::default(),
             history: History::new(most),
             keyframes: KeyframeRequests::default(),
+            flow: Flow::default(),
             rate: Rate::default(),
             size: None,
         }
@@ -131,7 +135,7 @@ impl Layer {
 
     /// Counts a packet that it sends.
     pub(super) fn count<P: Bytes>(&mut self, packet: &MediaPacket<P>) {
-        self.rate.count(packet.received, packet.payload.len());
+        self.rate.count(packet.received, packet.timestamp, packet.payload.len());
         if packet.keyframe {
             self.size = picture_size(packet.codec, &packet.payload).or(self.size);
         }
@@ -146,14 +150,19 @@ impl Layer {
 
     /// What it sends, for others to see.
     pub(super) fn shown(&self) -> LayerShown {
-        let kilobits = self.rate.bits_per_s().div_ceil(1_000);
-        let kilobits_per_s = u32::try_from(kilobits.min(1 << 30)).unwrap_or(0);
-        LayerShown { kilobits_per_s, size: self.size }
+        let kilobits = |bits: u64| bits.div_ceil(1_000).min(1 << 30) as u32;
+        LayerShown {
+            kilobits_per_s: kilobits(self.rate.bits_per_s()),
+            size: self.size,
+            silent: !self.flow.flows(),
+            needs_kilobits_per_s: kilobits(self.rate.needed_bits_per_s()),
+        }
     }
 
     /// Another publisher has come.
     pub(super) fn start_over(&mut self) {
         (self.rate, self.size, self.newest_keyframe) = (Rate::default(), None, None);
+        self.flow = Flow::default();
         self.keyframes.start_over();
     }
 

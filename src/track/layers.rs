@@ -1,14 +1,17 @@
 //! One track of a stream on one shard: its layers, which of them is the best, and the packets that
 //! wait for the end of the turn.
 
+mod look;
+
 use std::time::{Duration, Instant};
 
+use super::flow::Flows;
 use super::layer::{Latest, Layer, Past, Recall};
 use super::stream::Step;
 use super::takers::Takers;
 use super::{LayerShown, Standing};
 use crate::id::{TrackId, TrackKind};
-use crate::limits::{ARRIVAL_CLOCK_AFTER, LAYERS_APART, MAX_LAYERS, RATE_PERIOD};
+use crate::limits::{ARRIVAL_CLOCK_AFTER, LAYERS_APART, MAX_LAYERS};
 use crate::media::{Bytes, ClockReport, MediaPacket, PictureSize};
 use crate::net::prefetch;
 
@@ -50,6 +53,8 @@ pub struct Track {
     standing: Option<Standing>,
     /// Which layers sent something at the last look, and how large their pictures were.
     seen: [Option<Option<PictureSize>>; MAX_LAYERS],
+    /// How its packets come, on the publisher's shard.
+    pub(super) flows: Flows,
     latest: Option<Latest>,
     /// When the publisher that sends now sent first.
     publishing_since: Option<Instant>,
@@ -96,6 +101,7 @@ impl Track {
             looked: None,
             standing: None,
             seen: [None; MAX_LAYERS],
+            flows: Flows::default(),
             latest: None,
             publishing_since: None,
             takers: Takers::default(),
@@ -119,6 +125,11 @@ impl Track {
     #[must_use]
     pub fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+
+    /// The same, to change them.
+    pub(super) fn layers_mut(&mut self) -> &mut [Layer] {
+        &mut self.layers
     }
 
     /// See [`super::Stream::prefetch`].
@@ -169,28 +180,8 @@ impl Track {
         self.coming &= taken.fold(0, |bits, layer| bits | 1 << layer);
     }
 
-    /// Decides on the publisher's shard whether `packet` is of any use, to viewers wherever they
-    /// are. The second value says how the layers stand, when that has changed and the other shards
-    /// must be told; `show` is told, once a [`RATE_PERIOD`], what each layer sends.
-    pub fn carry_published<P: Bytes>(
-        &mut self,
-        packet: &MediaPacket<P>,
-        show: impl FnMut(u8, LayerShown),
-    ) -> (Carry, Option<Standing>) {
-        let carry = self.carry(packet, None);
-        let changed = match carry {
-            Carry::Yes => self.look(packet.received, show),
-            _ => return (carry, None),
-        };
-        let before = self.standing.unwrap_or_default();
-        let changes = before.changes.wrapping_add(u32::from(changed)) & 0xff_ffff;
-        let standing = Standing { best: self.best, changes };
-        let is_news = self.standing.replace(standing) != Some(standing);
-        (carry, Some(standing).filter(|_| is_news))
-    }
-
-    /// The same on another shard, of whose publisher's layers `standing` is told: true where that
-    /// has changed.
+    /// Decides on another shard whether `packet` is of any use, of whose publisher's layers
+    /// `standing` is told: true where that has changed. See [`Track::carry_published`].
     pub fn carry_received(&mut self, packet: &MediaPacket, standing: Standing) -> (Carry, bool) {
         let carry = self.carry(packet, Some(standing.best));
         if carry == Carry::Yes && self.coming & 1 << packet.layer == 0 {
@@ -219,39 +210,6 @@ impl Track {
         let Some(layer) = self.layer_made(packet.layer) else { return Carry::TooManyLayers };
         layer.count(packet);
         if layer.is_before(packet) { Carry::Replaced } else { Carry::Yes }
-    }
-
-    /// Compares the layers once a [`RATE_PERIOD`]: layers differ in bitrate, so the one that sends
-    /// most is the best, and one that has gone silent is left. True where one has come, fallen
-    /// silent or changed its size.
-    fn look(&mut self, now: Instant, mut show: impl FnMut(u8, LayerShown)) -> bool {
-        let looked = *self.looked.get_or_insert(now);
-        if now.saturating_duration_since(looked) < RATE_PERIOD {
-            return false;
-        }
-        self.looked = Some(now);
-        let mut seen = [None; MAX_LAYERS];
-        for (number, layer) in (0..).zip(&mut self.layers) {
-            layer.rate.settle(now);
-            let shown = layer.shown();
-            show(number, shown);
-            seen[usize::from(number)] = (shown.kilobits_per_s > 0).then_some(shown.size);
-        }
-        self.choose_best();
-        std::mem::replace(&mut self.seen, seen) != seen
-    }
-
-    fn choose_best(&mut self) {
-        let rate = |layer: u8| self.layer(layer).map_or(0, |layer| layer.rate.bits_per_s());
-        let best = (0..self.layers.len() as u8).max_by_key(|layer| rate(*layer));
-        // A layer must be plainly better than the best so far, or two equal ones would alternate.
-        let Some(best) = best.filter(|best| rate(*best) > rate(self.best) * 5 / 4) else { return };
-        let former = std::mem::replace(&mut self.best, best);
-        let is_taken = self.takers.take(former, best);
-        if let Some(layer) = self.layer_mut(former).filter(|_| !is_taken) {
-            // Nobody changes to it any more.
-            layer.keyframes.satisfied();
-        }
     }
 
     /// Gives `packet`, which is to be carried, the numbers of its layer, keeps it for repair and

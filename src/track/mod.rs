@@ -10,6 +10,7 @@
 mod aim;
 pub mod choose;
 mod fan_out;
+mod flow;
 mod history;
 mod keyframes;
 mod layer;
@@ -43,6 +44,8 @@ pub use stream::{Ask, Source, Step, Stream, Viewer};
 pub use streams::{NeedKeyframe, Published, Streams};
 pub use takers::Taken;
 
+#[cfg(test)]
+mod flow_tests;
 #[cfg(test)]
 #[expect(clippy::disallowed_types, reason = "a shard's part is played")]
 mod switch_tests;

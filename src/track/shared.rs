@@ -32,6 +32,8 @@ pub struct StreamShared {
     names: [[[AtomicU64; 2]; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND],
     /// What each layer of each track sends, in a word: see [`LayerShown`].
     layers: [[[AtomicU64; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND]; TrackKind::ALL.len()],
+    /// What each layer of each video track needs, in thousands of bits a second.
+    needs: [[AtomicU32; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND],
 }
 
 /// How the layers of a track stand, in a word that other shards read with each packet.
@@ -53,18 +55,27 @@ pub struct LayerShown {
     pub kilobits_per_s: u32,
     /// Of its pictures, where its key frames say.
     pub size: Option<PictureSize>,
+    /// Whether it has fallen silent: then this is what it sent before.
+    pub silent: bool,
+    /// Payload that there must be room for to get it, in thousands of bits a second.
+    pub needs_kilobits_per_s: u32,
 }
 
 impl LayerShown {
     fn to_word(self) -> u64 {
         let PictureSize { width, height } = self.size.unwrap_or_default();
-        u64::from(self.kilobits_per_s) << 32 | u64::from(width) << 16 | u64::from(height)
+        let silent = if self.silent { SILENT } else { 0 };
+        u64::from(self.kilobits_per_s & !SILENT | silent) << 32
+            | u64::from(width) << 16
+            | u64::from(height)
     }
 
     fn from_word(word: u64) -> LayerShown {
         let size = PictureSize { width: (word >> 16) as u16, height: word as u16 };
         let size = Some(size).filter(|size| *size != PictureSize::default());
-        LayerShown { kilobits_per_s: (word >> 32) as u32, size }
+        let kilobits = (word >> 32) as u32;
+        let silent = kilobits & SILENT != 0;
+        LayerShown { kilobits_per_s: kilobits & !SILENT, size, silent, ..LayerShown::default() }
     }
 }
 
@@ -81,6 +92,7 @@ impl StreamShared {
             standings: Default::default(),
             names: Default::default(),
             layers: Default::default(),
+            needs: Default::default(),
         }
     }
 
@@ -178,32 +190,46 @@ impl StreamShared {
         self.standing(track).best
     }
 
-    /// Says what a layer of a track sends. One that sends nothing now has what it sent before.
+    /// Says what a layer of a track sends. One that sent nothing of late has what it sent before.
     pub fn show_layer(&self, track: TrackId, layer: u8, mut shown: LayerShown) {
         let layers = self.layers[track.kind as usize].get(usize::from(track.number));
         let word = layers.and_then(|layers| layers.get(usize::from(layer)));
         let Some(word) = word else { return };
         if shown.kilobits_per_s == 0 {
             let before = LayerShown::from_word(word.load(Ordering::Relaxed));
-            shown = LayerShown { kilobits_per_s: before.kilobits_per_s | SILENT, ..before };
+            let needs_kilobits_per_s = shown.needs_kilobits_per_s;
+            shown = LayerShown { silent: shown.silent, needs_kilobits_per_s, ..before };
         }
         word.store(shown.to_word(), Ordering::Relaxed);
+        if let Some(needs) = self.needs_of(track, layer).filter(|_| shown.needs_kilobits_per_s > 0)
+        {
+            needs.store(shown.needs_kilobits_per_s, Ordering::Relaxed);
+        }
+    }
+
+    fn needs_of(&self, track: TrackId, layer: u8) -> Option<&AtomicU32> {
+        let track = Some(track).filter(|track| track.kind == TrackKind::Video)?;
+        self.needs.get(usize::from(track.number))?.get(usize::from(layer))
     }
 
     /// What the layers of a track send; those that send nothing, or are no more, are left out.
     pub fn shown_layers(&self, track: TrackId) -> impl Iterator<Item = (u8, LayerShown)> + '_ {
-        self.words(track).filter(|(_, shown)| (1..SILENT).contains(&shown.kilobits_per_s))
+        self.words(track).filter(|(_, shown)| shown.kilobits_per_s > 0 && !shown.silent)
     }
 
     /// All layers of a track that its publisher has sent at some time.
     pub(super) fn known_layers(&self, track: TrackId) -> impl Iterator<Item = Offered> + '_ {
-        let known = self.words(track).filter(|(_, shown)| shown.kilobits_per_s & !SILENT > 0);
+        let known = self.words(track).filter(|(_, shown)| shown.kilobits_per_s > 0);
+        let needs = move |layer, shown: LayerShown| {
+            let needs = self.needs_of(track, layer).map_or(0, |word| word.load(Ordering::Relaxed));
+            if needs > 0 { needs } else { shown.kilobits_per_s }
+        };
         known.map(move |(layer, shown)| Offered {
             layer,
             name: self.layer_name(track, layer),
-            bits_per_s: u64::from(shown.kilobits_per_s & !SILENT) * 1_000,
+            bits_per_s: u64::from(needs(layer, shown)) * 1_000,
             size: shown.size,
-            flows: shown.kilobits_per_s < SILENT,
+            flows: !shown.silent,
         })
     }
 
@@ -241,6 +267,7 @@ impl StreamShared {
         self.names.iter().flatten().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
         let layers = self.layers.iter().flatten().flatten();
         layers.for_each(|word| word.store(0, Ordering::Relaxed));
+        self.needs.iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
     /// The shard of the publisher, while there is one.
@@ -294,12 +321,13 @@ mod tests {
         let video = TrackId::first(TrackKind::Video);
         let first = shared.take_over(0);
         let size = Some(PictureSize { width: 65_535, height: 1 });
-        let shown = LayerShown { kilobits_per_s: 4_000_000, size };
+        let shown = LayerShown { kilobits_per_s: 4_000_000, size, ..LayerShown::default() };
+        let small = LayerShown { kilobits_per_s: 3, ..LayerShown::default() };
         shared.show_layer(video, 7, shown);
-        shared.show_layer(video, 1, LayerShown { kilobits_per_s: 3, size: None });
+        shared.show_layer(video, 1, small);
         shared.show_layer(video, 2, LayerShown::default());
         let layers: Vec<_> = shared.shown_layers(video).collect();
-        assert_eq!(layers, [(1, LayerShown { kilobits_per_s: 3, size: None }), (7, shown)]);
+        assert_eq!(layers, [(1, small), (7, shown)]);
         shared.publisher_left(first);
         assert_eq!(shared.shown_layers(video).count(), 0);
     }

@@ -247,16 +247,16 @@ impl Stream {
         }
     }
 
-    /// Decides on a packet of the publisher, who is on this shard: why nobody gets it, if so. True
-    /// where its layers have changed.
+    /// Decides on a packet of the publisher, who is on this shard: why nobody gets it, if so. Then
+    /// whether its layers have changed, and whether a key frame is to be asked for.
     pub(super) fn carry_published<P: Bytes>(
         &mut self,
         packet: &MediaPacket<P>,
-    ) -> (Result<(), DropReason>, bool) {
+    ) -> (Result<(), DropReason>, bool, bool) {
         let id = packet.track.id;
         let Stream { tracks, shared, .. } = self;
         let Some(track) = track_in(tracks, id) else {
-            return (Err(DropReason::UnknownTrack), false);
+            return (Err(DropReason::UnknownTrack), false, false);
         };
         let show = |layer, shown| shared.show_layer(id, layer, shown);
         let (carry, standing) = track.carry_published(packet, show);
@@ -264,7 +264,8 @@ impl Stream {
         if let Some(standing) = standing {
             shared.set_standing(id, standing);
         }
-        (carried(carry), standing.is_some())
+        let asks = track.prepare(shared, packet.received);
+        (carried(carry), standing.is_some(), asks)
     }
 
     /// Decides on a packet of a publisher on another shard, likewise.
@@ -404,7 +405,7 @@ fn satisfy<P>(track: &mut Track, packet: &MediaPacket<P>, carry: Carry) {
         && carry == Carry::Yes
         && let Some(layer) = track.layer_mut(packet.layer)
     {
-        layer.keyframes.satisfied();
+        layer.keyframes.come(packet.received);
     }
 }
 

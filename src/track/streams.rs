@@ -54,6 +54,8 @@ pub struct Streams {
     pending: Vec<MediaPacket>,
     /// Streams of viewers that were sent packets with transport-wide numbers in this turn.
     leaving: Vec<StreamKey>,
+    /// Tracks published here whose layers have changed by the packet just taken.
+    pub(super) changed: Vec<TrackKey>,
 }
 
 impl Streams {
@@ -61,8 +63,8 @@ impl Streams {
     #[must_use]
     pub fn new(shard: u16, hold: Duration) -> Streams {
         let (table, active) = (Vec::new(), Vec::new());
-        let (pending, leaving) = (Vec::new(), Vec::new());
-        Streams { shard, hold, table, count: 0, active, pending, leaving }
+        let (pending, leaving, changed) = (Vec::new(), Vec::new(), Vec::new());
+        Streams { shard, hold, table, count: 0, active, pending, leaving, changed }
     }
 
     /// The stream with exactly this key.
@@ -246,10 +248,11 @@ impl Streams {
     ) -> Result<Published, DropReason> {
         let (key, hold, own) = (packet.track.stream, self.hold, self.shard);
         let Some(stream) = self.get_mut(key) else { return Err(DropReason::NoViewers) };
-        let (carried, mut wakes) = stream.carry_published(&packet);
-        if wakes {
+        let (carried, changed, asks) = stream.carry_published(&packet);
+        if changed {
             stream.layers_changed(packet.track.id);
         }
+        let (track, mut wakes) = (packet.track, changed || asks);
         let published = carried.and_then(|()| {
             let (id, here) = (packet.track.id, stream.takes(&packet));
             let best = stream.shared.best_layer(id);
@@ -271,6 +274,9 @@ impl Streams {
                 (false, None) => Err(DropReason::NoViewers),
             }
         });
+        if changed {
+            self.changed.push(track);
+        }
         if wakes {
             self.activate(key);
         }
@@ -472,7 +478,7 @@ impl Streams {
     }
 
     /// Puts a stream on the list of those with something to do this turn or at a deadline.
-    fn activate(&mut self, key: StreamKey) {
+    pub(super) fn activate(&mut self, key: StreamKey) {
         let Some(stream) = self.get_mut(key) else { return };
         if !std::mem::replace(&mut stream.active, true) {
             self.active.push(key);

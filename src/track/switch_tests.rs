@@ -13,33 +13,37 @@ use crate::drop::DropReason;
 use crate::egress::{Control, Feedback};
 use crate::media::{HeaderExtensions, MediaPacket, Origin};
 
-const MS: fn(u64) -> Duration = Duration::from_millis;
+pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
 
 /// A publisher of three layers, whose frames of one moment come 2 ms apart, and a viewer.
-struct Scene {
-    now: Instant,
-    shared: Arc<StreamShared>,
-    shard: Shard,
+pub(super) struct Scene {
+    pub(super) now: Instant,
+    pub(super) shared: Arc<StreamShared>,
+    pub(super) shard: Shard,
+    /// Another shard that takes part.
+    pub(super) other: Option<Shard>,
     number: u32,
-    layers: [Encoder; 3],
+    pub(super) layers: [Encoder; 3],
     control: Control,
     /// What has left, and when.
     log: Vec<(Instant, Sent)>,
 }
 
 /// One layer's encoder.
-struct Encoder {
+pub(super) struct Encoder {
     sequence: u64,
     picture: u16,
     lowest: u8,
     first_timestamp: u32,
     frames: u32,
     packets: u64,
-    wants_keyframe: bool,
+    pub(super) wants_keyframe: bool,
+    /// It makes no frames.
+    pub(super) silent: bool,
 }
 
 impl Scene {
-    fn new() -> Scene {
+    pub(super) fn new() -> Scene {
         let now = Instant::now();
         let (shared, mut shard) = (shared(), Shard::new(0));
         shard.streams.join(&shared);
@@ -55,13 +59,14 @@ impl Scene {
             frames: 0,
             packets: packets.next().expect("three"),
             wants_keyframe: true,
+            silent: false,
         });
         let (control, log) = (Control::new(now), Vec::new());
-        Scene { now, shared, shard, number, layers, control, log }
+        Scene { now, shared, shard, other: None, number, layers, control, log }
     }
 
     /// A frame of each layer, at 30 a second, but for packets that `lost` says never come.
-    fn frames(&mut self, count: u64, mut lost: impl FnMut(u8, u64) -> bool) {
+    pub(super) fn frames(&mut self, count: u64, mut lost: impl FnMut(u8, u64) -> bool) {
         for _ in 0..count {
             for _ in 0..11 {
                 self.turn(MS(3));
@@ -73,15 +78,32 @@ impl Scene {
         }
     }
 
-    fn turn(&mut self, after: Duration) {
+    pub(super) fn turn(&mut self, after: Duration) {
         self.now += after;
         self.shard.turn(self.now);
+        self.turn_other();
         let left = std::mem::take(&mut self.shard.sent.1);
         self.log.extend(left.iter().map(|datagram| (self.now, Sent::read(datagram))));
     }
 
+    /// The other shard's turn, which is given what came before it took part.
+    fn turn_other(&mut self) {
+        let Scene { shard, other: Some(other), now, .. } = self else { return };
+        let mut needed = Vec::new();
+        other.streams.keyframes_due(*now, &mut needed);
+        for NeedKeyframe { track, layer, .. } in needed {
+            let past = shard.streams.past(*now, track, layer);
+            other.streams.take_past(*now, track, past);
+        }
+        other.turn(*now);
+    }
+
     fn frame(&mut self, layer: u8, lost: &mut impl FnMut(u8, u64) -> bool) {
         let encoder = &mut self.layers[usize::from(layer)];
+        if encoder.silent {
+            encoder.frames += 1;
+            return;
+        }
         let keyframe = std::mem::take(&mut encoder.wants_keyframe);
         encoder.picture = encoder.picture.wrapping_add(1) & 0x7fff;
         encoder.lowest = encoder.lowest.wrapping_add(1);
@@ -110,26 +132,35 @@ impl Scene {
                 payload: payload.into(),
             };
             if !lost(layer, encoder.sequence) {
-                let _ = self.shard.streams.publish(packet, |_, _| panic!("there is one shard"));
+                let mut copies = Vec::new();
+                let copy = |_, packet: &MediaPacket| copies.push(packet.copy_for_other_shard());
+                let _ = self.shard.streams.publish(packet, copy);
+                while let Some(track) = self.shard.streams.changed() {
+                    self.other.iter_mut().for_each(|other| other.streams.layers_changed(track));
+                }
+                for packet in copies {
+                    let other = self.other.as_mut().expect("there is one shard");
+                    let _ = other.streams.receive(packet);
+                }
             }
         }
     }
 
-    fn watch(&mut self, slot: u32) -> usize {
+    pub(super) fn watch(&mut self, slot: u32) -> usize {
         self.shard.watch_at(self.now, &self.shared, slot)
     }
 
-    fn wish(&mut self, viewer: usize, layer: u8) {
+    pub(super) fn wish(&mut self, viewer: usize, layer: u8) {
         self.shard.streams.wish((KEY, viewer), 0, Wish::Layer(layer));
     }
 
-    fn layer(&self, viewer: usize) -> Option<u8> {
+    pub(super) fn layer(&self, viewer: usize) -> Option<u8> {
         let stream = self.shard.streams.get(KEY)?;
         stream.viewer(viewer)?.egress.lanes()[0].layer()
     }
 
     /// What has left so far.
-    fn sent(&self) -> Vec<Sent> {
+    pub(super) fn sent(&self) -> Vec<Sent> {
         self.log.iter().map(|(_, sent)| sent.clone()).collect()
     }
 
@@ -148,9 +179,9 @@ impl Scene {
 
 /// A datagram to a viewer.
 #[derive(Clone, PartialEq, Eq)]
-struct Sent {
-    ssrc: u32,
-    sequence: u16,
+pub(super) struct Sent {
+    pub(super) ssrc: u32,
+    pub(super) sequence: u16,
     timestamp: u32,
     marker: bool,
     /// In the clear: the layer, its number, the picture, TL0PICIDX. Padding has none.
@@ -190,7 +221,7 @@ impl Sent {
 }
 
 /// Everything that must hold of what one viewer was sent, in the order of its numbers.
-fn hold(sent: &[Sent], start: u16) -> Result<(), String> {
+pub(super) fn hold(sent: &[Sent], start: u16) -> Result<(), String> {
     let mut by_number: BTreeMap<u16, &Sent> = BTreeMap::new();
     for packet in sent {
         let number = packet.sequence.wrapping_sub(start);

@@ -9,7 +9,7 @@ use super::*;
 use crate::drop::DropReason;
 use crate::egress::Egress;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind, Via};
-use crate::limits::{KEYFRAME_INTERVAL, KEYFRAME_RETRY};
+use crate::limits::{KEYFRAME_ANSWER, KEYFRAME_INTERVAL, KEYFRAME_RETRY};
 use crate::media::{ExtensionIds, HeaderExtensions, MediaPacket, Origin};
 use crate::media::{ViewerTerms, ViewerTrack};
 use crate::net::{Destination, Way};
@@ -224,7 +224,7 @@ fn a_shard_whose_publisher_is_elsewhere_asks_there_and_again() {
     let number = there.streams.connected(KEY, Source::Session(2), [VIDEO].into_iter()).unwrap();
     here.watch(&shared, 1);
     assert_eq!(here.turn(now).0, [Ask::Shard(0)]);
-    assert_eq!(here.turn(now + KEYFRAME_INTERVAL).0, [Ask::Shard(0)], "the mail was lost");
+    assert_eq!(here.turn(now + KEYFRAME_ANSWER).0, [Ask::Shard(0)], "the mail was lost");
     let mut copies = Vec::new();
     let published = there.streams.publish(packet(number, 1, true), |shard, packet| {
         copies.push((shard, packet.copy_for_other_shard()));
