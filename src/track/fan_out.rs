@@ -174,19 +174,4 @@ impl Stream {
         counters.repaired_packets.add(u64::from(sent_again));
         sent_again
     }
-
-    /// Notes the key frames that the viewer at `position` needs: of the layers it gets, or, before
-    /// it gets any, of the one it would get.
-    pub(super) fn note_keyframes(&mut self, position: usize, feedback: &Feedback) {
-        let Stream { tracks, viewers, .. } = self;
-        let Some(viewer) = viewers.get(position) else { return };
-        for lane in feedback.keyframes.iter().map(|lane| &viewer.egress.lanes()[*lane]) {
-            let track = tracks.iter_mut().find(|track| track.id() == lane.id());
-            let Some(track) = track else { continue };
-            let layer = lane.layer().unwrap_or(track.best_layer());
-            if let Some(layer) = track.layer_mut(layer) {
-                layer.keyframes.request();
-            }
-        }
-    }
 }

@@ -12,6 +12,7 @@ pub mod choose;
 mod fan_out;
 mod flow;
 mod history;
+mod instead;
 mod keyframes;
 mod layer;
 mod layers;
@@ -46,6 +47,8 @@ pub use takers::Taken;
 
 #[cfg(test)]
 mod flow_tests;
+#[cfg(test)]
+mod instead_tests;
 #[cfg(test)]
 #[expect(clippy::disallowed_types, reason = "a shard's part is played")]
 mod switch_tests;

@@ -48,6 +48,8 @@ pub struct Viewer {
     pub(super) aims: Option<Box<[Aim]>>,
     /// Whether it may not have them.
     pub(super) unsettled: bool,
+    /// Which of its lanes show nothing before a key frame comes, a bit each.
+    pub(super) broken: u8,
     /// Before that it is not kept waiting for another layer again.
     pub(super) hold_again: Instant,
 }
@@ -65,6 +67,7 @@ impl Viewer {
             replays: false,
             aims: None,
             unsettled: false,
+            broken: 0,
             hold_again: now,
         }
     }

@@ -376,7 +376,9 @@ impl Streams {
         let sent_again = stream.repair(now, position, control, feedback, way, counters);
         let is_numbered = !stream.numbered.is_empty();
         if !feedback.keyframes.is_empty() {
-            stream.note_keyframes(position, feedback);
+            if stream.note_keyframes(position, feedback) {
+                stream.unsettle(position);
+            }
             self.activate(key);
         }
         if is_numbered {

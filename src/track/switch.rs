@@ -53,7 +53,8 @@ impl Viewer {
         }
     }
 
-    /// Its lanes of video that have not the layer they are to get, of those there are.
+    /// Its lanes of video that have not the layer they are to get, of those there are, or show
+    /// nothing of it.
     fn unsettled_lane(&self, tracks: &[Track], from: usize) -> Option<(usize, u8)> {
         let lanes = self.egress.lanes().iter().enumerate().skip(from);
         let mut lanes = lanes.filter(|(_, lane)| lane.id().kind == TrackKind::Video);
@@ -63,7 +64,8 @@ impl Viewer {
                 Taken::Best => track.best_layer(),
                 Taken::Layer(layer) => layer,
             };
-            (lane.layer() != Some(goal)).then_some((number, goal))
+            let has_it = lane.layer() == Some(goal) && !self.is_broken(number);
+            (!has_it).then_some((number, goal))
         })
     }
 }
@@ -162,13 +164,22 @@ impl Stream {
         unsettled.retain(|position| {
             let (mut from, mut waits) = (0, false);
             let mut held = self.viewers.get_mut(*position).and_then(Viewer::take_hold);
+            if let Some(viewer) = self.viewers.get_mut(*position).filter(|v| v.broken != 0) {
+                viewer.mend(&self.tracks);
+            }
             while let Some(viewer) = self.viewers.get(*position)
                 && let Some((lane, goal)) = viewer.unsettled_lane(&self.tracks, from)
             {
                 let place = (*position, lane);
-                match self.begin(now, place, goal, &mut pasts, leaving, &mut held) {
+                let has_it = viewer.egress.lanes()[lane].layer() == Some(goal);
+                let begin = |layer| self.begin(now, place, layer, &mut pasts, leaving, &mut held);
+                match Some(goal).filter(|_| !has_it).and_then(begin) {
                     Some(had_another) => switched += u64::from(had_another),
-                    None => waits = true,
+                    None => {
+                        waits = true;
+                        let instead = self.begin_instead(now, place, goal, &mut pasts, leaving);
+                        switched += u64::from(instead == Some(true));
+                    }
                 }
                 from = lane + 1;
             }
@@ -185,6 +196,28 @@ impl Stream {
         unsettled.append(&mut self.unsettled);
         self.unsettled = unsettled;
         switched
+    }
+
+    /// A lane that can't go to the layer `goal` yet, and has no picture, goes to one below it that
+    /// can be begun with now.
+    fn begin_instead(
+        &mut self,
+        now: Instant,
+        (position, lane): (usize, usize),
+        goal: u8,
+        pasts: &mut Pasts,
+        leaving: &mut [MediaPacket],
+    ) -> Option<bool> {
+        let Stream { tracks, viewers, shared, .. } = &*self;
+        let viewer = viewers.get(position)?;
+        let publisher = shared.live_publisher()?;
+        let track = tracks.iter().find(|track| track.id() == viewer.egress.lanes()[lane].id())?;
+        if track.layers().len() < 2 || !viewer.has_no_picture(lane, tracks, shared) {
+            return None;
+        }
+        let mut below = self.instead_of((position, lane), goal).into_iter();
+        let instead = below.find(|layer| pasts.of(track, *layer, now, publisher).is_some())?;
+        self.begin(now, (position, lane), instead, pasts, leaving, &mut None)
     }
 
     /// A lane of the viewer at `position` goes to the layer `goal`: says, when it has begun,
@@ -217,6 +250,7 @@ impl Stream {
             return None;
         }
         track.align(goal, now, leaving);
+        let number = lane;
         let lane = &mut viewer.egress.lanes_mut()[lane];
         let before = lane.layer();
         let newest = newest_sent(lane, track, now);
@@ -248,6 +282,7 @@ impl Stream {
         if let Some(layer) = track.layer_mut(goal) {
             layer.is_begun();
         }
+        viewer.set_broken(number, false);
         viewer.start(Box::new(Replay::new(now, id, past)), (position, replaying));
         Some(before.is_some())
     }

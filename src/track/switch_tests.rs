@@ -165,7 +165,7 @@ impl Scene {
     }
 
     /// The viewer asks for all of these at once.
-    fn ask(&mut self, viewer: usize, lost: Vec<u16>) -> Vec<Sent> {
+    pub(super) fn ask(&mut self, viewer: usize, lost: Vec<u16>) -> Vec<Sent> {
         let mut feedback =
             Feedback { lost: lost.into_iter().map(|n| (0, n)).collect(), ..Feedback::default() };
         let mut way = Left::default();
