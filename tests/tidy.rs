@@ -20,9 +20,9 @@ mod source;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["check", "config", "cpu", "manual", "node", "top"]),
     // `monoport check` tries what the node would use, and reads what sessions answer.
-    ("check", &["config", "net", "session"]),
+    ("check", &["access", "config", "net", "session"]),
     // `monoport top` is a client: it knows the server by its API alone.
-    ("top", &[]),
+    ("top", &["access"]),
     ("lib", &[]),
     // Text. Its tests hold it against the real flags.
     ("manual", &["config"]),

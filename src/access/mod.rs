@@ -7,6 +7,7 @@
 //! jwt.rs     tokens that say what they open       pattern.rs  names with `*`
 //! networks.rs  from which addresses               forwarded.rs  whose address it is
 //! shares.rs  how much of something at a time     rates.rs  how often
+//! roots.rs   whose signature counts for services that are asked
 //! ```
 
 mod asker;
@@ -16,6 +17,7 @@ mod networks;
 mod origin;
 mod pattern;
 mod rates;
+mod roots;
 mod rules;
 mod secret;
 mod shares;
@@ -30,6 +32,7 @@ pub use forwarded::TwoClients;
 pub use jwt::{JwtKeys, KeyError};
 pub use networks::Networks;
 pub use rates::Rates;
+pub use roots::Roots;
 pub use rules::{Admitted, Denied, Rules, Secrets};
 pub use shares::{Full, Share, Shares};
 

@@ -16,6 +16,7 @@ use str0m::media::{Direction, MediaKind};
 use ureq::http::{Request, Uri, header};
 
 use super::Finding;
+use crate::access::Roots;
 use crate::id::Transport;
 use crate::limits::{MAX_DATAGRAM_OUT, MAX_OFFER_BYTES, MAX_PEER_ADDRESSES, PEER_ANSWER_WAIT};
 use crate::session::{host_candidates, ice_password, ice_ufrag};
@@ -147,7 +148,8 @@ impl Server<'_> {
     ) -> Result<(u16, Option<String>, String), ureq::Error> {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(HTTP_WAIT));
+            .timeout_global(Some(HTTP_WAIT))
+            .tls_config(Roots::default().tls());
         let agent: ureq::Agent = config.build().into();
         let mut request = Request::builder().method(method).uri(url);
         request = request.header(header::CONTENT_TYPE, "application/sdp");

@@ -38,6 +38,14 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
+    /// The file of certificate authorities can't be read or holds none.
+    #[error("the file of --hook-ca-file, {path}: {problem}")]
+    HookCaFile {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file of networks can't be read.
     #[error("the list of networks {path}: {problem}")]
     ListFile {

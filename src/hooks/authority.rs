@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::post::Service;
 use super::verdicts::{Fingerprint, Verdict, Verdicts};
-use crate::access::{Action, Asker, Shares};
+use crate::access::{Action, Asker, Roots, Shares};
 use crate::limits::{AUTHORITY_TIMEOUT, MAX_HTTP_CONNECTIONS, MAX_QUESTIONS};
 use crate::telemetry::{Exposition, limited};
 
@@ -104,11 +104,11 @@ impl<'a> Question<'a> {
 }
 
 impl Authority {
-    /// The service at `url`; nobody is asked without one.
+    /// The service at `url`, for which `roots` sign; nobody is asked without one.
     #[must_use]
-    pub fn new(url: Option<&str>) -> Arc<Authority> {
+    pub fn new(url: Option<&str>, roots: &Roots) -> Arc<Authority> {
         Arc::new(Authority {
-            service: Mutex::new(url.map(|url| Service::new(url, AUTHORITY_TIMEOUT))),
+            service: Mutex::new(url.map(|url| Service::new(url, roots, AUTHORITY_TIMEOUT))),
             verdicts: Mutex::new(Verdicts::new()),
             places: Arc::new(Semaphore::new(MAX_QUESTIONS)),
             // All may wait for a place; those of one source have half of the places at most.
@@ -117,16 +117,17 @@ impl Authority {
         })
     }
 
-    /// Goes on with the service at `url`. What the former one said counts no longer.
-    pub fn replace(&self, url: Option<&str>) {
+    /// Goes on with the service at `url`, for which `roots` sign. What the former one said counts
+    /// no longer.
+    pub fn replace(&self, url: Option<&str>, roots: &Roots) {
         let mut service = lock(&self.service);
         let same = match (&*service, url) {
-            (Some(service), Some(url)) => service.is_at(url),
+            (Some(service), Some(url)) => service.is(url, roots),
             (None, None) => true,
             _ => false,
         };
         if !same {
-            *service = url.map(|url| Service::new(url, AUTHORITY_TIMEOUT));
+            *service = url.map(|url| Service::new(url, roots, AUTHORITY_TIMEOUT));
             lock(&self.verdicts).clear();
         }
     }

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::authority::random_uuid;
 use super::post::Service;
+use crate::access::Roots;
 use crate::control::{Happening, Listener, News};
 use crate::limits::{
     HOOK_FLUSH, HOOK_PAUSE, HOOK_QUEUE, HOOK_TIMEOUT, HOOK_TRIES, MAX_HOOKS_IN_FLIGHT,
@@ -61,12 +62,13 @@ struct Counts {
 }
 
 impl Webhooks {
-    /// Tells the service at `url`, and signs with `secret`; nobody without a URL.
+    /// Tells the service at `url`, for which `roots` sign, and signs what it tells with `secret`;
+    /// nobody without a URL.
     #[must_use]
-    pub fn new(url: Option<&str>, secret: Option<&str>) -> Arc<Webhooks> {
+    pub fn new(url: Option<&str>, secret: Option<&str>, roots: &Roots) -> Arc<Webhooks> {
         let (queue, waiting) = mpsc::channel(HOOK_QUEUE);
         Arc::new(Webhooks {
-            target: Mutex::new(target(url, secret)),
+            target: Mutex::new(target(url, secret, roots)),
             queue: Mutex::new(Some(queue)),
             waiting: Mutex::new(Some(waiting)),
             places: Arc::new(Semaphore::new(MAX_HOOKS_IN_FLIGHT)),
@@ -77,9 +79,10 @@ impl Webhooks {
         })
     }
 
-    /// From now on tells the service at `url`, and signs with `secret`.
-    pub fn replace(&self, url: Option<&str>, secret: Option<&str>) {
-        *lock(&self.target) = target(url, secret);
+    /// From now on does so.
+    pub fn replace(&self, url: Option<&str>, secret: Option<&str>, roots: &Roots) {
+        let next = target(url, secret, roots);
+        *lock(&self.target) = next;
     }
 
     /// Tells what there is to be told, until [`Webhooks::finish`].
@@ -184,9 +187,9 @@ impl Listener for Webhooks {
     }
 }
 
-fn target(url: Option<&str>, secret: Option<&str>) -> Option<Target> {
+fn target(url: Option<&str>, secret: Option<&str>, roots: &Roots) -> Option<Target> {
     let key = secret.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
-    url.map(|url| Target { service: Service::new(url, HOOK_TIMEOUT), key })
+    url.map(|url| Target { service: Service::new(url, roots, HOOK_TIMEOUT), key })
 }
 
 /// What proves to the service that it is us, where we share a secret.
@@ -264,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_finds_no_place_is_counted_and_what_waits_is_kept() {
-        let webhooks = Webhooks::new(Some("http://127.0.0.1:9/"), None);
+        let webhooks = Webhooks::new(Some("http://127.0.0.1:9/"), None, &Roots::default());
         for _ in 0..HOOK_QUEUE + 3 {
             webhooks.tell(Event { name: "session.left", body: Vec::new() });
         }
@@ -275,7 +278,8 @@ mod tests {
     #[test]
     fn a_signature_is_the_hmac_of_the_body() {
         // Test case 2 of RFC 4231.
-        let target = target(Some("http://127.0.0.1:9/"), Some("Jefe")).expect("there is a URL");
+        let target = target(Some("http://127.0.0.1:9/"), Some("Jefe"), &Roots::default());
+        let target = target.expect("there is a URL");
         let event = Event { name: "x", body: b"what do ya want for nothing?".to_vec() };
         let signed = signature(&target, &event).expect("there is a secret");
         let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";

@@ -19,6 +19,9 @@ pub const MAX_VERDICTS: usize = 4_096;
 
 const _: () = assert!(MAX_QUESTIONS < 512, "tokio has 512 threads for what blocks");
 
+/// Of a file with certificate authorities, in bytes: all that browsers come with are 250 KB.
+pub const MAX_ROOTS_FILE_BYTES: u64 = 1 << 20;
+
 /// How long a service that is told of something may take to say that it has heard it.
 pub const HOOK_TIMEOUT: Duration = Duration::from_secs(5);
 

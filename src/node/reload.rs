@@ -97,8 +97,8 @@ impl Reloaded {
         };
         let Changing { access, authority, webhooks, .. } = &self.changing;
         access.replace(rules(&secrets, http));
-        authority.replace(secrets.auth_url.as_deref());
-        webhooks.replace(hooks.url.as_deref(), hooks.secret.as_deref());
+        authority.replace(secrets.auth_url.as_deref(), &hooks.roots);
+        webhooks.replace(hooks.url.as_deref(), hooks.secret.as_deref(), &hooks.roots);
         (self.config.access, self.config.hooks) = (secrets, hooks);
         tracing::info!("{why}: tokens, keys and lists were read again");
         if let (Some((_, now)), Some(before)) = (&read, &self.config.origin) {

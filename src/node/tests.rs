@@ -47,7 +47,7 @@ fn control(name: &str, directory: impl Directory + 'static, conflict: OnConflict
         gather: config.gather,
         on_conflict: conflict,
         whep_wait: false,
-        listener: crate::hooks::Webhooks::new(None, None),
+        listener: crate::hooks::Webhooks::new(None, None, &crate::access::Roots::default()),
         connecting: ConnectingLimits { most: 1_000, most_per_source: 1_000 },
         codec_match: CodecMatch::Lenient,
         member: Member::plain(name, Arc::new(directory), 1),

@@ -29,10 +29,11 @@ pub(super) struct Changing {
 impl Changing {
     /// As `config` has it, with the certificate read.
     pub fn new(config: &Config) -> Result<Changing, StartError> {
+        let config::Hooks { url, secret, roots, .. } = &config.hooks;
         Ok(Changing {
             access: Arc::new(Access::new(rules(&config.access, config.http))),
-            authority: Authority::new(config.access.auth_url.as_deref()),
-            webhooks: Webhooks::new(config.hooks.url.as_deref(), config.hooks.secret.as_deref()),
+            authority: Authority::new(config.access.auth_url.as_deref(), roots),
+            webhooks: Webhooks::new(url.as_deref(), secret.as_deref(), roots),
             tls: config.tls.as_ref().map(Tls::read).transpose()?.map(Arc::new),
         })
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::access::Roots;
+
 /// A server that takes longer to answer is told about like one that does not.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -73,6 +75,7 @@ impl Api {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
+            .tls_config(Roots::default().tls())
             .build();
         Api { agent: config.into(), base: url.trim_end_matches('/').to_owned(), token }
     }

@@ -49,6 +49,7 @@ mod strangers;
 mod takeover;
 mod tcp;
 mod top;
+mod trust;
 mod turn;
 mod webhooks;
 mod whip_letter;

@@ -19,11 +19,17 @@ pub struct Process {
 impl Process {
     /// Starts one with `options` besides its addresses, and waits until it is ready.
     pub fn start(options: &[&str]) -> Process {
+        Process::start_with(options, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn start_with(options: &[&str], environment: &[(&str, &str)]) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_monoport"))
             .args(["--bind", "127.0.0.1", "--udp-port", "0", "--http", "127.0.0.1:0"])
             .args(["--no-tcp"])
             .args(options)
             .env_remove("MONOPORT_TOKEN")
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

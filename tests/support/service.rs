@@ -1,10 +1,11 @@
 //! Another service: takes JSON by POST and answers with a status, as a test has it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use openssl::ssl::SslAcceptor;
 use serde_json::Value;
 
 /// A request it was sent.
@@ -27,6 +28,7 @@ impl Posted {
 
 /// A service on a port of its own; gone when dropped.
 pub struct Service {
+    scheme: &'static str,
     address: SocketAddr,
     posted: Arc<Mutex<Vec<Posted>>>,
     stopped: Arc<AtomicBool>,
@@ -35,10 +37,26 @@ pub struct Service {
 impl Service {
     /// Answers each request, on a thread of its own, with the status that `answer` makes of it.
     pub fn start(answer: impl Fn(&Posted) -> u16 + Send + Sync + 'static) -> Service {
+        Service::start_with(None, answer)
+    }
+
+    /// The same over HTTPS.
+    pub fn start_tls(
+        tls: SslAcceptor,
+        answer: impl Fn(&Posted) -> u16 + Send + Sync + 'static,
+    ) -> Service {
+        Service::start_with(Some(tls), answer)
+    }
+
+    fn start_with(
+        tls: Option<SslAcceptor>,
+        answer: impl Fn(&Posted) -> u16 + Send + Sync + 'static,
+    ) -> Service {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let (posted, stopped) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let service = Service { address, posted, stopped };
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let service = Service { scheme, address, posted, stopped };
         let (posted, stopped) = (service.posted.clone(), service.stopped.clone());
         let answer = Arc::new(answer);
         std::thread::spawn(move || {
@@ -46,15 +64,22 @@ impl Service {
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
-                let (answer, posted) = (answer.clone(), posted.clone());
-                std::thread::spawn(move || serve(stream, &*answer, &posted));
+                let (answer, posted, tls) = (answer.clone(), posted.clone(), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, &*answer, &posted),
+                    // Who does not like its certificate goes away.
+                    Some(tls) => {
+                        let Ok(stream) = tls.accept(stream) else { return };
+                        serve(stream, &*answer, &posted);
+                    }
+                });
             }
         });
         service
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// All it was sent, in the order in which it came.
@@ -75,14 +100,13 @@ impl Drop for Service {
 }
 
 /// The requests of one connection, until its client has no more.
-fn serve(stream: TcpStream, answer: &dyn Fn(&Posted) -> u16, posted: &Mutex<Vec<Posted>>) {
-    let Ok(mut writer) = stream.try_clone() else { return };
+fn serve(stream: impl Read + Write, answer: &dyn Fn(&Posted) -> u16, posted: &Mutex<Vec<Posted>>) {
     let mut reader = BufReader::new(stream);
     while let Some(request) = read(&mut reader) {
         posted.lock().expect("nobody panics with it").push(request.clone());
         let status = answer(&request);
         let text = format!("HTTP/1.1 {status} Said\r\nContent-Length: 0\r\n\r\n");
-        if writer.write_all(text.as_bytes()).is_err() {
+        if reader.get_mut().write_all(text.as_bytes()).is_err() {
             return;
         }
     }

@@ -3,6 +3,7 @@
 use crate::args::RunArgs;
 use crate::media::Format;
 use crate::sdp::{Answer, AnswerError};
+use monoport::access::Roots;
 use std::time::Duration;
 
 /// A server that takes longer to answer an offer has failed.
@@ -68,6 +69,7 @@ impl Client {
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
+            .tls_config(Roots::default().tls())
             .max_idle_connections(32)
             .max_idle_connections_per_host(32)
             .build();
