@@ -41,9 +41,11 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
+use tokio::sync::Semaphore;
 
 use crate::access::{Access, Action, Asker};
 use crate::control::{Control, unix_now};
+use crate::limits::MAX_API_READERS;
 use crate::shard::Wiring;
 use crate::whip::Problem;
 use alive::Alive;
@@ -72,6 +74,8 @@ pub struct Api {
     access: Arc<Access>,
     alive: Alive,
     sampler: Sampler,
+    /// Places for requests that are answered at a time.
+    readers: Semaphore,
     started: Instant,
     /// Unix seconds.
     started_at: f64,
@@ -86,6 +90,7 @@ impl Api {
             access,
             alive: Alive::new(control.wiring.counters.len(), now),
             sampler: Sampler::default(),
+            readers: Semaphore::new(MAX_API_READERS),
             started: now,
             started_at: unix_now(),
             control,
@@ -147,5 +152,9 @@ async fn admit(
     let asker = Asker::of(&request);
     let admitted = api.access.admit(Action::Administer, None, &asker)?;
     request.extensions_mut().insert(admitted);
-    Ok(next.run(request).await)
+    // Of many who ask at once each has its turn, and so has whoever posts an offer between them.
+    let turn = api.readers.acquire().await;
+    let answer = next.run(request).await;
+    drop(turn);
+    Ok(answer)
 }

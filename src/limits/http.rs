@@ -31,6 +31,31 @@ pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take for the body of a request.
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long what waits to be sent to a client may wait, if the client takes less than
+/// [`HTTP_STALL_BYTES`] of it: it does not read, and costs a connection and what waits.
+pub const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a client takes in that time who reads, however slowly: a bit rate of 13 kb/s.
+pub const HTTP_STALL_BYTES: usize = 16 * 1024;
+
+/// Texts of `/metrics` that may be held at a time, of some 60 KB each: those that answers still lie
+/// in, which nobody has read.
+pub const MAX_METRICS_TEXTS: usize = 32;
+
+/// How many times as long as making a text has taken nobody makes another: a fifth of the time goes
+/// into it at most.
+pub const METRICS_PAUSE_PARTS: u32 = 4;
+
+/// The longest such pause: a machine that is busy otherwise is scraped all the same.
+pub const MAX_METRICS_PAUSE: Duration = Duration::from_millis(200);
+
+/// How old a text may be that is given out because there is no place for a newer one.
+pub const METRICS_STALE: Duration = Duration::from_secs(1);
+
+/// Requests of the API that are answered at a time; others wait for their turn, and offers are
+/// answered between them.
+pub const MAX_API_READERS: usize = 2;
+
 /// What is read of a request before somebody wants it: the longest head there may be.
 pub const MAX_HTTP_BUFFER: usize = 64 * 1024;
 

@@ -1,7 +1,7 @@
 //! HTTP connections: taken in within bounds, over TLS where there is a certificate, and served.
 //!
 //! A stranger costs a descriptor and a task for [`HTTP_HEADER_TIMEOUT`] at most, and so does a
-//! client that keeps its connection without asking for anything.
+//! client that keeps its connection without asking for anything, or asks and does not read.
 
 use std::convert::Infallible;
 use std::io;
@@ -24,6 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tower::Service;
 
+use super::stalled::NoStall;
 use super::tls::Tls;
 use crate::access::{Access, Shares};
 use crate::limits::{HTTP_HEADER_TIMEOUT, MAX_HTTP_BUFFER, MAX_HTTP_CONNECTIONS, OTHER_FILES};
@@ -99,6 +100,7 @@ async fn connection(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // Answers and events are short, and none is to wait for the next.
     stream.set_nodelay(true)?;
+    let stream = NoStall::new(stream);
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     match served.tls.clone() {
         None => requests(stream, remote, served, watcher).await?,

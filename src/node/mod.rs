@@ -17,6 +17,7 @@ mod outside;
 mod pending;
 mod plan;
 mod reload;
+mod stalled;
 mod supervisor;
 mod takeover;
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::events;
 use super::fragment::SDPFRAG;
 use super::layer;
 use super::live::live;
+use super::metrics::Metrics;
 use super::posts::Posts;
 use super::prefix::Prefix;
 use super::resource::{has_type, patch};
@@ -41,6 +42,8 @@ struct App {
     /// Whether the log says who asks.
     log_addresses: bool,
     posts: Arc<Posts>,
+    /// Of the metrics.
+    texts: Arc<Metrics>,
 }
 
 type Answer = Result<Response<Body>, Problem>;
@@ -61,6 +64,8 @@ pub fn router(
 ) -> Router {
     let channels = events::router(control.clone());
     let (ice_servers, posts) = (Arc::new(ice_servers), Arc::new(Posts::new(rates)));
+    let texts = Arc::default();
+    let app = App { control, admission, webhooks, ice_servers, log_addresses, posts, texts };
     let router = Router::new()
         .route("/whip/{stream}", any(whip))
         .route("/whep/{stream}", any(whep))
@@ -69,7 +74,7 @@ pub fn router(
         .route("/live", get(list).options(async || StatusCode::NO_CONTENT))
         .route("/metrics", get(metrics));
     router
-        .with_state(App { control, admission, webhooks, ice_servers, log_addresses, posts })
+        .with_state(app)
         .merge(channels)
         .merge(more)
         .method_not_allowed_fallback(async || Problem::other_method())
@@ -238,6 +243,11 @@ async fn metrics(State(app): State<App>, request: Request) -> Answer {
     let accept =
         request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = telemetry::Format::wanted(accept);
+    let text = app.texts.text(format, || exposition(&app).render(format)).await?;
+    Ok(([(CONTENT_TYPE, format.content_type())], text).into_response())
+}
+
+fn exposition(app: &App) -> telemetry::Exposition {
     let wiring = &app.control.wiring;
     let mut exposition = wiring.exposition();
     telemetry::tcp_refused(&mut exposition, &wiring.tcp_refusals);
@@ -251,7 +261,7 @@ async fn metrics(State(app): State<App>, request: Request) -> Answer {
     app.webhooks.expose(&mut exposition);
     app.control.expose_directory(&mut exposition);
     app.posts.expose(&mut exposition, app.control.connecting());
-    Ok(([(CONTENT_TYPE, format.content_type())], exposition.render(format)).into_response())
+    exposition
 }
 
 fn accept_post(status: StatusCode) -> Response<Body> {

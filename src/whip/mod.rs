@@ -9,6 +9,7 @@ mod http;
 mod ice_servers;
 mod layer;
 mod live;
+mod metrics;
 mod port_metrics;
 mod posts;
 mod prefix;

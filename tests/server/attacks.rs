@@ -272,26 +272,50 @@ fn offers_of_thousands_of_lines_cost_nobody_a_packet() {
     });
 }
 
-#[test]
-fn answers_that_nobody_reads_hold_up_no_other_client() {
+/// A hundred connections that ask for each of `paths` fifty times, and read nothing.
+fn unread(what: &str, paths: &[&str]) {
     let server = Server::start(&["--shards", "2"]);
-    nobody_notices(&server, "unread answers", |server| {
-        // A debug build on a busy machine makes some hundred answers a second.
-        let each = if strength().0 > 5_000 { 50 } else { 20 };
-        let get = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(each);
+    nobody_notices(&server, what, |server| {
+        let gets: Vec<_> = paths
+            .iter()
+            .map(|path| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(50))
+            .collect();
         let mut unread = Vec::new();
-        for _ in 0..100 {
+        for number in 0..100 {
             let mut stream = TcpStream::connect(server.node().http_address()).expect("it listens");
             stream.set_nonblocking(true).expect("a socket can be non-blocking");
             // As much as fits.
-            let _ = stream.write(&get);
+            let _ = stream.write(gets[number % gets.len()].as_bytes());
             unread.push(stream);
         }
         let other = Client::publish(server, "other", BOTH);
         assert!(!other.session_url.is_empty(), "it is answered beside them");
         std::thread::sleep(strength().1);
-        unread.len() as u64
+        50 * unread.len() as u64
     });
+}
+
+#[test]
+fn metrics_that_nobody_reads_hold_up_no_other_client() {
+    unread("unread metrics", &["/metrics"]);
+}
+
+#[test]
+fn answers_of_the_api_that_nobody_reads_hold_up_no_other_client() {
+    unread(
+        "unread answers",
+        &[
+            "/api/v1/status",
+            "/api/v1/sessions?limit=500",
+            "/api/v1/sessions?order=worst",
+            "/api/v1/streams",
+            "/api/v1/shards",
+            "/api/v1/events",
+            "/api/v1/openapi.json",
+            "/dashboard",
+            "/live",
+        ],
+    );
 }
 
 /// A TCP connection from an address of loopback's.

@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::ready::Process;
 use crate::support::{eventually, process, request};
+use monoport::limits::HTTP_STALL_TIMEOUT;
 use socket2::{Domain, Socket, Type};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
@@ -148,4 +149,40 @@ fn a_thousand_idle_connections_neither_shut_http_for_others_nor_stay() {
     let first = &mut idle[0];
     let closed = first.read(&mut [0; 1]);
     assert!(matches!(closed, Ok(0)), "{closed:?}");
+}
+
+/// Whether the server at `http` has its end of a connection with `client` open, as the kernel's
+/// table says.
+fn is_open(http: &str, client: SocketAddr) -> bool {
+    let http: SocketAddr = http.parse().expect("an address");
+    // Established is 1 (include/net/tcp_states.h).
+    let ends =
+        [format!(":{:04X}", http.port()), format!(":{:04X}", client.port()), "01".to_owned()];
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel has a table");
+    table.lines().any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        ends.iter().all(|end| words.next().is_some_and(|word| word.ends_with(end)))
+    })
+}
+
+#[test]
+fn a_client_that_asks_and_does_not_read_is_closed() {
+    let server = Process::start_with_files(1_024, &["--shards", "1"]);
+    let mut unread = from([127, 0, 0, 2], &server.http).expect("it is connected");
+    let get = "GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    // The answers are far more than the kernel keeps for both ends.
+    unread.set_nonblocking(true).expect("a socket can be non-blocking");
+    let asked = unread.write(get.repeat(2_000).as_bytes()).expect("some of it fits");
+    assert!(asked > 500 * get.len(), "{asked} bytes were taken");
+    let client = unread.local_addr().expect("it is connected");
+    let is_open = || is_open(&server.http, client);
+    assert!(is_open());
+    // Its time does not begin before the kernel is full, and the machine may be slow.
+    let start = Instant::now();
+    while is_open() {
+        assert!(start.elapsed() < 6 * HTTP_STALL_TIMEOUT, "it is open, and nobody reads");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // One that asks for nothing for as long goes for another reason; this one had asked.
+    assert!(start.elapsed() > HTTP_STALL_TIMEOUT / 2, "{:?}", start.elapsed());
 }

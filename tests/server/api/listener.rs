@@ -46,9 +46,8 @@ impl Listener {
     /// The next event of a name.
     pub fn next_of(&mut self, wanted: &str) -> Value {
         loop {
-            if let (name, data) = self.next()
-                && name == wanted
-            {
+            let (name, data) = self.next();
+            if name == wanted {
                 return data;
             }
         }
