@@ -30,7 +30,7 @@ use std::time::Instant;
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::{FEEDBACK_PACKETS, MAX_SOURCES};
-use crate::media::{LayerName, MediaPacket, PublisherTerms};
+use crate::media::{LayerName, MediaPacket, ParameterSets, Payload, PublisherTerms};
 use crate::srtp::{MasterKey, Profile, RtpOpener};
 use arrivals::Arrivals;
 use extensions::Ids;
@@ -67,6 +67,8 @@ pub enum Opened<'a> {
         packet: MediaPacket<&'a [u8]>,
         /// Its layer has changed its source in between and this is no key frame: one is needed.
         asks: bool,
+        /// Parameter sets that stand before it, under the number before its own.
+        sets: Option<Payload>,
     },
     /// One that belongs to no layer of a track, and why.
     Unplaced(DropReason),
@@ -91,7 +93,7 @@ type Micros = u64;
 impl Ingest {
     /// Bytes of one with as many sources as may be.
     pub const MOST_BYTES: usize = size_of::<Ingest>()
-        + MAX_SOURCES * size_of::<sources::Source>()
+        + MAX_SOURCES * (size_of::<sources::Source>() + ParameterSets::MOST_BYTES)
         + size_of::<[u32; FEEDBACK_PACKETS]>();
 
     /// The receiving side of a publisher of `stream` with these terms. `remote` is the master key

@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
+use str0m::format::Codec;
+
 use super::extensions::Said;
 use super::sources::{Part, Role, Source};
 use super::{Ingest, Micros, Opened};
 use crate::drop::DropReason;
 use crate::id::{TrackKey, TrackKind};
 use crate::limits::CODEC_SWITCH_PAUSE;
-use crate::media::{ClockReport, MediaPacket, Origin, starts_keyframe};
+use crate::media::{ClockReport, MediaPacket, Origin, Placed, starts_keyframe};
 use crate::srtp::Rejected;
 use crate::wire::rtcp::{self, Packet};
 use crate::wire::rtp::{self, Header};
@@ -181,12 +183,22 @@ impl Ingest {
         let is_video = track.id.kind == TrackKind::Video;
         let source = self.sources.at(place);
         let asks = std::mem::take(&mut source.asks) && is_video && !keyframe;
+        let (codec, at) = (track.payload.codec, (index, header.timestamp));
+        let placed = match codec {
+            Codec::H264 | Codec::H265 => {
+                source.sets.get_or_insert_default().place(codec, at, payload)
+            }
+            _ => Some(Placed { sequence: index, sets: None }),
+        };
+        let Some(Placed { sequence, sets }) = placed else {
+            return Opened::Unplaced(DropReason::StaleMedia);
+        };
         let packet = MediaPacket {
             track: TrackKey { stream: self.stream, id: track.id },
-            codec: track.payload.codec,
+            codec,
             layer: part.layer,
             origin: Origin { publisher: 0, source: part.source },
-            sequence: index,
+            sequence,
             timestamp: header.timestamp,
             marker: header.marker,
             keyframe,
@@ -195,7 +207,7 @@ impl Ingest {
             received: arrived,
             payload,
         };
-        Opened::Media { packet, asks }
+        Opened::Media { packet, asks, sets }
     }
 
     /// Takes in a compound of the publisher that has authenticated, and tells `clock` what its

@@ -9,7 +9,7 @@ use super::Micros;
 use super::missing::Missing;
 use super::reception::Reception;
 use crate::limits::{MAX_LAYERS, MAX_SOURCES, SOURCE_KEPT, SOURCE_SILENT};
-use crate::media::LayerName;
+use crate::media::{LayerName, ParameterSets};
 use crate::srtp::{ReplayWindow, Rollover};
 
 /// Sources whose memory is asked for before a packet is handled: audio and video.
@@ -49,6 +49,8 @@ pub(super) struct Source {
     heard: Micros,
     /// Whether it has taken its layer over and no key frame has come since.
     pub asks: bool,
+    /// Of H.264 and H.265.
+    pub sets: Option<Box<ParameterSets>>,
 }
 
 /// A layer that was heard of.
@@ -106,8 +108,12 @@ impl Sources {
     pub fn bytes(&self) -> usize {
         let Sources { ssrcs, sources, layers } = self;
         let missing = sources.iter().map(|source| source.missing.bytes()).sum::<usize>();
+        let sets = sources.iter().filter(|source| source.sets.is_some()).count();
         let lists = ssrcs.capacity() * size_of::<u32>() + layers.capacity() * size_of::<Layer>();
-        lists + sources.capacity() * size_of::<Source>() + missing
+        lists
+            + sources.capacity() * size_of::<Source>()
+            + missing
+            + sets * ParameterSets::MOST_BYTES
     }
 
     /// See [`super::Ingest::touches`].
@@ -209,6 +215,7 @@ impl Sources {
             missing: Missing::default(),
             heard: now,
             asks: takes_over,
+            sets: None,
         };
         let kept = SOURCE_KEPT.as_micros() as Micros;
         let oldest = (0..self.sources.len()).min_by_key(|place| self.sources[*place].heard);

@@ -8,6 +8,12 @@ use super::MAX_SOURCES;
 /// rollover counter is needed should it return (RFC 3711 §3.3.1), which a paused layer does.
 pub const SOURCE_KEPT: Duration = Duration::from_secs(30);
 
+/// Parameter sets (H.264, H.265) of one source that are kept for key frames that come without.
+pub const MAX_PARAMETER_SETS: usize = 8;
+
+/// Their bytes: browsers' and cameras' have some 60. All of them are one packet.
+pub const PARAMETER_SETS_BYTES: usize = 1_000;
+
 /// Packets of one source that a publisher is asked for at a time. Behind a longer hole only a key
 /// frame helps, and viewers ask for that.
 pub const MAX_MISSING: usize = 256;

@@ -17,6 +17,7 @@ mod packet;
 )]
 mod payload;
 mod picture;
+mod sets;
 mod terms;
 
 pub use descriptor::{DEPENDENCY_DESCRIPTOR, DependencyDescriptor};
@@ -26,6 +27,7 @@ pub use numbers::Shift;
 pub use packet::{ClockReport, HeaderExtensions, MediaPacket, Origin};
 pub use payload::{Bytes, Payload};
 pub use picture::{PictureSize, picture_size};
+pub use sets::{ParameterSets, Placed};
 pub use terms::{
     ExtensionIds, ExtensionKind, KeyframeRequest, OfferedSource, PublishedPayload, PublishedTrack,
     PublisherTerms, ViewerTerms, ViewerTrack,

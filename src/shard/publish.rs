@@ -11,7 +11,7 @@ use crate::drop::DropReason;
 use crate::id::{SessionKey, TrackKey};
 use crate::ingest::Opened;
 use crate::limits::{MAX_PAYLOAD_OUT, MEDIA_USELESS_AFTER};
-use crate::media::{Bytes, ClockReport, MediaPacket};
+use crate::media::{Bytes, ClockReport, MediaPacket, Payload};
 use crate::telemetry::limited;
 use crate::track::{Published, Source, Streams};
 
@@ -75,7 +75,7 @@ pub(super) fn hear_publisher(
     let publishing = entry.publishes.as_mut().ok_or(DropReason::ViewerRtp)?;
     let ingest = publishing.ingest.as_mut().ok_or(DropReason::BeforeKeys)?;
     match ingest.rtp(arrived, datagram)? {
-        Opened::Media { mut packet, asks } => {
+        Opened::Media { mut packet, asks, sets } => {
             if let Some(payload_type) = ingest.switched_to.take() {
                 post.tell_control(Report::Switched { key: entry.key, payload_type });
             }
@@ -87,6 +87,9 @@ pub(super) fn hear_publisher(
                 let named = std::mem::take(&mut ingest.named);
                 packet.origin.publisher = publisher_number(entry.key, publishing, streams, post);
                 streams.name_layers(packet.track.stream, packet.origin.publisher, named);
+                if let Some(sets) = sets {
+                    publish(before(&packet, sets), streams, post);
+                }
                 publish(packet, streams, post);
             }
             if bytes > MAX_PAYLOAD_OUT {
@@ -106,6 +109,17 @@ pub(super) fn hear_publisher(
     // Some publishers (ffmpeg's) send no checks once they are connected: media is life enough.
     entry.heard = now;
     Ok(())
+}
+
+/// The packet with `sets` that stands before the first one of a key frame.
+fn before(first: &MediaPacket<&[u8]>, sets: Payload) -> MediaPacket {
+    let packet = MediaPacket {
+        sequence: first.sequence - 1,
+        marker: false,
+        keyframe: true,
+        ..first.clone()
+    };
+    packet.with_payload(|_first| sets)
 }
 
 /// What a publisher reports, as a compound.

@@ -41,6 +41,7 @@ struct Sent<'a> {
     ssrc: u32,
     payload_type: u8,
     index: u64,
+    timestamp: u32,
     elements: &'a [(u8, &'a [u8])],
     payload: &'a [u8],
     padding: bool,
@@ -50,6 +51,7 @@ const SENT: Sent<'static> = Sent {
     ssrc: 20,
     payload_type: VIDEO,
     index: 1_000,
+    timestamp: 7,
     elements: &[],
     payload: INTERFRAME,
     padding: false,
@@ -88,8 +90,8 @@ impl Bench {
     }
 
     fn receive(&mut self, sent: Sent<'_>) -> Result<Opened<'_>, DropReason> {
-        let Sent { ssrc, payload_type, index, elements, payload, padding } = sent;
-        let (marker, sequence, timestamp) = (false, index as u16, 7);
+        let Sent { ssrc, payload_type, index, timestamp, elements, payload, padding } = sent;
+        let (marker, sequence) = (false, index as u16);
         let header = HeaderWriter { marker, padding, payload_type, sequence, timestamp, ssrc };
         let packet = &mut self.packet;
         let start = header.write(elements, packet).unwrap();
@@ -101,7 +103,7 @@ impl Bench {
 
     fn media(&mut self, sent: Sent<'_>) -> (MediaPacket, bool) {
         match self.receive(sent) {
-            Ok(Opened::Media { packet, asks }) => (packet.with_payload(|p| p.keep(None)), asks),
+            Ok(Opened::Media { packet, asks, .. }) => (packet.with_payload(|p| p.keep(None)), asks),
             other => panic!("no media: {other:?}"),
         }
     }
@@ -186,6 +188,30 @@ fn padding_is_neither_media_nor_a_drop() {
         assert!(matches!(bench.receive(early), Ok(Opened::Padding)));
     }
     assert!(bench.media(padding).0.payload.is_empty(), "of media it keeps its number");
+}
+
+#[test]
+fn h264_without_its_parameter_sets_is_given_them() {
+    let mut bench = Bench::new();
+    bench.ingest.terms.tracks[1].payload.codec = Codec::H264;
+    let mut send = |index: u64, timestamp, payload: &[u8]| match bench.receive(Sent {
+        index,
+        timestamp,
+        payload,
+        elements: &[(MID, b"v")],
+        ..SENT
+    }) {
+        Ok(Opened::Media { packet, sets, .. }) => (packet.sequence, sets.map(|s| s.to_vec())),
+        other => panic!("no media: {other:?}"),
+    };
+    assert_eq!(send(1, 0, &[0x67, 1]), (1, None));
+    assert_eq!(send(2, 0, &[0x68, 2]), (2, None));
+    assert_eq!(send(3, 0, &[0x65, 3]), (3, None));
+    let sets = vec![0x78, 0, 2, 0x67, 1, 0, 2, 0x68, 2];
+    assert_eq!(send(5, 3_000, &[0x41, 4]), (5, None));
+    assert_eq!(send(6, 6_000, &[0x65, 6]), (7, Some(sets)), "under the number before its own");
+    assert_eq!(send(4, 0, &[0x65, 5]), (4, None), "what is late has its own");
+    assert_eq!(send(7, 9_000, &[0x41, 7]), (8, None));
 }
 
 #[test]
