@@ -13,7 +13,8 @@ use super::sample::{tenths, thousandths};
 use crate::access::Admitted;
 use crate::control::{EndedSession, LiveSession};
 use crate::id::SessionKey;
-use crate::telemetry::{PROFILES, PathShown, SessionCard};
+use crate::telemetry::{LayerGot, PROFILES, PathShown, SessionCard};
+use crate::track::Offered;
 use crate::whip::Problem;
 
 /// The hint where a publisher's packets are too long.
@@ -56,6 +57,7 @@ struct Detail {
     keyframe_requests: u32,
     expected_bits_per_s: Option<u32>,
     layer_distance: f64,
+    layer: Option<LayerNow>,
     estimate: Option<PathEstimate>,
     hint: Option<&'static str>,
     phases_ms: Phases,
@@ -80,6 +82,25 @@ impl PathEstimate {
         let PathShown { bits_per_s, ceiling_bits_per_s, queue_ms, state, reason } = shown;
         let (state, reason) = (state.words(), reason.words());
         PathEstimate { bits_per_s, ceiling_bits_per_s, queue_ms, state, reason }
+    }
+}
+
+/// Which layer of its video a viewer gets.
+#[derive(Serialize)]
+struct LayerNow {
+    wanted: String,
+    got: Option<String>,
+    reason: &'static str,
+}
+
+impl LayerNow {
+    fn new(shown: LayerGot, called: &[Offered]) -> LayerNow {
+        let name = |layer: u8| {
+            let known = called.iter().find(|offer| offer.layer == layer);
+            known.map_or_else(|| layer.to_string(), Offered::called)
+        };
+        let LayerGot { wanted, got, why, .. } = shown;
+        LayerNow { wanted: name(wanted), got: got.map(name), reason: why.words() }
     }
 }
 
@@ -127,12 +148,14 @@ pub(super) async fn get(
     let key: SessionKey =
         id.parse().map_err(|error| Problem::bad_request(format!("`{id}`: {error}")))?;
     let card = api.control.card(key);
-    let living = api
-        .control
-        .with_session(key, |live| detail(key, live, card.as_ref(), None, admitted.addresses));
+    let called = api.control.layers_of(key);
+    let living = api.control.with_session(key, |live| {
+        detail(key, live, card.as_ref(), None, admitted.addresses, &called)
+    });
     let ended = || {
         api.control.with_ended(key, |ended| {
-            detail(key, &ended.live, ended.card.as_deref(), Some(ended), admitted.addresses)
+            let card = ended.card.as_deref();
+            detail(key, &ended.live, card, Some(ended), admitted.addresses, &called)
         })
     };
     let gone = || {
@@ -187,6 +210,7 @@ fn detail(
     card: Option<&SessionCard>,
     ended: Option<&EndedSession>,
     addresses: bool,
+    called: &[Offered],
 ) -> Detail {
     let brief = Brief::new(key, live, card, ended.is_some());
     let card = card.copied().unwrap_or_default();
@@ -208,7 +232,8 @@ fn detail(
         repaired: card.repaired,
         keyframe_requests: card.keyframe_requests,
         expected_bits_per_s: Some(card.expected_bits_per_s).filter(|bits| *bits > 0),
-        layer_distance: f64::from(card.layer_distance),
+        layer_distance: card.layer.map_or(0.0, |layer| f64::from(layer.below_largest)),
+        layer: card.layer.map(|layer| LayerNow::new(layer, called)),
         estimate: card.path.map(PathEstimate::new),
         hint: card.oversized.then_some(OVERSIZED),
         phases_ms: Phases {

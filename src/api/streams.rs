@@ -55,6 +55,8 @@ struct Layer {
     width: Option<u16>,
     height: Option<u16>,
     best: bool,
+    silent: bool,
+    deaf: bool,
 }
 
 fn layers(shared: &StreamShared) -> Vec<Layer> {
@@ -65,14 +67,16 @@ fn layers(shared: &StreamShared) -> Vec<Layer> {
     });
     let each = tracks.flat_map(|track| {
         let best = shared.best_layer(track);
-        shared.shown_layers(track).map(move |(layer, shown)| Layer {
+        shared.all_layers(track).map(move |(layer, shown)| Layer {
             kind: if track.kind == TrackKind::Audio { "audio" } else { "video" },
             track: track.number,
             layer,
-            bits_per_s: u64::from(shown.kilobits_per_s) * 1_000,
+            bits_per_s: if shown.silent { 0 } else { u64::from(shown.kilobits_per_s) * 1_000 },
             width: shown.size.map(|size| size.width),
             height: shown.size.map(|size| size.height),
             best: layer == best,
+            silent: shown.silent,
+            deaf: shown.deaf,
         })
     });
     each.collect()

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::{Control, ControlError};
-use crate::id::{TrackId, TrackKind};
+use crate::id::{SessionKey, TrackId, TrackKind};
 use crate::shard::{Command, NotWished};
 use crate::track::{Bounds, Offered, StreamShared, Wish};
 
@@ -25,6 +25,19 @@ pub struct LayerChoice {
 }
 
 impl Control {
+    /// The layers of the video of the stream that a session watches, the smallest first; none where
+    /// there is no such session.
+    #[must_use]
+    pub fn layers_of(&self, key: SessionKey) -> Vec<Offered> {
+        let shared = {
+            let registry = self.lock();
+            let stream = registry.live.get(&key).and_then(|l| registry.streams.get(&l.stream));
+            stream.map(|stream| stream.shared.clone())
+        };
+        let video = TrackId::first(TrackKind::Video);
+        shared.map_or_else(Vec::new, |shared| shared.offered(video).to_vec())
+    }
+
     /// The session with this id gets the layer that is wanted, as soon as it can.
     ///
     /// # Errors

@@ -12,7 +12,10 @@ impl Core {
     pub fn deliver(&mut self, now: Instant) -> Option<Instant> {
         let mut needed = std::mem::take(&mut self.scratch.keyframes_needed);
         self.streams.keyframes_due(now, &mut needed);
-        for NeedKeyframe { track, layer, ask, past_will_do } in needed.drain(..) {
+        for NeedKeyframe { track, layer, ask, past_will_do, has_gone_deaf } in needed.drain(..) {
+            if has_gone_deaf && matches!(ask, Ask::Source(_)) {
+                self.post.counters().layers_deaf.add(1);
+            }
             match ask {
                 Ask::Source(Source::Session(slot)) => {
                     self.take_in_hand(slot);

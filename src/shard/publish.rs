@@ -160,7 +160,8 @@ pub(super) fn publish<P: Bytes + Clone>(
 ) {
     post.counters().publisher_packets.add(1);
     let published = streams.publish(packet, |shard, packet| post.copy(shard, packet));
-    while let Some(track) = streams.changed() {
+    while let Some((track, silent)) = streams.changed() {
+        post.counters().layers_silent.add(u64::from(silent));
         // Who takes a layer that has fallen silent gets no packet that would say so.
         for shard in streams.others_interested(track.stream) {
             post.note(shard, Mail::LayersChanged(track));

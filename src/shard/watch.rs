@@ -15,7 +15,9 @@ use crate::limits::{REPORT_INTERVAL, UNHEARD_AFTER};
 use crate::paths::Paths;
 use crate::srtp::Profile;
 use crate::telemetry::quality::Window;
-use crate::telemetry::{CardRole, PathShown, PathState, Quality, RateReason, SessionCard, Stage};
+use crate::telemetry::{
+    CardRole, LayerGot, PathShown, PathState, Quality, RateReason, SessionCard, Stage,
+};
 use crate::track::{Carried, Stream, Streams, Viewer};
 use crate::wire::dtls::Flight;
 
@@ -45,6 +47,8 @@ pub(super) struct Watch {
     last: Shown,
     /// What is thought of a viewer's path, where that decides something.
     path: Option<PathShown>,
+    /// The layer a viewer gets, where there are several.
+    layer: Option<LayerGot>,
 }
 
 /// Sums since the start, of which windows are the differences.
@@ -124,6 +128,7 @@ impl Watch {
             lanes: Vec::new(),
             last: Shown::default(),
             path: None,
+            layer: None,
         }
     }
 
@@ -261,10 +266,11 @@ impl Core {
         let watch = &mut entry.watch;
         let totals = watch.viewer_totals(&entry.takes, streams);
         let (mut video, mut is_playing, mut shown) = (false, false, Shown::default());
-        watch.path = None;
-        for (_stream, viewer, reception) in playing(&entry.takes, streams) {
+        (watch.path, watch.layer) = (None, None);
+        for (stream, viewer, reception) in playing(&entry.takes, streams) {
             is_playing |= viewer.started;
             watch.path = viewer.egress.estimate().map(path_shown).or(watch.path);
+            watch.layer = stream.layer_got(viewer).or(watch.layer);
             for (lane, heard) in viewer.egress.lanes().iter().zip(&reception.heard) {
                 video |= lane.id().kind == TrackKind::Video && heard.reports > 0;
                 shown.jitter_us = shown.jitter_us.max(micros(heard.jitter));
@@ -366,7 +372,7 @@ fn card(entry: &Entry, paths: &Paths) -> SessionCard {
         rtt_us: last.rtt_us,
         bits_per_s: last.bits_per_s,
         expected_bits_per_s: last.expected_bits_per_s,
-        layer_distance: 0.0,
+        layer: entry.watch.layer,
         oversized: entry.watch.oversized,
         path: entry.watch.path,
     }

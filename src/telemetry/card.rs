@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::got::{GOT_BITS, LayerGot};
 use super::path::{PATH_BITS, PathShown};
 use super::quality::Level;
 
@@ -134,8 +135,8 @@ pub struct SessionCard {
     pub bits_per_s: u32,
     /// What they should have been; 0 where that is not known.
     pub expected_bits_per_s: u32,
-    /// Simulcast layers below the best one, on average over the last window.
-    pub layer_distance: f32,
+    /// Which layer of its video a viewer gets, where there are several.
+    pub layer: Option<LayerGot>,
     /// Whether it has published packets that no datagram to a viewer has room for.
     pub oversized: bool,
     /// What is thought of a viewer's path, where that decides something.
@@ -152,6 +153,7 @@ const CREATED_MASK: u64 = (1 << 48) - 1;
 const FLAGS: u32 = 4;
 
 const _: () = assert!(PATH_BITS <= 16 + (16 - FLAGS) + 16, "the path has room");
+const _: () = assert!(GOT_BITS <= 16, "the layer has the other half of a word's half");
 
 /// No value, where all others are possible but this one.
 const NONE: u32 = u32::MAX;
@@ -186,12 +188,11 @@ impl SessionCard {
         ];
         let small = small.iter().rev().fold(0, |word, (value, bits)| word << bits | value);
         let loss = (self.loss_ratio.clamp(0.0, 1.0) * 65_535.0).round() as u64;
-        let hundredths = (self.layer_distance * 100.0).clamp(0.0, 65_535.0) as u32;
         let flags = [self.remote.is_some(), self.local.is_some(), self.over_tcp, self.oversized];
         let flags = flags.iter().rev().fold(0, |word, flag| word << 1 | u32::from(*flag));
         // The path lies where there is room.
         let flags = flags | ((path >> 16) as u32 % (1 << 12)) << FLAGS;
-        let hundredths = hundredths | ((path >> 28) as u32) << 16;
+        let layer = LayerGot::pack(self.layer) | ((path >> 28) as u32) << 16;
         [
             small,
             (self.created_ms & CREATED_MASK) | loss << 48,
@@ -201,7 +202,7 @@ impl SessionCard {
             remote.0 as u64,
             (local.0 >> 64) as u64,
             local.0 as u64,
-            pair(u32::from(local.1) | flags << 16, hundredths),
+            pair(u32::from(local.1) | flags << 16, layer),
             self.packets,
             self.bytes,
             pair(self.lost, self.nacked),
@@ -251,7 +252,7 @@ impl SessionCard {
             rtt_us: option(high(13)),
             bits_per_s: high(14),
             expected_bits_per_s: low(14),
-            layer_distance: (low(8) & 0xffff) as f32 / 100.0,
+            layer: LayerGot::unpack(low(8) & 0xffff),
             oversized: flags >> 3 & 1 == 1,
             path: PathShown::unpack(path),
         }

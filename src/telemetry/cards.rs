@@ -139,7 +139,9 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
-    use crate::telemetry::{CardRole, PathShown, PathState, RateReason, Stage};
+    use crate::telemetry::{
+        CardRole, LayerGot, LayerReason, PathShown, PathState, RateReason, Stage,
+    };
 
     fn full() -> SessionCard {
         SessionCard {
@@ -167,7 +169,12 @@ mod tests {
             rtt_us: Some(0),
             bits_per_s: 2_500_000,
             expected_bits_per_s: 2_600_000,
-            layer_distance: 1.5,
+            layer: Some(LayerGot {
+                wanted: 2,
+                got: Some(0),
+                why: LayerReason::Silent,
+                below_largest: 2,
+            }),
             oversized: true,
             path: Some(PathShown {
                 bits_per_s: 1_230_000,

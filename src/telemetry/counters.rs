@@ -93,6 +93,8 @@ shard_counters! {
     repaired_packets: Counter, "Packets sent again";
     replayed_packets: Counter, "Packets of the past that viewers began with";
     layer_switches: Counter, "Times a viewer went from one layer of a track to another";
+    layers_silent: Counter, "Times a layer fell silent while another one of its track flowed";
+    layers_deaf: Counter, "Times a layer had left three key frame requests unanswered";
     keyframe_requests_in: Counter, "Key frame requests from viewers (PLI and FIR)";
     keyframe_requests_out: Counter, "Key frame requests sent to publishers";
     handed_over: Counter, "Datagrams handed to the shard that owns them";

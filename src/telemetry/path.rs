@@ -35,6 +35,8 @@ macro_rules! in_words {
     };
 }
 
+pub(super) use in_words;
+
 in_words! {
     /// What the queue on a path does.
     PathState {

@@ -47,6 +47,8 @@ pub(super) struct Flows {
     checked: Option<Instant>,
     /// A layer that may be about to fall silent.
     wanes: Option<u8>,
+    /// How many have fallen silent, until somebody has counted them.
+    fallen: u8,
 }
 
 impl Flow {
@@ -120,12 +122,13 @@ impl Track {
     }
 
     fn look_at_flows(&mut self, now: Instant) -> bool {
-        let (mut changed, mut wanes) = (false, None);
+        let (mut changed, mut wanes, mut fallen) = (false, None, 0u8);
         for (number, layer) in (0..).zip(self.layers_mut()) {
             let before = layer.flow.state;
             let flowed = layer.flow.flows();
             layer.flow.look(now);
             changed |= layer.flow.flows() != flowed;
+            fallen += u8::from(flowed && !layer.flow.flows());
             if layer.flow.state == State::Wanes && before != State::Wanes {
                 wanes = Some(number);
             }
@@ -139,7 +142,13 @@ impl Track {
             }
         }
         self.flows.wanes = wanes.or(self.flows.wanes);
+        self.flows.fallen = fallen;
         changed
+    }
+
+    /// How many layers have fallen silent since this was asked last.
+    pub(super) fn take_fallen(&mut self) -> u8 {
+        std::mem::take(&mut self.flows.fallen)
     }
 
     /// A layer that somebody takes may be about to fall silent: there is to be something that they
@@ -167,9 +176,12 @@ impl Track {
 }
 
 impl Streams {
-    /// A track published here whose layers have changed: other shards that take part are told.
-    pub fn changed(&mut self) -> Option<TrackKey> {
-        self.changed.pop()
+    /// A track published here whose layers have changed, and how many of them have fallen silent:
+    /// other shards that take part are told.
+    pub fn changed(&mut self) -> Option<(TrackKey, u8)> {
+        let key = self.changed.pop()?;
+        let track = self.get_mut(key.stream).and_then(|stream| stream.track_mut(key.id));
+        Some((key, track.map_or(0, Track::take_fallen)))
     }
 
     /// The layers of a track that is published on another shard have changed.

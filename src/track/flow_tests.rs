@@ -6,6 +6,7 @@ use super::switch_tests::{MS, Scene, hold};
 use super::tests::{KEY, Shard, VIDEO};
 use super::*;
 use crate::limits::{FLOW_BACK_AFTER, FLOW_SILENT_AFTER, FLOW_WANES_AFTER};
+use crate::telemetry::LayerReason;
 
 /// Runs until a viewer has a layer: how long that took.
 fn until(scene: &mut Scene, viewer: usize, layer: u8) -> Duration {
@@ -46,6 +47,17 @@ fn viewers_of_a_layer_that_falls_silent_go_to_the_next_lower_and_come_back() {
     assert_eq!(all.map(|viewer| scene.layer(viewer)), [Some(1); 4], "the next lower one");
     assert_eq!(scene.layer(low), Some(0), "who has another is not touched");
     assert_eq!(flowing(&scene), [(0, true), (1, true), (2, false)], "for whoever chooses");
+    assert_eq!(scene.fallen, 1);
+    let got = |scene: &Scene, viewer| {
+        let stream = scene.shard.streams.get(KEY).expect("it is there");
+        stream.layer_got(stream.viewer(viewer).expect("it watches")).expect("there are three")
+    };
+    let shown = got(&scene, chose);
+    assert_eq!((shown.wanted, shown.got, shown.why), (2, Some(1), LayerReason::Silent));
+    let shown = got(&scene, best);
+    assert_eq!((shown.wanted, shown.got, shown.why), (1, Some(1), LayerReason::Best));
+    let shown = got(&scene, low);
+    assert_eq!((shown.got, shown.why, shown.below_largest), (Some(0), LayerReason::Asked, 2));
     // A stutter is no return: it must flow for a while.
     scene.layers[2].silent = false;
     scene.frames(20, |_, _| false);

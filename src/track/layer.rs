@@ -155,6 +155,7 @@ impl Layer {
             kilobits_per_s: kilobits(self.rate.bits_per_s()),
             size: self.size,
             silent: !self.flow.flows(),
+            deaf: self.keyframes.is_deaf(),
             needs_kilobits_per_s: kilobits(self.rate.needed_bits_per_s()),
         }
     }

@@ -32,6 +32,7 @@ mod stream;
 mod streams;
 mod switch;
 mod takers;
+mod told;
 
 pub use aim::{Bounds, Offered, Wish};
 pub use history::History;

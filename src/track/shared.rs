@@ -48,6 +48,9 @@ pub struct Standing {
 /// Set in the rate of a layer that sends nothing now.
 const SILENT: u32 = 1 << 31;
 
+/// Set in what a layer needs that answers no requests for key frames.
+const DEAF: u32 = 1 << 31;
+
 /// What a layer sends, for those who look at a stream from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LayerShown {
@@ -59,6 +62,8 @@ pub struct LayerShown {
     pub silent: bool,
     /// Payload that there must be room for to get it, in thousands of bits a second.
     pub needs_kilobits_per_s: u32,
+    /// Whether it answers no requests for key frames.
+    pub deaf: bool,
 }
 
 impl LayerShown {
@@ -197,13 +202,14 @@ impl StreamShared {
         let Some(word) = word else { return };
         if shown.kilobits_per_s == 0 {
             let before = LayerShown::from_word(word.load(Ordering::Relaxed));
-            let needs_kilobits_per_s = shown.needs_kilobits_per_s;
-            shown = LayerShown { silent: shown.silent, needs_kilobits_per_s, ..before };
+            let LayerShown { silent, needs_kilobits_per_s, deaf, .. } = shown;
+            shown = LayerShown { silent, needs_kilobits_per_s, deaf, ..before };
         }
         word.store(shown.to_word(), Ordering::Relaxed);
         if let Some(needs) = self.needs_of(track, layer).filter(|_| shown.needs_kilobits_per_s > 0)
         {
-            needs.store(shown.needs_kilobits_per_s, Ordering::Relaxed);
+            let deaf = if shown.deaf { DEAF } else { 0 };
+            needs.store(shown.needs_kilobits_per_s & !DEAF | deaf, Ordering::Relaxed);
         }
     }
 
@@ -217,11 +223,22 @@ impl StreamShared {
         self.words(track).filter(|(_, shown)| shown.kilobits_per_s > 0 && !shown.silent)
     }
 
+    /// The same, with those that have fallen silent.
+    pub fn all_layers(&self, track: TrackId) -> impl Iterator<Item = (u8, LayerShown)> + '_ {
+        let known = self.words(track).filter(|(_, shown)| shown.kilobits_per_s > 0);
+        known.map(move |(layer, shown)| {
+            let word = self.needs_of(track, layer).map_or(0, |word| word.load(Ordering::Relaxed));
+            let (deaf, needs_kilobits_per_s) = (word & DEAF != 0, word & !DEAF);
+            (layer, LayerShown { deaf, needs_kilobits_per_s, ..shown })
+        })
+    }
+
     /// All layers of a track that its publisher has sent at some time.
     pub(super) fn known_layers(&self, track: TrackId) -> impl Iterator<Item = Offered> + '_ {
         let known = self.words(track).filter(|(_, shown)| shown.kilobits_per_s > 0);
         let needs = move |layer, shown: LayerShown| {
             let needs = self.needs_of(track, layer).map_or(0, |word| word.load(Ordering::Relaxed));
+            let needs = needs & !DEAF;
             if needs > 0 { needs } else { shown.kilobits_per_s }
         };
         known.map(move |(layer, shown)| Offered {

@@ -370,7 +370,7 @@ impl Stream {
         &mut self,
         now: Instant,
         ask: Ask,
-        mut due: impl FnMut(TrackId, u8, bool),
+        mut due: impl FnMut(TrackId, u8, bool, bool),
     ) {
         let is_watched = match ask {
             Ask::Source(_) => self.shared.interested().next().is_some(),
@@ -380,10 +380,12 @@ impl Stream {
             let id = track.id();
             for layer in 0..track.layers().len() as u8 {
                 let Some(known) = track.layer_mut(layer) else { continue };
+                let heard = !known.keyframes.is_deaf();
                 if !is_watched {
                     known.keyframes.satisfied();
                 } else if known.keyframes.due(now) {
-                    due(id, layer, known.keyframes.past_will_do());
+                    let has_gone_deaf = heard && known.keyframes.is_deaf();
+                    due(id, layer, known.keyframes.past_will_do(), has_gone_deaf);
                 }
             }
         }

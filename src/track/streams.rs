@@ -26,6 +26,8 @@ pub struct NeedKeyframe {
     pub ask: Ask,
     /// Whether one that has passed will do, with what came since.
     pub past_will_do: bool,
+    /// Whether its publisher has just been found to be deaf to such requests.
+    pub has_gone_deaf: bool,
 }
 
 /// Viewers up to which the list of a stream's grows one by one.
@@ -393,9 +395,9 @@ impl Streams {
             let (key, shard) = (self.active[index], self.shard);
             let Some(stream) = self.get_mut(key) else { continue };
             let Some(ask) = stream.who_to_ask(shard) else { continue };
-            stream.keyframes_due(now, ask, |id, layer, past_will_do| {
+            stream.keyframes_due(now, ask, |id, layer, past_will_do, has_gone_deaf| {
                 let track = TrackKey { stream: key, id };
-                due.push(NeedKeyframe { track, layer, ask, past_will_do });
+                due.push(NeedKeyframe { track, layer, ask, past_will_do, has_gone_deaf });
             });
         }
     }

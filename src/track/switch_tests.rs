@@ -22,6 +22,8 @@ pub(super) struct Scene {
     pub(super) shard: Shard,
     /// Another shard that takes part.
     pub(super) other: Option<Shard>,
+    /// Layers that have fallen silent.
+    pub(super) fallen: u8,
     number: u32,
     pub(super) layers: [Encoder; 3],
     control: Control,
@@ -62,7 +64,7 @@ impl Scene {
             silent: false,
         });
         let (control, log) = (Control::new(now), Vec::new());
-        Scene { now, shared, shard, other: None, number, layers, control, log }
+        Scene { now, shared, shard, other: None, fallen: 0, number, layers, control, log }
     }
 
     /// A frame of each layer, at 30 a second, but for packets that `lost` says never come.
@@ -135,7 +137,8 @@ impl Scene {
                 let mut copies = Vec::new();
                 let copy = |_, packet: &MediaPacket| copies.push(packet.copy_for_other_shard());
                 let _ = self.shard.streams.publish(packet, copy);
-                while let Some(track) = self.shard.streams.changed() {
+                while let Some((track, silent)) = self.shard.streams.changed() {
+                    self.fallen += silent;
                     self.other.iter_mut().for_each(|other| other.streams.layers_changed(track));
                 }
                 for packet in copies {

@@ -150,7 +150,7 @@ function numbers(session) {
     ["Asked again", count(session.nacked)],
     ["Repaired", count(session.repaired)],
     ["Key frames asked", count(session.keyframe_requests)],
-    ["Layers below best", rate(session.layer_distance)],
+    ["Layer", layerWords(session.layer)],
     ["May be sent", estimateWords(session.estimate)],
     ["First STUN", millis(phases.first_stun)],
     ["Handshake", millis(phases.dtls)],
@@ -161,6 +161,16 @@ function numbers(session) {
     ["Security", session.dtls ?? "–"],
     ["Path", pathWords(session)],
   ];
+}
+
+// Which layer of its video a viewer gets, and why.
+function layerWords(layer) {
+  if (!layer) {
+    return "–";
+  }
+  const { wanted, got, reason } = layer;
+  const words = got === wanted ? got : `${got ?? "none"} instead of ${wanted}`;
+  return `${words}. ${sentence(reason)}`;
 }
 
 // What is thought of a viewer's path.
