@@ -302,6 +302,10 @@ pub struct Args {
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub gso: bool,
 
+    /// Give each viewer the simulcast layers that its path carries; off, all get the best
+    #[arg(long, value_enum, default_value_t = OnOff::On)]
+    pub adapt: OnOff,
+
     /// The longest a packet waits for the rest of its frame, in microseconds
     #[arg(long, value_name = "US", default_value_t = 5_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=50_000))]
@@ -361,17 +365,17 @@ pub struct Args {
     pub log: String,
 
     /// Whether the log says from which address, and by which program, a session is set up
-    #[arg(long, value_enum, default_value_t = LogAddresses::On)]
-    pub log_addresses: LogAddresses,
+    #[arg(long, value_enum, default_value_t = OnOff::On)]
+    pub log_addresses: OnOff,
 
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "MONOPORT_LOG_FORMAT")]
     pub log_format: LogFormat,
 }
 
-/// Whether the log says who clients are.
+/// Whether something is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogAddresses {
+pub enum OnOff {
     /// It does
     On,
     /// It does not

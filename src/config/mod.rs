@@ -22,8 +22,8 @@ use std::time::Duration;
 pub use access::{Access, AccessArgs};
 pub use addresses::{AddressFilter, Announced, Cidr, Host, InterfaceName, PortList};
 pub use args::{
-    Args, CheckArgs, Cli, CodecMatch, Command, HelpArgs, Io, LogAddresses, OnConflict, PortsArgs,
-    SteerBy, TopArgs,
+    Args, CheckArgs, Cli, CodecMatch, Command, HelpArgs, Io, OnConflict, OnOff, PortsArgs, SteerBy,
+    TopArgs,
 };
 pub use cluster::{Cluster, ClusterArgs, ClusterSecrets, ClusterUrl, NodeName};
 pub use cores::CoreList;
@@ -112,6 +112,8 @@ pub struct Config {
     pub gro: bool,
     /// UDP_SEGMENT.
     pub gso: bool,
+    /// Whether viewers get the layers that their paths carry.
+    pub adapts: bool,
     /// How long a packet may wait for its frame.
     pub hold: Duration,
     /// How long a session may take to connect.
@@ -196,6 +198,7 @@ impl Config {
             batch: usize::from(args.batch),
             gro: args.gro,
             gso: args.gso,
+            adapts: args.adapt == OnOff::On,
             hold: Duration::from_micros(u64::from(args.train_us)),
             setup_timeout: Duration::from_secs(args.setup_timeout),
             drain_timeout: Duration::from_secs(args.drain_timeout),
@@ -206,7 +209,7 @@ impl Config {
             receive_buffer: args.receive_buffer,
             send_buffer: args.send_buffer,
             control_threads: usize::from(args.control_threads),
-            log_addresses: args.log_addresses == LogAddresses::On,
+            log_addresses: args.log_addresses == OnOff::On,
             say_ice_lite: args.say_ice_lite,
             origin: None,
         })

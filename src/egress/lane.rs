@@ -382,36 +382,6 @@ impl Lane {
         Ok(sealer.seal(slot, start, length, self.rtx_ssrc, self.rtx_index))
     }
 
-    /// Writes a packet of padding alone under a number of a span that is over, under which nothing
-    /// was sent; from now on nothing of that span comes late. Each time the same bytes.
-    pub(super) fn fill(
-        &mut self,
-        sealer: &RtpSealer,
-        index: u64,
-        slot: &mut [u8],
-    ) -> Result<usize, DropReason> {
-        let spans = self.before.iter_mut().flat_map(|before| before.spans.iter_mut().rev());
-        let mut over = spans.filter(|span| index >= span.start());
-        let over = if index < self.span.start() { over.next() } else { None };
-        let span = over.ok_or(DropReason::RepairTooOld)?;
-        span.sealed = true;
-        let (timestamp, payload_type) = (span.live(), self.payload_type);
-        let header = HeaderWriter {
-            marker: false,
-            padding: true,
-            payload_type,
-            sequence: index as u16,
-            timestamp: self.viewer_timestamp(timestamp),
-            ssrc: self.ssrc,
-        };
-        let start = header.write(&[], slot).ok_or(DropReason::TooLong)?;
-        if start + 1 + sealer.overhead() > slot.len() {
-            return Err(DropReason::TooLong);
-        }
-        slot[start] = 1;
-        Ok(sealer.seal(slot, start, start + 1, self.ssrc, index))
-    }
-
     fn header(
         &self,
         span: &Span,
@@ -473,5 +443,6 @@ impl Lane {
     }
 }
 
+mod padding;
 #[cfg(test)]
 mod tests;

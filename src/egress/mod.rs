@@ -31,7 +31,7 @@ pub use repair::RepairBudget;
 pub use resent::Resent;
 pub use span::{Start, TooEarly};
 
-use estimate::Estimate;
+use estimate::{Estimate, Micros};
 use numbered::Numbered;
 
 /// Lanes beside the key schedule, where a packet finds them without another cache line: audio and
@@ -190,6 +190,87 @@ impl Egress {
         let length = lane.send_numbered(sealer, packet, (index, numbered.next()), slot)?;
         numbered.leaves(length);
         Ok(length)
+    }
+
+    /// The same, with the time it is by the estimate's own clock.
+    #[must_use]
+    pub fn estimate_at(&self, now: Instant) -> Option<(Micros, Estimate)> {
+        self.numbered.as_ref().map(|numbered| (numbered.micros(now), numbered.estimate()))
+    }
+
+    /// Writes a packet of padding, for a path that is found out about.
+    ///
+    /// # Errors
+    /// Why none is written.
+    pub fn pad(&mut self, slot: &mut [u8]) -> Result<usize, DropReason> {
+        let Egress { lanes, sealer, numbered } = self;
+        let numbered = numbered.as_deref_mut().ok_or(DropReason::UnknownEncoding)?;
+        let lane = lanes.iter_mut().find(|lane| lane.is_counted() && lane.is_playing());
+        let lane = lane.ok_or(DropReason::WaitingForKeyframe)?;
+        let length = lane.pad(sealer, numbered.next(), slot)?;
+        numbered.leaves(length);
+        Ok(length)
+    }
+
+    /// Whether so many bytes of a frame may leave at once, of a layer that sends so many bits a
+    /// second; else its packets one by one as long as [`Egress::has_credit`] says so.
+    pub fn admits_whole(&mut self, now: Instant, bytes: u32, bits_per_s: u64) -> bool {
+        let numbered = self.numbered.as_mut();
+        numbered.is_none_or(|numbered| numbered.admits_whole(now, bytes, bits_per_s))
+    }
+
+    /// Whether another packet of what waits may leave.
+    #[must_use]
+    pub fn has_credit(&self) -> bool {
+        self.numbered.as_ref().is_none_or(|numbered| numbered.has_credit())
+    }
+
+    /// Whether the viewer was sent nothing yet of the layer that is as new as `packet`.
+    #[must_use]
+    pub fn is_new(&self, packet: &MediaPacket) -> bool {
+        let lane = self.lanes.iter().find(|lane| lane.id() == packet.track.id);
+        lane.and_then(Lane::newest)
+            .is_none_or(|sent| sent.layer == packet.layer && sent.sequence < packet.sequence)
+    }
+
+    /// The viewer could be sent better layers, if its path carried so many bits a second in all:
+    /// that is found out if it is worth it. True while it is.
+    pub fn wants(&mut self, now: Instant, bits_per_s: f64) -> bool {
+        let Some(numbered) = &mut self.numbered else { return false };
+        numbered.wants(now, bits_per_s);
+        numbered.probes(now)
+    }
+
+    /// Whether it is being found out if the path carries more.
+    #[must_use]
+    pub fn probes(&self, now: Instant) -> bool {
+        self.numbered.as_ref().is_some_and(|numbered| numbered.probes(now))
+    }
+
+    /// Bytes of padding that are to leave for that.
+    #[must_use]
+    pub fn owed(&self, now: Instant) -> u32 {
+        self.numbered.as_ref().map_or(0, |numbered| numbered.owed(now))
+    }
+
+    /// The viewer begins with another layer: what comes at once makes a queue that passes.
+    pub fn switches(&mut self, now: Instant) {
+        if let Some(numbered) = &mut self.numbered {
+            numbered.switches(now);
+        }
+    }
+
+    /// The viewer has another path.
+    pub fn forget_path(&mut self, now: Instant) {
+        if let Some(numbered) = &mut self.numbered {
+            numbered.forget(now);
+        }
+    }
+
+    /// How fast what waits for the viewer may leave, in bits a second, if its packets are numbered.
+    #[must_use]
+    pub fn pace(&self) -> Option<f64> {
+        self.numbered.as_ref().map(|numbered| numbered.estimator.pace())
     }
 
     /// What was to leave has left.

@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use super::Pace;
 use super::estimate::{Estimate, Estimator, Micros, Train};
 use crate::limits::MAX_STATUSES_HEARD;
 use crate::wire::rtcp::Statuses;
@@ -11,10 +12,14 @@ use crate::wire::rtcp::Statuses;
 /// Trains of one turn: what comes together leaves as one, and repair and replays are few.
 const LEAVING: usize = 4;
 
+/// What waits leaves at so many times the rate of its layer at least, or it would wait for ever.
+const LEAST_SPEED: f64 = 1.25;
+
 /// Boxed, as only viewers have it for whom something is decided by it.
 #[derive(Debug)]
 pub(super) struct Numbered {
     pub estimator: Estimator,
+    pace: Pace,
     since: Instant,
     /// The next packet's number.
     next: u16,
@@ -29,6 +34,7 @@ impl Numbered {
     pub fn new(now: Instant, random: u64) -> Numbered {
         Numbered {
             estimator: Estimator::new(0),
+            pace: Pace::new(0),
             since: now,
             next: random as u16,
             leaving: [Train::default(); LEAVING],
@@ -46,6 +52,7 @@ impl Numbered {
         let number = self.next;
         self.next = number.wrapping_add(1);
         let bytes = bytes as u32;
+        self.pace.spend(bytes);
         if let Some(last) = usize::from(self.trains).checked_sub(1) {
             let train = &mut self.leaving[last];
             if train.count < u8::MAX {
@@ -65,11 +72,52 @@ impl Numbered {
 
     /// What was to leave has left at `at`.
     pub fn left(&mut self, at: Instant) {
-        let at = self.micros(at) as u32;
+        let now = self.micros(at);
+        let (at, probe) = (now as u32, self.estimator.probe(now));
         for train in &self.leaving[..usize::from(self.trains)] {
-            self.estimator.sent(Train { at, ..*train });
+            self.estimator.sent(Train { at, probe, ..*train });
         }
         self.trains = 0;
+    }
+
+    /// A frame of a layer that sends `bits_per_s` is to leave, so many bytes of it: whether all of
+    /// it may leave at once. Where not, [`Numbered::has_credit`] says packet by packet.
+    pub fn admits_whole(&mut self, now: Instant, bytes: u32, bits_per_s: u64) -> bool {
+        let pace = self.estimator.pace().max(LEAST_SPEED * bits_per_s as f64);
+        self.pace.earn(self.micros(now), pace);
+        self.pace.admits_whole(bytes)
+    }
+
+    /// Whether another packet may leave.
+    pub fn has_credit(&self) -> bool {
+        self.pace.has_credit()
+    }
+
+    /// The viewer could be sent better layers, if its path carried so many bits a second.
+    pub fn wants(&mut self, now: Instant, bits_per_s: f64) {
+        self.estimator.wants(self.micros(now), bits_per_s);
+    }
+
+    /// The viewer begins with a layer, which is a burst.
+    pub fn switches(&mut self, now: Instant) {
+        self.estimator.switches(self.micros(now));
+    }
+
+    /// Whether it is being found out if there is room for more.
+    pub fn probes(&self, now: Instant) -> bool {
+        self.estimator.probe(self.micros(now)) != 0
+    }
+
+    /// Bytes that are to leave for that now, besides what leaves in this turn.
+    pub fn owed(&self, now: Instant) -> u32 {
+        let leaving = &self.leaving[..usize::from(self.trains)];
+        let leaving = leaving.iter().map(|train| train.bytes).sum();
+        self.estimator.probe_bytes(self.micros(now)).saturating_sub(leaving)
+    }
+
+    /// The viewer has another path, of which nothing is known yet.
+    pub fn forget(&mut self, now: Instant) {
+        self.estimator.forget(self.micros(now));
     }
 
     /// The viewer says which packets came, and when.
@@ -89,7 +137,7 @@ impl Numbered {
         self.estimator.estimate()
     }
 
-    fn micros(&self, at: Instant) -> Micros {
+    pub fn micros(&self, at: Instant) -> Micros {
         at.saturating_duration_since(self.since).as_micros() as Micros
     }
 }

@@ -62,6 +62,9 @@ pub const CEILING_TRAINS: usize = 15;
 /// Trains it needs at least.
 pub const CEILING_TRAINS_LEAST: usize = 5;
 
+/// What was measured longer ago is no ceiling any more.
+pub const CEILING_KEPT: Duration = Duration::from_secs(5);
+
 /// How long a probe lasts: long enough for Wi-Fi that delivers in clumps.
 pub const PROBE_TIME: Duration = Duration::from_millis(200);
 
@@ -92,6 +95,12 @@ pub const PACE_TICK: Duration = Duration::from_millis(10);
 
 /// Bytes that may leave at once whatever the rate is: a train of two packets.
 pub const PACE_LEAST_BYTES: u32 = 2 * 1_200;
+
+/// Bytes of padding in a packet that has nothing else: as libwebrtc sends.
+pub const PADDING_BYTES: u8 = 224;
+
+/// Such packets to one viewer in a [`PACE_TICK`]: twenty million bits a second.
+pub const MAX_PADDING_PER_TICK: u32 = 100;
 
 const _: () = assert!(ESTIMATE_TRAINS.is_power_of_two(), "its index is a mask");
 const _: () = assert!(ESTIMATE_TRAINS < 1 << 8, "a train's place fits a byte");

@@ -13,6 +13,13 @@ pub const MAX_SQUEEZE: u16 = 512;
 /// [`SWITCH_PAUSE`].
 pub const SWITCH_HOLD: Duration = Duration::from_millis(400);
 
+/// A viewer that would be sent the past of a layer for longer than this goes to the layer at a new
+/// key frame, which the publisher is asked for.
+pub const SWITCH_CATCH_UP: Duration = Duration::from_millis(400);
+
+/// Who goes to a layer that sends less waits no longer for that: what it has is too much.
+pub const SWITCH_KEYFRAME: Duration = Duration::from_millis(300);
+
 /// See [`SWITCH_HOLD`].
 pub const SWITCH_PAUSE: Duration = Duration::from_secs(2);
 

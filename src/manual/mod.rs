@@ -120,7 +120,7 @@ impl Topic {
         let others = rendered.topics.iter().filter(|name| **name != self.name);
         let others: Vec<&str> = others.copied().collect();
         if !others.is_empty() {
-            let _ = write!(page, "\nSee also `monoport help` {}.\n", others.join(", "));
+            let _ = write!(page, "\nSee also: {}.\n", others.join(", "));
         }
         page
     }

@@ -365,6 +365,7 @@ fn shard_config(config: &Config, index: usize, tcp_candidates: &[SocketAddr]) ->
         core: config.shard_cores.get(index).copied(),
         tcp_candidates: tcp_candidates.to_vec(),
         hold: config.hold,
+        adapts: config.adapts,
         trains: config.gso,
         setup_timeout: config.setup_timeout,
         busy_poll: config.busy_poll,

@@ -48,7 +48,7 @@ impl Core {
                 }
             }
             Command::Wish { key, mid, wish, done } => {
-                let _ = done.send(self.wish(key, mid.as_deref(), wish));
+                let _ = done.send(self.wish(now, key, mid.as_deref(), wish));
             }
             Command::OpenRelay { relay, stream, tracks, wishes } => {
                 self.open_relay(relay, &stream, tracks, wishes);

@@ -111,7 +111,7 @@ impl Core {
             post: Post::new(config.index, wiring),
             paths,
             sessions: Sessions::default(),
-            streams: Streams::new(config.index, config.hold),
+            streams: Streams::new(config.index, config.hold, config.adapts),
             relays: Relays::default(),
             timers: Wheel::new(now),
             handshakes: Handshakes::new(),

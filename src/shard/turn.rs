@@ -60,6 +60,8 @@ pub struct ShardConfig {
     pub tcp_candidates: Vec<SocketAddr>,
     /// How long a packet may wait for the rest of its frame.
     pub hold: Duration,
+    /// Whether viewers get the layers that their paths carry, or all of them the best.
+    pub adapts: bool,
     /// Whether datagrams may leave as trains.
     pub trains: bool,
     /// How long a session may take to connect.
@@ -180,7 +182,7 @@ impl Core {
                     self.on_media(now, packet);
                 }
                 Some(Mail::Clock(report)) => self.streams.set_clock(report),
-                Some(Mail::LayersChanged(track)) => self.streams.layers_changed(track),
+                Some(Mail::LayersChanged(track)) => self.streams.layers_changed(now, track),
                 Some(Mail::Relayed(relay, packet)) => self.on_relayed(relay, packet),
                 Some(Mail::RelayedClock(relay, report)) => self.on_relayed_clock(relay, report),
                 Some(Mail::FlowLost(flow)) => self.lose(now, &flow),
@@ -295,6 +297,7 @@ pub(super) mod tests {
             core: None,
             tcp_candidates: Vec::new(),
             hold: Duration::ZERO,
+            adapts: true,
             trains: true,
             setup_timeout: Duration::from_secs(30),
             busy_poll: Duration::ZERO,

@@ -28,6 +28,7 @@ impl Core {
     /// of video.
     pub fn wish(
         &mut self,
+        now: Instant,
         key: SessionKey,
         mid: Option<&str>,
         wish: Wish,
@@ -44,7 +45,7 @@ impl Core {
                 lane.id().kind == TrackKind::Video && mid.is_none_or(|mid| lane.is_section(mid))
             };
             if let Some(lane) = viewer.egress.lanes().iter().position(is_it) {
-                streams.wish((*stream, *position), lane, wish);
+                streams.wish(now, (*stream, *position), lane, wish);
                 return Ok(());
             }
         }
@@ -120,6 +121,9 @@ pub(super) fn hear_viewer(
         taken = reception.read(now, &mut viewer.egress, compound, feedback);
         asks_for_keyframe |= feedback.asks_for_keyframe;
         counters.transport_feedback.add(u64::from(feedback.arrivals));
+        if feedback.arrivals > 0 {
+            streams.adapt(now, (*key, *position));
+        }
         if feedback.asks_for_something() {
             entry.watch.nacked += feedback.lost.len() as u32 + feedback.refused as u32;
             let (place, ways) = ((*key, *position), &mut paths.ways);

@@ -221,6 +221,13 @@ impl Core {
             entry.watch.first_stun = Some(now);
             histogram.record(entry.watch.phase(now).as_micros() as u64);
         }
+        for Taking { stream, ready, .. } in &entry.takes {
+            let Some(Ready { position, .. }) = ready.as_ref().filter(|_| had_one) else { continue };
+            let viewer = self.streams.get_mut(*stream).and_then(|s| s.viewer_mut(*position));
+            if let Some(viewer) = viewer {
+                viewer.egress.forget_path(now);
+            }
+        }
         self.show(slot);
     }
 

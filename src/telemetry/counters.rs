@@ -92,6 +92,8 @@ shard_counters! {
     nacked_packets: Counter, "Packets viewers asked for again";
     repaired_packets: Counter, "Packets sent again";
     replayed_packets: Counter, "Packets of the past that viewers began with";
+    padding_packets: Counter, "Packets of padding, to find out what viewers' paths carry";
+    padding_bytes: Counter, "Bytes of those";
     layer_switches: Counter, "Times a viewer went from one layer of a track to another";
     layers_silent: Counter, "Times a layer fell silent while another one of its track flowed";
     layers_deaf: Counter, "Times a layer had left three key frame requests unanswered";

@@ -1,8 +1,11 @@
 //! Which layer of a track a viewer is to get: what it has asked for, within that what was chosen
 //! for it, and of that what is there.
 
+use std::time::Instant;
+
 use smallvec::SmallVec;
 
+use super::choose::Steps;
 use super::{StreamShared, Taken};
 use crate::id::TrackId;
 use crate::limits::MAX_LAYERS;
@@ -41,6 +44,10 @@ pub(super) struct Aim {
     pub chosen: Option<u8>,
     /// What comes of it, of the layers there are.
     pub goal: u8,
+    /// When another may be chosen.
+    pub steps: Steps,
+    /// Since when it waits for a new key frame of it.
+    pub waits: Option<Instant>,
 }
 
 impl Aim {
@@ -55,7 +62,8 @@ impl Aim {
     /// The same, as things stand: of the layers in `offered`, the smallest first, `best` is the one
     /// for those who want nothing.
     pub fn renewed(self, offered: &[Offered], best: u8) -> Aim {
-        Aim { goal: self.goal_of(offered, best), ..self }
+        let goal = self.goal_of(offered, best);
+        Aim { goal, waits: self.waits.filter(|_| goal == self.goal), ..self }
     }
 
     fn goal_of(self, offered: &[Offered], best: u8) -> u8 {
@@ -69,9 +77,7 @@ impl Aim {
             Wish::Layer(layer) => place(layer),
             Wish::Automatic => place(self.chosen.unwrap_or(best)),
             Wish::Within(bounds) => {
-                let mut all = offered.iter().enumerate();
-                let enough = all.position(|(place, offer)| bounds.are_met(place, offer));
-                let most = enough.unwrap_or(offered.len().saturating_sub(1));
+                let most = bounds.enough(offered);
                 Some(self.chosen.and_then(place).map_or(most, |chosen| chosen.min(most)))
             }
         };
@@ -128,6 +134,13 @@ impl StreamShared {
 }
 
 impl Bounds {
+    /// The place of the smallest layer that has as much as is asked for, else of the largest.
+    pub(super) fn enough(&self, offered: &[Offered]) -> usize {
+        let mut all = offered.iter().enumerate();
+        let enough = all.position(|(place, offer)| self.are_met(place, offer));
+        enough.unwrap_or(offered.len().saturating_sub(1))
+    }
+
     /// Whether a layer has as much as is asked for. One whose size is not known has as much as any.
     fn are_met(&self, place: usize, offer: &Offered) -> bool {
         let size = offer.size;

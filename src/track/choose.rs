@@ -76,7 +76,7 @@ fn cheapest_step(tracks: &[Wanted<'_>], left: f64) -> Option<(f64, usize)> {
 }
 
 /// When a track may change its layer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steps {
     /// Since when a better layer would fit, and since when this one does not.
     better: Option<Micros>,

@@ -7,66 +7,114 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::stream::{Stream, Viewer};
-use super::{Recall, Track};
+use super::{Recall, Replay, Track};
 use crate::drop::DropReason;
 use crate::egress::{Control, Egress, Feedback};
 use crate::id::TrackKind;
-use crate::limits::MAX_LAYERS;
+use crate::limits::{MAX_LAYERS, PACE_TICK};
 use crate::media::MediaPacket;
 use crate::net::Way;
 use crate::telemetry::ShardCounters;
 
+/// Whom a fan-out was for, by their places, or their slots.
+pub(super) struct Noted<'a> {
+    /// Slots of those that were sent their first packet.
+    pub started: &'a mut Vec<u32>,
+    /// Those whose packets have transport-wide numbers.
+    pub numbered: &'a mut Vec<usize>,
+    /// Those who are to be sent the rest later: all at once would be a queue on their paths.
+    pub behind: &'a mut Vec<usize>,
+}
+
 /// Seals and queues `packets`, which stand track by track and layer by layer, for each viewer in
-/// turn. Those that get their first are noted in `started`, by slot; those whose packets have
-/// transport-wide numbers in `numbered`, by their places.
+/// turn.
 pub(super) fn fan_out(
-    viewers: &mut [Viewer],
+    now: Instant,
+    (viewers, tracks): (&mut [Viewer], &[Track]),
     packets: &[MediaPacket],
     way: &mut impl Way,
     counters: &ShardCounters,
-    (started, numbered): (&mut Vec<u32>, &mut Vec<usize>),
+    noted: Noted<'_>,
 ) {
     let runs = runs(packets);
     let mut sent = 0;
     for (position, viewer) in viewers.iter_mut().enumerate() {
-        let Viewer { egress, to, slot, started: has_started, muted, replay, .. } = viewer;
-        if *muted {
+        if viewer.muted {
             counters.dropped_many(DropReason::Unverified, packets.len() as u64);
             continue;
         }
         let before = sent;
-        let is_numbered = egress.is_numbered();
+        let is_numbered = viewer.egress.is_numbered();
         for run in &runs {
             let run = &packets[run.clone()];
-            if let Some(reason) = egress.takes_none_of(&run[0]) {
+            if let Some(reason) = viewer.egress.takes_none_of(&run[0]) {
                 counters.dropped_many(reason, run.len() as u64);
                 continue;
             }
+            if is_numbered {
+                sent += send_numbered(now, (viewer, tracks), run, way, counters);
+                continue;
+            }
+            let Viewer { egress, to, replay, .. } = viewer;
             for packet in run {
                 if replay.as_ref().is_some_and(|replay| replay.holds_back(packet)) {
                     continue;
                 }
-                let pushed = match is_numbered {
-                    true => way.push(*to, |slot| egress.send_numbered(packet, slot)),
-                    false => egress
-                        .admit(packet)
-                        .and_then(|admitted| way.push(*to, |slot| admitted.send(packet, slot))),
-                };
-                match pushed {
+                let admitted = egress.admit(packet);
+                match admitted.and_then(|it| way.push(*to, |slot| it.send(packet, slot))) {
                     Ok(()) => sent += 1,
                     Err(reason) => counters.dropped(reason),
                 }
             }
         }
-        if is_numbered && sent > before {
-            numbered.push(position);
+        if is_numbered {
+            if sent > before {
+                noted.numbered.push(position);
+            }
+            if viewer.replay.is_some() && !std::mem::replace(&mut viewer.replays, true) {
+                noted.behind.push(position);
+            }
         }
-        if !*has_started && sent > before {
-            *has_started = true;
-            started.push(*slot);
+        if !viewer.started && sent > before {
+            viewer.started = true;
+            noted.started.push(viewer.slot);
         }
     }
     counters.viewer_packets.add(sent);
+}
+
+/// Sends `run` to a viewer whose packets have transport-wide numbers: as much of it as may leave at
+/// once. Returns how many packets that were.
+fn send_numbered(
+    now: Instant,
+    (viewer, tracks): (&mut Viewer, &[Track]),
+    run: &[MediaPacket],
+    way: &mut impl Way,
+    counters: &ShardCounters,
+) -> u64 {
+    let Viewer { egress, to, replay, .. } = viewer;
+    let (id, layer) = (run[0].track.id, run[0].layer);
+    let is_whole = id.kind == TrackKind::Audio || replay.is_some() || {
+        let bytes: usize = run.iter().map(|packet| packet.payload.len() + HEADER_BYTES).sum();
+        let layer = tracks.iter().find(|track| track.id() == id).and_then(|t| t.layer(layer));
+        let rate = layer.map_or(0, |layer| layer.rate.bits_per_s());
+        egress.admits_whole(now, bytes as u32, rate)
+    };
+    let mut sent = 0;
+    for packet in run {
+        if replay.as_ref().is_some_and(|replay| replay.holds_back(packet)) {
+            continue;
+        }
+        if !is_whole && !egress.has_credit() && egress.is_new(packet) {
+            *replay = Some(Box::new(Replay::behind(now, id, layer, packet.sequence)));
+            continue;
+        }
+        match way.push(*to, |slot| egress.send_numbered(packet, slot)) {
+            Ok(()) => sent += 1,
+            Err(reason) => counters.dropped(reason),
+        }
+    }
+    sent
 }
 
 /// What the layers send that a viewer has.
@@ -94,12 +142,34 @@ fn is_of_layer(one: &MediaPacket, other: &MediaPacket) -> bool {
     one.track.id == other.track.id && one.layer == other.layer
 }
 
+/// Bytes of a packet beside its payload: header, extensions and tag.
+const HEADER_BYTES: usize = 36;
+
 const TOO_OLD: Result<(), DropReason> = Err(DropReason::RepairTooOld);
 
 /// Layers whose packets leave in one turn: of more the list takes an allocation.
 const MAX_RUNS: usize = 2 * MAX_LAYERS;
 
 impl Stream {
+    /// Sends `packets` to all viewers. Those that are sent their first packet are noted in
+    /// `started`, by slot.
+    pub(super) fn fan_out(
+        &mut self,
+        now: Instant,
+        packets: &[MediaPacket],
+        way: &mut impl Way,
+        counters: &ShardCounters,
+        started: &mut Vec<u32>,
+    ) {
+        let Stream { viewers, tracks, numbered, replaying, .. } = self;
+        let before = replaying.len();
+        let noted = Noted { started, numbered, behind: replaying };
+        fan_out(now, (viewers, tracks), packets, way, counters, noted);
+        if replaying.len() > before {
+            self.replay_due.get_or_insert(now + PACE_TICK);
+        }
+    }
+
     /// Sends the viewer at `position` again what it lacks, and returns how many packets that were.
     /// Where something it asks for is gone, `feedback` asks for a key frame from here on: nothing
     /// else can help, and it would ask nine times a second until one comes. What was lost before it

@@ -185,7 +185,8 @@ impl Streams {
     }
 
     /// The layers of a track that is published on another shard have changed.
-    pub fn layers_changed(&mut self, key: TrackKey) {
+    pub fn layers_changed(&mut self, now: Instant, key: TrackKey) {
+        let adapts = self.adapts;
         let Some(stream) = self.get_mut(key.stream).filter(|stream| stream.has_viewers()) else {
             return;
         };
@@ -194,6 +195,7 @@ impl Streams {
             track.is_told(standing);
         }
         stream.layers_changed(key.id);
+        stream.weigh_all(now, adapts);
         self.activate(key.stream);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::aim::Aim;
 use super::switch_tests::{MS, Scene, hold};
 use super::tests::{KEY, Shard, VIDEO};
 use super::*;
@@ -31,8 +32,9 @@ fn viewers_of_a_layer_that_falls_silent_go_to_the_next_lower_and_come_back() {
     let [best, chose, bounded, chosen, low] = [7, 8, 9, 10, 11].map(|slot| scene.watch(slot));
     scene.wish(chose, 2);
     let bounds = Bounds { place: Some(2), ..Bounds::default() };
-    scene.shard.streams.wish((KEY, bounded), 0, Wish::Within(bounds));
-    scene.shard.streams.choose((KEY, chosen), 0, Some(2));
+    scene.shard.streams.wish(scene.now, (KEY, bounded), 0, Wish::Within(bounds));
+    let stream = scene.shard.streams.get_mut(KEY).expect("it is there");
+    stream.change_aim(chosen, 0, |aim| Aim { chosen: Some(2), ..aim });
     scene.wish(low, 0);
     scene.frames(10, |_, _| false);
     let all = [best, chose, bounded, chosen];
@@ -139,7 +141,7 @@ fn who_chose_a_layer_on_another_shard_is_told_that_it_has_fallen_silent() {
     scene.other = Some(other);
     scene.frames(40, |_, _| false);
     let other = scene.other.as_mut().expect("it is there");
-    other.streams.wish((KEY, viewer), 0, Wish::Layer(2));
+    other.streams.wish(scene.now, (KEY, viewer), 0, Wish::Layer(2));
     scene.layers[2].wants_keyframe = true;
     scene.frames(20, |_, _| false);
     let layer = |shard: &Shard| {

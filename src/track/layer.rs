@@ -60,6 +60,8 @@ pub struct Past {
     pub last: u64,
     /// The newest packet's timestamp.
     pub live: u32,
+    /// Bytes of all of it.
+    pub bytes: usize,
 }
 
 /// What `Layer::recall` finds.
@@ -351,7 +353,13 @@ impl Layer {
         }
         let mut all = first..=last;
         let is_whole = all.all(|number| !matches!(self.recall(number, now), Recall::Gone));
-        is_whole.then_some(Past { layer, first, last, live: newest.timestamp })
+        is_whole.then_some(Past {
+            layer,
+            first,
+            last,
+            live: newest.timestamp,
+            bytes: keyframe.bytes,
+        })
     }
 
     /// The number of the newest packet.

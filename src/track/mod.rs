@@ -7,6 +7,7 @@
 //! publisher leaves and another comes. A viewer's numbers differ from a layer's by a constant as
 //! long as it gets that layer, so a viewer needs no memory per packet.
 
+mod adapt;
 mod aim;
 pub mod choose;
 mod fan_out;

@@ -39,6 +39,11 @@ impl Replay {
         Replay { track, layer: past.layer, next: past.first, credit: 0, earned, until: None }
     }
 
+    /// A viewer is behind: what is numbered `next` and what follows may not leave yet.
+    pub(super) fn behind(now: Instant, track: TrackId, layer: u8, next: u64) -> Replay {
+        Replay { track, layer, next, credit: 0, earned: now, until: None }
+    }
+
     /// Nothing more of a layer, from the packet numbered `next` on.
     pub(super) fn hold(now: Instant, track: TrackId, layer: u8, next: u64) -> Replay {
         let until = Some(now + SWITCH_HOLD);
@@ -66,8 +71,10 @@ impl Replay {
         packet.track.id == self.track && packet.layer == self.layer && packet.sequence >= self.next
     }
 
-    fn earn(&mut self, now: Instant, rate: &Rate) {
-        let pace = (rate.bits_per_s() * REPLAY_SPEED).max(REPLAY_MIN_BITS_PER_S);
+    /// Time has passed: where the viewer's path is known, at most `pace` bits a second of it are
+    /// for the past, but more than the layer sends, or the viewer would never catch up.
+    fn earn(&mut self, now: Instant, rate: &Rate, pace: Option<f64>) {
+        let pace = pace_of(rate, pace);
         let most = 4 * bytes(REPLAY_TICK, pace);
         let elapsed = now.saturating_duration_since(self.earned);
         self.credit = most.min(self.credit.saturating_add(bytes(elapsed, pace)));
@@ -106,7 +113,7 @@ impl Replay {
         while end > self.next && is_to_come(end - 1) {
             end -= 1;
         }
-        self.earn(now, &layer.rate);
+        self.earn(now, &layer.rate, viewer.egress.pace());
         let mut sent = 0;
         while self.next < end && self.credit > 0 {
             self.next += 1;
@@ -129,6 +136,21 @@ impl Replay {
         counters.replayed_packets.add(sent);
         self.next < end
     }
+}
+
+/// How fast the past of a layer is sent, in bits a second.
+fn pace_of(rate: &Rate, pace: Option<f64>) -> u64 {
+    let rate = rate.bits_per_s();
+    match pace {
+        Some(pace) => (pace as u64).max(rate + rate / 4),
+        None => (rate * REPLAY_SPEED).max(REPLAY_MIN_BITS_PER_S),
+    }
+}
+
+/// How long a viewer takes to catch up, if it is sent the past of a layer at this pace.
+pub(super) fn time_to_catch_up(past: &Past, rate: &Rate, pace: Option<f64>) -> Duration {
+    let ahead = pace_of(rate, pace).saturating_sub(rate.bits_per_s()).max(1);
+    Duration::from_micros(past.bytes as u64 * 8_000_000 / ahead)
 }
 
 /// Bytes in `time` at so many bits a second.

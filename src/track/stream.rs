@@ -122,6 +122,10 @@ pub struct Stream {
     /// Viewers that were sent something in this turn whose packets have transport-wide numbers, by
     /// their places in the order of fan-out.
     pub(super) numbered: Vec<usize>,
+    /// Viewers that are sent padding, as it is found out what their paths carry, likewise.
+    pub(super) probing: Vec<usize>,
+    /// When those are sent more.
+    pub(super) probe_due: Option<Instant>,
 }
 
 impl Stream {
@@ -138,6 +142,8 @@ impl Stream {
             replay_due: None,
             unsettled: Vec::new(),
             numbered: Vec::new(),
+            probing: Vec::new(),
+            probe_due: None,
         }
     }
 
@@ -335,7 +341,8 @@ impl Stream {
         });
         // Who was to be sent something may have gone.
         let replay = self.replay_due.filter(|_| !self.replaying.is_empty());
-        [pending, keyframe, replay].into_iter().flatten().min()
+        let probe = self.probe_due.filter(|_| !self.probing.is_empty());
+        [pending, keyframe, replay, probe].into_iter().flatten().min()
     }
 
     /// Whether a key frame is to be asked for, and nobody was asked yet.
@@ -347,7 +354,7 @@ impl Stream {
     /// The viewer at `position` has gone; the last one has its place now.
     pub(super) fn forget_place(&mut self, position: usize) {
         let last = self.viewers.len();
-        for places in [&mut self.replaying, &mut self.unsettled] {
+        for places in [&mut self.replaying, &mut self.unsettled, &mut self.probing] {
             places.retain(|place| *place != position);
             for place in places.iter_mut().filter(|place| **place == last) {
                 *place = position;

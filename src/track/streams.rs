@@ -5,12 +5,11 @@ mod audit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::fan_out::fan_out;
 use super::stream::{Ask, Source, Stream, Viewer};
 use super::{StreamShared, Wish};
 use crate::drop::DropReason;
 use crate::egress::{Control, Egress, Feedback};
-use crate::id::{StreamKey, TrackId, TrackKey, Via};
+use crate::id::{StreamKey, TrackId, TrackKey};
 use crate::media::{Bytes, ClockReport, LayerName, MediaPacket};
 use crate::net::{Destination, Way, prefetch};
 use crate::telemetry::ShardCounters;
@@ -48,6 +47,8 @@ pub struct Streams {
     shard: u16,
     /// How long a packet may wait for the rest of its frame.
     hold: Duration,
+    /// Whether viewers get what their paths carry, or all of them the best there is.
+    pub(super) adapts: bool,
     table: Vec<Option<Box<Stream>>>,
     count: usize,
     /// Streams with pending packets or a key frame to ask for.
@@ -61,12 +62,13 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// No stream yet. A packet may wait as long as `hold` for the rest of its frame.
+    /// No stream yet. A packet may wait as long as `hold` for the rest of its frame; `adapts` says
+    /// whether viewers get the layers that their paths carry.
     #[must_use]
-    pub fn new(shard: u16, hold: Duration) -> Streams {
+    pub fn new(shard: u16, hold: Duration, adapts: bool) -> Streams {
         let (table, active) = (Vec::new(), Vec::new());
         let (pending, leaving, changed) = (Vec::new(), Vec::new(), Vec::new());
-        Streams { shard, hold, table, count: 0, active, pending, leaving, changed }
+        Streams { shard, hold, adapts, table, count: 0, active, pending, leaving, changed }
     }
 
     /// The stream with exactly this key.
@@ -156,7 +158,7 @@ impl Streams {
         egress: Egress,
         to: Destination,
     ) -> Option<usize> {
-        let shard = self.shard;
+        let (shard, adapts) = (self.shard, self.adapts);
         let stream = self.get_mut(key)?;
         let position = stream.viewers.len();
         // A viewer is large, and a list grows to four at once: most streams have fewer.
@@ -165,8 +167,7 @@ impl Streams {
         }
         stream.viewers.push(Viewer::new(now, slot, egress, to));
         stream.shared.set_interest(shard, true);
-        self.consider(now, key, position);
-        let stream = self.get_mut(key)?;
+        stream.weigh(now, position, adapts);
         stream.make_tracks(position);
         stream.count_taken(position, true);
         stream.unsettle(position);
@@ -249,10 +250,12 @@ impl Streams {
         mut copy: impl FnMut(u16, &MediaPacket<P>),
     ) -> Result<Published, DropReason> {
         let (key, hold, own) = (packet.track.stream, self.hold, self.shard);
+        let adapts = self.adapts;
         let Some(stream) = self.get_mut(key) else { return Err(DropReason::NoViewers) };
         let (carried, changed, asks) = stream.carry_published(&packet);
         if changed {
             stream.layers_changed(packet.track.id);
+            stream.weigh_all(packet.received, adapts);
         }
         let (track, mut wakes) = (packet.track, changed || asks);
         let published = carried.and_then(|()| {
@@ -290,13 +293,14 @@ impl Streams {
     /// # Errors
     /// Why nobody here gets it.
     pub fn receive(&mut self, packet: MediaPacket) -> Result<(), DropReason> {
-        let (key, hold) = (packet.track.stream, self.hold);
+        let (key, hold, adapts) = (packet.track.stream, self.hold, self.adapts);
         // The last viewer may have left while the packet was on its way.
         let stream = self.get_mut(key).filter(|stream| stream.has_viewers());
         let stream = stream.ok_or(DropReason::NoViewers)?;
         let (carried, changed) = stream.carry_received(&packet);
         if changed {
             stream.layers_changed(packet.track.id);
+            stream.weigh_all(packet.received, adapts);
         }
         let admitted = carried.and_then(|()| match stream.takes(&packet) {
             true => stream.admit(packet, hold),
@@ -337,17 +341,17 @@ impl Streams {
     }
 
     /// The viewer at `position` asks for a layer of the track of one of its lanes.
-    pub fn wish(&mut self, (key, position): (StreamKey, usize), lane: usize, wish: Wish) {
+    pub fn wish(
+        &mut self,
+        now: Instant,
+        (key, position): (StreamKey, usize),
+        lane: usize,
+        wish: Wish,
+    ) {
+        let adapts = self.adapts;
         let Some(stream) = self.get_mut(key) else { return };
         stream.wish(position, lane, wish);
-        self.activate(key);
-    }
-
-    /// A layer of a track is chosen for the viewer at `position` by what its network carries.
-    /// Within what it has asked for; without one it gets the best there is.
-    pub fn choose(&mut self, (key, position): (StreamKey, usize), lane: usize, layer: Option<u8>) {
-        let Some(stream) = self.get_mut(key) else { return };
-        stream.choose(position, lane, layer);
+        stream.weigh(now, position, adapts);
         self.activate(key);
     }
 
@@ -428,9 +432,11 @@ impl Streams {
                     stream.replay(now, &pending, way, counters, started);
                 }
                 if !pending.is_empty() {
-                    let noted = (&mut *started, &mut stream.numbered);
-                    fan_out(&mut stream.viewers, &pending, way, counters, noted);
+                    stream.fan_out(now, &pending, way, counters, started);
                     departing.extend(pending.drain(..).map(|packet| packet.received));
+                }
+                if !stream.probing.is_empty() {
+                    stream.probe(now, way, counters);
                 }
                 if !stream.numbered.is_empty() {
                     leaving.push(key);
@@ -466,19 +472,6 @@ impl Streams {
                 }
             }
         }
-    }
-
-    /// Whether there is something to choose for the viewer at `position`, as its video comes in
-    /// several layers: then its packets have transport-wide numbers, and what its path carries is
-    /// known. Over TCP nothing of it can be told.
-    pub fn consider(&mut self, now: Instant, key: StreamKey, position: usize) {
-        let Some(stream) = self.get_mut(key) else { return };
-        let Stream { shared, viewers, .. } = stream;
-        let Some(Viewer { egress, to, .. }) = viewers.get_mut(position) else { return };
-        let is_over_udp = matches!(to.via, Via::Udp(_));
-        let mut lanes = egress.lanes().iter();
-        let has_choice = lanes.any(|lane| shared.shown_layers(lane.id()).nth(1).is_some());
-        egress.set_numbered(now, is_over_udp && has_choice);
     }
 
     /// Puts a stream on the list of those with something to do this turn or at a deadline.

@@ -11,11 +11,12 @@ use smallvec::SmallVec;
 
 use super::aim::Aim;
 use super::layer::Past;
+use super::replay::time_to_catch_up;
 use super::stream::{Stream, Viewer};
 use super::{Recall, Replay, Taken, Track, Wish};
 use crate::egress::{Lane, Start};
 use crate::id::{TrackId, TrackKind};
-use crate::limits::{MAX_LAYERS, PICTURE_OVER};
+use crate::limits::{MAX_LAYERS, PICTURE_OVER, SWITCH_CATCH_UP, SWITCH_KEYFRAME};
 use crate::media::MediaPacket;
 
 /// What the viewers of this turn can begin with, looked up once for all of them.
@@ -38,6 +39,44 @@ impl Viewer {
     /// What it takes of the track of a lane.
     pub(super) fn aimed(&self, lane: usize) -> Taken {
         self.aims.as_ref().and_then(|aims| aims.get(lane)).map_or(Taken::Best, |aim| aim.taken())
+    }
+
+    /// The past of the layer `goal` that it begins with now; where there is none, or a new key
+    /// frame is better, that is asked for.
+    fn begins_with(
+        &mut self,
+        now: Instant,
+        lane: usize,
+        (past, track, goal): (Option<Past>, &mut Track, u8),
+    ) -> Option<Past> {
+        let Some(past) = past else {
+            track.layer_made(goal)?.keyframes.request_past();
+            return None;
+        };
+        if self.rather_waits(now, lane, (&past, track)) {
+            track.layer_mut(goal)?.keyframes.request();
+            return None;
+        }
+        Some(past)
+    }
+
+    /// Whether a new key frame is better than the past of a layer, as that would take long on the
+    /// viewer's path: for a better layer than it has it may wait; one that asks less of the path
+    /// is wanted soon.
+    fn rather_waits(&mut self, now: Instant, lane: usize, (past, track): (&Past, &Track)) -> bool {
+        let pace = self.egress.pace();
+        let layers = self.egress.lanes()[lane].layer().zip(pace);
+        let layers = layers.and_then(|(has, _)| track.layer(has).zip(track.layer(past.layer)));
+        let Some((has, goal)) = layers else { return false };
+        let is_near = time_to_catch_up(past, &goal.rate, pace) <= SWITCH_CATCH_UP;
+        if is_near || self.is_broken(lane) {
+            return false;
+        }
+        let aims = self.aims.as_mut().and_then(|aims| aims.get_mut(lane));
+        let Some(aim) = aims else { return false };
+        let since = *aim.waits.get_or_insert(now);
+        let is_better = goal.rate.bits_per_s() > has.rate.bits_per_s();
+        is_better || now.saturating_duration_since(since) < SWITCH_KEYFRAME
     }
 
     /// What it waits for, if it only waits: it does so no longer.
@@ -102,13 +141,12 @@ impl Stream {
         self.change_aim(position, lane, |aim| Aim { wish, ..aim });
     }
 
-    /// A layer of the track of a lane is chosen for the viewer at `position`, within what it has
-    /// asked for; without one it is the best.
-    pub fn choose(&mut self, position: usize, lane: usize, chosen: Option<u8>) {
-        self.change_aim(position, lane, |aim| Aim { chosen, ..aim });
-    }
-
-    fn change_aim(&mut self, position: usize, lane: usize, change: impl FnOnce(Aim) -> Aim) {
+    pub(super) fn change_aim(
+        &mut self,
+        position: usize,
+        lane: usize,
+        change: impl FnOnce(Aim) -> Aim,
+    ) {
         let Some(viewer) = self.viewers.get(position) else { return };
         if viewer.egress.lanes().get(lane).is_none_or(|lane| lane.id().kind != TrackKind::Video) {
             return;
@@ -239,12 +277,7 @@ impl Stream {
             return Some(false);
         };
         let past = publisher.and_then(|number| pasts.of(track, goal, now, number));
-        let Some(past) = past else {
-            if let Some(layer) = track.layer_made(goal) {
-                layer.keyframes.request_past();
-            }
-            return None;
-        };
+        let past = viewer.begins_with(now, lane, (past, track, goal))?;
         // What is replayed of another layer of the track is not worth an end.
         if viewer.replay.as_ref().is_some_and(|replay| replay.track() != id) {
             return None;
@@ -283,6 +316,9 @@ impl Stream {
             layer.is_begun();
         }
         viewer.set_broken(number, false);
+        if before.is_some() {
+            viewer.egress.switches(now);
+        }
         viewer.start(Box::new(Replay::new(now, id, past)), (position, replaying));
         Some(before.is_some())
     }

@@ -139,7 +139,8 @@ impl Scene {
                 let _ = self.shard.streams.publish(packet, copy);
                 while let Some((track, silent)) = self.shard.streams.changed() {
                     self.fallen += silent;
-                    self.other.iter_mut().for_each(|other| other.streams.layers_changed(track));
+                    let others = self.other.iter_mut();
+                    others.for_each(|other| other.streams.layers_changed(self.now, track));
                 }
                 for packet in copies {
                     let other = self.other.as_mut().expect("there is one shard");
@@ -154,7 +155,7 @@ impl Scene {
     }
 
     pub(super) fn wish(&mut self, viewer: usize, layer: u8) {
-        self.shard.streams.wish((KEY, viewer), 0, Wish::Layer(layer));
+        self.shard.streams.wish(self.now, (KEY, viewer), 0, Wish::Layer(layer));
     }
 
     pub(super) fn layer(&self, viewer: usize) -> Option<u8> {
@@ -244,8 +245,8 @@ pub(super) fn hold(sent: &[Sent], start: u16) -> Result<(), String> {
             let ahead = packet.timestamp.wrapping_sub(before.timestamp).cast_signed();
             let pictures = picture.wrapping_sub(last) & 0x7fff;
             let fits = match before.layer() == packet.layer() {
-                // Of one layer the publisher's own picture may be missing.
-                true => pictures <= 3 && (pictures > 0) == (ahead > 0) && ahead >= 0,
+                // Of one layer the publisher's own pictures may be missing, several in a row.
+                true => pictures <= 8 && (pictures > 0) == (ahead > 0) && ahead >= 0,
                 false => pictures == 1 && ahead > 0,
             };
             if !fits || next_lowest.wrapping_sub(lowest) != pictures as u8 {
@@ -341,7 +342,7 @@ proptest! {
         let viewer = scene.watch(7);
         for (wish, frames, lost) in steps {
             match wish {
-                3 => scene.shard.streams.wish((KEY, viewer), 0, Wish::Automatic),
+                3 => scene.shard.streams.wish(scene.now, (KEY, viewer), 0, Wish::Automatic),
                 layer => scene.wish(viewer, layer),
             }
             // Now and then a packet of each layer is lost for good; the encoders are asked.

@@ -71,7 +71,7 @@ pub(super) struct Shard {
 impl Shard {
     pub(super) fn new(index: u16) -> Shard {
         Shard {
-            streams: Streams::new(index, Duration::ZERO),
+            streams: Streams::new(index, Duration::ZERO, true),
             sent: Left::default(),
             counters: ShardCounters::default(),
             started: Vec::new(),

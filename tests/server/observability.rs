@@ -24,9 +24,9 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("monoport_publisher_packets_total", "what came in shows RTP"),
     ("monoport_viewer_packets_total", "nearly all of what goes out"),
     ("monoport_replayed_packets_total", "a part of what goes out, for a moment"),
-    ("monoport_layer_switches_total", "a choice of the viewers, and nothing that is wrong"),
     ("monoport_layers_silent_total", "the API says which, and what viewers get meanwhile"),
     ("monoport_layers_deaf_total", "the API says which, and that viewers wait for no answer"),
+    ("monoport_padding_packets_total", "their bytes say more"),
     ("monoport_viewer_reports_total", "what came in shows RTCP"),
     (
         "monoport_transport_feedback_total",

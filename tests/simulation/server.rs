@@ -105,6 +105,7 @@ impl Server {
             core: None,
             tcp_candidates: Vec::new(),
             hold: setup.hold,
+            adapts: true,
             trains: true,
             setup_timeout: Duration::from_secs(10),
             busy_poll: Duration::ZERO,

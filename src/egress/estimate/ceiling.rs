@@ -2,7 +2,8 @@
 //! together. It is the capacity, not what is free of it, and wireless hops that deliver in clumps
 //! read high: so it only bounds what is tried.
 
-use crate::limits::{CEILING_TRAINS, CEILING_TRAINS_LEAST};
+use super::Micros;
+use crate::limits::{CEILING_KEPT, CEILING_TRAINS, CEILING_TRAINS_LEAST};
 
 /// Packets of a train that says something.
 const PACKETS: u16 = 3;
@@ -17,23 +18,34 @@ pub(super) struct Ceiling {
     trains: [f32; CEILING_TRAINS],
     next: u8,
     count: u8,
+    /// When the last one left.
+    noted: Micros,
 }
 
 impl Ceiling {
     pub fn new() -> Ceiling {
-        Ceiling { trains: [0.0; CEILING_TRAINS], next: 0, count: 0 }
+        Ceiling { trains: [0.0; CEILING_TRAINS], next: 0, count: 0, noted: 0 }
     }
 
-    /// Of a train so many packets came, with so many bytes behind the first, within this time in
-    /// microseconds.
-    pub fn note(&mut self, packets: u16, bytes_behind: u32, within: i64) {
+    /// Of a train that left at `left` so many packets came, with so many bytes behind the first,
+    /// within this time in microseconds.
+    pub fn note(&mut self, left: Micros, packets: u16, bytes_behind: u32, within: i64) {
         if packets < PACKETS {
             return;
         }
+        self.noted = left;
         let rate = if within < AT_ONCE { FAST } else { bytes_behind as f32 * 8e6 / within as f32 };
         self.trains[usize::from(self.next)] = rate;
         self.next = (self.next + 1) % CEILING_TRAINS as u8;
         self.count = (self.count + 1).min(CEILING_TRAINS as u8);
+    }
+
+    /// A small layer has no trains of which anything could be told: what was measured long ago is
+    /// no bound any more, and what is tried then measures it anew.
+    pub fn forget_old(&mut self, now: Micros) {
+        if now.saturating_sub(self.noted) > CEILING_KEPT.as_micros() as Micros {
+            self.count = 0;
+        }
     }
 
     /// Bits a second; `None` before enough trains have come.
@@ -54,13 +66,26 @@ mod tests {
     #[test]
     fn the_ceiling_is_the_median_of_how_fast_trains_came() {
         let mut ceiling = Ceiling::new();
-        (0..4).for_each(|_| ceiling.note(5, 4_000, 8_000));
+        (0..4).for_each(|_| ceiling.note(0, 5, 4_000, 8_000));
         assert_eq!(ceiling.bits_per_s(), None, "too few");
-        ceiling.note(2, 1_000, 100);
+        ceiling.note(0, 2, 1_000, 100);
         assert_eq!(ceiling.bits_per_s(), None, "two packets say nothing");
-        ceiling.note(5, 4_000, 0);
+        ceiling.note(0, 5, 4_000, 0);
         assert_eq!(ceiling.bits_per_s(), Some(4e6), "one that came in a clump");
-        (0..8).for_each(|_| ceiling.note(5, 1_000, 8_000));
+        (0..8).for_each(|_| ceiling.note(0, 5, 1_000, 8_000));
         assert_eq!(ceiling.bits_per_s(), Some(1e6));
+    }
+
+    #[test]
+    fn what_was_measured_long_ago_is_no_bound() {
+        let mut ceiling = Ceiling::new();
+        let kept = CEILING_KEPT.as_micros() as Micros;
+        (0..5).for_each(|train| ceiling.note(train, 5, 1_000, 8_000));
+        ceiling.forget_old(4 + kept);
+        assert_eq!(ceiling.bits_per_s(), Some(1e6));
+        ceiling.forget_old(5 + kept);
+        assert_eq!(ceiling.bits_per_s(), None);
+        ceiling.note(6 + kept, 5, 4_000, 8_000);
+        assert_eq!(ceiling.bits_per_s(), None, "one alone says little");
     }
 }

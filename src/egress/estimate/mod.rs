@@ -319,7 +319,8 @@ impl Estimator {
         let arriving =
             Arriving { place, first: arrived, last: arrived, packets: 1, bytes_behind: 0 };
         if let Some(before) = self.arriving.replace(arriving) {
-            self.ceiling.note(before.packets, before.bytes_behind, before.last - before.first);
+            let within = before.last - before.first;
+            self.ceiling.note(left, before.packets, before.bytes_behind, within);
         }
         // Without its first packet a train says less of when it came.
         if sequence == train.first {
@@ -351,6 +352,7 @@ impl Estimator {
         let (queue_ms, acked) = (self.queue.level_ms(), self.acked.rate());
         // What a probe has done is no reason to fall.
         let is_felt = self.probes.is_felt(now);
+        self.ceiling.forget_old(now);
         self.probes.stop_if_late(now, self.view());
         let signs = Signs {
             overuse,

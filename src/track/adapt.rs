@@ -1,0 +1,227 @@
+//! Each viewer gets the layers that its path carries: what is thought of the path is shared between
+//! its tracks, and where a better layer is wanted, whether there is room is found out.
+//!
+//! It is looked at when a viewer reports: there is no timer, and nothing is done per packet.
+
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use super::aim::{Aim, Offered, Wish};
+use super::choose::{self, Rung, Wanted};
+use super::stream::{Stream, Viewer};
+use super::{StreamShared, Streams};
+use crate::drop::DropReason;
+use crate::egress::estimate::State;
+use crate::id::{StreamKey, TrackKind, Via};
+use crate::limits::{MAX_LAYERS, MAX_PADDING_PER_TICK, PACE_TICK, PADDING_BYTES};
+use crate::net::Way;
+use crate::telemetry::ShardCounters;
+
+/// Lanes of video of most viewers.
+const FEW_LANES: usize = 2;
+
+/// What there is to choose from for one lane.
+struct Choice {
+    lane: usize,
+    aim: Aim,
+    rungs: SmallVec<[Rung; MAX_LAYERS]>,
+    /// Which of the rungs it is at; before a first choice, none.
+    at: Option<usize>,
+}
+
+impl Choice {
+    fn of(lane: usize, aim: Aim, offered: &[Offered]) -> Choice {
+        let within = aim.allowed(offered);
+        let flowing = within.iter().filter(|offer| offer.flows);
+        let rung =
+            |offer: &Offered| Rung { layer: offer.layer, bits_per_s: offer.bits_per_s as f64 };
+        let place = |layer: u8| offered.iter().position(|offer| offer.layer == layer);
+        // Where the layer it was given is silent, it is at the one below.
+        let at = aim.chosen.and_then(place).map(|chosen| {
+            let up_to = flowing.clone().filter(|offer| place(offer.layer) <= Some(chosen)).count();
+            up_to.saturating_sub(1)
+        });
+        Choice { lane, aim, rungs: flowing.map(rung).collect(), at }
+    }
+
+    fn rung(&self, at: usize) -> Option<Rung> {
+        self.rungs.get(at).copied()
+    }
+}
+
+/// Which rung each may be at, where so much is usable.
+fn shares(choices: &[Choice], usable: f64) -> SmallVec<[usize; FEW_LANES]> {
+    let rungs = choices.iter().map(|choice| &choice.rungs[..]);
+    let mut tracks: SmallVec<[Wanted<'_>; FEW_LANES]> =
+        rungs.map(|rungs| Wanted { priority: 0, rungs, rung: 0 }).collect();
+    choose::share(&mut tracks, usable);
+    tracks.iter().map(|track| track.rung).collect()
+}
+
+/// What all would need if the cheapest step up was taken, if there is one.
+fn needed_for_more(choices: &[Choice]) -> Option<f64> {
+    let costs = |choice: &Choice| {
+        let at = choice.at.unwrap_or(0);
+        let now = choice.rung(at).map_or(0.0, choose::cost);
+        (now, choice.rung(at + 1).map(|next| choose::cost(next) - now))
+    };
+    let all: f64 = choices.iter().map(|choice| costs(choice).0).sum();
+    let step = choices.iter().filter_map(|choice| costs(choice).1).min_by(f64::total_cmp)?;
+    Some(all + step)
+}
+
+impl Aim {
+    /// The layers of `offered`, the smallest first, that it may be given.
+    fn allowed(self, offered: &[Offered]) -> &[Offered] {
+        match self.wish {
+            Wish::Automatic => offered,
+            Wish::Within(bounds) => &offered[..offered.len().min(bounds.enough(offered) + 1)],
+            Wish::Layer(layer) => {
+                let place = offered.iter().position(|offer| offer.layer == layer);
+                place.map_or(&[], |place| &offered[place..=place])
+            }
+        }
+    }
+}
+
+impl Viewer {
+    /// Whether something can be chosen for it: its video comes in several layers, and it has not
+    /// asked for one by name.
+    fn has_choice(&self, shared: &StreamShared) -> bool {
+        let lanes = self.egress.lanes().iter().enumerate();
+        let mut video = lanes.filter(|(_, lane)| lane.id().kind == TrackKind::Video);
+        video.any(|(number, lane)| {
+            let wish = self.aims.as_ref().and_then(|aims| aims.get(number)).map(|aim| aim.wish);
+            !matches!(wish, Some(Wish::Layer(_))) && shared.shown_layers(lane.id()).nth(1).is_some()
+        })
+    }
+}
+
+impl Stream {
+    /// Whether there is something to choose for the viewer at `position`: then its packets have
+    /// transport-wide numbers, and what its path carries is known. Over TCP nothing of it can be
+    /// told.
+    pub(super) fn weigh(&mut self, now: Instant, position: usize, adapts: bool) {
+        let Some(viewer) = self.viewers.get_mut(position).filter(|_| adapts) else { return };
+        let is_over_udp = matches!(viewer.to.via, Via::Udp(_));
+        let was = viewer.egress.is_numbered();
+        let numbered = is_over_udp && viewer.has_choice(&self.shared);
+        viewer.egress.set_numbered(now, numbered);
+        match (was, viewer.egress.is_numbered()) {
+            (false, true) => self.choose_layers(now, position),
+            (true, false) => {
+                for lane in 0..self.viewers[position].egress.lanes().len() {
+                    let nothing = |aim: Aim| Aim { wish: aim.wish, ..Aim::default() };
+                    self.change_aim(position, lane, nothing);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The same for all viewers.
+    pub(super) fn weigh_all(&mut self, now: Instant, adapts: bool) {
+        (0..self.viewers.len()).for_each(|position| self.weigh(now, position, adapts));
+    }
+
+    /// Chooses the layers of the viewer at `position` by what is thought of its path.
+    fn choose_layers(&mut self, now: Instant, position: usize) {
+        let Some(viewer) = self.viewers.get(position) else { return };
+        let Some((micros, estimate)) = viewer.egress.estimate_at(now) else { return };
+        let mut choices = choices(viewer, &self.shared);
+        let usable = choose::usable(estimate.bits_per_s);
+        let fits = shares(&choices, usable);
+        let easily = shares(&choices, choose::easily(usable));
+        let overuse = estimate.state == State::Overuse;
+        for (choice, fits) in choices.iter_mut().zip(fits.into_iter().zip(easily)) {
+            let mut steps = choice.aim.steps;
+            let next = match choice.at {
+                Some(at) => steps.next(micros, at, fits, overuse),
+                None => fits.0,
+            };
+            choice.at = Some(next);
+            let chosen = choice.rung(next).map(|rung| rung.layer).or(choice.aim.chosen);
+            let (lane, before) = (choice.lane, choice.aim.chosen);
+            if chosen == before {
+                self.note_steps(position, lane, steps);
+            } else {
+                self.change_aim(position, lane, |aim| Aim { chosen, steps, ..aim });
+            }
+        }
+        let Some(needed) = needed_for_more(&choices) else { return };
+        let probes = self.viewers[position].egress.wants(now, needed);
+        if probes && !self.probing.contains(&position) {
+            self.probing.push(position);
+            self.probe_due.get_or_insert(now);
+        }
+    }
+
+    fn note_steps(&mut self, position: usize, lane: usize, steps: choose::Steps) {
+        let aims = self.viewers[position].aims.as_mut();
+        if let Some(aim) = aims.and_then(|aims| aims.get_mut(lane)) {
+            aim.steps = steps;
+        }
+    }
+
+    /// Sends padding to those whose paths are found out about, at the pace that is tried.
+    pub(super) fn probe(&mut self, now: Instant, way: &mut impl Way, counters: &ShardCounters) {
+        if self.probe_due.is_none_or(|due| now < due) {
+            return;
+        }
+        let Stream { viewers, probing, numbered, .. } = self;
+        probing.retain(|position| {
+            let Some(viewer) = viewers.get_mut(*position) else { return false };
+            let Viewer { egress, to, muted, .. } = viewer;
+            if *muted || !egress.probes(now) {
+                return false;
+            }
+            let each = u32::from(PADDING_BYTES);
+            let packets = egress.owed(now).div_ceil(each).min(MAX_PADDING_PER_TICK);
+            let (mut sent, mut bytes) = (0, 0);
+            for _ in 0..packets {
+                match way.push(*to, |slot| egress.pad(slot).inspect(|length| bytes += *length)) {
+                    Ok(()) => sent += 1,
+                    Err(DropReason::WaitingForKeyframe) => break,
+                    Err(reason) => counters.dropped(reason),
+                }
+            }
+            if sent > 0 {
+                numbered.push(*position);
+                counters.padding_packets.add(sent);
+                counters.padding_bytes.add(bytes as u64);
+            }
+            true
+        });
+        self.probe_due = (!self.probing.is_empty()).then(|| now + PACE_TICK);
+    }
+}
+
+fn choices(viewer: &Viewer, shared: &StreamShared) -> SmallVec<[Choice; FEW_LANES]> {
+    let lanes = viewer.egress.lanes().iter().enumerate();
+    let video = lanes.filter(|(_, lane)| lane.id().kind == TrackKind::Video);
+    let choice = |(number, lane): (usize, &crate::egress::Lane)| {
+        let aim = viewer.aims.as_ref().and_then(|aims| aims.get(number).copied());
+        Choice::of(number, aim.unwrap_or_default(), &shared.offered(lane.id()))
+    };
+    video.map(choice).filter(|choice| !choice.rungs.is_empty()).collect()
+}
+
+impl Streams {
+    /// Looks whether there is something to choose for the viewer at `position`.
+    pub fn consider(&mut self, now: Instant, key: StreamKey, position: usize) {
+        let adapts = self.adapts;
+        let Some(stream) = self.get_mut(key) else { return };
+        stream.weigh(now, position, adapts);
+        self.activate(key);
+    }
+
+    /// The viewer at `position` has reported what it was sent: it is to get what its path carries.
+    pub fn adapt(&mut self, now: Instant, (key, position): (StreamKey, usize)) {
+        let Some(stream) = self.get_mut(key) else { return };
+        stream.choose_layers(now, position);
+        if !stream.unsettled.is_empty() || !stream.probing.is_empty() {
+            self.activate(key);
+        }
+    }
+}
