@@ -71,8 +71,8 @@
 //!
 //! ```text
 //! main → node → api ──────┐→ access: who may                   ┌ paths    whose, and the way back
-//!              ├→ whip ───┤→ hooks: other services             ├ session  one peer, sans-IO
-//!              ▼          ▼                                    ├ ingest   media in, feedback
+//!              ├→ whip ───┤→ hooks: other services; cluster:   ├ session  one peer, sans-IO
+//!              ▼          ▼  other nodes                       ├ ingest   media in, feedback
 //!           control ─────────Command→ shard ── composes ───────┼ track    tracks, layers, fan-out
 //!           streams, sessions, placement, ports                │   └→ egress  lanes, seal, RTCP
 //!                                                              └ net      system calls
@@ -85,6 +85,9 @@
 //! `monoport ports` ([`node::PortPlan`]), `monoport check` ([`check`]) and `monoport top` ([`top`])
 //! stand beside the node and start nothing. How the server is used is in the [`manual`], which
 //! `monoport help` prints.
+//!
+//! Several servers share who publishes what ([`control::Directory`]), and take requests that came
+//! to the wrong one to the right one ([`cluster`]).
 //!
 //! A new process can take the place of the running one (`node/takeover`): it reads the sockets, and
 //! hands over what is the earlier process's.
@@ -153,6 +156,8 @@ pub mod access;
 #[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
 pub mod api;
 pub mod check;
+#[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
+pub mod cluster;
 pub mod config;
 #[expect(clippy::disallowed_types, reason = "requests may wait, and no packet comes by")]
 pub mod control;

@@ -32,6 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "access",
             "api",
+            "cluster",
             "config",
             "control",
             "cpu",
@@ -51,7 +52,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Who may do what: HTTP asks, it answers.
     ("access", &[]),
     // HTTP, turned into the verbs of `control`; another protocol would stand beside it.
-    ("whip", &["access", "control", "hooks"]),
+    ("whip", &["access", "cluster", "control", "hooks"]),
+    // What nodes ask one another: signed, within bounds.
+    ("cluster", &["control"]),
     // Other services, asked about who may, and told what control has seen happen.
     ("hooks", &["access", "control"]),
     // SDP is answered and an `Rtc` built on the control threads, hence `session`.

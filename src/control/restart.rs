@@ -52,7 +52,8 @@ impl Control {
     ) -> Result<RestartedIce, ControlError> {
         let (key, restarts, candidates) = self.begin_restart(id)?;
         let under_way = UnderWay { control: self, key };
-        let ufrag = self.wiring.ufrag_key.encode_restarted(key, restarts).as_str().to_owned();
+        let ufrag = self.wiring.ufrag_key.encode_at(self.node_number(), key, restarts);
+        let ufrag = ufrag.as_str().to_owned();
         let credentials = IceCreds { ufrag: ufrag.clone(), pass: random_hex(16) };
         let (done, answer) = oneshot::channel();
         let (local, theirs) = (credentials.clone(), remote.clone());

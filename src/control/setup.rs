@@ -17,7 +17,8 @@ use crate::telemetry::limited;
 
 /// A session that was set up.
 pub struct Placement {
-    /// Names the session in its URL: 128 random bits in hexadecimal.
+    /// Names the session in its URL: 128 random bits in hexadecimal, behind the name of the node
+    /// where there are others.
     pub id: String,
     /// The SDP answer.
     pub answer: String,
@@ -144,10 +145,15 @@ impl Control {
             self.not_elsewhere(stream).await?;
         }
         let placed = self.with_room(|| self.set_up_viewer(stream, sdp, caller)).await;
-        if let Err(ControlError::NoPublisher(_)) = placed
-            && !self.not_elsewhere(stream).await?
-        {
-            return Err(ControlError::Unknown(stream.to_owned()));
+        match placed {
+            Err(ControlError::NoPublisher(_)) if !self.not_elsewhere(stream).await? => {
+                return Err(ControlError::Unknown(stream.to_owned()));
+            }
+            // Who takes no more sessions knows yet where the stream is.
+            Err(ControlError::NoRoom(_)) if self.member.has_others && self.is_stopping() => {
+                self.not_elsewhere(stream).await?;
+            }
+            _ => {}
         }
         placed.inspect_err(|error| self.refused(stream, false, error))
     }
@@ -173,6 +179,16 @@ impl Control {
         settle(held, port, negotiated, asked)
     }
 
+    /// A session's name in its URL, which names this node where there are others: any of them may
+    /// be asked about it.
+    fn session_id(&self) -> String {
+        let secret = random_hex(16);
+        match self.member.has_others {
+            true => format!("{}-{secret}", self.member.node),
+            false => secret,
+        }
+    }
+
     fn refused(&self, stream: &str, publisher: bool, error: &ControlError) {
         let Some(reason) = error.failure() else { return };
         let refusal = Refusal {
@@ -190,7 +206,8 @@ impl Control {
         reservation: &'a Reservation,
         tcp_candidates: &'a [SocketAddr],
     ) -> LocalIce<'a> {
-        let ufrag = self.wiring.ufrag_key.encode(reservation.key).as_str().to_owned();
+        let ufrag = self.wiring.ufrag_key.encode_at(self.node_number(), reservation.key, 0);
+        let ufrag = ufrag.as_str().to_owned();
         let credentials = IceCreds { ufrag, pass: random_hex(16) };
         let candidates = &reservation.port.candidates;
         LocalIce { credentials, candidates, tcp_candidates }
@@ -247,7 +264,7 @@ fn settle(
     } else {
         limited!(DEBUG, session = %key, stream = &*stream, from, "viewer set up");
     }
-    let id = random_hex(16);
+    let id = control.session_id();
     let live = LiveSession {
         url: id.clone(),
         etag: etag.clone(),

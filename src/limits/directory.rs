@@ -59,3 +59,26 @@ pub const DIRECTORY_PEERS_AGAIN: Duration = Duration::from_millis(500);
 
 /// The version of what nodes say to one another.
 pub const CLUSTER_PROTOCOL: u32 = 1;
+
+/// From how much load on a node sends new publishers elsewhere, in thousandths.
+pub const NODE_BUSY_PERMILLE: u32 = 700;
+
+/// Requests that wait for one other node. What is more is refused at once: one that does not answer
+/// must not tie up this one.
+pub const FORWARDED_UNDER_WAY: usize = 256;
+
+/// How long another node may take to be connected to.
+pub const FORWARD_CONNECT: Duration = Duration::from_secs(1);
+
+/// How long it may take to answer.
+pub const FORWARD_ANSWER: Duration = Duration::from_secs(5);
+
+/// The longest request between nodes: an offer of which every byte is escaped in JSON, and a head.
+pub const MAX_FORWARDED_BYTES: usize = 6 * super::MAX_OFFER_BYTES + 16 * 1024;
+
+/// The longest answer between nodes, but for streams of events: several times that to an offer.
+pub const MAX_FORWARDED_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Requests of other nodes that are remembered, so that none is heard twice: 8,700 a second for
+/// the minute that they are good for.
+pub const MAX_FORWARD_NONCES: usize = 1 << 19;

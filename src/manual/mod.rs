@@ -23,6 +23,7 @@ macro_rules! links {
 [architecture]: crate
 [check]: crate::manual::check
 [clients]: crate::manual::clients
+[cluster]: crate::manual::cluster
 [deploy]: crate::manual::deploy
 [flags]: crate::manual::flags
 [limits]: crate::manual::limits
@@ -68,6 +69,7 @@ topics! {
     adapt [] "What a viewer's path carries, and what is done with it.";
     player [] "The pages, a player to embed, the module for pages of your own.";
     deploy [] "systemd, containers, Kubernetes, proxies; stopping and upgrading.";
+    cluster [] "Several nodes: any of them takes any request.";
     network [] "What answers name, NAT, firewalls, TURN.";
     ports ["ports"] "More ports and fewer, opened while the server runs, a port per session.";
     check ["check"] "Is this host fit, and can the server be reached?";

@@ -11,11 +11,12 @@ use super::tls::Tls;
 use super::{StartError, on_conflict};
 use crate::access::{Access, Rules, Secrets};
 use crate::api::Api;
+use crate::cluster::Neighbours;
 use crate::config::{self, Config, FrameAncestor};
 use crate::control::{Control, OnConflict};
 use crate::dashboard;
 use crate::hooks::{Authority, Webhooks};
-use crate::whip::{Admission, IceServers, PostRates, router, under};
+use crate::whip::{Admission, IceServers, PostRates, Whip, router, under, with_neighbours};
 
 /// What may become another while the server runs.
 #[derive(Clone)]
@@ -74,15 +75,28 @@ pub(super) fn served(
     let more = api.router().merge(dashboard::router(framers));
     let Changing { access, authority, webhooks, tls } = changing.clone();
     let admission = Admission { access: access.clone(), authority };
-    let (servers, is_logged) = (ice_servers(config), config.log_addresses);
+    let keys = config.cluster.secrets.keys();
+    let cluster = (!keys.is_empty()).then(|| Neighbours::new(control.clone(), keys));
     let Config { post_rate_per_ip: per_source, post_rate_per_token: per_token, .. } = *config;
-    let rates = PostRates { per_source, per_token };
-    let mut app = router(control.clone(), admission, webhooks, servers, is_logged, rates, more);
+    let whip = Whip {
+        control: control.clone(),
+        admission,
+        cluster: cluster.clone(),
+        webhooks,
+        ice_servers: ice_servers(config),
+        log_addresses: config.log_addresses,
+        rates: PostRates { per_source, per_token },
+    };
+    let mut app = router(whip, more);
     if let Some(earlier) = earlier {
         let (control, access) = (control.clone(), access.clone());
         let refuses_conflicts = on_conflict(config) == OnConflict::Refuse;
         let to = Forwarding { control, access, earlier, refuses_conflicts };
         app = app.layer(from_fn_with_state(to, forward));
+    }
+    if let Some(cluster) = cluster {
+        // Around what the earlier process has to answer: other nodes do not tell the two apart.
+        app = with_neighbours(cluster, app);
     }
     Served { app: under(&config.base_path, app), access, tls }
 }

@@ -11,11 +11,12 @@ use axum::http::header::{
     ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ETAG, LINK, LOCATION, USER_AGENT,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
 
 use super::cors::cross_origin;
+use super::elsewhere::{self, Vouched};
 use super::events;
 use super::fragment::SDPFRAG;
 use super::layer;
@@ -26,17 +27,21 @@ use super::prefix::Prefix;
 use super::resource::{has_type, patch};
 use super::{Admission, IceServers, PostRates, Problem, port_metrics};
 use crate::access::{Action, Asker};
-use crate::control::{Caller, Control, Placement};
+use crate::cluster::{Carried, Neighbours};
+use crate::control::{Caller, Control, ControlError, Placement};
 use crate::hooks::Webhooks;
 use crate::limits::{
     HTTP_BODY_TIMEOUT, MAX_BODY_BYTES, MAX_OFFER_BYTES, MAX_STREAM_NAME_BYTES, MAX_USER_AGENT_CHARS,
 };
 use crate::telemetry::{self, limited};
 
+/// What every request may need.
 #[derive(Clone)]
-struct App {
-    control: Arc<Control>,
-    admission: Admission,
+pub(super) struct App {
+    pub control: Arc<Control>,
+    pub admission: Admission,
+    /// The other nodes, where there are some that share a secret.
+    pub cluster: Option<Arc<Neighbours>>,
     webhooks: Arc<Webhooks>,
     ice_servers: Arc<IceServers>,
     /// Whether the log says who asks.
@@ -46,47 +51,72 @@ struct App {
     texts: Arc<Metrics>,
 }
 
-type Answer = Result<Response<Body>, Problem>;
+/// What a server is put together from.
+pub struct Whip {
+    /// What requests are turned into.
+    pub control: Arc<Control>,
+    /// Who may.
+    pub admission: Admission,
+    /// The other nodes, where there are some that share a secret.
+    pub cluster: Option<Arc<Neighbours>>,
+    /// Who is told.
+    pub webhooks: Arc<Webhooks>,
+    /// What clients are told of.
+    pub ice_servers: IceServers,
+    /// Whether the log says who asks.
+    pub log_addresses: bool,
+    /// How often somebody may.
+    pub rates: PostRates,
+}
+
+pub(super) type Answer = Result<Response<Body>, Problem>;
 
 const SDP: &str = "application/sdp";
 const JSON: &str = "application/json";
 
 /// Everything the server serves over HTTP: WHIP, WHEP, the list of what is live, the metrics,
 /// and `more`.
-pub fn router(
-    control: Arc<Control>,
-    admission: Admission,
-    webhooks: Arc<Webhooks>,
-    ice_servers: IceServers,
-    log_addresses: bool,
-    rates: PostRates,
-    more: Router,
-) -> Router {
+pub fn router(whip: Whip, more: Router) -> Router {
+    let Whip { control, admission, cluster, webhooks, log_addresses, .. } = whip;
     let channels = events::router(control.clone());
-    let (ice_servers, posts) = (Arc::new(ice_servers), Arc::new(Posts::new(rates)));
+    let (ice_servers, posts) = (Arc::new(whip.ice_servers), Arc::new(Posts::new(whip.rates)));
     let texts = Arc::default();
-    let app = App { control, admission, webhooks, ice_servers, log_addresses, posts, texts };
-    let router = Router::new()
-        .route("/whip/{stream}", any(whip))
-        .route("/whep/{stream}", any(whep))
+    let app =
+        App { control, admission, cluster, webhooks, ice_servers, log_addresses, posts, texts };
+    let sessions = Router::new()
         .route("/session/{id}", any(session))
         .route("/session/{id}/layer", any(layer_wanted))
+        .route("/session/{id}/whose", any(elsewhere::whose))
+        .with_state(app.clone())
+        .merge(channels)
+        .route_layer(from_fn_with_state(app.clone(), elsewhere::sessions));
+    let router = Router::new()
+        .route("/whip/{stream}", any(whip_endpoint))
+        .route("/whep/{stream}", any(whep_endpoint))
         .route("/live", get(list).options(async || StatusCode::NO_CONTENT))
         .route("/metrics", get(metrics));
     router
         .with_state(app)
-        .merge(channels)
+        .merge(sessions)
         .merge(more)
         .method_not_allowed_fallback(async || Problem::other_method())
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
         .layer(from_fn(cross_origin))
 }
 
-async fn whip(State(app): State<App>, Path(stream): Path<String>, request: Request) -> Answer {
+async fn whip_endpoint(
+    State(app): State<App>,
+    Path(stream): Path<String>,
+    request: Request,
+) -> Answer {
     endpoint(app, stream, request, Action::Publish).await
 }
 
-async fn whep(State(app): State<App>, Path(stream): Path<String>, request: Request) -> Answer {
+async fn whep_endpoint(
+    State(app): State<App>,
+    Path(stream): Path<String>,
+    request: Request,
+) -> Answer {
     endpoint(app, stream, request, Action::Watch).await
 }
 
@@ -100,8 +130,8 @@ async fn endpoint(app: App, stream: String, request: Request, action: Action) ->
         _ => return Err(Problem::method_not_allowed("OPTIONS, GET, HEAD, POST")),
     }
     let prefix = request.extensions().get::<Prefix>().cloned().unwrap_or_default();
-    let placement = place(&app, &stream, request, action).await;
-    let Placement { id, answer, etag } = placement.inspect_err(|refused| {
+    let placed = place(&app, &stream, request, action).await;
+    let placed = placed.inspect_err(|refused| {
         if refused.is_told() {
             return;
         }
@@ -109,6 +139,10 @@ async fn endpoint(app: App, stream: String, request: Request, action: Action) ->
         let known = check_stream_name(&stream).map_or("(none that can be)", |()| &stream);
         limited!(INFO, stream = known, why = refused.detail(), "offer refused");
     })?;
+    let Placement { id, answer, etag } = match placed {
+        Placed::Here(placement) => placement,
+        Placed::Elsewhere(answer) => return Ok(answer),
+    };
     let mut response = answer.into_response();
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
@@ -128,27 +162,54 @@ async fn endpoint(app: App, stream: String, request: Request, action: Action) ->
     Ok(response)
 }
 
-/// Takes the offer of a POST.
+/// What became of a POST.
+enum Placed {
+    /// A session of this node.
+    Here(Placement),
+    /// What another node has answered.
+    Elsewhere(Response<Body>),
+}
+
+/// Takes the offer of a POST, or takes it to the node that is to have the session.
 async fn place(
     app: &App,
     stream: &str,
     request: Request,
     action: Action,
-) -> Result<Placement, Problem> {
+) -> Result<Placed, Problem> {
     let asker = Asker::of(&request);
-    app.posts.admit(&asker)?;
-    app.admission.admit(action, Some(stream), &asker).await?;
+    let is_vouched = Vouched::is_for(&request);
+    if !is_vouched {
+        app.posts.admit(&asker)?;
+        app.admission.admit(action, Some(stream), &asker).await?;
+    }
     check_stream_name(stream)?;
     if !has_type(request.headers(), SDP) {
         return Err(Problem::unsupported_media_type(SDP));
     }
     let caller = caller(&request, asker.from(), app.log_addresses);
+    let cluster = app.cluster.as_ref().filter(|_| !is_vouched);
+    let carried = cluster.map(|_| elsewhere::carry(&request)).unwrap_or_default();
+    let better = elsewhere::for_publisher(app, &request).filter(|_| action == Action::Publish);
     let offer = text(request).await?;
+    let asks = async |cluster: &Neighbours, node: &str, offer: &str| {
+        let carried = Carried { body: offer.to_owned(), ..carried.clone() };
+        Ok(Placed::Elsewhere(elsewhere::passed_on(cluster.ask(node, carried).await?)))
+    };
+    if let (Some(cluster), Some(node)) = (cluster, better) {
+        return asks(cluster, &node.name, &offer).await;
+    }
     let placed = match action {
         Action::Publish => app.control.publish(stream, &offer, &caller).await,
         _ => app.control.subscribe(stream, &offer, &caller).await,
     };
-    Ok(placed.inspect_err(|error| app.posts.count(error))?)
+    match (placed, cluster) {
+        // Until nodes take media from one another, who has a stream serves it.
+        (Err(ControlError::Elsewhere { node, .. }), Some(cluster)) if action == Action::Watch => {
+            asks(cluster, &node, &offer).await
+        }
+        (placed, _) => Ok(Placed::Here(placed.inspect_err(|error| app.posts.count(error))?)),
+    }
 }
 
 /// Who asks.
@@ -178,6 +239,7 @@ fn add_ice_servers(app: &App, headers: &mut HeaderMap) {
 }
 
 async fn session(State(app): State<App>, Path(id): Path<String>, request: Request) -> Answer {
+    let asker = asker(&request);
     match *request.method() {
         Method::OPTIONS => return Ok(StatusCode::OK.into_response()),
         Method::GET | Method::HEAD => {
@@ -185,11 +247,11 @@ async fn session(State(app): State<App>, Path(id): Path<String>, request: Reques
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         Method::DELETE => {
-            admit_to_session(&app, &id, Asker::of(&request)).await?;
+            admit_to_session(&app, &id, asker).await?;
             app.control.leave(&id)?;
         }
         Method::PATCH => {
-            admit_to_session(&app, &id, Asker::of(&request)).await?;
+            admit_to_session(&app, &id, asker).await?;
             let headers = request.headers().clone();
             return patch(&app.control, &id, &headers, &text(request).await?).await;
         }
@@ -207,16 +269,22 @@ async fn layer_wanted(State(app): State<App>, Path(id): Path<String>, request: R
         Method::POST => {}
         _ => return Err(Problem::method_not_allowed("OPTIONS, POST")),
     }
-    admit_to_session(&app, &id, Asker::of(&request)).await?;
+    let asker = asker(&request);
+    admit_to_session(&app, &id, asker).await?;
     if !has_type(request.headers(), JSON) {
         return Err(Problem::unsupported_media_type(JSON));
     }
     layer::choose(&app.control, &id, &text(request).await?).await
 }
 
+/// Who asks; nobody whom another node has let in.
+fn asker(request: &Request) -> Option<Asker> {
+    (!Vouched::is_for(request)).then(|| Asker::of(request))
+}
+
 /// What setting a session up asks for, ending or changing it asks for too.
-async fn admit_to_session(app: &App, id: &str, asker: Asker) -> Result<(), Problem> {
-    let asker = asker.with_session();
+async fn admit_to_session(app: &App, id: &str, asker: Option<Asker>) -> Result<(), Problem> {
+    let Some(asker) = asker.map(Asker::with_session) else { return Ok(()) };
     let (action, stream) = match app.control.whose(id) {
         Ok((true, stream)) => (Action::Publish, stream),
         Ok((false, stream)) => (Action::Watch, stream),
@@ -260,6 +328,7 @@ fn exposition(app: &App) -> telemetry::Exposition {
     app.admission.authority.expose(&mut exposition);
     app.webhooks.expose(&mut exposition);
     app.control.expose_directory(&mut exposition);
+    app.cluster.iter().for_each(|cluster| cluster.expose(&mut exposition));
     app.posts.expose(&mut exposition, app.control.connecting());
     exposition
 }
@@ -276,7 +345,7 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 /// The body as text, no longer than an offer may be.
-async fn text(request: Request) -> Result<String, Problem> {
+pub(super) async fn text(request: Request) -> Result<String, Problem> {
     let too_large =
         || Problem::too_large(format!("the body has more than {MAX_OFFER_BYTES} bytes"));
     let body = to_bytes(request.into_body(), MAX_BODY_BYTES);

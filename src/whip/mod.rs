@@ -3,6 +3,7 @@
 
 mod admission;
 mod cors;
+mod elsewhere;
 mod events;
 pub mod fragment;
 mod http;
@@ -17,8 +18,9 @@ mod problem;
 mod resource;
 
 pub use admission::Admission;
+pub use elsewhere::{Vouched, with_neighbours};
 pub use events::wanted as wanted_events;
-pub use http::router;
+pub use http::{Whip, router};
 pub use ice_servers::IceServers;
 pub use layer::read as wanted_layer;
 pub use posts::PostRates;

@@ -152,6 +152,12 @@ impl Problem {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     }
 
+    /// 502: another node answers what can't be used.
+    #[must_use]
+    pub fn bad_gateway(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_GATEWAY, detail)
+    }
+
     /// 503 with Retry-After.
     #[must_use]
     pub fn overloaded(detail: impl Into<String>) -> Problem {

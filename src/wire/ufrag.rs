@@ -19,7 +19,7 @@ use std::fmt;
 use siphasher::sip::SipHasher24;
 
 use crate::id::{GENERATION_BITS, SessionKey};
-use crate::limits::{MAX_SESSIONS_PER_SHARD, MAX_SHARDS};
+use crate::limits::{MAX_NODES, MAX_SESSIONS_PER_SHARD, MAX_SHARDS};
 
 /// Characters in a ufrag.
 pub const LEN: usize = 18;
@@ -34,7 +34,6 @@ pub const SHARD_AT: usize = 1;
 pub const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 const VERSION: u64 = 1;
-const NODE: u64 = 0;
 const NODE_AT: usize = 3;
 const SLOT_AT: usize = 5;
 const GENERATION_AT: usize = 9;
@@ -81,24 +80,26 @@ impl UfragKey {
     /// When a field of the key is beyond its bound in [`crate::limits`]: no such session exists.
     #[must_use]
     pub fn encode(&self, session: SessionKey) -> Ufrag {
-        self.encode_restarted(session, 0)
+        self.encode_at(0, session, 0)
     }
 
-    /// The ufrag that leads to `session` after so many ICE restarts (RFC 8445 §9 wants another one
-    /// each time): the last four bits of that stand above the slot's.
+    /// The ufrag that leads to `session` of the node with this number (0 where there are no others)
+    /// after so many ICE restarts (RFC 8445 §9 wants another one each time): the last four bits of
+    /// that stand above the slot's.
     ///
     /// # Panics
     ///
     /// As [`UfragKey::encode`].
     #[must_use]
-    pub fn encode_restarted(&self, session: SessionKey, restarts: u8) -> Ufrag {
+    pub fn encode_at(&self, node: u16, session: SessionKey, restarts: u8) -> Ufrag {
+        assert!(node <= MAX_NODES, "node {node} out of range");
         assert!(usize::from(session.shard) < MAX_SHARDS, "shard {} out of range", session.shard);
         assert!((session.slot as usize) < MAX_SESSIONS_PER_SHARD, "slot of {session} out of range");
         assert!(session.generation < 1 << GENERATION_BITS, "generation of {session} out of range");
         let mut chars = [0; LEN];
         put(&mut chars[..SHARD_AT], VERSION);
         put(&mut chars[SHARD_AT..NODE_AT], u64::from(session.shard));
-        put(&mut chars[NODE_AT..SLOT_AT], NODE);
+        put(&mut chars[NODE_AT..SLOT_AT], u64::from(node));
         let slot = u64::from(restarts & 0xf) << SLOT_BITS | u64::from(session.slot);
         put(&mut chars[SLOT_AT..GENERATION_AT], slot);
         put(&mut chars[GENERATION_AT..MAC_AT], u64::from(session.generation));
@@ -114,10 +115,8 @@ impl UfragKey {
     #[inline]
     pub fn decode(&self, ufrag: &[u8]) -> Option<SessionKey> {
         let chars: &[u8; LEN] = ufrag.try_into().ok()?;
-        if take(&chars[MAC_AT..])? != self.mac(&chars[..MAC_AT])
-            || chars[0] != VERSION_CHAR
-            || take(&chars[NODE_AT..SLOT_AT])? != NODE
-        {
+        // What has this key's MAC was made here, under whichever number this node had then.
+        if take(&chars[MAC_AT..])? != self.mac(&chars[..MAC_AT]) || chars[0] != VERSION_CHAR {
             return None;
         }
         Some(SessionKey {
@@ -178,6 +177,17 @@ pub fn shard_of(ufrag: &[u8]) -> Option<u16> {
         return None;
     }
     u16::try_from(take(&chars[SHARD_AT..NODE_AT])?).ok()
+}
+
+/// The number of the node a ufrag claims to lead to, not authenticated: good for what stands in
+/// front of many nodes and passes datagrams on.
+#[must_use]
+pub fn node_of(ufrag: &[u8]) -> Option<u16> {
+    let chars: &[u8; LEN] = ufrag.try_into().ok()?;
+    if chars[0] != VERSION_CHAR {
+        return None;
+    }
+    u16::try_from(take(&chars[NODE_AT..SLOT_AT])?).ok()
 }
 
 /// Each ice-char's value by its byte; [`NOT_ICE`] for every other byte.
@@ -241,11 +251,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_decodes(session in sessions(), key: [u8; 16]) {
+        fn what_is_encoded_decodes(session in sessions(), key: [u8; 16], node in 0..=MAX_NODES) {
             let key = UfragKey::from_bytes(key);
             let ufrag = key.encode(session);
             prop_assert_eq!(key.decode(ufrag.as_bytes()), Some(session));
-            let restarted = key.encode_restarted(session, 15);
+            let restarted = key.encode_at(node, session, 15);
+            prop_assert_eq!(node_of(restarted.as_bytes()), Some(node));
             prop_assert_ne!(restarted, ufrag);
             prop_assert_eq!(key.decode(restarted.as_bytes()), Some(session));
             prop_assert_eq!(shard_of(ufrag.as_bytes()), Some(session.shard));
@@ -270,7 +281,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_are_refused(bytes: Vec<u8>) {
             prop_assert_eq!(UfragKey::from_bytes([1; 16]).decode(&bytes), None);
-            let _ = shard_of(&bytes);
+            let _ = (shard_of(&bytes), node_of(&bytes));
         }
     }
 }

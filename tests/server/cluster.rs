@@ -14,9 +14,9 @@ use serde_json::Value;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
 
-const VP8: Offered = Offered { codec: Codec::Vp8, audio: false, video: true };
+pub const VP8: Offered = Offered { codec: Codec::Vp8, audio: false, video: true };
 
-fn node(url: &str, name: &str, more: &[&str]) -> Server {
+pub fn node(url: &str, name: &str, more: &[&str]) -> Server {
     Server::start(&[&["--shards", "1", "--cluster", url, "--node", name], more].concat())
 }
 
@@ -26,7 +26,7 @@ fn is_known(server: &Server) -> bool {
     metrics.lines().any(|line| line == "monoport_directory_up 1")
 }
 
-fn known(servers: &[&Server]) {
+pub fn known(servers: &[&Server]) {
     eventually("the directory knows all nodes", || servers.iter().all(|server| is_known(server)));
 }
 
@@ -39,13 +39,13 @@ fn try_publish(server: &Server) -> Result<Client, Response> {
 }
 
 /// Why a viewer of `s` is not taken.
-fn refusal(server: &Server) -> (u16, String) {
+pub fn refusal(server: &Server) -> (u16, String) {
     let refused = try_watch(server, "s").err().expect("it is not published here");
     (refused.status, refused.body)
 }
 
 /// A publisher of `s` whose media has come.
-fn live(server: &Server) -> Client {
+pub fn live(server: &Server) -> Client {
     let mut publisher = Client::publish(server, "s", VP8);
     connect(&mut [&mut publisher]);
     publisher.send(MediaKind::Video, true, 0, 0);

@@ -30,6 +30,7 @@ mod logs;
 mod memory;
 mod meters;
 mod modes;
+mod nodes;
 mod observability;
 mod offers;
 mod peer;

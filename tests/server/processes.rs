@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::cluster::SecretFile;
 use crate::support::client::{Client, socket};
 use crate::support::redis::Redis;
 use crate::support::tcp::Link;
@@ -411,13 +412,19 @@ fn two_hundred_viewers_lose_nothing_in_two_takeovers_within_a_minute() {
 fn a_process_that_takes_over_is_the_same_node_to_others_and_what_the_first_has_stays_its_own() {
     let Some(redis) = Redis::start() else { return };
     let url = redis.url();
-    let place = Place::new(&["--shards", "1", "--cluster", &url, "--node", "a"]);
+    let secret = SecretFile::new(&"s".repeat(40));
+    let shared = ["--cluster", &url, "--cluster-secret-file", secret.path(), "--shards", "1"];
+    let place = Place::new(&[&shared[..], &["--node", "a"]].concat());
     let first = place.start(&[]);
-    let other = Server::start(&["--shards", "1", "--cluster", &url, "--node", "b"]);
+    let other = Server::start(&[&shared[..], &["--node", "b"]].concat());
     let mut playing = Playing::start(&place, "s", 1);
+    // A viewer that comes to the other node is served by this one, and ended by way of the other.
     let is_of_a = |other: &Server| {
-        let refused = Client::try_post(other, "/whep/s", VP8, Direction::RecvOnly, socket()).err();
-        refused.is_some_and(|refused| refused.body.contains("published on the node `a`"))
+        let viewer = Client::try_post(other, "/whep/s", VP8, Direction::RecvOnly, socket());
+        viewer.is_ok_and(|viewer| {
+            assert_eq!(viewer.delete().status, 200);
+            viewer.session_url.contains("/session/a-")
+        })
     };
     eventually("b knows whose it is", || is_of_a(&other));
     let incarnation = || redis.ask::<String>(&["HGET", "{monoport}:n:a", "incarnation"]);

@@ -26,10 +26,13 @@ use super::EarlierDoor;
 use crate::access::{Access, Action, Asker, Denied};
 use crate::control::{Control, ControlError};
 use crate::limits::{HTTP_BODY_TIMEOUT, MAX_BODY_BYTES, TAKEOVER_LETTER};
-use crate::whip::Problem;
+use crate::whip::{Problem, Vouched};
 
 /// Says who asked, on the way to the earlier process. What a client says by it is written over.
 const PEER: &str = "monoport-peer";
+
+/// Says that another node has let the client in, likewise.
+const VOUCHED: &str = "monoport-vouched";
 
 /// Answered where media comes from a stream's publisher, on the way to the earlier process alone.
 const HEARD: &str = "/takeover/heard/";
@@ -85,14 +88,17 @@ pub(in crate::node) async fn forward(
 impl Forwarding {
     /// Whether a session is none of this process's, nor was.
     fn is_unknown(&self, id: &str) -> bool {
-        matches!(self.control.whose(id), Err(ControlError::NotFound(_)))
+        // Nor another node's.
+        let is_ours =
+            id.rsplit_once('-').is_none_or(|(node, _)| *node == *self.control.member().node);
+        is_ours && matches!(self.control.whose(id), Err(ControlError::NotFound(_)))
     }
 
     /// Whether a viewer that may watch `stream` may find it in the earlier process alone.
     fn may_have_viewers(&self, stream: &str, request: &Request) -> bool {
         let admitted = self.access.admit(Action::Watch, Some(stream), &Asker::of(request));
         // What a service decides it is asked there.
-        let may = matches!(admitted, Ok(_) | Err(Denied::Undecided));
+        let may = matches!(admitted, Ok(_) | Err(Denied::Undecided)) || Vouched::is_for(request);
         may && !self.control.is_live(stream)
     }
 
@@ -122,6 +128,10 @@ impl Forwarding {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map_or_else(|| "0.0.0.0:0".into(), |ConnectInfo(peer)| peer.to_string());
         parts.headers.insert(PEER, HeaderValue::from_str(&peer).ok()?);
+        parts.headers.remove(VOUCHED);
+        if parts.extensions.get::<Vouched>().is_some() {
+            parts.headers.insert(VOUCHED, HeaderValue::from_static("yes"));
+        }
         parts.headers.remove(CONNECTION);
         let request = Request::from_parts(parts, Body::from(body));
         let asked = async {
@@ -175,6 +185,9 @@ pub(in crate::node) async fn serve(stream: UnixStream, app: Router, control: Arc
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let peer = request.headers_mut().remove(PEER);
         let peer = peer.and_then(|peer| peer.to_str().ok()?.parse::<SocketAddr>().ok());
+        if request.headers_mut().remove(VOUCHED).is_some() {
+            request.extensions_mut().insert(Vouched);
+        }
         let heard = request.uri().path().strip_prefix(HEARD).map(|s| control.is_published(s));
         if let Some(peer) = peer {
             request.extensions_mut().insert(ConnectInfo(peer));

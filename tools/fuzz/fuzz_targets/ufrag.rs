@@ -3,13 +3,16 @@
 
 use libfuzzer_sys::fuzz_target;
 use monoport_fuzz::id::SessionKey;
-use monoport_fuzz::wire::ufrag::{UfragKey, shard_of};
+use monoport_fuzz::wire::ufrag::{UfragKey, node_of, shard_of};
 
 fuzz_target!(|bytes: &[u8]| {
     let key = UfragKey::from_bytes([7; 16]);
-    let claimed = shard_of(bytes);
+    let (claimed, node) = (shard_of(bytes), node_of(bytes));
     if let Some(session) = key.decode(bytes) {
-        assert_eq!(key.encode(session).as_bytes(), bytes);
+        let node = node.expect("it decodes");
+        let made = |restarts| *key.encode_at(node, session, restarts).as_bytes();
+        let found = (0..16).any(|restarts| made(restarts) == bytes);
+        assert!(found);
         assert_eq!(claimed, Some(session.shard));
     }
     // The same bytes as the fields of a session: an inverse from the other side.
