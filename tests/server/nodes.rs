@@ -68,6 +68,7 @@ fn a_viewer_that_comes_to_another_node_is_served_by_the_one_that_has_the_stream(
     let Some(nodes) = Nodes::new() else { return };
     let (a, b) = (nodes.start("a", &[]), nodes.start("b", &[]));
     known(&[&a, &b]);
+    eventually("b knows a", || b.node().control().nodes().len() == 2);
     let mut publisher = live(&a);
     let mut viewer = watch(&b);
     assert!(viewer.session_url.starts_with(&b.url("/session/a-")), "{}", viewer.session_url);

@@ -1,24 +1,23 @@
 //! A Redis of the test's own (Debian: `redis-server`). Without it tests say so and pass, unless
 //! `MONOPORT_REQUIRE_REDIS=1`.
 
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 
-use super::eventually;
+use super::{eventually, loopback_of_its_own};
 
 /// `redis-server` on loopback, which keeps nothing; killed when dropped.
 pub struct Redis {
     child: Option<Child>,
-    port: u16,
+    /// Its own, so that its port is nobody's: one of 127.0.0.1 may be taken by a client of another
+    /// test just then.
+    address: Ipv4Addr,
 }
 
 impl Redis {
     /// Starts one; `None` where there is none.
     pub fn start() -> Option<Redis> {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("it is bound").port();
-        drop(free);
-        let mut redis = Redis { child: None, port };
+        let mut redis = Redis { child: None, address: loopback_of_its_own() };
         match redis.run() {
             Ok(()) => Some(redis),
             Err(error) => {
@@ -45,7 +44,7 @@ impl Redis {
 
     /// Where it is.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}:6379", self.address)
     }
 
     /// What it answers to a command.
@@ -66,8 +65,8 @@ impl Redis {
 
     fn run(&mut self) -> std::io::Result<()> {
         let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--port", &self.port.to_string()])
+            .args(["--bind", &self.address.to_string(), "--port", "6379"])
+            .args(["--save", "", "--appendonly", "no"])
             .current_dir(std::env::temp_dir())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -62,15 +62,18 @@ impl Place {
 
     /// As [`Place::start`], with these variables in its environment.
     pub fn start_in(&self, more: &[&str], environment: &[(&str, &str)]) -> Generation {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let log = self.folder.join(format!("log-{}", STARTED.fetch_add(1, Ordering::Relaxed)));
         let mut child = self
             .command(more)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(&log).expect("a file for its log"))
             .spawn()
             .expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        assert!(lines.any(|line| line.is_ok_and(|line| line.starts_with("ready"))), "it starts");
+        let starts = lines.any(|line| line.is_ok_and(|line| line.starts_with("ready")));
+        assert!(starts, "it starts: {}", std::fs::read_to_string(&log).unwrap_or_default());
         // What it says later goes nowhere, and must not block it.
         std::thread::spawn(move || lines.for_each(drop));
         Generation { child }
