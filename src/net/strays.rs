@@ -156,11 +156,7 @@ impl StrayReader {
     /// The datagrams of the last message, in their order.
     #[must_use]
     pub fn strays(&self) -> Strays<'_> {
-        let message = &self.message[..self.length];
-        match message.split_first_chunk() {
-            Some((head, rest)) => Strays { unix_ns: u64::from_le_bytes(*head), rest },
-            None => Strays { unix_ns: 0, rest: &[] },
-        }
+        Strays::of(&self.message[..self.length])
     }
 
     /// Something to await that is ready when there is a message, or the end.
@@ -181,6 +177,17 @@ impl StrayReader {
 pub struct Strays<'a> {
     unix_ns: u64,
     rest: &'a [u8],
+}
+
+impl<'a> Strays<'a> {
+    /// Those of a message.
+    #[must_use]
+    pub fn of(message: &'a [u8]) -> Strays<'a> {
+        match message.split_first_chunk() {
+            Some((head, rest)) => Strays { unix_ns: u64::from_le_bytes(*head), rest },
+            None => Strays { unix_ns: 0, rest: &[] },
+        }
+    }
 }
 
 impl<'a> Iterator for Strays<'a> {

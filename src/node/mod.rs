@@ -36,7 +36,7 @@ use tokio::sync::Notify;
 
 pub use error::StartError;
 pub use plan::PortPlan;
-pub use takeover::TakeoverError;
+pub use takeover::{TakeoverError, understood_letter};
 pub use tls::TlsError;
 
 use crate::api::{Api, Facts};

@@ -10,6 +10,8 @@ use monoport::access::{Access, Action, Asker, JwtKeys, Rules, Secrets};
 use monoport::api::wanted_port;
 use monoport::config::CommandLine;
 use monoport::media::{picture_size, starts_keyframe};
+use monoport::net::Strays;
+use monoport::node::understood_letter;
 use monoport::session::Offer;
 use monoport::srtp::{MasterKey, Profile, RtcpOpener, RtpOpener};
 use monoport::whip::fragment::Fragment;
@@ -126,6 +128,34 @@ fn payloads_of_the_corpus_begin_key_frames_or_do_not_as_their_names_say() {
         let _ = picture_size(codec, payload);
         starts_keyframe(codec, payload)
     });
+}
+
+#[test]
+fn letters_of_the_corpus_between_two_processes_are_understood_or_not_as_their_names_say() {
+    replay("tools/fuzz/corpus/takeover", 28, |bytes| {
+        let understood = understood_letter(bytes);
+        for written in understood.iter().flatten() {
+            let again = understood_letter(written).expect("it was written by a process of ours");
+            assert!(again.contains(written), "{}", String::from_utf8_lossy(written));
+        }
+        understood.is_ok()
+    });
+}
+
+#[test]
+fn messages_of_the_corpus_hand_over_as_many_datagrams_as_their_names_say() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/fuzz/corpus/takeover");
+    let mut seen = 0;
+    for entry in fs::read_dir(&folder).expect("the corpus is there") {
+        let path = entry.expect("it can be listed").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("names are ASCII");
+        let Some(expected) = name.strip_prefix("strays-") else { continue };
+        let (expected, _meaning) = expected.split_once('-').expect("a number, and what it is");
+        let message = fs::read(&path).expect("it can be read");
+        assert_eq!(Strays::of(&message).count().to_string(), expected, "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 5, "only {seen} files in {}, was the corpus lost?", folder.display());
 }
 
 /// The inputs a run of the fuzzer has kept of one target: each behind its length.

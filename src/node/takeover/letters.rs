@@ -115,6 +115,26 @@ pub(super) fn send(
     to.send(&write(letter), descriptors)
 }
 
+/// The letter that these bytes are.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TakeoverError> {
+    serde_json::from_slice(bytes).map_err(|error| TakeoverError::Broken(error.to_string()))
+}
+
+/// What these bytes are to the earlier process and to the later one, written again as each
+/// understands it: how letters are tried that no process of ours has written.
+///
+/// # Errors
+/// One of the two would not know what to make of them. What is a letter to the other alone is to
+/// it one of a later version, which is passed over.
+pub fn understood_letter(bytes: &[u8]) -> Result<[Vec<u8>; 2], TakeoverError> {
+    let (asked, answered) = (read::<Asked>(bytes)?, read::<Answered>(bytes)?);
+    if let Answered::Welcome(welcome) = &answered {
+        // What the later process makes of it before it takes the descriptors.
+        let _ = (welcome.descriptors(), welcome.keys.iter().filter_map(|k| unhex(k)).count());
+    }
+    Ok([write(&asked), write(&answered)])
+}
+
 /// Receives the next letter; an error where the other process has gone.
 pub(super) fn receive<T: DeserializeOwned>(
     from: &PacketSocket,
@@ -124,8 +144,7 @@ pub(super) fn receive<T: DeserializeOwned>(
     if length == 0 {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
-    let letter = serde_json::from_slice(&buffer[..length]);
-    Ok((letter.map_err(|error| TakeoverError::Broken(error.to_string()))?, descriptors))
+    Ok((read(&buffer[..length])?, descriptors))
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

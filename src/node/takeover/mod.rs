@@ -45,6 +45,8 @@ mod renewal;
 mod taken;
 
 pub(super) use forward::{Forwarding, forward};
+pub use letters::understood_letter;
+
 pub(super) use given::{Given, Giver, Standing, not_listening};
 pub(super) use renewal::Renewal;
 pub(super) use taken::{EarlierDoor, Taking};
