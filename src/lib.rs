@@ -105,11 +105,14 @@
 //! cargo +nightly fuzz run --fuzz-dir tools/fuzz --features server offer
 //! MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=3 cargo +nightly miri test --lib -- \
 //!     wire:: id:: media:: srtp::replay srtp::rollover --skip binding --skip corpus
-//! cargo deny check
+//! cargo deny --all-features check
 //! cargo +1.89 check --all-targets
 //! ```
 //!
-//! Miri runs none of C: what seals, hashes with a key or calls the kernel is left out.
+//! Miri runs none of C: what seals, hashes with a key or calls the kernel is left out. `cargo deny`
+//! fetches the database of advisories from GitHub; without a way there, `cargo deny --offline
+//! --all-features check licenses bans sources` is what is left, and `cargo test --test tidy` holds
+//! the same rules without that tool, which takes minutes to build.
 //!
 //! ## Words
 //!

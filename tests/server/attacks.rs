@@ -22,13 +22,13 @@ use socket2::{Domain, Socket, Type};
 use str0m::format::Codec;
 use str0m::media::Direction;
 
-const BOTH: Offered = Offered { codec: Codec::Vp8, audio: true, video: true };
+pub const BOTH: Offered = Offered { codec: Codec::Vp8, audio: true, video: true };
 
 /// Those who watch.
 const VIEWERS: u64 = 20;
 
 /// Datagrams a second of a flood, and how long each attack goes on.
-fn strength() -> (u64, Duration) {
+pub fn strength() -> (u64, Duration) {
     let number = |name: &str, otherwise: u64| {
         std::env::var(name).map_or(otherwise, |text| text.parse().expect("a whole number"))
     };
@@ -90,7 +90,7 @@ impl Drop for Victims {
 }
 
 /// Runs `attack` beside viewers of `server`; it returns how often it tried.
-fn nobody_notices(server: &Server, what: &str, attack: impl FnOnce(&Server) -> u64) {
+pub fn nobody_notices(server: &Server, what: &str, attack: impl FnOnce(&Server) -> u64) {
     let name = what.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
     let victims = Victims::watch(server, &name, strength().1);
     let attempts = attack(server);

@@ -178,3 +178,25 @@ fn a_peer_that_vanishes() {
     assert!(history.len() >= 2, "its last half minute is there: {session}");
     assert_eq!(metric(&server, "vanished"), 1);
 }
+
+#[test]
+fn of_clients_that_are_killed_all_together_nothing_stays() {
+    let server = Server::with_shards(2);
+    let flows = server.flows();
+    let mut load = std::process::Command::new(env!("CARGO_BIN_EXE_monoport-load"))
+        .args(["run", "--url", server.url("/").trim_end_matches('/'), "--viewers", "40"])
+        .args(["--threads", "1", "--ramp", "200", "--duration", "60s", "--audio"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the load generator starts");
+    eventually("they watch", || server.sum(|c| c.viewers_ready.get()) == 40);
+    // SIGKILL: none says goodbye.
+    load.kill().expect("it is our child");
+    load.wait().expect("it is our child");
+    std::thread::sleep(SESSION_IDLE);
+    eventually("all of them are ended", || server.sessions() == 0);
+    eventually("their flows are forgotten", || server.flows() == flows);
+    let mut newcomer = Client::publish(&server, "newcomer", VP8);
+    connect(&mut [&mut newcomer]);
+}

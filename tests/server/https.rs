@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::ready::Process;
 use crate::support::{eventually, process, request};
-use monoport::limits::HTTP_STALL_TIMEOUT;
+use monoport::limits::{HTTP_BODY_TIMEOUT, HTTP_STALL_TIMEOUT};
 use socket2::{Domain, Socket, Type};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
@@ -185,4 +185,22 @@ fn a_client_that_asks_and_does_not_read_is_closed() {
     }
     // One that asks for nothing for as long goes for another reason; this one had asked.
     assert!(start.elapsed() > HTTP_STALL_TIMEOUT / 2, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_body_that_does_not_come_is_given_up_and_its_client_told() {
+    let server = Process::start_with_files(1_024, &["--shards", "1"]);
+    let head = "POST /whip/s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\n\
+                Content-Length: 60000\r\n\r\nv=0\r\n";
+    let mut slow: Vec<TcpStream> =
+        (0..200).map(|_| from([127, 0, 0, 2], &server.http).expect("it is connected")).collect();
+    for stream in &mut slow {
+        stream.write_all(head.as_bytes()).expect("it is sent");
+    }
+    for stream in &mut slow {
+        stream.set_read_timeout(Some(6 * HTTP_BODY_TIMEOUT)).expect("it is not zero");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).expect("it is answered");
+        assert_eq!(&answer, b"HTTP/1.1 408");
+    }
 }

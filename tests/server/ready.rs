@@ -41,7 +41,7 @@ impl Process {
         Process::spawn(shell, options)
     }
 
-    fn spawn(mut command: Command, options: &[&str]) -> Process {
+    pub fn spawn(mut command: Command, options: &[&str]) -> Process {
         // A port that was free a moment ago: the banner names no address of HTTP but the page's.
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let http = free.local_addr().expect("it is bound").to_string();

@@ -24,6 +24,7 @@ mod arrivals;
 mod client;
 mod dtls;
 mod estimating;
+mod feedback;
 mod flight;
 mod found;
 mod media;

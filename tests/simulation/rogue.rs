@@ -51,9 +51,14 @@ impl Reporter {
         })
     }
 
-    /// Asks for a packet that cannot be there any more.
+    /// Asks for one packet.
     pub fn nack(&mut self, sequence: u16) -> Vec<u8> {
-        self.sealed(|(sender, video), out| rtcp::nack(sender, video, &[sequence], out))
+        self.nacks(&[sequence])
+    }
+
+    /// Asks for all of these.
+    pub fn nacks(&mut self, sequences: &[u16]) -> Vec<u8> {
+        self.sealed(|(sender, video), out| rtcp::nack(sender, video, sequences, out))
     }
 
     pub fn pli(&mut self) -> Vec<u8> {

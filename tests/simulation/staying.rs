@@ -25,7 +25,7 @@ fn sent_again(world: &World) -> u64 {
 }
 
 /// The number of the packet of video that a viewer was sent last.
-fn newest(world: &mut World, viewer: usize) -> u16 {
+pub fn newest(world: &mut World, viewer: usize) -> u16 {
     let line = &world.numbering.viewer(viewer).expect("it watches").video;
     *line.sent.keys().next_back().expect("it plays") as u16
 }
