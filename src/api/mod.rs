@@ -40,7 +40,7 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Action, Asker};
@@ -122,6 +122,7 @@ impl Api {
             .route("/api/v1/cluster", get(cluster::get))
             .route("/api/v1/sessions", get(sessions::get))
             .route("/api/v1/sessions/{id}", get(session::get).delete(session::kick))
+            .route("/api/v1/sessions/{id}/layer", post(session::choose_layer))
             .route("/api/v1/failures", get(failures::get))
             .route("/api/v1/events", get(events::get))
             .route("/api/v1/openapi.json", get(answer::openapi))

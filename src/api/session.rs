@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -15,7 +16,7 @@ use crate::control::{EndedSession, LiveSession};
 use crate::id::SessionKey;
 use crate::telemetry::{LayerGot, PROFILES, PathShown, SessionCard};
 use crate::track::Offered;
-use crate::whip::Problem;
+use crate::whip::{Problem, wanted_layer};
 
 /// The hint where a publisher's packets are too long.
 const OVERSIZED: &str = "it sends packets that are too long to reach viewers: set its packet size \
@@ -91,6 +92,8 @@ struct LayerNow {
     wanted: String,
     got: Option<String>,
     reason: &'static str,
+    asked: bool,
+    offered: Vec<String>,
 }
 
 impl LayerNow {
@@ -99,8 +102,10 @@ impl LayerNow {
             let known = called.iter().find(|offer| offer.layer == layer);
             known.map_or_else(|| layer.to_string(), Offered::called)
         };
-        let LayerGot { wanted, got, why, .. } = shown;
-        LayerNow { wanted: name(wanted), got: got.map(name), reason: why.words() }
+        let LayerGot { wanted, got, why, asked, .. } = shown;
+        let offered = called.iter().map(Offered::called).collect();
+        let (wanted, got, reason) = (name(wanted), got.map(name), why.words());
+        LayerNow { wanted, got, reason, asked, offered }
     }
 }
 
@@ -162,6 +167,20 @@ pub(super) async fn get(
         Problem::not_found("there is no such session; of those that ended, the last thousand stay")
     };
     json(&living.or_else(ended).ok_or_else(gone)?)
+}
+
+/// POST `…/layer`: a viewer gets another layer, as if it had asked for it.
+pub(super) async fn choose_layer(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let key: SessionKey =
+        id.parse().map_err(|error| Problem::bad_request(format!("`{id}`: {error}")))?;
+    let body = str::from_utf8(&body)
+        .map_err(|error| Problem::bad_request(format!("the body is no text: {error}")))?;
+    api.control.choose_layer_of(key, wanted_layer(body)?).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// DELETE: the session is ended, whoever's it is.

@@ -44,18 +44,39 @@ impl Control {
     /// 404 or 410 when there is no such session, 404 when there is no such section or layer, 409
     /// when the session publishes, or has not connected; 503 when its shard is too busy.
     pub async fn choose_layer(&self, id: &str, choice: LayerChoice) -> Result<(), ControlError> {
-        let (key, shared) = {
+        let gone = || self.lock().ended.gone(id);
+        let key = self.lock().sessions.get(id).copied();
+        self.choose(key.ok_or_else(gone)?, choice, gone).await
+    }
+
+    /// The same for whoever administers the server, by its name there.
+    ///
+    /// # Errors
+    /// Likewise; 404 also where it has ended.
+    pub async fn choose_layer_of(
+        &self,
+        key: SessionKey,
+        choice: LayerChoice,
+    ) -> Result<(), ControlError> {
+        self.choose(key, choice, || ControlError::not_found("there is no such session")).await
+    }
+
+    async fn choose(
+        &self,
+        key: SessionKey,
+        choice: LayerChoice,
+        gone: impl Fn() -> ControlError,
+    ) -> Result<(), ControlError> {
+        let shared = {
             let registry = self.lock();
-            let key = registry.sessions.get(id).copied();
-            let live = key.and_then(|key| registry.live.get(&key).map(|live| (key, live)));
-            let Some((key, live)) = live else { return Err(registry.ended.gone(id)) };
-            if live.publisher {
+            let live = registry.live.get(&key);
+            if live.is_some_and(|live| live.publisher) {
                 return Err(ControlError::conflict("the session publishes: it gets no layer"));
             }
-            let stream = registry.streams.get(&live.stream);
-            let Some(stream) = stream else { return Err(registry.ended.gone(id)) };
-            (key, stream.shared.clone())
+            let stream = live.and_then(|live| registry.streams.get(&live.stream));
+            stream.map(|stream| stream.shared.clone())
         };
+        let shared = shared.ok_or_else(&gone)?;
         let wish = wish(&choice, &shared)?;
         let (done, answer) = oneshot::channel();
         let command = Command::Wish { key, mid: choice.mid, wish, done };
@@ -63,7 +84,7 @@ impl Control {
         mailbox.command(command).map_err(|_command| {
             ControlError::overloaded("the session's shard has too much to do")
         })?;
-        let wished = answer.await.map_err(|_ended| self.lock().ended.gone(id))?;
+        let wished = answer.await.map_err(|_ended| gone())?;
         wished.map_err(|not| match not {
             NotWished::NotReady => ControlError::conflict(not.to_string()),
             NotWished::NoVideo => ControlError::not_found(not.to_string()),

@@ -173,6 +173,7 @@ mod tests {
                 wanted: 2,
                 got: Some(0),
                 why: LayerReason::Silent,
+                asked: true,
                 below_largest: 2,
             }),
             oversized: true,

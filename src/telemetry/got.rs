@@ -11,6 +11,8 @@ pub struct LayerGot {
     pub got: Option<u8>,
     /// Why it has that.
     pub why: LayerReason,
+    /// Whether it was asked for by name.
+    pub asked: bool,
     /// Layers that are larger than the one it has.
     pub below_largest: u8,
 }
@@ -37,9 +39,10 @@ in_words! {
 const LAYER_BITS: u32 = 4;
 const REASON_BITS: u32 = 3;
 const DISTANCE_BITS: u32 = 4;
+const ASKED_BITS: u32 = 1;
 
 /// Bits that [`LayerGot::pack`] takes.
-pub(super) const GOT_BITS: u32 = 2 * LAYER_BITS + REASON_BITS + DISTANCE_BITS;
+pub(super) const GOT_BITS: u32 = 2 * LAYER_BITS + REASON_BITS + ASKED_BITS + DISTANCE_BITS;
 
 const NO_LAYER: u32 = (1 << LAYER_BITS) - 1;
 
@@ -49,11 +52,12 @@ const _: () = assert!(LayerReason::ALL.len() < 1 << REASON_BITS, "a reason has i
 impl LayerGot {
     /// As a number of [`GOT_BITS`] bits; 0 is none.
     pub(super) fn pack(got: Option<LayerGot>) -> u32 {
-        let Some(LayerGot { wanted, got, why, below_largest }) = got else { return 0 };
+        let Some(LayerGot { wanted, got, why, asked, below_largest }) = got else { return 0 };
         let layer =
             |layer: Option<u8>| layer.map_or(NO_LAYER, |layer| u32::from(layer).min(NO_LAYER));
         let distance = u32::from(below_largest).min((1 << DISTANCE_BITS) - 1);
-        let word = distance << LAYER_BITS | layer(Some(wanted));
+        let word = distance << ASKED_BITS | u32::from(asked);
+        let word = word << LAYER_BITS | layer(Some(wanted));
         // From one on, so that none is zero.
         (word << LAYER_BITS | layer(got)) << REASON_BITS | (why as u32 + 1)
     }
@@ -67,7 +71,8 @@ impl LayerGot {
             wanted: layer(word >> LAYER_BITS),
             got: Some(layer(word)).filter(|layer| u32::from(*layer) < NO_LAYER),
             why: *LayerReason::ALL.get(why as usize)?,
-            below_largest: (word >> (2 * LAYER_BITS)) as u8,
+            asked: word >> (2 * LAYER_BITS) & 1 == 1,
+            below_largest: (word >> (2 * LAYER_BITS + ASKED_BITS)) as u8,
         })
     }
 }
@@ -81,7 +86,8 @@ mod tests {
         assert_eq!(LayerGot::unpack(LayerGot::pack(None)), None);
         for why in LayerReason::ALL {
             for (wanted, got, below_largest) in [(0, None, 0), (7, Some(0), 7), (2, Some(7), 1)] {
-                let shown = LayerGot { wanted, got, why: *why, below_largest };
+                let asked = below_largest == 1;
+                let shown = LayerGot { wanted, got, why: *why, asked, below_largest };
                 let packed = LayerGot::pack(Some(shown));
                 assert!(packed < 1 << GOT_BITS);
                 assert_eq!(LayerGot::unpack(packed), Some(shown));

@@ -35,6 +35,7 @@ impl Stream {
             (Wish::Automatic, _) => LayerReason::Best,
         };
         let distance = got.and_then(place).map_or(0, |place| offered.len() - 1 - place);
-        Some(LayerGot { wanted, got, why, below_largest: distance as u8 })
+        let asked = matches!(aim.wish, Wish::Layer(_));
+        Some(LayerGot { wanted, got, why, asked, below_largest: distance as u8 })
     }
 }

@@ -58,6 +58,34 @@ fn a_viewer_says_which_layer_it_wants_and_is_told_what_it_can_have() {
 }
 
 #[test]
+fn whoever_administers_the_server_chooses_for_a_viewer() {
+    let server = Server::with_shards(2);
+    let (_publisher, _viewer) = playing(&server);
+    let of = |role: &str| {
+        let url = server.url(&format!("/api/v1/sessions?role={role}"));
+        let page: serde_json::Value =
+            serde_json::from_str(&request("GET", &url, &[], "").body).expect("a page");
+        page["sessions"][0]["id"].as_str().expect("it is there").to_owned()
+    };
+    let (viewer, publisher) = (of("viewer"), of("publisher"));
+    let session = request("GET", &server.url(&format!("/api/v1/sessions/{viewer}")), &[], "");
+    let session: serde_json::Value = serde_json::from_str(&session.body).expect("a session");
+    assert_eq!(session["layer"], serde_json::Value::Null, "it comes in one");
+    for (status, id, body) in [
+        (204, &*viewer, r#"{"encodingId": "0"}"#),
+        (204, &viewer, "{}"),
+        (404, &viewer, r#"{"encodingId": "h"}"#),
+        (400, &viewer, "[]"),
+        (409, &publisher, "{}"),
+        (404, "0-4000-9", "{}"),
+        (400, "x", "{}"),
+    ] {
+        let answer = wish(&server.url(&format!("/api/v1/sessions/{id}/layer")), body);
+        assert_eq!(answer.status, status, "{id} {body}: {}", answer.body);
+    }
+}
+
+#[test]
 fn who_does_not_play_yet_or_publishes_or_may_not_watch_is_refused() {
     let server = Server::with_shards(1);
     let mut publisher = Client::publish(&server, "s", VP8);

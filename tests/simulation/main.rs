@@ -37,6 +37,7 @@ mod resends;
 mod rogue;
 mod scenario;
 mod server;
+mod silent;
 mod staying;
 mod subscriptions;
 mod turns;

@@ -34,6 +34,7 @@ export class Detail {
   constructor(feed, end) {
     this.#feed = feed;
     $("#detail-end").addEventListener("click", () => end(this.#shown));
+    $("#detail-layer").addEventListener("change", ({ target }) => this.#choose(target.value));
     const root = $("#detail-charts");
     const one = (key) => [{ key, label: "", look: "first filled" }];
     const twice = [
@@ -86,6 +87,7 @@ export class Detail {
     if (!id) return this.#dialog.close();
     this.#id = id;
     $("#detail-end").hidden = true;
+    showLayers(null);
     put($("#detail-title"), `Session ${id}`);
     put($("#detail-remark"), "");
     this.#say("");
@@ -107,6 +109,7 @@ export class Detail {
     const { ended } = session;
     this.#shown = session;
     $("#detail-end").hidden = Boolean(ended);
+    showLayers(ended ? null : session.layer);
     this.#say(ended ? endWords(ended) : "");
     this.#numbers.show(numbers(session), ([label]) => label);
     const moments = (session.timeline ?? []).map((moment, i) => {
@@ -118,11 +121,32 @@ export class Detail {
     for (const chart of this.#charts) chart.draw(samples, now);
   }
 
+  // A viewer's layer, as its player would choose it.
+  async #choose(encodingId) {
+    const path = `sessions/${encodeURIComponent(this.#id)}/layer`;
+    try {
+      await this.#feed.send("POST", path, encodingId ? { encodingId } : {});
+      this.#say("");
+    } catch (problem) {
+      this.#say(sentence(problem.message));
+    }
+  }
+
   #say(words) {
     const notice = $("#detail-notice");
     put(notice, words);
     notice.hidden = !words;
   }
+}
+
+// The choice is there where there is one, the largest layer first.
+function showLayers(layer) {
+  const field = $("#detail-layer");
+  $("#detail-layer-field").hidden = !layer;
+  if (!layer || document.activeElement === field) return;
+  const options = layer.offered.map((name) => new Option(name, name)).reverse();
+  field.replaceChildren(new Option("Automatic", ""), ...options);
+  field.value = layer.asked ? layer.wanted : "";
 }
 
 function endWords({ at, reason, words }) {
