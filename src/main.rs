@@ -13,7 +13,7 @@ use monoport::config::{
 use monoport::cpu;
 use monoport::limits::LOG_FLUSH;
 use monoport::manual;
-use monoport::node::{Node, PortPlan};
+use monoport::node::{ClusterPlan, Node, PortPlan};
 use monoport::telemetry::{flush_log, start_logging};
 use monoport::top::{self, Options};
 
@@ -94,9 +94,19 @@ fn say(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-fn print_ports(PortsArgs { json, nft, args }: PortsArgs) -> Result<(), Box<dyn Error>> {
+fn print_ports(PortsArgs { json, nft, nodes, args }: PortsArgs) -> Result<(), Box<dyn Error>> {
     log(&args)?;
-    let plan = PortPlan::new(&Config::new(args, &cpu::available_cores())?)?;
+    let config = Config::new(args, &cpu::available_cores())?;
+    if nodes {
+        let plan = ClusterPlan::ask(&config)?;
+        say(&match (json, nft) {
+            (true, _) => plan.json(),
+            (_, true) => plan.nft(),
+            _ => plan.text(),
+        });
+        return Ok(());
+    }
+    let plan = PortPlan::new(&config)?;
     let text = match (json, nft) {
         (true, _) => plan.json(),
         (_, true) => plan.nft(),

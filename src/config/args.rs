@@ -94,6 +94,11 @@ pub struct PortsArgs {
     #[arg(long)]
     pub nft: bool,
 
+    /// Print the ports of the nodes of --cluster that are alive instead, or of the one that --node
+    /// names; rules are then for the chain `forward` of a firewall in front of them
+    #[arg(long)]
+    pub nodes: bool,
+
     /// How the server would be started.
     #[command(flatten)]
     pub args: Args,

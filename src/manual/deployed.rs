@@ -53,5 +53,7 @@ fn what_the_server_is_deployed_with_exists() {
             }
         }
     }
-    assert_eq!(drained, 5, "the unit, the image, compose, Kubernetes and Helm: all let it drain");
+    let all =
+        "the unit, the image, compose, its three nodes, Kubernetes and Helm: all let it drain";
+    assert_eq!(drained, 8, "{all}");
 }

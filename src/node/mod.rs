@@ -5,6 +5,7 @@ mod banner;
 mod bind;
 mod choose;
 mod cluster;
+mod cluster_plan;
 mod doors;
 mod drain;
 mod error;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 use tokio::sync::Notify;
 
+pub use cluster_plan::ClusterPlan;
 pub use error::StartError;
 pub use plan::PortPlan;
 pub use takeover::{TakeoverError, understood_letter};

@@ -2,6 +2,7 @@
 //! session ends because the directory is away.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -239,6 +240,44 @@ fn the_api_shows_the_nodes_and_which_of_them_has_a_stream() {
     document.check(&place, document.answer("/api/v1/streams/{name}/where"), "where");
     assert_eq!(place["http"], a.url(""));
     assert!(get(&b, "streams/t/where")["node"].is_null());
+}
+
+#[test]
+fn the_ports_of_all_nodes_are_printed_or_why_not() {
+    let Some(redis) = Redis::start() else { return };
+    let (a, b) = (node(&redis.url(), "a", &[]), node(&redis.url(), "b", &[]));
+    known(&[&a, &b]);
+    let ports = |more: &[&str]| {
+        let command =
+            Command::new(env!("CARGO_BIN_EXE_monoport")).args(["ports"]).args(more).output();
+        let output = command.expect("the binary runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let url = redis.url();
+    let all = ["--nodes", "--cluster", &url];
+    let (done, text, words) = ports(&all);
+    assert!(done, "{words}");
+    for server in [&a, &b] {
+        let (ip, port) = (server.media().ip(), server.media().port());
+        assert!(text.contains(&format!("  udp {port} media, reached at {ip}\n")), "{text}");
+    }
+    let (_, rules, _) = ports(&[&all[..], &["--node", "b", "--nft"]].concat());
+    assert_eq!(rules, "", "only this machine reaches those");
+    let (_, json, _) = ports(&[&all[..], &["--node", "b", "--json"]].concat());
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&json[0]["node"], &json[0]["port"]), (&"b".into(), &b.media().port().into()));
+    for (wrong, why) in [
+        (vec!["--nodes"], "pass --cluster URL"),
+        (vec!["--nodes", "--cluster", &*url, "--node", "c"], "no node `c` is alive"),
+        (
+            vec!["--nodes", "--cluster", "redis://127.0.0.1:9"],
+            "redis://127.0.0.1:9 does not answer",
+        ),
+    ] {
+        let (done, _, words) = ports(&wrong);
+        assert!(!done && words.contains(why), "{words}");
+    }
 }
 
 #[test]
