@@ -54,6 +54,31 @@ fn a_viewer_goes_from_layer_to_layer_without_a_break() {
     let refused = viewer.eval("monoport.choose({ encodingId: 'x' }).catch((e) => e.message)");
     let refused = refused.as_str().expect("words");
     assert!(refused.contains("q, h, f"), "it says which there are: {refused}");
+    choose_in_the_sheet(&stage, &viewer);
+}
+
+/// Whoever looks at the dashboard chooses for a viewer, and is told what it gets and why.
+fn choose_in_the_sheet(stage: &Stage, viewer: &Tab<'_>) {
+    let page = stage.tab("/dashboard");
+    page.set_size(1280, 3000);
+    let listed = "document.querySelectorAll('#sessions tbody tr').length >= 2";
+    page.wait_for("the sessions", listed, PATIENCE);
+    page.eval(
+        "[...document.querySelectorAll('#sessions tbody tr')]
+            .find((row) => row.textContent.includes('Viewer')).click()",
+    );
+    let menu = "document.querySelector('#detail').open && \
+                document.querySelectorAll('#detail-layer option').length === 4 && \
+                document.querySelector('#detail-layer').value === ''";
+    page.wait_for("a menu of three layers in the sheet", menu, PATIENCE);
+    page.eval(
+        "(() => { const menu = document.querySelector('#detail-layer'); menu.value = 'q';
+            menu.dispatchEvent(new Event('change')); })()",
+    );
+    settled(viewer, 240);
+    let words = "document.querySelector('#detail-numbers [data-row=layer] dd')?.textContent";
+    let told = format!("{words} === 'q. It was asked for by name.'");
+    page.wait_for("the layer and why", &told, PATIENCE);
 }
 
 /// Chooses in the menu, as somebody would.
