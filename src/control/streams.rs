@@ -27,7 +27,7 @@ pub(super) struct Stream {
     pub viewers: Viewers<SessionKey>,
     /// Set-ups under way: the stream must not go while one is.
     pub reserved: usize,
-    /// Whether a later process has its publisher from here on.
+    /// Whether a later process, or another node, has its publisher from here on.
     pub moved_on: bool,
 }
 
@@ -85,6 +85,7 @@ impl Stream {
         }
         self.number = number;
         self.codecs = codecs;
+        self.moved_on = false;
         self.publisher.replace(key).filter(|former| *former != key)
     }
 
@@ -169,7 +170,9 @@ mod tests {
         assert_eq!(stream.live(key(1), 1, vp8), None);
         stream.apply(key(2), h264);
         assert_eq!((stream.publisher(), stream.codecs), (Some(key(1)), vp8));
+        stream.moved_on = true;
         assert_eq!(stream.live(key(2), 2, h264), Some(key(1)));
+        assert!(!stream.moved_on, "it has come back");
         stream.leave(key(1));
         assert_eq!((stream.publisher(), stream.codecs), (Some(key(2)), h264));
         stream.leave(key(2));

@@ -9,6 +9,7 @@ use crate::support::identity;
 use crate::support::process::Process;
 use crate::support::redis::Redis;
 use crate::support::{Response, Server, eventually, request};
+use monoport::limits::MOVED_ON_GRACE;
 use monoport::wire::ufrag::node_of;
 use ring::hmac;
 use serde_json::json;
@@ -129,6 +130,32 @@ fn a_node_that_drains_sends_publishers_and_viewers_to_others() {
     assert_eq!((a.sessions(), b.sessions()), (2, 0));
     assert_eq!(publisher.delete().status, 200);
     eventually("it is over", || !a.node().control().is_live("s"));
+}
+
+#[test]
+fn viewers_of_a_stream_that_another_node_has_taken_find_it_there() {
+    let Some(nodes) = Nodes::new() else { return };
+    let (a, b) = (nodes.start("a", &[]), nodes.start("b", &[]));
+    known(&[&a, &b]);
+    let mut first = live(&a);
+    let mut viewer = Client::watch(&a, "s", VP8);
+    connect(&mut [&mut first, &mut viewer]);
+    let mut second = live(&b);
+    run_until("both are let go", &mut [&mut first, &mut viewer, &mut second], |all| {
+        all[0].closed && all[1].closed
+    });
+    assert!(!second.closed);
+    let mut viewer = watch(&a);
+    assert!(viewer.session_url.starts_with(&a.url("/session/b-")), "{}", viewer.session_url);
+    play(&mut second, &mut viewer);
+    // The stream comes back: what has come to it since stays.
+    let mut third = live(&a);
+    let mut late = Client::watch(&a, "s", VP8);
+    let end = Instant::now() + MOVED_ON_GRACE * 2;
+    run_until("twice as long", &mut [&mut third, &mut late, &mut second], |_| {
+        Instant::now() >= end
+    });
+    assert!(!third.closed && !late.closed);
 }
 
 #[test]

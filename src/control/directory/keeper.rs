@@ -14,6 +14,7 @@ use super::{Beat, Claim, Claimed, HttpAt, Unreachable};
 use crate::control::{Control, OnConflict};
 use crate::limits::{
     DIRECTORY_BATCH, DIRECTORY_BEAT, DIRECTORY_LEASE, DIRECTORY_PEERS, DIRECTORY_REASSERT,
+    MOVED_ON_GRACE,
 };
 use crate::shard::EndReason;
 use crate::telemetry::limited;
@@ -27,6 +28,8 @@ pub(in crate::control) struct Kept {
     to_release: Vec<(Arc<str>, u64)>,
     /// The epoch of each claim.
     claimed: HashMap<Arc<str>, u64>,
+    /// Streams that other nodes have taken, and when.
+    moved: Vec<(Instant, Arc<str>)>,
 }
 
 impl Kept {
@@ -77,6 +80,7 @@ impl Control {
                     }
                     self.directory_meter.answers(beat.is_ok(), &self.member.node);
                     (in_contact, first) = (beat.is_ok(), false);
+                    self.end_those_left_behind();
                 }
                 _ = looks.tick(), if self.member.has_others && !first => {
                     if self.has_passed_on() {
@@ -213,6 +217,16 @@ impl Control {
         self.keep(&ours).await;
     }
 
+    /// Viewers of streams that are another node's have been told to reconnect; those that have not
+    /// are ended, and find that node when they come again.
+    fn end_those_left_behind(&self) {
+        let due = |(at, _): &mut (Instant, Arc<str>)| at.elapsed() >= MOVED_ON_GRACE;
+        let moved: Vec<_> = self.lock().kept.moved.extract_if(.., due).collect();
+        for (_, stream) in moved {
+            self.end_left_behind(&stream);
+        }
+    }
+
     /// Claims streams again, without taking away what others have claimed since.
     async fn keep(&self, streams: &[(Arc<str>, u64)]) {
         for some in streams.chunks(DIRECTORY_BATCH) {
@@ -250,6 +264,12 @@ impl Control {
                     registry.kept.claimed.remove(name);
                     self.directory_meter.lost();
                     registry.ending.extend(publisher.map(|key| (key, EndReason::Replaced)));
+                    // Without a secret nobody would take them there.
+                    let stream = registry.streams.get_mut(name);
+                    if let Some(stream) = stream.filter(|_| !self.member.secrets.is_empty()) {
+                        stream.moved_on = true;
+                        registry.kept.moved.push((Instant::now(), name.clone()));
+                    }
                 }
             }
         }
