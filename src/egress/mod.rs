@@ -225,6 +225,23 @@ impl Egress {
         self.numbered.as_ref().is_none_or(|numbered| numbered.has_credit())
     }
 
+    /// Whether a packet of a lane may be sent again now: not while packets wait on the viewer's
+    /// path, of a layer that it has left; and then of others few.
+    pub fn may_repair(
+        &mut self,
+        now: Instant,
+        lane: usize,
+        index: u64,
+        packet: &MediaPacket,
+    ) -> bool {
+        let lane = &self.lanes[lane];
+        let Some(numbered) = self.numbered.as_mut().filter(|_| lane.is_counted()) else {
+            return true;
+        };
+        let is_past = lane.has_left(index) && numbered.is_crowded();
+        !is_past && numbered.may_repair(now, packet.payload.len() as u32)
+    }
+
     /// Whether the viewer was sent nothing yet of the layer that is as new as `packet`.
     #[must_use]
     pub fn is_new(&self, packet: &MediaPacket) -> bool {

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::Pace;
-use super::estimate::{Estimate, Estimator, Micros, Train};
+use super::estimate::{Estimate, Estimator, Micros, State, Train};
 use crate::limits::MAX_STATUSES_HEARD;
 use crate::wire::rtcp::Statuses;
 
@@ -15,11 +15,16 @@ const LEAVING: usize = 4;
 /// What waits leaves at so many times the rate of its layer at least, or it would wait for ever.
 const LEAST_SPEED: f64 = 1.25;
 
+/// Of the rate, what may be sent again while packets wait.
+const REPAIR_SHARE: f64 = 0.2;
+
 /// Boxed, as only viewers have it for whom something is decided by it.
 #[derive(Debug)]
 pub(super) struct Numbered {
     pub estimator: Estimator,
     pace: Pace,
+    /// What may be sent again while packets wait on the path.
+    repair: Pace,
     since: Instant,
     /// The next packet's number.
     next: u16,
@@ -35,6 +40,7 @@ impl Numbered {
         Numbered {
             estimator: Estimator::new(0),
             pace: Pace::new(0),
+            repair: Pace::new(0),
             since: now,
             next: random as u16,
             leaving: [Train::default(); LEAVING],
@@ -88,6 +94,27 @@ impl Numbered {
         self.pace.admits_whole(bytes)
     }
 
+    /// Whether a packet of so many bytes may be sent again: while packets wait on the path, what
+    /// comes again makes others late, and more of them are asked for.
+    pub fn may_repair(&mut self, now: Instant, bytes: u32) -> bool {
+        if !self.is_crowded() {
+            return true;
+        }
+        let share = REPAIR_SHARE * self.estimator.estimate().bits_per_s;
+        self.repair.earn(self.micros(now), share);
+        let may = self.repair.has_credit();
+        if may {
+            self.repair.spend(bytes);
+        }
+        may
+    }
+
+    /// Whether packets wait on the path.
+    pub fn is_crowded(&self) -> bool {
+        let Estimate { state, rival, .. } = self.estimator.estimate();
+        state == State::Overuse && !rival
+    }
+
     /// Whether another packet may leave.
     pub fn has_credit(&self) -> bool {
         self.pace.has_credit()
@@ -105,7 +132,7 @@ impl Numbered {
 
     /// Whether it is being found out if there is room for more.
     pub fn probes(&self, now: Instant) -> bool {
-        self.estimator.probe(self.micros(now)) != 0
+        self.estimator.is_probing(self.micros(now))
     }
 
     /// Bytes that are to leave for that now, besides what leaves in this turn.

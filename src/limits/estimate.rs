@@ -90,6 +90,10 @@ pub const RIVAL_GONE_AFTER: Duration = Duration::from_secs(1);
 /// estimated, four times over.
 pub const MAX_STATUSES_HEARD: usize = 1_024;
 
+/// Where a path was narrow and frames are too small to measure it, a train of padding leaves as
+/// often.
+pub const PROBE_SCOUT: Duration = Duration::from_millis(1_250);
+
 /// How often a viewer that does not get all at once is sent the next train.
 pub const PACE_TICK: Duration = Duration::from_millis(10);
 

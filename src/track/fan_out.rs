@@ -233,7 +233,7 @@ impl Stream {
             };
             // What was sent within a round trip the viewer can't have seen yet.
             let is_new = resent.admits(now, lane.ssrc(), sent.index, feedback.rtt);
-            if !is_new || !budget.send() {
+            if !is_new || !egress.may_repair(now, number, sent.index, packet) || !budget.send() {
                 counters.dropped(DropReason::RepairLimited);
                 continue;
             }

@@ -11,7 +11,7 @@ mod viewer;
 
 use controllers::{Google, Ours};
 use link::{Path, Rival};
-use viewer::{Controller, LAYERS, Run, SECOND, run};
+use viewer::{Controller, LAYERS, Run, SECOND, SOURCE, Source, run};
 
 const RUN_SECONDS: u64 = 60;
 
@@ -20,6 +20,7 @@ const SEEDS: u64 = 2;
 
 struct Case {
     name: &'static str,
+    source: Source,
     path: Path,
     /// The best layer the path carries, and the share of the time it is to be had, in percent.
     best: usize,
@@ -37,66 +38,94 @@ const PLAIN: Path = Path {
 };
 
 const CASES: [Case; 14] = [
-    Case { name: "20 M", path: PLAIN, best: 3, least: 85.0 },
-    Case { name: "3.5 M", path: Path { speed: |_| 3.5e6, ..PLAIN }, best: 3, least: 85.0 },
-    Case { name: "2 M", path: Path { speed: |_| 2e6, ..PLAIN }, best: 2, least: 85.0 },
-    Case { name: "1 M", path: Path { speed: |_| 1e6, ..PLAIN }, best: 1, least: 85.0 },
+    Case { name: "20 M", source: SOURCE, path: PLAIN, best: 3, least: 85.0 },
+    Case {
+        name: "3.5 M",
+        source: SOURCE,
+        path: Path { speed: |_| 3.5e6, ..PLAIN },
+        best: 3,
+        least: 85.0,
+    },
+    Case {
+        name: "2 M",
+        source: SOURCE,
+        path: Path { speed: |_| 2e6, ..PLAIN },
+        best: 2,
+        least: 85.0,
+    },
+    Case {
+        name: "1 M",
+        source: SOURCE,
+        path: Path { speed: |_| 1e6, ..PLAIN },
+        best: 1,
+        least: 85.0,
+    },
     Case {
         name: "1 M, queue 60 ms",
+        source: SOURCE,
         path: Path { speed: |_| 1e6, queue: 60_000, ..PLAIN },
         best: 1,
         least: 85.0,
     },
     Case {
         name: "5 M, jitter 5 ms, loss 2 %",
+        source: SOURCE,
         path: Path { speed: |_| 5e6, jitter: 5_000.0, loss: 0.02, ..PLAIN },
         best: 3,
         least: 85.0,
     },
     Case {
         name: "20 M Wi-Fi, clumps of 8 ms",
+        source: SOURCE,
         path: Path { jitter: 3_000.0, loss: 0.002, clump: 8_000, ..PLAIN },
         best: 3,
         least: 85.0,
     },
     Case {
         name: "20 M, loss 5 %",
+        source: SOURCE,
         path: Path { jitter: 1_000.0, loss: 0.05, ..PLAIN },
         best: 3,
         least: 85.0,
     },
     Case {
         name: "5 M, round trip 300 ms",
+        source: SOURCE,
         path: Path { speed: |_| 5e6, delay: 150_000, jitter: 1_000.0, ..PLAIN },
         best: 3,
         least: 85.0,
     },
     Case {
         name: "5 M beside a constant 3 M",
+        source: SOURCE,
         path: Path { speed: |_| 5e6, jitter: 1_000.0, rival: Rival::Constant(3e6), ..PLAIN },
         best: 2,
         least: 85.0,
     },
     Case {
         name: STEPS,
+        source: SOURCE,
         path: Path { speed: steps, jitter: 1_000.0, ..PLAIN },
         best: 3,
         least: 0.0,
     },
     Case {
         name: "5 M beside a download, queue 400 ms",
+        source: SOURCE,
         path: Path { queue: 400_000, ..DOWNLOAD },
         best: 2,
         least: 50.0,
     },
     Case {
         name: "5 M beside a download, queue 150 ms",
+        source: SOURCE,
         path: Path { queue: 150_000, ..DOWNLOAD },
         best: 2,
         least: 0.0,
     },
     Case {
         name: "5 M beside a download, queue 60 ms",
+        source: SOURCE,
         path: Path { queue: 60_000, ..DOWNLOAD },
         best: 2,
         least: 0.0,
@@ -135,7 +164,7 @@ fn summary(case: &Case, new: impl Fn() -> Box<dyn Controller>) -> (Summary, Vec<
     let count = seeds();
     let mut runs = Vec::new();
     for seed in 1..=count {
-        let run = run(&mut *new(), case.path, seed * 7_919, RUN_SECONDS);
+        let run = run(&mut *new(), (case.source, case.path), seed * 7_919, RUN_SECONDS);
         let mut shares = [0.0; LAYERS.len()];
         run.layers.iter().for_each(|layer| shares[*layer] += 100.0 / run.layers.len() as f64);
         for (sum, share) in summary.shares.iter_mut().zip(shares) {
@@ -221,5 +250,22 @@ fn table() {
         let google = cell(summary(case, || Box::new(Google::new())));
         let ours = cell(summary(case, || Box::new(Ours::new())));
         println!("| {} | {google} | {ours} |", case.name);
+    }
+}
+
+/// Layers whose pictures are one packet each say nothing of how wide a path is.
+#[test]
+fn a_path_that_becomes_wide_again_is_noticed_with_a_layer_of_single_packets() {
+    static LAYERS: [f64; 3] = [208e3, 750e3, 2_500e3];
+    fn speed(now: u64) -> f64 {
+        if (15 * SECOND..25 * SECOND).contains(&now) { 1e6 } else { 4e6 }
+    }
+    let source = Source { layers: &LAYERS, keyframes: 2 * SECOND };
+    for seed in 1..=seeds() {
+        let path = Path { speed, ..PLAIN };
+        let run = run(&mut Ours::new(), (source, path), seed * 7_919, 40);
+        assert_eq!(run.layers[249], 0, "it is narrow, and key frames are large");
+        let back = run.layers[250..].iter().position(|layer| *layer == 2);
+        assert!(back.is_some_and(|tenths| tenths <= 60), "seed {seed}: back after {back:?}");
     }
 }

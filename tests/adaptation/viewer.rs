@@ -80,7 +80,20 @@ impl Measured {
     }
 }
 
+/// What a publisher sends.
+#[derive(Clone, Copy)]
+pub struct Source {
+    /// What its layers send, in bits a second, the smallest first.
+    pub layers: &'static [f64],
+    /// How far its key frames are apart at most, in microseconds; 0 for only when one is wanted.
+    pub keyframes: u64,
+}
+
+/// Layers of [`LAYERS`], and key frames when they are wanted.
+pub const SOURCE: Source = Source { layers: &LAYERS, keyframes: 0 };
+
 struct World<'a> {
+    source: Source,
     controller: &'a mut dyn Controller,
     link: Link,
     random: fastrand::Rng,
@@ -89,8 +102,8 @@ struct World<'a> {
     layer: usize,
     /// The next frame is a key frame.
     key: bool,
-    measured: [Measured; LAYERS.len()],
-    counting: [f64; LAYERS.len()],
+    measured: Vec<Measured>,
+    counting: Vec<f64>,
     /// Packets that wait to leave, and how many of them may leave at once.
     waiting: VecDeque<u32>,
     whole: usize,
@@ -105,8 +118,14 @@ struct World<'a> {
 }
 
 /// A viewer's minute, or so many seconds.
-pub fn run(controller: &mut dyn Controller, path: Path, seed: u64, seconds: u64) -> Run {
+pub fn run(
+    controller: &mut dyn Controller,
+    (source, path): (Source, Path),
+    seed: u64,
+    seconds: u64,
+) -> Run {
     let mut world = World {
+        source,
         controller,
         link: Link::new(path, seed ^ 0x5eed),
         random: fastrand::Rng::with_seed(seed),
@@ -114,8 +133,8 @@ pub fn run(controller: &mut dyn Controller, path: Path, seed: u64, seconds: u64)
         steps: Steps::default(),
         layer: 0,
         key: true,
-        measured: LAYERS.map(|rate| Measured([rate / 8.0; 5])),
-        counting: [0.0; LAYERS.len()],
+        measured: source.layers.iter().map(|rate| Measured([rate / 8.0; 5])).collect(),
+        counting: vec![0.0; source.layers.len()],
         waiting: VecDeque::new(),
         whole: 0,
         number: 0,
@@ -134,7 +153,7 @@ pub fn run(controller: &mut dyn Controller, path: Path, seed: u64, seconds: u64)
 impl World<'_> {
     fn step(&mut self, now: u64) {
         if now % FRAME < STEP {
-            self.frame();
+            self.frame(now);
         }
         self.send_media(now);
         if now % self.controller.probe_tick() == 2_000 {
@@ -168,8 +187,9 @@ impl World<'_> {
     }
 
     /// Each layer sends a frame, of which one is the viewer's.
-    fn frame(&mut self) {
-        for (layer, rate) in LAYERS.iter().enumerate() {
+    fn frame(&mut self, now: u64) {
+        self.key |= self.source.keyframes > 0 && now % self.source.keyframes < FRAME;
+        for (layer, rate) in self.source.layers.iter().enumerate() {
             let mean = rate / 8.0 * FRAME as f64 / SECOND as f64;
             let mut bytes = mean * (1.0 + 0.3 * normal(&mut self.random)).clamp(0.3, 2.5);
             self.counting[layer] += bytes;
@@ -191,7 +211,7 @@ impl World<'_> {
 
     /// What may leave leaves as one train: a frame at once, what has waited every 10 ms.
     fn send_media(&mut self, now: u64) {
-        self.pace.earn(now, self.controller.pace().max(1.2 * LAYERS[self.layer]));
+        self.pace.earn(now, self.controller.pace().max(1.2 * self.source.layers[self.layer]));
         let whole = std::mem::take(&mut self.whole);
         if whole == 0 && !now.is_multiple_of(10_000) {
             return;
@@ -268,10 +288,10 @@ impl World<'_> {
         }
     }
 
-    fn rungs(&self) -> [Rung; LAYERS.len()] {
+    fn rungs(&self) -> Vec<Rung> {
         let rung =
             |layer: usize| Rung { layer: layer as u8, bits_per_s: self.measured[layer].rate() };
-        [rung(0), rung(1), rung(2), rung(3)]
+        (0..self.measured.len()).map(rung).collect()
     }
 
     fn rungs_that_fit(&self) -> (usize, usize) {

@@ -90,7 +90,7 @@ fn choose(viewer: &Tab<'_>, encoding: &str) {
 }
 
 /// How long it takes until frames have this width.
-fn settled(viewer: &Tab<'_>, width: u32) -> Duration {
+pub fn settled(viewer: &Tab<'_>, width: u32) -> Duration {
     let since = Instant::now();
     let is_so = format!("monoport.stats().then((s) => s.watch.width === {width})");
     viewer.wait_for("frames of another size", &is_so, PATIENCE);

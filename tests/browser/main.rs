@@ -18,6 +18,7 @@ mod dashboard;
 mod devtools;
 mod layers;
 mod loss;
+mod narrow;
 mod pages;
 mod relay;
 mod stage;

@@ -1,16 +1,17 @@
-//! A network that loses packets: datagrams between browsers and the server go through here, and
-//! one in a hundred stays behind, each way.
+//! A network that loses packets, or is narrow: datagrams between browsers and the server go
+//! through here, and one in a hundred stays behind each way, or those for some clients wait for
+//! one another.
 //!
 //! The server announces the relay's address as its own. Each address of a client gets a socket
 //! towards the server, so that the server sees as many peers as there are. RTP's header is not
 //! encrypted: the relay also notes when each picture of the publisher set out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One datagram in so many is lost.
 const LOSS_ONE_IN: u64 = 100;
@@ -21,6 +22,20 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Two tabs check from each interface of the machine, and again after a restart.
 const MAX_CLIENTS: usize = 64;
 const MAX_DATAGRAM: usize = 2048;
+/// IPv4 and UDP.
+const HEADERS_BYTES: usize = 28;
+
+/// What waits longer in front of a narrow path has no room.
+const QUEUE: Duration = Duration::from_millis(300);
+
+/// What a relay does to datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hardship {
+    /// One in a hundred is lost.
+    Loss,
+    /// Those for some clients pass a bottleneck: see [`Relay::narrow_newcomers`].
+    Narrow,
+}
 
 /// Datagrams of one direction.
 #[derive(Debug, Default)]
@@ -35,8 +50,8 @@ pub struct Leg {
 
 impl Leg {
     /// Counts a datagram; whether it is lost.
-    fn loses(&self, datagram: &[u8], dice: &mut Dice) -> bool {
-        let lost = dice.roll().is_multiple_of(LOSS_ONE_IN);
+    fn loses(&self, datagram: &[u8], dice: &mut Dice, hardship: Hardship) -> bool {
+        let lost = hardship == Hardship::Loss && dice.roll().is_multiple_of(LOSS_ONE_IN);
         let (all, gone) = match rtp(datagram) {
             Some(_) => (&self.media, &self.media_lost),
             None => (&self.other, &self.other_lost),
@@ -56,6 +71,11 @@ struct Departure {
 struct Shared {
     clients: UdpSocket,
     server: SocketAddr,
+    hardship: Hardship,
+    /// Clients that come now are behind the bottleneck.
+    narrows: AtomicBool,
+    /// What the bottleneck carries, in bits a second.
+    speed: AtomicU64,
     ended: AtomicBool,
     to_server: Leg,
     to_clients: Leg,
@@ -70,12 +90,15 @@ pub struct Relay {
 
 impl Relay {
     /// A relay before the server at `server`, on a free port of the same address.
-    pub fn start(server: SocketAddr) -> Relay {
+    pub fn start(server: SocketAddr, hardship: Hardship) -> Relay {
         let clients = UdpSocket::bind((server.ip(), 0)).expect("a port for the relay");
         clients.set_read_timeout(Some(LOOK)).expect("a time-out");
         let shared = Arc::new(Shared {
             clients,
             server,
+            hardship,
+            narrows: AtomicBool::new(false),
+            speed: AtomicU64::new(u64::MAX),
             ended: AtomicBool::new(false),
             to_server: Leg::default(),
             to_clients: Leg::default(),
@@ -91,6 +114,18 @@ impl Relay {
     /// What the server has to announce.
     pub fn address(&self) -> SocketAddr {
         self.shared.clients.local_addr().expect("it is bound")
+    }
+
+    /// Clients that come from here on are behind a bottleneck of so many bits a second; those that
+    /// were there before are not.
+    pub fn narrow_newcomers(&self, bits_per_s: u64) {
+        self.set_speed(bits_per_s);
+        self.shared.narrows.store(true, Ordering::Relaxed);
+    }
+
+    /// The bottleneck carries so many bits a second from here on.
+    pub fn set_speed(&self, bits_per_s: u64) {
+        self.shared.speed.store(bits_per_s, Ordering::Relaxed);
     }
 
     /// The way from clients to the server: media is the publisher's.
@@ -139,12 +174,14 @@ fn carry_to_server(shared: &Arc<Shared>) {
             socket.set_read_timeout(Some(LOOK)).expect("a time-out");
             let dice = Dice(SEED + 1 + threads.len() as u64);
             let (shared, from_server) = (Arc::clone(shared), Arc::clone(&socket));
-            threads.push(std::thread::spawn(move || {
-                carry_to_client(&shared, &from_server, client, dice);
+            let is_narrow = shared.narrows.load(Ordering::Relaxed);
+            threads.push(std::thread::spawn(move || match is_narrow {
+                true => carry_narrowly(&shared, &from_server, client),
+                false => carry_to_client(&shared, &from_server, client, dice),
             }));
             socket
         });
-        if !shared.to_server.loses(datagram, &mut dice) {
+        if !shared.to_server.loses(datagram, &mut dice, shared.hardship) {
             // A server that is away loses it, as a network would.
             let _ = socket.send(datagram);
         }
@@ -159,9 +196,36 @@ fn carry_to_client(shared: &Shared, server: &UdpSocket, client: SocketAddr, mut 
     while !shared.ended.load(Ordering::Relaxed) {
         let Ok(length) = server.recv(&mut buffer) else { continue };
         let datagram = &buffer[..length];
-        if !shared.to_clients.loses(datagram, &mut dice) {
+        if !shared.to_clients.loses(datagram, &mut dice, shared.hardship) {
             // A client that has gone away loses it.
             let _ = shared.clients.send_to(datagram, client);
+        }
+    }
+}
+
+/// One datagram after the other, as fast as the bottleneck is.
+fn carry_narrowly(shared: &Shared, server: &UdpSocket, client: SocketAddr) {
+    let mut buffer = [0; MAX_DATAGRAM];
+    let mut waiting: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
+    let mut free = Instant::now();
+    while !shared.ended.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        while waiting.front().is_some_and(|(due, _)| *due <= now) {
+            let (_, datagram) = waiting.pop_front().expect("there is one");
+            // A client that has gone away loses it.
+            let _ = shared.clients.send_to(&datagram, client);
+        }
+        let next = waiting.front().map(|(due, _)| due.saturating_duration_since(now));
+        let wait = next.map_or(LOOK, |wait| wait.max(Duration::from_micros(100)));
+        server.set_read_timeout(Some(wait)).expect("a time-out");
+        let Ok(length) = server.recv(&mut buffer) else { continue };
+        let now = Instant::now();
+        let begins = free.max(now);
+        if begins - now <= QUEUE {
+            let bits = (length + HEADERS_BYTES) as f64 * 8.0;
+            free = begins
+                + Duration::from_secs_f64(bits / shared.speed.load(Ordering::Relaxed) as f64);
+            waiting.push_back((free, buffer[..length].to_vec()));
         }
     }
 }

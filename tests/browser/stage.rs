@@ -1,7 +1,7 @@
 //! What a test of the page needs around it: a server of its own, a browser, a loss on the way.
 
 use crate::devtools::{Browser, Tab, find_chromium};
-use crate::relay::Relay;
+use crate::relay::{Hardship, Relay};
 use crate::{FRAMES_IN_FIVE_SECONDS, PATIENCE, stats};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -27,7 +27,12 @@ impl Stage {
 
     /// A stage on which datagrams get lost between the browser and the server.
     pub fn set_with_loss(shards: usize) -> Option<Stage> {
-        Stage::set_with(|| Server::start(shards, Announced::AsRelay, &[]))
+        Stage::set_with(|| Server::start(shards, Announced::AsRelay(Hardship::Loss), &[]))
+    }
+
+    /// A stage on which the path to some viewers can be made narrow.
+    pub fn set_with_bottleneck(shards: usize) -> Option<Stage> {
+        Stage::set_with(|| Server::start(shards, Announced::AsRelay(Hardship::Narrow), &[]))
     }
 
     /// A stage whose server is reached at `announced`, over TCP as well.
@@ -87,6 +92,20 @@ impl Stage {
         assert!(grown >= FRAMES_IN_FIVE_SECONDS, "{grown} frames in 5 s: {:#}", stats(viewer));
     }
 
+    /// What the layers of the first stream's video send, in bits a second, the smallest first.
+    pub fn layers(&self) -> Vec<u64> {
+        let url = format!("http://127.0.0.1:{}/api/v1/streams", self.server.http_port);
+        let mut response = ureq::get(&url).call().expect("the streams");
+        let text = response.body_mut().read_to_string().expect("text");
+        let shown: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let layers = shown["streams"][0]["layers"].as_array().expect("a list").iter();
+        let video = layers.filter(|layer| layer["kind"] == "video");
+        let mut rates: Vec<u64> =
+            video.map(|layer| layer["bits_per_s"].as_u64().expect("a number")).collect();
+        rates.sort_unstable();
+        rates
+    }
+
     /// The kernel's socket table: the server holds its one UDP port and no other.
     pub fn assert_udp_ports(&self) {
         let ports = udp_ports_of(self.server.child.borrow().id());
@@ -105,8 +124,8 @@ pub fn turn() -> MutexGuard<'static, ()> {
 enum Announced<'a> {
     /// At this address.
     As(&'a str),
-    /// At a relay that loses datagrams.
-    AsRelay,
+    /// At a relay that makes it hard for datagrams.
+    AsRelay(Hardship),
 }
 
 /// The real binary on ports of its own; ended when dropped.
@@ -127,8 +146,8 @@ impl Server {
         let log = std::env::temp_dir().join(log);
         let (announced, relay) = match announced {
             Announced::As(address) => (address.to_owned(), None),
-            Announced::AsRelay => {
-                let relay = Relay::start(([127, 0, 0, 1], udp_port).into());
+            Announced::AsRelay(hardship) => {
+                let relay = Relay::start(([127, 0, 0, 1], udp_port).into(), hardship);
                 (relay.address().to_string(), Some(relay))
             }
         };

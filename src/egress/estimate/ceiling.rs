@@ -15,16 +15,15 @@ const AT_ONCE: i64 = 1_000;
 /// The median of the last trains.
 #[derive(Debug)]
 pub(super) struct Ceiling {
-    trains: [f32; CEILING_TRAINS],
+    /// What each said, in bits a second, and when it left, in milliseconds.
+    trains: [(f32, u32); CEILING_TRAINS],
     next: u8,
     count: u8,
-    /// When the last one left.
-    noted: Micros,
 }
 
 impl Ceiling {
     pub fn new() -> Ceiling {
-        Ceiling { trains: [0.0; CEILING_TRAINS], next: 0, count: 0, noted: 0 }
+        Ceiling { trains: [(0.0, 0); CEILING_TRAINS], next: 0, count: 0 }
     }
 
     /// Of a train that left at `left` so many packets came, with so many bytes behind the first,
@@ -33,9 +32,8 @@ impl Ceiling {
         if packets < PACKETS {
             return;
         }
-        self.noted = left;
         let rate = if within < AT_ONCE { FAST } else { bytes_behind as f32 * 8e6 / within as f32 };
-        self.trains[usize::from(self.next)] = rate;
+        self.trains[usize::from(self.next)] = (rate, millis(left));
         self.next = (self.next + 1) % CEILING_TRAINS as u8;
         self.count = (self.count + 1).min(CEILING_TRAINS as u8);
     }
@@ -43,20 +41,59 @@ impl Ceiling {
     /// A small layer has no trains of which anything could be told: what was measured long ago is
     /// no bound any more, and what is tried then measures it anew.
     pub fn forget_old(&mut self, now: Micros) {
-        if now.saturating_sub(self.noted) > CEILING_KEPT.as_micros() as Micros {
-            self.count = 0;
+        let is_old = |(_, left): (f32, u32)| {
+            millis(now).wrapping_sub(left) > CEILING_KEPT.as_millis() as u32
+        };
+        while self.count > 0 && self.back(self.count).is_some_and(is_old) {
+            self.count -= 1;
         }
+    }
+
+    /// The path has changed.
+    pub fn forget(&mut self) {
+        self.count = 0;
+    }
+
+    /// Whether a train that left after `since` has said something.
+    pub fn is_measured(&self, since: Micros) -> bool {
+        self.back(1).is_some_and(|(_, left)| left.wrapping_sub(millis(since)).cast_signed() > 0)
+    }
+
+    /// What the slower of the last two trains said.
+    pub fn newest(&self) -> Option<f64> {
+        let ((one, _), (other, _)) = self.back(1).zip(self.back(2))?;
+        Some(f64::from(one.min(other)))
+    }
+
+    /// What the fastest of the last trains said.
+    pub fn fastest(&self) -> Option<f64> {
+        self.rates().max_by(f32::total_cmp).map(f64::from)
     }
 
     /// Bits a second; `None` before enough trains have come.
     pub fn bits_per_s(&self) -> Option<f64> {
         let count = usize::from(self.count);
-        let mut sorted = self.trains;
+        let mut sorted = [0.0; CEILING_TRAINS];
+        sorted.iter_mut().zip(self.rates()).for_each(|(place, rate)| *place = rate);
         let sorted = &mut sorted[..count];
         sorted.sort_unstable_by(f32::total_cmp);
         let median = sorted.get(count / 2).copied()?;
         (count >= CEILING_TRAINS_LEAST).then_some(f64::from(median))
     }
+
+    fn rates(&self) -> impl Iterator<Item = f32> + '_ {
+        (1..=self.count).filter_map(|by| Some(self.back(by)?.0))
+    }
+
+    /// The last train, or one before it.
+    fn back(&self, by: u8) -> Option<(f32, u32)> {
+        let place = (usize::from(self.next) + CEILING_TRAINS - usize::from(by)) % CEILING_TRAINS;
+        (by <= self.count).then(|| self.trains[place])
+    }
+}
+
+fn millis(at: Micros) -> u32 {
+    (at / 1_000) as u32
 }
 
 #[cfg(test)]
@@ -80,12 +117,13 @@ mod tests {
     fn what_was_measured_long_ago_is_no_bound() {
         let mut ceiling = Ceiling::new();
         let kept = CEILING_KEPT.as_micros() as Micros;
-        (0..5).for_each(|train| ceiling.note(train, 5, 1_000, 8_000));
-        ceiling.forget_old(4 + kept);
-        assert_eq!(ceiling.bits_per_s(), Some(1e6));
-        ceiling.forget_old(5 + kept);
-        assert_eq!(ceiling.bits_per_s(), None);
-        ceiling.note(6 + kept, 5, 4_000, 8_000);
-        assert_eq!(ceiling.bits_per_s(), None, "one alone says little");
+        (0..5).for_each(|train| ceiling.note(train * 10_000, 5, 1_000, 8_000));
+        ceiling.forget_old(kept);
+        assert_eq!((ceiling.bits_per_s(), ceiling.fastest()), (Some(1e6), Some(1e6)));
+        ceiling.forget_old(kept + 21_000);
+        assert_eq!((ceiling.bits_per_s(), ceiling.newest()), (None, Some(1e6)), "two are left");
+        ceiling.note(kept + 30_000, 5, 4_000, 8_000);
+        ceiling.forget_old(2 * kept);
+        assert_eq!((ceiling.fastest(), ceiling.newest()), (Some(4e6), None), "one alone");
     }
 }

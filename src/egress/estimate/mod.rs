@@ -20,7 +20,7 @@ mod trains;
 mod trend;
 
 use crate::limits::{
-    ESTIMATE_START, ESTIMATE_START_MOST, GROUP_TIME, QUEUE_FULL_ENOUGH, QUEUE_OVERUSE,
+    ESTIMATE_START, ESTIMATE_START_MOST, GROUP_TIME, PROBE_SCOUT, QUEUE_FULL_ENOUGH, QUEUE_OVERUSE,
 };
 use acked::Acked;
 use ceiling::Ceiling;
@@ -48,6 +48,15 @@ const START_SHARE: f64 = 0.8;
 /// Feedbacks that the first trains are judged after.
 const START_FEEDBACKS: u8 = 2;
 
+/// A path of which a train has said something since is measured.
+const SCOUTED: Micros = PROBE_SCOUT.as_micros() as Micros;
+
+/// What paths carry around each datagram: of small ones it is a tenth.
+const IP_UDP_BYTES: u32 = 28;
+
+/// Bits of a packet.
+const PACKET_BITS: f64 = 1_200.0 * 8.0;
+
 /// What waits leaves at so many times the rate (libwebrtc's pacer), or at this share of the
 /// ceiling, but faster than the rate in any case.
 const PACE_SPEED: f64 = 2.5;
@@ -63,6 +72,12 @@ pub enum State {
     Underuse,
     /// It grows, or is long.
     Overuse,
+}
+
+/// How long a packet takes at a rate, in milliseconds: on a narrow path one waits for another
+/// without there being too many.
+fn slack_ms(bits_per_s: f64) -> f64 {
+    PACKET_BITS * 1e3 / bits_per_s.max(1.0)
 }
 
 /// What the rate was changed by last, other than by growing.
@@ -206,6 +221,9 @@ impl Estimator {
     /// The viewer could be sent a better layer, which needs so many bits a second: a probe begins
     /// if it is worth it.
     pub fn wants(&mut self, now: Micros, next_layer: f64) {
+        if self.probes.look_out(now, self.view()) {
+            self.ceiling.forget();
+        }
         let view = self.view();
         self.probes.begin(now, next_layer, view);
     }
@@ -219,6 +237,12 @@ impl Estimator {
     #[must_use]
     pub fn probe(&self, now: Micros) -> u8 {
         self.probes.id(now)
+    }
+
+    /// Whether padding is to leave: as part of a probe, or to measure the path.
+    #[must_use]
+    pub fn is_probing(&self, now: Micros) -> bool {
+        self.probes.is_sending(now)
     }
 
     /// Bytes that are to leave now besides media, so that the probe keeps its rate.
@@ -313,7 +337,7 @@ impl Estimator {
         if let Some(arriving) = self.arriving.as_mut().filter(|train| train.place == place) {
             arriving.last = arriving.last.max(arrived);
             arriving.packets = arriving.packets.saturating_add(1);
-            arriving.bytes_behind += bytes;
+            arriving.bytes_behind += bytes + IP_UDP_BYTES;
             return;
         }
         let arriving =
@@ -354,10 +378,12 @@ impl Estimator {
         let is_felt = self.probes.is_felt(now);
         self.ceiling.forget_old(now);
         self.probes.stop_if_late(now, self.view());
+        // What was measured a while ago may have been another path.
+        let ceiling = self.ceiling.bits_per_s().filter(|_| self.view().measured);
         let signs = Signs {
             overuse,
             lost: self.loss.share().unwrap_or(0.0),
-            share_of_ceiling: self.ceiling.bits_per_s().map_or(1.0, |ceiling| acked / ceiling),
+            share_of_ceiling: ceiling.map_or(1.0, |ceiling| acked / ceiling),
         };
         if !is_felt
             && let Some(given_up) = self.rival.look(now, queue_ms, self.rate.bits_per_s(), signs)
@@ -366,8 +392,9 @@ impl Estimator {
             self.reason = Reason::Rival;
         }
         let listens = !self.rival.is_there();
-        let is_long = queue_ms > QUEUE_OVERUSE.as_millis() as f64;
-        let is_filling = queue_ms > QUEUE_FULL_ENOUGH.as_millis() as f64;
+        let slack_ms = slack_ms(self.rate.bits_per_s());
+        let is_long = queue_ms > QUEUE_OVERUSE.as_millis() as f64 + slack_ms;
+        let is_filling = queue_ms > QUEUE_FULL_ENOUGH.as_millis() as f64 + slack_ms;
         if listens && is_felt && (overuse || is_long) {
             // It passes.
         } else if listens && (overuse || is_long) {
@@ -393,7 +420,8 @@ impl Estimator {
     fn judge_losses(&mut self, now: Micros, acked: f64, queue_ms: f64) {
         let rate = self.rate.bits_per_s();
         if self.loss.judge(now, rate, acked, queue_ms) {
-            self.probes.discourage(now);
+            let view = self.view();
+            self.probes.discourage(now, view);
             self.reason = Reason::Loss;
         }
         self.rate.limit(self.loss.bound());
@@ -414,13 +442,18 @@ impl Estimator {
     fn view(&self) -> View {
         let rival = self.rival.is_there();
         let queue_ms = self.queue.level_ms();
-        let is_long = queue_ms > QUEUE_OVERUSE.as_millis() as f64;
+        let rate = self.rate.bits_per_s();
+        let is_long = queue_ms > QUEUE_OVERUSE.as_millis() as f64 + slack_ms(rate);
         View {
-            rate: self.rate.bits_per_s(),
+            rate,
+            slack_ms: slack_ms(rate),
             queue_ms,
             overuse: !rival && (is_long || self.trend.state() == State::Overuse),
             ceiling: self.ceiling.bits_per_s(),
             rival,
+            newest: self.ceiling.newest(),
+            fastest: self.ceiling.fastest(),
+            measured: self.ceiling.is_measured(self.last.saturating_sub(SCOUTED)),
         }
     }
 

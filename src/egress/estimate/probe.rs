@@ -3,7 +3,8 @@
 
 use super::Micros;
 use crate::limits::{
-    PROBE_PATIENCE, PROBE_PAUSE_GOOD, PROBE_PAUSE_LEAST, PROBE_PAUSE_MOST, PROBE_TIME,
+    PADDING_BYTES, PROBE_PATIENCE, PROBE_PAUSE_GOOD, PROBE_PAUSE_LEAST, PROBE_PAUSE_MOST,
+    PROBE_SCOUT, PROBE_TIME,
 };
 
 const TIME: Micros = PROBE_TIME.as_micros() as Micros;
@@ -29,6 +30,10 @@ const QUEUE_STOP_MS: f64 = 36.0;
 const LOST: f64 = 0.15;
 /// What is taken of the ceiling, and of what came if it came slower than it was sent.
 const TAKEN: f64 = 0.95;
+/// A path has become wider when two trains came this much faster than it was.
+const WIDER: f64 = 1.6;
+const SCOUT: Micros = PROBE_SCOUT.as_micros() as Micros;
+const SCOUT_BYTES: u32 = 4 * PADDING_BYTES as u32;
 /// For so long after its end delays are those of a probe.
 const AFTERMATH: Micros = 600_000;
 
@@ -37,10 +42,17 @@ const AFTERMATH: Micros = 600_000;
 pub(super) struct View {
     pub rate: f64,
     pub queue_ms: f64,
+    /// How long packets wait for one another in any case.
+    pub slack_ms: f64,
     pub overuse: bool,
     pub ceiling: Option<f64>,
     /// The queue is another's, and says nothing.
     pub rival: bool,
+    /// What the slower of the last two trains said and the fastest of the last ones, and whether
+    /// they are recent.
+    pub newest: Option<f64>,
+    pub fastest: Option<f64>,
+    pub measured: bool,
 }
 
 /// A probe that is on its way.
@@ -67,12 +79,26 @@ pub(super) struct Probes {
     pause: Micros,
     /// Until when delays are those of the last one.
     felt_until: Micros,
+    /// What the path carried when there was no room.
+    narrow: Option<f64>,
+    /// A train of padding is to leave, and when the last one was to.
+    scout: bool,
+    scouted: Micros,
 }
 
 impl Probes {
     pub fn new(now: Micros) -> Probes {
         let not_before = now + PAUSE_LEAST / 6;
-        Probes { running: None, id: 0, not_before, pause: PAUSE_LEAST, felt_until: 0 }
+        Probes {
+            running: None,
+            id: 0,
+            not_before,
+            pause: PAUSE_LEAST,
+            felt_until: 0,
+            narrow: None,
+            scout: false,
+            scouted: now,
+        }
     }
 
     /// What packets that leave now are part of; 0 of none.
@@ -93,7 +119,7 @@ impl Probes {
     /// A probe whose packets are late already ends: it has shown that there is no room.
     pub fn stop_if_late(&mut self, now: Micros, view: View) {
         let Some(probe) = &mut self.running else { return };
-        if !view.rival && probe.came > 0 && view.queue_ms > QUEUE_STOP_MS {
+        if !view.rival && probe.came > 0 && view.queue_ms > QUEUE_STOP_MS + view.slack_ms {
             let unsent = (probe.began + TIME).saturating_sub(now);
             probe.began = probe.began.saturating_sub(unsent);
             self.felt_until = self.felt_until.min(now + AFTERMATH);
@@ -103,11 +129,14 @@ impl Probes {
 
     /// Begins one, if the next layer's rate is worth it.
     pub fn begin(&mut self, now: Micros, next_layer: f64, view: View) {
-        let is_calm = view.rival || (view.queue_ms < QUEUE_MS && !view.overuse);
+        let is_calm = view.rival || (view.queue_ms < QUEUE_MS + view.slack_ms && !view.overuse);
         // Beside another, half of the path is a fair share.
         let share = if view.rival { 2.0 } else { CEILING_SHARE };
         let has_room = view.ceiling.is_none_or(|c| c > share * next_layer + AUDIO_BITS);
         let is_needed = view.rate < ENOUGH * next_layer + AUDIO_BITS;
+        if is_needed && !has_room {
+            self.narrow = self.narrow.or(view.fastest);
+        }
         if self.running.is_some() || now < self.not_before || !(is_calm && has_room && is_needed) {
             return;
         }
@@ -126,8 +155,32 @@ impl Probes {
         });
     }
 
+    /// A path that was narrow may have become wide: where frames are too small to make trains, one
+    /// of padding says so now and then. True where it is wider than it was.
+    pub fn look_out(&mut self, now: Micros, view: View) -> bool {
+        let Some(narrow) = self.narrow.filter(|_| !view.rival) else { return false };
+        if view.newest.is_some_and(|newest| newest > WIDER * narrow) {
+            (self.narrow, self.pause, self.not_before) = (None, PAUSE_LEAST, now);
+            return true;
+        }
+        self.narrow = Some(view.fastest.map_or(narrow, |fastest| narrow.min(fastest)));
+        let is_due = now.saturating_sub(self.scouted) > SCOUT && !view.measured;
+        if is_due && self.running.is_none() {
+            (self.scout, self.scouted) = (true, now);
+        }
+        false
+    }
+
+    /// Whether something is to leave besides media.
+    pub fn is_sending(&self, now: Micros) -> bool {
+        self.scout || self.id(now) != 0
+    }
+
     /// Bytes that are to leave now so that the probe keeps its rate.
     pub fn owed(&self, now: Micros) -> u32 {
+        if self.scout {
+            return SCOUT_BYTES;
+        }
         let Some(probe) = self.running.filter(|_| self.id(now) != 0) else { return 0 };
         let due = probe.bits_per_s / 8e6 * (now + TICK - probe.began) as f64;
         (due as u32).saturating_sub(probe.sent_bytes)
@@ -135,6 +188,7 @@ impl Probes {
 
     /// A train of so many bytes has left as part of a probe.
     pub fn sent(&mut self, id: u8, bytes: u32) {
+        self.scout &= bytes < SCOUT_BYTES;
         if let Some(probe) = self.of(id) {
             probe.sent_bytes = probe.sent_bytes.saturating_add(bytes);
         }
@@ -160,7 +214,8 @@ impl Probes {
     }
 
     /// Congestion by losses: no probe for a while.
-    pub fn discourage(&mut self, now: Micros) {
+    pub fn discourage(&mut self, now: Micros, view: View) {
+        self.narrow = view.fastest.or(self.narrow).or(Some(view.rate));
         self.pause = (2 * self.pause).min(PAUSE_MOST);
         self.not_before = self.not_before.max(now + self.pause);
     }
@@ -176,7 +231,7 @@ impl Probes {
         let shown = probe.arrived.and_then(|(first, last)| {
             let packets = f64::from(probe.came) + f64::from(probe.lost);
             let is_good = f64::from(probe.lost) <= LOST * packets
-                && (view.rival || view.queue_ms < QUEUE_AFTER_MS);
+                && (view.rival || view.queue_ms < QUEUE_AFTER_MS + view.slack_ms);
             let time = last.saturating_sub(first);
             let is_late = time > (TIME + TIME / 10).cast_signed();
             // Those that were lost are few, and were not lost to the probe.
@@ -190,6 +245,10 @@ impl Probes {
         (pause, self.pause) = match shown {
             Some(_) => (PAUSE_GOOD, PAUSE_LEAST),
             None => (self.pause, (2 * self.pause).min(PAUSE_MOST)),
+        };
+        self.narrow = match shown {
+            Some(_) => None,
+            None => view.fastest.or(Some(view.rate)),
         };
         self.not_before = now + pause;
         shown
@@ -208,8 +267,17 @@ mod tests {
     use super::*;
 
     const NEXT: f64 = 1e6;
-    const CALM: View =
-        View { rate: 0.6e6, queue_ms: 0.0, overuse: false, ceiling: Some(5e6), rival: false };
+    const CALM: View = View {
+        rate: 0.6e6,
+        queue_ms: 0.0,
+        slack_ms: 0.0,
+        overuse: false,
+        ceiling: Some(5e6),
+        rival: false,
+        newest: Some(5e6),
+        fastest: Some(5e6),
+        measured: true,
+    };
 
     fn started(at: Micros, view: View) -> Probes {
         let mut probes = Probes::new(0);
