@@ -28,7 +28,7 @@
 //!              │ a packet of a track ──────────────── media::MediaPacket
 //!              ▼
 //!        carried, if it is of a layer somebody takes  track::Track
-//!              ├──▶ ring ──▶ each other shard with viewers, one copy each
+//!              ├──▶ ring ──▶ each other shard that takes the layer, one copy each
 //!              ▼
 //!        numbered by the layer, kept for repair,      track::Layer
 //!        held for the rest of its frame
@@ -142,6 +142,16 @@
 //! - **The history is the key frame cache**: a viewer begins with the newest key frame and what
 //!   came since, squeezed into a moment, and the publisher is asked for none. A packet costs the
 //!   others a look at one pointer for it.
+//! - **Going to another layer is beginning again**: a span ends with a picture, and the next begins
+//!   with a key frame of the other layer, from its history or just coming, with numbers and time
+//!   that go on. Whoever must wait for anything (a key frame, its turn on a narrow path) stands in
+//!   a list, and the others are not looked at.
+//! - **An estimate is only made where it decides something**, of viewers with several layers to
+//!   get. It is a pure function of what left and what is reported, with time as an argument and no
+//!   timer ([`egress::estimate`]), so that the same code runs over simulated links in the tests;
+//!   the choice that follows is another ([`track::choose`]).
+//! - **Machines share names, and no state**: the directory in Redis says which node has a stream
+//!   ([`control`]), requests go there in one hop, and what is being served does not need it.
 //! - **A newcomer takes over with its first media**, not when it is answered: one that never
 //!   connects disturbs nobody. Publishers are numbered as they take over, and what comes of an
 //!   earlier one is too late.

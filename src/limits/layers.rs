@@ -17,6 +17,9 @@ pub const SWITCH_HOLD: Duration = Duration::from_millis(400);
 /// key frame, which the publisher is asked for.
 pub const SWITCH_CATCH_UP: Duration = Duration::from_millis(400);
 
+/// A key frame is new for so long: three frames, in ticks of 90 kHz.
+pub const SWITCH_NEW_TICKS: u32 = 9_000;
+
 /// Who goes to a layer that sends less waits no longer for that: what it has is too much.
 pub const SWITCH_KEYFRAME: Duration = Duration::from_millis(300);
 

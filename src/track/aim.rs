@@ -93,8 +93,8 @@ pub struct Offered {
     pub layer: u8,
     /// What its publisher calls it.
     pub name: LayerName,
-    /// Payload that there must be room for: a tenth more than it usually sends, or sent before it
-    /// fell silent.
+    /// Payload that there must be room for: a twentieth more than it usually sends, or sent before
+    /// it fell silent.
     pub bits_per_s: u64,
     /// Of its pictures, where its key frames say.
     pub size: Option<PictureSize>,

@@ -8,8 +8,6 @@ use crate::limits::{
 
 /// What is left for audio, in bits a second.
 const AUDIO_BITS: f64 = 50_000.0;
-/// A layer counts as so much more than it was measured: headers, and what it may grow by.
-const LAYER_SHARE: f64 = 1.05;
 /// A better layer must fit into this share of what the present one need to be kept.
 const UP_SHARE: f64 = 0.89;
 
@@ -18,7 +16,7 @@ const UP_SHARE: f64 = 0.89;
 pub struct Rung {
     /// The layer's number.
     pub layer: u8,
-    /// What it sends, as measured, in bits a second.
+    /// What there must be room for to send it, in bits a second.
     pub bits_per_s: f64,
 }
 
@@ -42,7 +40,7 @@ pub fn usable(bits_per_s: f64) -> f64 {
 /// What a layer counts as.
 #[must_use]
 pub fn cost(rung: Rung) -> f64 {
-    LAYER_SHARE * rung.bits_per_s
+    rung.bits_per_s
 }
 
 /// Gives each track its lowest layer, then, by priority and cheapest step first, better ones as

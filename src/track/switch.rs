@@ -16,7 +16,7 @@ use super::stream::{Stream, Viewer};
 use super::{Recall, Replay, Taken, Track, Wish};
 use crate::egress::{Lane, Start};
 use crate::id::{TrackId, TrackKind};
-use crate::limits::{MAX_LAYERS, PICTURE_OVER, SWITCH_CATCH_UP, SWITCH_KEYFRAME};
+use crate::limits::{MAX_LAYERS, PICTURE_OVER, SWITCH_CATCH_UP, SWITCH_KEYFRAME, SWITCH_NEW_TICKS};
 use crate::media::MediaPacket;
 
 /// What the viewers of this turn can begin with, looked up once for all of them.
@@ -68,8 +68,13 @@ impl Viewer {
         let layers = self.egress.lanes()[lane].layer().zip(pace);
         let layers = layers.and_then(|(has, _)| track.layer(has).zip(track.layer(past.layer)));
         let Some((has, goal)) = layers else { return false };
+        // However large it is: the next one will be no smaller.
+        let is_new = goal
+            .history
+            .get(past.first)
+            .is_some_and(|first| past.live.wrapping_sub(first.timestamp) <= SWITCH_NEW_TICKS);
         let is_near = time_to_catch_up(past, &goal.rate, pace) <= SWITCH_CATCH_UP;
-        if is_near || self.is_broken(lane) {
+        if is_near || is_new || self.is_broken(lane) {
             return false;
         }
         let aims = self.aims.as_mut().and_then(|aims| aims.get_mut(lane));

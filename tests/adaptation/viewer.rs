@@ -12,6 +12,8 @@ use crate::link::{Link, Path, normal};
 pub const LAYERS: [f64; 4] = [150e3, 500e3, 1_200e3, 2_500e3];
 pub const SECOND: u64 = 1_000_000;
 
+/// What there must be room for, of what a layer sends: as in the server.
+const SHARE: f64 = 1.05;
 const STEP: u64 = 1_000;
 const FRAME: u64 = 33_333;
 /// A key frame is as large as so many others.
@@ -289,8 +291,10 @@ impl World<'_> {
     }
 
     fn rungs(&self) -> Vec<Rung> {
-        let rung =
-            |layer: usize| Rung { layer: layer as u8, bits_per_s: self.measured[layer].rate() };
+        let rung = |layer: usize| Rung {
+            layer: layer as u8,
+            bits_per_s: SHARE * self.measured[layer].rate(),
+        };
         (0..self.measured.len()).map(rung).collect()
     }
 

@@ -58,10 +58,9 @@ const IP_UDP_BYTES: u32 = 28;
 const PACKET_BITS: f64 = 1_200.0 * 8.0;
 
 /// What waits leaves at so many times the rate (libwebrtc's pacer), or at this share of the
-/// ceiling, but faster than the rate in any case.
+/// ceiling.
 const PACE_SPEED: f64 = 2.5;
 const PACE_SHARE: f64 = 0.9;
-const PACE_LEAST_SPEED: f64 = 1.2;
 
 /// What delays say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,13 +202,11 @@ impl Estimator {
     }
 
     /// How fast what waits may leave, in bits a second: faster than the rate, but no faster than it
-    /// can come, where that is known.
+    /// can come, where that is known. Of a layer that sends more it has to be more.
     #[must_use]
     pub fn pace(&self) -> f64 {
-        let rate = self.rate.bits_per_s();
-        let fast = PACE_SPEED * rate;
-        let ceiling = self.ceiling.bits_per_s().map_or(fast, |c| PACE_SHARE * c);
-        fast.min(ceiling.max(PACE_LEAST_SPEED * rate))
+        let fast = PACE_SPEED * self.rate.bits_per_s();
+        self.ceiling.bits_per_s().map_or(fast, |ceiling| fast.min(PACE_SHARE * ceiling))
     }
 
     /// A train has left.
