@@ -163,6 +163,12 @@ impl Egress {
         }
     }
 
+    /// Whether the viewer was sent such numbers for a while, and has said nothing of them.
+    #[must_use]
+    pub fn is_unanswered(&self, now: Instant) -> bool {
+        self.numbered.as_ref().is_some_and(|numbered| numbered.is_unanswered(now))
+    }
+
     /// Whether its packets have transport-wide numbers: they are sent by
     /// [`Egress::send_numbered`], and [`Egress::left`] says when they have left.
     #[inline]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Pace;
 use super::estimate::{Estimate, Estimator, Micros, State, Train};
-use crate::limits::MAX_STATUSES_HEARD;
+use crate::limits::{FEEDBACK_WITHIN, MAX_STATUSES_HEARD};
 use crate::wire::rtcp::Statuses;
 
 /// Trains of one turn: what comes together leaves as one, and repair and replays are few.
@@ -31,6 +31,9 @@ pub(super) struct Numbered {
     leaving: [Train; LEAVING],
     /// How many of those there are.
     trains: u8,
+    /// When the first one left, and whether anything was said of any.
+    first_left: Option<Instant>,
+    heard: bool,
 }
 
 const _: () = assert!(size_of::<Numbered>() <= 3_584, "what a viewer that is estimated takes");
@@ -45,7 +48,15 @@ impl Numbered {
             next: random as u16,
             leaving: [Train::default(); LEAVING],
             trains: 0,
+            first_left: None,
+            heard: false,
         }
+    }
+
+    /// Whether the viewer takes numbers, and says nothing of them.
+    pub fn is_unanswered(&self, now: Instant) -> bool {
+        let waited = self.first_left.map(|at| now.saturating_duration_since(at));
+        !self.heard && waited.is_some_and(|waited| waited > FEEDBACK_WITHIN)
     }
 
     /// The number of the next packet.
@@ -79,6 +90,9 @@ impl Numbered {
     /// What was to leave has left at `at`.
     pub fn left(&mut self, at: Instant) {
         let now = self.micros(at);
+        if self.trains > 0 {
+            self.first_left.get_or_insert(at);
+        }
         let (at, probe) = (now as u32, self.estimator.probe(now));
         for train in &self.leaving[..usize::from(self.trains)] {
             self.estimator.sent(Train { at, probe, ..*train });
@@ -150,6 +164,7 @@ impl Numbered {
     /// The viewer says which packets came, and when.
     pub fn hear(&mut self, now: Instant, raw: &[u8]) {
         if let Some(statuses) = Statuses::read(raw) {
+            self.heard = true;
             let (now, reference) = (self.micros(now), statuses.reference);
             self.estimator.feedback(now, reference, statuses.take(MAX_STATUSES_HEARD));
         }
@@ -175,10 +190,12 @@ mod tests {
 
     use crate::egress::Egress;
     use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
+    use crate::limits::FEEDBACK_WITHIN;
     use crate::media::{
         ExtensionIds, HeaderExtensions, MediaPacket, Origin, ViewerTerms, ViewerTrack,
     };
     use crate::srtp::{MasterKey, Profile};
+    use crate::wire::rtcp::TransportReport;
     use crate::wire::rtp;
 
     const ID: u8 = 3;
@@ -269,5 +286,30 @@ mod tests {
         assert!(egress.estimate().is_some());
         egress.set_numbered(now, false);
         assert!(egress.estimate().is_none());
+    }
+
+    #[test]
+    fn who_says_nothing_of_its_numbers_for_a_while_never_will() {
+        let start = std::time::Instant::now();
+        let after = |wait: std::time::Duration| start + wait;
+        let (within, moment) = (FEEDBACK_WITHIN, std::time::Duration::from_millis(1));
+        for says in [false, true] {
+            let mut egress = viewer(true);
+            egress.set_numbered(start, true);
+            egress.left(start);
+            assert!(!egress.is_unanswered(after(2 * within)), "nothing was sent yet");
+            let mut slot = [0; 300];
+            egress.send_numbered(&packet(TrackKind::Video, 1), &mut slot).expect("room");
+            egress.left(start);
+            if says {
+                let mut said = [0; 100];
+                let report = TransportReport { sender_ssrc: 1, media_ssrc: 2, base: 0, number: 0 };
+                let written = report.write([Some(0)].into_iter(), &mut said);
+                let (length, _) = written.expect("room");
+                egress.numbered.as_mut().expect("it is").hear(start, &said[12..length]);
+            }
+            assert!(!egress.is_unanswered(after(within)));
+            assert_eq!(egress.is_unanswered(after(within + moment)), !says);
+        }
     }
 }

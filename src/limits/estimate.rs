@@ -94,6 +94,9 @@ pub const MAX_STATUSES_HEARD: usize = 1_024;
 /// often.
 pub const PROBE_SCOUT: Duration = Duration::from_millis(1_250);
 
+/// Who takes transport-wide numbers and says nothing of them for so long never will.
+pub const FEEDBACK_WITHIN: Duration = Duration::from_secs(5);
+
 /// How often a viewer that does not get all at once is sent the next train.
 pub const PACE_TICK: Duration = Duration::from_millis(10);
 

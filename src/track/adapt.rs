@@ -101,12 +101,14 @@ impl Viewer {
 impl Stream {
     /// Whether there is something to choose for the viewer at `position`: then its packets have
     /// transport-wide numbers, and what its path carries is known. Over TCP nothing of it can be
-    /// told.
+    /// told, nor of who says nothing of them: it would keep for ever what it began with.
     pub(super) fn weigh(&mut self, now: Instant, position: usize, adapts: bool) {
         let Some(viewer) = self.viewers.get_mut(position).filter(|_| adapts) else { return };
         let is_over_udp = matches!(viewer.to.via, Via::Udp(_));
         let was = viewer.egress.is_numbered();
-        let numbered = is_over_udp && viewer.has_choice(&self.shared);
+        viewer.gives_no_feedback |= viewer.egress.is_unanswered(now);
+        let is_heard = is_over_udp && !viewer.gives_no_feedback;
+        let numbered = is_heard && viewer.has_choice(&self.shared);
         viewer.egress.set_numbered(now, numbered);
         match (was, viewer.egress.is_numbered()) {
             (false, true) => self.choose_layers(now, position),

@@ -48,6 +48,8 @@ pub struct Viewer {
     pub(super) aims: Option<Box<[Aim]>>,
     /// Whether it may not have them.
     pub(super) unsettled: bool,
+    /// Whether it takes transport-wide numbers, and never says anything of them.
+    pub(super) gives_no_feedback: bool,
     /// Which of its lanes show nothing before a key frame comes, a bit each.
     pub(super) broken: u8,
     /// Before that it is not kept waiting for another layer again.
@@ -67,6 +69,7 @@ impl Viewer {
             replays: false,
             aims: None,
             unsettled: false,
+            gives_no_feedback: false,
             broken: 0,
             hold_again: now,
         }

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 const SWITCHES: &str = "monoport_layer_switches_total";
 /// How long pictures may stand in all, on a machine that encodes three layers, decodes two and has
-/// other work: without another layer they stand for as long as the path is narrow.
-const FREEZE_LIMIT_S: f64 = 3.0;
+/// other work: without another layer they stand for as long as the path is narrow, most of a
+/// minute. The manual has what is measured.
+const FREEZE_LIMIT_S: f64 = 15.0;
 
 #[test]
 fn a_viewer_gets_the_layer_that_its_path_carries_and_another_notices_nothing() {
