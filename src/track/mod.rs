@@ -48,6 +48,8 @@ pub use streams::{NeedKeyframe, Published, Streams};
 pub use takers::Taken;
 
 #[cfg(test)]
+mod adapt_tests;
+#[cfg(test)]
 mod flow_tests;
 #[cfg(test)]
 mod instead_tests;

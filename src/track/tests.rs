@@ -47,15 +47,17 @@ fn master() -> MasterKey {
 }
 
 /// A datagram's payload in the clear, without padding. No viewer here has so many that their
-/// numbers wrap, nor a header extension.
+/// numbers wrap.
 pub(super) fn payload(datagram: &[u8]) -> Vec<u8> {
     let opener = RtpOpener::new(Profile::AeadAes128Gcm, &master());
     let mut plain = datagram.to_vec();
     let word = |at: usize| u32::from_be_bytes(datagram[at..at + 4].try_into().expect("a header"));
     let (ssrc, index) = (word(8), u64::from(word(0) & 0xffff));
-    let length = opener.open(&mut plain, 12, ssrc, index).expect("it opens");
+    let has_elements = datagram[0] & 0x10 != 0;
+    let start = if has_elements { 16 + 4 * (word(12) & 0xffff) as usize } else { 12 };
+    let length = opener.open(&mut plain, start, ssrc, index).expect("it opens");
     let padding = if plain[0] & 0x20 != 0 { usize::from(plain[length - 1]) } else { 0 };
-    plain[12..length - padding].to_vec()
+    plain[start..length - padding].to_vec()
 }
 
 /// The streams of one shard and what they have said.
@@ -99,23 +101,38 @@ impl Shard {
         shared: &Arc<StreamShared>,
         slot: u32,
     ) -> usize {
+        self.watch_as(now, shared, slot, track(slot))
+    }
+
+    /// As a viewer with these terms.
+    pub(super) fn watch_as(
+        &mut self,
+        now: Instant,
+        shared: &Arc<StreamShared>,
+        slot: u32,
+        track: ViewerTrack,
+    ) -> usize {
         self.streams.join(shared);
-        let tracks = vec![ViewerTrack {
-            id: VIDEO,
-            codec: Codec::Vp8,
-            mid: "0".into(),
-            ssrc: slot,
-            rtx_ssrc: None,
-            payload_type: 96,
-            rtx_payload_type: None,
-            extensions: ExtensionIds::default(),
-        }];
-        let terms = ViewerTerms { tracks };
+        let terms = ViewerTerms { tracks: vec![track] };
         let egress = Egress::new(&terms, Profile::AeadAes128Gcm, &master(), 7);
         let remote = "127.0.0.1:9".parse().expect("an address");
         let local = std::net::Ipv4Addr::LOCALHOST.into();
         let to = Destination { remote, local, via: Via::Udp(0), trains: false };
         self.streams.add_viewer(now, KEY, slot, egress, to).expect("the stream is there")
+    }
+}
+
+/// A viewer's track without RTX and extensions.
+pub(super) fn track(ssrc: u32) -> ViewerTrack {
+    ViewerTrack {
+        id: VIDEO,
+        codec: Codec::Vp8,
+        mid: "0".into(),
+        ssrc,
+        rtx_ssrc: None,
+        payload_type: 96,
+        rtx_payload_type: None,
+        extensions: ExtensionIds::default(),
     }
 }
 

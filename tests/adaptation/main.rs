@@ -266,6 +266,7 @@ fn a_path_that_becomes_wide_again_is_noticed_with_a_layer_of_single_packets() {
         let run = run(&mut Ours::new(), (source, path), seed * 7_919, 40);
         assert_eq!(run.layers[249], 0, "it is narrow, and key frames are large");
         let back = run.layers[250..].iter().position(|layer| *layer == 2);
-        assert!(back.is_some_and(|tenths| tenths <= 60), "seed {seed}: back after {back:?}");
+        // Without trains of padding it takes up to six seconds.
+        assert!(back.is_some_and(|tenths| tenths <= 45), "seed {seed}: back after {back:?}");
     }
 }
