@@ -37,38 +37,46 @@ impl Resent {
         Resent { since: now, ring: Vec::new() }
     }
 
-    /// Whether packet `index` of `ssrc` may be sent again at `now`, which is noted then. A viewer
-    /// that is `round_trip` away can't know yet what was sent within that time.
+    /// Whether packet `index` of `ssrc` may be sent again at `now`. A viewer that is `round_trip`
+    /// away can't know yet what was sent within that time.
+    #[must_use]
     pub fn admits(
-        &mut self,
+        &self,
         now: Instant,
         ssrc: u32,
         index: u64,
         round_trip: Option<Duration>,
     ) -> bool {
-        let now_ms = now.saturating_duration_since(self.since).as_millis() as u32;
-        let index = index as u32;
+        let Some(again) = self.find(ssrc, index as u32) else { return true };
+        let pause = round_trip.unwrap_or(ASSUMED_ROUND_TRIP);
+        let passed = self.millis(now).wrapping_sub(again.at_ms);
+        u128::from(passed) >= pause.as_millis() && again.times.get() < RESENDS_PER_PACKET
+    }
+
+    /// Packet `index` of `ssrc` is sent again at `now`.
+    pub fn note(&mut self, now: Instant, ssrc: u32, index: u64) {
+        let (now_ms, index) = (self.millis(now), index as u32);
         if self.ring.is_empty() {
             self.ring = vec![None; RESENT_REMEMBERED];
         }
-        let times = match *self.at(ssrc, index) {
-            Some(again) if (again.ssrc, again.index) == (ssrc, index) => {
-                let pause = round_trip.unwrap_or(ASSUMED_ROUND_TRIP);
-                let passed = now_ms.wrapping_sub(again.at_ms);
-                let is_early = u128::from(passed) < pause.as_millis();
-                if is_early || again.times.get() >= RESENDS_PER_PACKET {
-                    return false;
-                }
-                again.times.saturating_add(1)
-            }
-            Some(_other) => {
+        let times = match self.find(ssrc, index) {
+            Some(again) => again.times.saturating_add(1),
+            None => {
                 self.make_room(now_ms, ssrc, index);
                 NonZeroU8::MIN
             }
-            None => NonZeroU8::MIN,
         };
-        *self.at(ssrc, index) = Some(Again { ssrc, index, at_ms: now_ms, times });
-        true
+        let place = self.place(ssrc, index);
+        self.ring[place] = Some(Again { ssrc, index, at_ms: now_ms, times });
+    }
+
+    fn millis(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.since).as_millis() as u32
+    }
+
+    fn find(&self, ssrc: u32, index: u32) -> Option<Again> {
+        let known = self.ring.get(self.place(ssrc, index)).copied().flatten();
+        known.filter(|again| (again.ssrc, again.index) == (ssrc, index))
     }
 
     /// Another packet stands where one is to be noted. It is kept if it can still be asked for, as
@@ -76,20 +84,20 @@ impl Resent {
     fn make_room(&mut self, now_ms: u32, ssrc: u32, index: u32) {
         let is_asked_for =
             |other: Again| u128::from(now_ms.wrapping_sub(other.at_ms)) <= HISTORY_TIME.as_millis();
-        while self.at(ssrc, index).is_some_and(is_asked_for)
+        while self.ring[self.place(ssrc, index)].is_some_and(is_asked_for)
             && self.ring.len() < MAX_RESENT_REMEMBERED
         {
             let doubled = vec![None; self.ring.len() * 2];
             for again in std::mem::replace(&mut self.ring, doubled).into_iter().flatten() {
-                *self.at(again.ssrc, again.index) = Some(again);
+                let place = self.place(again.ssrc, again.index);
+                self.ring[place] = Some(again);
             }
         }
     }
 
     /// The place of a packet. The tracks of a viewer begin at random numbers and places.
-    fn at(&mut self, ssrc: u32, index: u32) -> &mut Option<Again> {
-        let place = index.wrapping_add(ssrc) as usize & (self.ring.len() - 1);
-        &mut self.ring[place]
+    fn place(&self, ssrc: u32, index: u32) -> usize {
+        index.wrapping_add(ssrc) as usize & self.ring.len().wrapping_sub(1)
     }
 }
 
@@ -104,6 +112,15 @@ mod tests {
 
     const RTT: Option<Duration> = Some(Duration::from_millis(50));
 
+    /// Sends a packet again if it may be.
+    fn again(resent: &mut Resent, now: Instant, (ssrc, index): (u32, u64)) -> bool {
+        let is_due = resent.admits(now, ssrc, index, RTT);
+        if is_due {
+            resent.note(now, ssrc, index);
+        }
+        is_due
+    }
+
     #[test]
     fn a_packet_goes_out_again_once_per_round_trip_and_a_few_times_in_all() {
         let start = Instant::now();
@@ -111,17 +128,27 @@ mod tests {
         // Every 10 ms for ten seconds.
         let sent: Vec<u64> = (0..1_000)
             .map(|step| step * 10)
-            .filter(|ms| resent.admits(start + Duration::from_millis(*ms), 7, 99, RTT))
+            .filter(|ms| again(&mut resent, start + Duration::from_millis(*ms), (7, 99)))
             .collect();
         assert_eq!(sent, [0, 50, 100, 150]);
+    }
+
+    #[test]
+    fn what_is_asked_for_and_not_sent_again_is_not_counted_as_sent() {
+        let start = Instant::now();
+        let mut resent = Resent::new(start);
+        assert!((0..100).all(|_| resent.admits(start, 7, 99, RTT)));
+        assert!(again(&mut resent, start, (7, 99)));
+        assert!(!resent.admits(start, 7, 99, RTT));
     }
 
     #[test]
     fn a_round_trip_that_is_not_known_is_taken_for_a_players() {
         let start = Instant::now();
         let mut resent = Resent::new(start);
-        let mut at = |ms| resent.admits(start + Duration::from_millis(ms), 7, 99, None);
-        assert_eq!([at(0), at(60), at(99), at(100)], [true, false, false, true]);
+        resent.note(start, 7, 99);
+        let at = |ms| resent.admits(start + Duration::from_millis(ms), 7, 99, None);
+        assert_eq!([at(60), at(99), at(100)], [false, false, true]);
     }
 
     #[test]
@@ -130,11 +157,11 @@ mod tests {
         let mut resent = Resent::new(start);
         let packets = || (0..128).flat_map(|index| [(7, index), (900, index)]);
         let ms = Duration::from_millis;
-        assert!(packets().all(|(ssrc, index)| resent.admits(start, ssrc, index, RTT)));
-        assert!(packets().all(|(ssrc, index)| !resent.admits(start + ms(20), ssrc, index, RTT)));
-        assert!(packets().all(|(ssrc, index)| resent.admits(start + ms(60), ssrc, index, RTT)));
+        assert!(packets().all(|packet| again(&mut resent, start, packet)));
+        assert!(packets().all(|packet| !again(&mut resent, start + ms(20), packet)));
+        assert!(packets().all(|packet| again(&mut resent, start + ms(60), packet)));
         // Whoever asks for everything makes it no larger.
-        (0..100_000).for_each(|index| assert!(resent.admits(start + ms(70), 3, index, RTT)));
+        (0..100_000).for_each(|index| assert!(again(&mut resent, start + ms(70), (3, index))));
         assert_eq!(resent.ring.len(), MAX_RESENT_REMEMBERED);
     }
 }

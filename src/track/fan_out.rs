@@ -145,8 +145,6 @@ fn is_of_layer(one: &MediaPacket, other: &MediaPacket) -> bool {
 /// Bytes of a packet beside its payload: header, extensions and tag.
 const HEADER_BYTES: usize = 36;
 
-const TOO_OLD: Result<(), DropReason> = Err(DropReason::RepairTooOld);
-
 /// Layers whose packets leave in one turn: of more the list takes an allocation.
 const MAX_RUNS: usize = 2 * MAX_LAYERS;
 
@@ -204,42 +202,39 @@ impl Stream {
             let track = tracks.iter().find(|track| track.id() == id);
             let sent = lane.find(sequence).zip(track);
             let found = sent.map(|(sent, t)| (sent, t.recall(sent.layer, sent.sequence, now)));
-            let (sent, packet) = match found {
-                Some((sent, Recall::Kept(packet))) => (sent, packet),
-                Some((_, Recall::Awaited)) => {
-                    counters.dropped(DropReason::RepairAwaited);
-                    continue;
+            let again = match found {
+                // What was sent within a round trip the viewer can't have seen yet.
+                Some((sent, Recall::Kept(packet))) => {
+                    let may = resent.admits(now, lane.ssrc(), sent.index, feedback.rtt)
+                        && egress.may_repair(now, number, sent.index, packet)
+                        && budget.send();
+                    let resend = |slot: &mut [u8]| egress.resend(number, sent.index, packet, slot);
+                    if may { way.push(*to, resend) } else { Err(DropReason::RepairLimited) }
                 }
+                Some((_, Recall::Awaited)) => Err(DropReason::RepairAwaited),
+                // Of a layer it has left nothing comes any more: the number is filled.
                 Some((gone, Recall::Gone)) if lane.has_left(gone.index) => {
-                    // Of a layer it has left nothing comes any more: the number is filled.
                     let layer = track.and_then(|track| track.layer(gone.layer));
-                    let is_free = layer.is_some_and(|layer| layer.has_never_had(gone.sequence));
-                    let is_new = is_free
+                    let may = layer.is_some_and(|layer| layer.has_never_had(gone.sequence))
                         && resent.admits(now, lane.ssrc(), gone.index, feedback.rtt)
                         && budget.send();
                     let fill = |slot: &mut [u8]| egress.fill(number, gone.index, slot);
-                    let filled = if is_new { way.push(*to, fill) } else { TOO_OLD };
-                    sent_again += u32::from(filled.is_ok());
-                    filled.unwrap_or_else(|reason| counters.dropped(reason));
-                    continue;
+                    if may { way.push(*to, fill) } else { Err(DropReason::RepairTooOld) }
                 }
                 Some((_, Recall::Gone)) | None => {
                     if id.kind == TrackKind::Video {
                         feedback.need_keyframe(number);
                     }
-                    counters.dropped(DropReason::RepairTooOld);
-                    continue;
+                    Err(DropReason::RepairTooOld)
                 }
             };
-            // What was sent within a round trip the viewer can't have seen yet.
-            let is_new = resent.admits(now, lane.ssrc(), sent.index, feedback.rtt);
-            if !is_new || !egress.may_repair(now, number, sent.index, packet) || !budget.send() {
-                counters.dropped(DropReason::RepairLimited);
-                continue;
+            match (again, sent) {
+                (Ok(()), Some((sent, _))) => {
+                    resent.note(now, egress.lanes()[number].ssrc(), sent.index);
+                    sent_again += 1;
+                }
+                (again, _) => again.unwrap_or_else(|reason| counters.dropped(reason)),
             }
-            let again = way.push(*to, |slot| egress.resend(number, sent.index, packet, slot));
-            sent_again += u32::from(again.is_ok());
-            again.unwrap_or_else(|reason| counters.dropped(reason));
         }
         counters.repaired_packets.add(u64::from(sent_again));
         sent_again

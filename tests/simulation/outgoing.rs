@@ -167,7 +167,7 @@ impl Viewer {
         }
     }
 
-    /// A packet as RTX (RFC 4588): it must be what was sent under its original number.
+    /// A packet as RTX (RFC 4588): it must be what was sent under its original number, or padding.
     fn sent_again(&mut self, now: Instant, sequence: u16, datagram: &[u8]) -> Result<(), String> {
         let index = self.repair.index(sequence)?;
         if self.repair.texts.contains_key(&index) {
@@ -175,6 +175,10 @@ impl Viewer {
         }
         let payload = self.open(datagram, rtp_name(datagram).0, index)?;
         self.repair.add(index, datagram)?;
+        // Padding, by which it is found out what the path carries.
+        if payload.is_empty() {
+            return Ok(());
+        }
         let (original, payload) = payload.split_first_chunk::<2>().ok_or("RTX without a number")?;
         let original = self.video.index(u16::from_be_bytes(*original))?;
         let tag = Tag::read(payload).ok_or("RTX of no packet of ours")?;
