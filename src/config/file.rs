@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use clap::builder::BoolishValueParser;
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, CommandFactory, FromArgMatches};
 use toml::{Table, Value};
@@ -20,6 +21,10 @@ use crate::limits::MAX_CONFIG_FILE_BYTES;
 
 /// What is about one start and no option of the server.
 const OF_ONE_START: [&str; 5] = ["config", "help", "print-config", "takeover", "version"];
+
+/// From where on a name looks like a mistyped one (Jaro similarity): `tokn` has 0.93, and of names
+/// that have nothing in common few have more than 0.7.
+const LIKE: f64 = 0.75;
 
 /// A command line, with the variables and the file behind it.
 pub struct CommandLine {
@@ -100,7 +105,7 @@ impl CommandLine {
             // What is wrong without the file, too, is not the file's.
             Err(error) => match (&file, command.try_get_matches_from(words.clone())) {
                 (Some(path), Ok(_)) => {
-                    let (path, problem) = (path.display().to_string(), told(&error));
+                    let (problem, path) = (told(&error, path), path.display().to_string());
                     return Err(ReadError::File { path, problem });
                 }
                 _ => return Err(error.into()),
@@ -231,8 +236,11 @@ fn said(
     let given: Vec<&Arg> =
         options.keys().filter(|name| is_given(name)).filter_map(|n| arg(n)).collect();
     let mut said = Vec::new();
-    for (name, value) in &table {
-        let line = line_of(&text, name);
+    // Of several that are wrong the first one is told.
+    let mut lines: Vec<_> =
+        table.iter().map(|(name, value)| (line_of(&text, name), name, value)).collect();
+    lines.sort_by_key(|(line, ..)| *line);
+    for (line, name, value) in lines {
         let Some(arg) = arg(name).filter(|_| options.contains_key(name)) else {
             return Err(format!("line {line}: {}", unknown(name)));
         };
@@ -271,10 +279,15 @@ fn word(name: &str, arg: &Arg, value: &Value) -> Result<Option<String>, String> 
 }
 
 fn unknown(name: &str) -> String {
-    let names = variables().keys();
-    let likeness = |known: &&String| (strsim::jaro(known, name) * 1e6) as u64;
-    let nearest = names.max_by_key(likeness).map(String::as_str).unwrap_or_default();
-    format!("there is no option `{name}`; did you mean `{nearest}`?")
+    if OF_ONE_START.contains(&name) {
+        return format!("`{name}` is about one start: it goes on the command line");
+    }
+    let likeness = |known: &str| strsim::jaro(known, name);
+    let nearest = variables().keys().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest.filter(|known| likeness(known) >= LIKE) {
+        Some(nearest) => format!("there is no option `{name}`; did you mean `{nearest}`?"),
+        None => format!("there is no option `{name}`; monoport --help has all of them"),
+    }
 }
 
 /// The line of a key, counted from 1.
@@ -286,11 +299,23 @@ fn line_of(text: &str, name: &str) -> usize {
     text.lines().position(is_key).map_or(1, |at| at + 1)
 }
 
-/// The sentence of an error, without the usage of the command line.
-fn told(error: &clap::Error) -> String {
+/// The sentence of an error, without the usage of the command line, and the line of the file at
+/// `path` that it is about.
+fn told(error: &clap::Error, path: &Path) -> String {
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or(&text);
-    first.trim_start_matches("error: ").trim().to_owned()
+    let sentence = first.trim_start_matches("error: ").trim();
+    let about = match error.get(ContextKind::InvalidArg) {
+        // As in `--gather <N>`.
+        Some(ContextValue::String(about)) => {
+            about.trim_start_matches("--").split([' ', '=']).next()
+        }
+        _ => None,
+    };
+    match about.zip(std::fs::read_to_string(path).ok()) {
+        Some((name, text)) => format!("line {}: {sentence}", line_of(&text, name)),
+        None => sentence.to_owned(),
+    }
 }
 
 /// What each option of the server is, and who said so.

@@ -43,6 +43,9 @@ fn what_the_server_is_deployed_with_exists() {
     let mut drained = 0;
     for path in &found {
         let text = fs::read_to_string(path).expect("it is text");
+        let flags_of_all: BTreeSet<&str> = text.lines().flat_map(flags).collect();
+        let is_scraped = text.contains("prometheus.io/scrape");
+        assert!(!is_scraped || flags_of_all.contains("metrics-open"), "{}: 403", path.display());
         for line in text.lines() {
             for flag in flags(line) {
                 assert!(known.contains(flag), "{}: no flag --{flag}", path.display());

@@ -102,13 +102,19 @@ fn what_is_wrong_in_the_file_is_told_with_its_line_and_the_nearest_name() {
     for (text, words) in [
         ("gather = 5\nmax-session = 1\n", "line 2: there is no option `max-session`; did you mean"),
         ("max_sessions = 1\n", "did you mean `max-sessions`?"),
-        ("takeover = true\n", "there is no option `takeover`"),
+        ("takeover = true\n", "line 1: `takeover` is about one start: it goes on the command line"),
+        ("\ntokn = 1\naardvark = 1\n", "line 2: there is no option `tokn`; did you mean `token`?"),
+        ("[section]\n", "line 1: there is no option `section`; monoport --help has all of them"),
         ("\nno-tcp = \"yes\"\n", "line 2: no-tcp takes true or false"),
         ("gather = 1.5\n", "line 1: gather takes text, a whole number"),
-        ("gather = \"many\"\n", "invalid value 'many'"),
+        ("shards = 1\ngather = \"many\"\n", "line 2: invalid value 'many' for '--gather"),
         ("[http]\naddress = 1\n", "line 1: http takes text"),
         ("gather 5\n", "line 1"),
         ("udp-port = 1\nport-range = \"2-3\"\n", "cannot be used with"),
+        (
+            "http = 7\n",
+            "line 1: invalid value '7' for '--http <ADDR:PORT>': a port needs an address",
+        ),
     ] {
         let file = File::new("wrong", text);
         let output = monoport(&["--config", file.path(), "--print-config"], &[]);

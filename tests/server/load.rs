@@ -204,8 +204,7 @@ fn the_run_is_drawn_or_told_in_lines() {
 /// Nothing to measure: no ten seconds of zeros, but the reason.
 #[test]
 fn a_run_without_a_session_ends_at_once_and_says_why() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr());
-    let nobody = format!("http://{}", closed.expect("a free port"));
+    let nobody = format!("http://{}", crate::support::free_port());
     let server = Server::start("1");
     let unknown = format!("{}nowhere/{{name}}", server.url);
     for (url, streams, words) in [

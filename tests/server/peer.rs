@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::{Server, eventually};
+use crate::support::{Server, eventually, free_port};
 
 fn check(url: &str, options: &[&str]) -> (Output, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_monoport"))
@@ -54,8 +54,7 @@ fn each_address_is_tried_and_those_that_fail_are_named() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let mad = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     mad.set_read_timeout(Some(Duration::from_millis(50))).expect("not zero");
-    let closed = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let closed = closed.expect("a free port").to_string();
+    let closed = free_port().to_string();
     let address = |socket: &UdpSocket| socket.local_addr().expect("it is bound").to_string();
     let announce = format!("127.0.0.1,{},{},{closed}", address(&silent), address(&mad));
     let server = Server::start(&["--shards", "1", "--announce", &announce]);
@@ -82,8 +81,8 @@ fn each_address_is_tried_and_those_that_fail_are_named() {
     ] {
         let found = line(&said, &address);
         assert!(found.starts_with("fail") && found.contains(reason), "{said}");
-        let port = address.rsplit_once(':').expect("IP:PORT").1;
-        assert!(said.contains(&format!("fix: let UDP port {port} through to 127.0.0.1")), "{said}");
+        let (ip, port) = address.rsplit_once(':').expect("IP:PORT");
+        assert!(said.contains(&format!("fix: let UDP port {port} through to {ip}")), "{said}");
     }
     is_empty_again(&server);
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, Offered, socket};
-use crate::support::{PATIENCE, eventually, post_sdp, request};
+use crate::support::{PATIENCE, eventually, free_port, post_sdp, request};
 use monoport::limits::MEDIA_USELESS_AFTER;
 use str0m::format::Codec;
 use str0m::media::Direction;
@@ -42,10 +42,8 @@ impl Process {
     }
 
     pub fn spawn(mut command: Command, options: &[&str]) -> Process {
-        // A port that was free a moment ago: the banner names no address of HTTP but the page's.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let http = free.local_addr().expect("it is bound").to_string();
-        drop(free);
+        // The banner names no address of HTTP but the page's.
+        let http = free_port().to_string();
         let mut child = command
             .args(["--http", &http, "--udp-port", "0", "--announce", "127.0.0.1", "--no-tcp"])
             .args(options)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::support::process::Process;
-use crate::support::{eventually, post_sdp};
+use crate::support::{eventually, free_port, post_sdp};
 
 /// Answers HTTP requests one by one, for as long as the test runs.
 fn fixture(answer: fn(path: &str, token: Option<&str>) -> (u16, &'static str)) -> SocketAddr {
@@ -108,8 +108,7 @@ fn a_snapshot_has_every_view() {
 
 #[test]
 fn trouble_is_said_in_words() {
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr());
-    let closed = closed.expect("a free port");
+    let closed = free_port();
     let url = |address: SocketAddr| format!("http://{address}");
     let guarded = fixture(small);
     let bare = fixture(|_, _| (404, ""));

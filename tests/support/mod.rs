@@ -51,6 +51,13 @@ fn loopback_of_its_own() -> Ipv4Addr {
     Ipv4Addr::new(127, program, number[0], number[1])
 }
 
+/// A free port for a program that binds it later, or that nobody is to have: at an address where
+/// nobody else binds one, and from where nobody connects, meanwhile.
+pub fn free_port() -> SocketAddr {
+    let free = std::net::TcpListener::bind((loopback_of_its_own(), 0)).expect("a free port");
+    free.local_addr().expect("it is bound")
+}
+
 impl Server {
     /// Starts one with `options` besides its addresses.
     pub fn start(options: &[&str]) -> Server {

@@ -139,14 +139,16 @@ impl Giver {
                 return shared.set(Standing::Orphaned);
             }
             tracing::warn!("the process that took over has gone: this one serves again");
-            self.take_back();
             let told_to_stop = *lock(&shared.standing) == Standing::Stopping;
             if told_to_stop || self.control.is_stopping() {
                 // Its sessions go on, and nobody takes over what is about to end.
-                return;
+                return self.take_back();
             }
             shared.set(Standing::Serving);
-            match PacketSocket::listen(&self.path) {
+            // Who sees that this one answers requests again may take over from it at once.
+            let again = PacketSocket::listen(&self.path);
+            self.take_back();
+            match again {
                 Ok(again) => listener = again,
                 Err(error) => return not_listening(&self.path, &error),
             }

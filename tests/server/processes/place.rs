@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::client::{Client, Offered, connect, run_for, run_until, socket};
 use crate::support::media::number;
-use crate::support::{Response, eventually, request};
+use crate::support::{Response, eventually, free_port, request};
 use serde_json::Value;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
@@ -34,8 +34,7 @@ impl Place {
         let name = format!("monoport-takeover-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).expect("a folder for the socket");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let http = free.local_addr().expect("it is bound").to_string();
+        let http = free_port().to_string();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         Place { folder, http, options }
     }
