@@ -127,10 +127,18 @@ impl Origin {
     /// The options as they are now.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// What is wrong with the file; also that it says nothing any more, as where a disk was full
+    /// when it was written: tokens would be gone with it.
     pub fn read_again(&self) -> Result<(Args, Origin), ReadError> {
         let CommandLine { cli, origin } = CommandLine::read(self.words.clone())?;
-        Ok((cli.args, origin))
+        let says = |origin: &Origin| origin.options.iter().any(|one| one.from == From::File);
+        match &origin.file {
+            Some(path) if says(self) && !says(&origin) => Err(ReadError::File {
+                path: path.display().to_string(),
+                problem: "it says nothing any more: was the disk full when it was written?".into(),
+            }),
+            _ => Ok((cli.args, origin)),
+        }
     }
 
     /// Names of the options that are others in `now` and that a running server does not change.

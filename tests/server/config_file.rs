@@ -144,6 +144,11 @@ fn a_file_that_changes_is_taken_as_far_as_a_running_server_changes_and_the_rest_
     server.signal("-HUP");
     eventually("it is refused", || server.log().contains("did you mean `max-sessions`?"));
     assert_eq!((status("second"), status("third")), (200, 401));
+    // Nor does an empty one, which is what a full disk leaves.
+    put("");
+    server.signal("-HUP");
+    eventually("it is refused", || server.log().contains("it says nothing any more"));
+    assert_eq!(status("second"), 200);
     put("token = \"third\"\nmax-sessions = 200\ndeny = [\"192.0.2.0/24\"]\n");
     eventually("it is looked at", || status("third") == 200);
     let log = server.stop();

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cluster::SecretFile;
 use crate::support::client::{Client, socket};
@@ -24,6 +24,9 @@ use place::{Place, Playing, VP8, refused, signal};
 
 /// The number of the user `nobody`, on Debian and elsewhere.
 const NOBODY: u32 = 65_534;
+
+/// Processes that are killed while they take over, at moments that lie evenly in what that takes.
+const KILLS: u32 = 12;
 
 /// What processes are started with: each way of steering, and of receiving.
 fn variants() -> Vec<Vec<&'static str>> {
@@ -113,6 +116,31 @@ fn a_process_that_took_over_and_is_killed_leaves_the_earlier_one_serving() {
         eventually("all are the first's", || place.sessions() == (0, Some(5)));
         assert!(first.runs(), "{options:?}");
         drop(third);
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_at_whichever_step_of_taking_over_costs_nobody_a_packet() {
+    for steering in steerings() {
+        let place = Place::new(&["--shards", "2", "--steering", steering]);
+        let mut first = place.start(&[]);
+        let mut playing = Playing::start(&place, "s", 2);
+        playing.send(5);
+        let began = Instant::now();
+        playing.during(|| place.start(&["--takeover"])).kill();
+        let whole = began.elapsed();
+        for step in 1..=KILLS {
+            let mut command = place.command(&["--takeover"]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().expect("the binary runs");
+            playing.during(|| std::thread::sleep(whole * step / KILLS));
+            child.kill().and_then(|()| child.wait()).expect("it is our child");
+            playing.send(2);
+        }
+        eventually("the first answers again", || place.sessions() == (3, None));
+        playing.send(10);
+        playing.lost_nothing();
+        assert!(first.runs(), "{steering}");
     }
 }
 
