@@ -69,6 +69,16 @@ drop_reasons! {
     SrtpAuth = "srtp_auth",
     /// SRTP or SRTCP seen before, or older than the replay window.
     SrtpReplay = "srtp_replay",
+    /// First byte of what nodes send one another, and the rest of it, or what was sealed, is not.
+    MalformedLink = "malformed_link",
+    /// From another node, as it says, for a link that is not there: forged, or over by now.
+    UnknownLink = "unknown_link",
+    /// For a link that is there, and not sealed with its keys.
+    LinkAuth = "link_auth",
+    /// Of a link, seen before or older than the replay window.
+    LinkReplay = "link_replay",
+    /// A media packet of a link that has come before, or was given up.
+    LinkDuplicate = "link_duplicate",
     /// RTP from a viewer, who has nothing to send.
     ViewerRtp = "viewer_rtp",
     /// The viewer has not negotiated the track.
@@ -122,6 +132,10 @@ drop_reasons! {
     RepairAwaited = "repair_awaited",
     /// A viewer asked for a packet the history no longer holds, or never came to hold.
     RepairTooOld = "repair_too_old",
+    /// Another node asked for more packets again than its share.
+    LinkRepairLimited = "link_repair_limited",
+    /// Another node asked for a packet that is no longer kept.
+    LinkRepairTooOld = "link_repair_too_old",
 }
 
 /// Where on its way a packet was dropped: what the count of a reason is to be compared with.
@@ -133,7 +147,7 @@ pub enum Stage {
     Media,
     /// As one viewer's copy, on the way out; also what the server says itself.
     Departure,
-    /// As an answer to a viewer that asks for it again.
+    /// As an answer to a viewer, or to another node, that asks for it again.
     Repair,
 }
 
@@ -189,7 +203,11 @@ impl DropReason {
             | Reason::TcpQueueFull
             | Reason::ConnectionLost
             | Reason::SendRefused => Stage::Departure,
-            Reason::RepairLimited | Reason::RepairAwaited | Reason::RepairTooOld => Stage::Repair,
+            Reason::RepairLimited
+            | Reason::RepairAwaited
+            | Reason::RepairTooOld
+            | Reason::LinkRepairLimited
+            | Reason::LinkRepairTooOld => Stage::Repair,
             _ => Stage::Arrival,
         }
     }

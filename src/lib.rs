@@ -17,6 +17,7 @@
 //!        shard's turn ── first byte (RFC 7983) ───── wire::kind
 //!              │
 //!              ▼ whose is it?                         paths ──▶ Whose::{Session, Check, Shard}
+//!     link ────┤ head names the link ─────────────── link::Incoming    another node's
 //!     STUN ────┤ ufrag names the session ──────────── wire::ufrag       forged: dropped
 //!              │ integrity proves the path ────────── session (ICE), then paths ──▶ Proved
 //!     DTLS ────┤
@@ -29,6 +30,7 @@
 //!              ▼
 //!        carried, if it is of a layer somebody takes  track::Track
 //!              ├──▶ ring ──▶ each other shard that takes the layer, one copy each
+//!              ├──▶ link::Outgoing ──▶ each other node that takes the stream
 //!              ▼
 //!        numbered by the layer, kept for repair,      track::Layer
 //!        held for the rest of its frame
@@ -75,6 +77,7 @@
 //!              ▼          ▼  other nodes                       ├ ingest   media in, feedback
 //!           control ─────────Command→ shard ── composes ───────┼ track    tracks, layers, fan-out
 //!           streams, sessions, placement, ports                │   └→ egress  lanes, seal, RTCP
+//!                                                              ├ link     to and from other nodes
 //!                                                              └ net      system calls
 //!                                                                 │
 //!                              media, srtp, wire → id, limits, drop, telemetry
@@ -86,8 +89,8 @@
 //! stand beside the node and start nothing. How the server is used is in the [`manual`], which
 //! `monoport help` prints.
 //!
-//! Several servers share who publishes what ([`control::Directory`]), and take requests that came
-//! to the wrong one to the right one ([`cluster`]).
+//! Several servers share who publishes what ([`control::Directory`]), take requests that came to
+//! the wrong one to the right one ([`cluster`]), and take streams from one another ([`link`]).
 //!
 //! A new process can take the place of the running one (`node/takeover`): it reads the sockets, and
 //! hands over what is the earlier process's.
@@ -150,6 +153,9 @@
 //!   get. It is a pure function of what left and what is reported, with time as an argument and no
 //!   timer ([`egress::estimate`]), so that the same code runs over simulated links in the tests;
 //!   the choice that follows is another ([`track::choose`]).
+//! - **Another node is one more taker of a stream**: a link carries the packets with the
+//!   publisher's numbers, sealed, over the same port, and what it loses is asked for again. At the
+//!   other end it is a publisher ([`link`]).
 //! - **Machines share names, and no state**: the directory in Redis says which node has a stream
 //!   ([`control`]), requests go there in one hop, and what is being served does not need it.
 //! - **A newcomer takes over with its first media**, not when it is answered: one that never
@@ -183,6 +189,7 @@ pub mod hooks;
 pub mod id;
 pub mod ingest;
 pub mod limits;
+pub mod link;
 pub mod manual;
 pub mod media;
 pub mod net;

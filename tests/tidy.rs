@@ -54,16 +54,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // HTTP, turned into the verbs of `control`; another protocol would stand beside it.
     ("whip", &["access", "cluster", "control", "hooks"]),
     // What nodes ask one another: signed, within bounds.
-    ("cluster", &["control"]),
+    ("cluster", &["control", "link"]),
     // Other services, asked about who may, and told what control has seen happen.
     ("hooks", &["access", "control"]),
     // SDP is answered and an `Rtc` built on the control threads, hence `session`.
-    ("control", &["session", "shard", "track"]),
+    ("control", &["link", "session", "shard", "track"]),
     ("dashboard", &[]),
     (
         "shard",
-        &["cpu", "egress", "ingest", "media", "net", "paths", "session", "srtp", "track", "wire"],
+        &[
+            "cpu", "egress", "ingest", "link", "media", "net", "paths", "session", "srtp", "track",
+            "wire",
+        ],
     ),
+    // A stream between two nodes, sans-IO.
+    ("link", &["media", "srtp", "wire"]),
     ("net", &["wire"]),
     ("paths", &["net", "wire"]),
     ("session", &["media", "srtp", "wire"]),

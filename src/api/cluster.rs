@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Api;
 use super::answer::{Answer, json};
-use crate::control::{MediaPorts, NodeRecord};
+use crate::control::{LinkView, MediaPorts, NodeRecord};
 use crate::whip::Problem;
 
 #[derive(Serialize)]
@@ -19,6 +19,19 @@ struct Cluster {
     /// Why this node is none of the others'.
     refused: Option<String>,
     nodes: Vec<Node>,
+    links: Vec<Link>,
+}
+
+/// A stream on its way from or to another node.
+#[derive(Serialize)]
+struct Link {
+    stream: String,
+    node: String,
+    direction: &'static str,
+    packets: u64,
+    repaired: u64,
+    lost: u64,
+    round_trip_ms: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +78,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>) -> Answer {
         },
         refused: misfit.map(|misfit| misfit.to_string()),
         nodes: control.nodes().iter().map(node).collect(),
+        links: control.links().iter().map(link).collect(),
     })
 }
 
@@ -80,6 +94,19 @@ fn node(known: &NodeRecord) -> Node {
         load: f64::from(about.load_permille) / 1_000.0,
         draining: known.draining,
         ports: about.media.iter().map(ports).collect(),
+    }
+}
+
+fn link(known: &LinkView) -> Link {
+    let LinkView { packets, repaired, lost, round_trip_us, .. } = *known;
+    Link {
+        stream: known.stream.to_string(),
+        node: known.node.to_string(),
+        direction: if known.brings { "in" } else { "out" },
+        packets,
+        repaired,
+        lost,
+        round_trip_ms: (round_trip_us > 0).then(|| round_trip_us as f64 / 1_000.0),
     }
 }
 

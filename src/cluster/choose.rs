@@ -1,3 +1,7 @@
+//! Which node a viewer is served by: where it has come, if the stream is there; else the node that
+//! has the stream, while that is of the zone and has room; else again where it has come, with the
+//! stream taken from there.
+//!
 //! Which node a publisher goes to: where it has come, unless that node drains or is loaded; then
 //! the better of two that are drawn, of its zone where there are some. Two are enough to keep the
 //! load even, and the newest figures of all nodes, which are seconds old, would send a whole storm
@@ -39,6 +43,16 @@ pub(super) fn for_publisher<'a>(
     drawn.min_by_key(|node| node.about.load_permille)
 }
 
+/// Whether a viewer that has come to `own`, which has not the stream, is served here, with the
+/// stream taken from its `owner`; else that one serves it. Who drains, here or there, begins
+/// nothing new.
+pub(super) fn is_viewer_for_here(own: &Own<'_>, owner: &NodeRecord) -> bool {
+    let has_room = !own.draining && own.load_permille < NODE_BUSY_PERMILLE;
+    let is_far = *owner.about.zone != *own.zone;
+    let is_loaded = owner.about.load_permille >= NODE_BUSY_PERMILLE;
+    has_room && !owner.draining && (is_far || is_loaded)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -70,6 +84,18 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    #[test]
+    fn a_viewer_is_served_by_who_has_the_stream_while_that_is_near_and_has_room() {
+        let own = |draining, load_permille| Own { name: "own", zone: "x", draining, load_permille };
+        let here = |draining, load, owner| is_viewer_for_here(&own(draining, load), &owner);
+        assert!(!here(false, 0, node("a", "x", 0, false)), "near");
+        assert!(here(false, 0, node("a", "y", 0, false)), "one copy goes the long way");
+        assert!(here(false, 0, node("a", "x", 700, false)), "loaded");
+        assert!(!here(false, 700, node("a", "y", 0, false)), "no room here");
+        assert!(!here(true, 0, node("a", "y", 0, false)), "nothing new here");
+        assert!(!here(false, 0, node("a", "y", 0, true)), "nor from there");
     }
 
     #[test]

@@ -8,10 +8,12 @@
 //! ```text
 //! signed.rs  requests and answers under the cluster's secret    choose.rs  which node
 //! asking.rs  the way there, within bounds                       nonces.rs  none is heard twice
+//! links.rs   streams from other nodes, and to them
 //! ```
 
 mod asking;
 mod choose;
+mod links;
 mod nonces;
 mod signed;
 
@@ -25,6 +27,8 @@ use tokio::sync::Semaphore;
 
 use crate::control::{Control, NodeRecord};
 use crate::telemetry::Exposition;
+use links::Wanted;
+pub use links::{Unlinked, is_hello};
 use nonces::Nonces;
 pub use signed::{Carried, Head, Unsigned};
 
@@ -41,6 +45,9 @@ pub struct Neighbours {
     /// Questions under way, by node.
     under_way: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
     nonces: Mutex<Nonces>,
+    wanted: Mutex<Wanted>,
+    /// Links that were made, and that were not.
+    links_made: [AtomicU64; 2],
     asked: [AtomicU64; 4],
     heard: [AtomicU64; 6],
 }
@@ -94,6 +101,10 @@ pub struct Answered {
 pub struct Heard {
     /// The request.
     pub request: Carried,
+    /// Who asks.
+    from: String,
+    /// The place of the key that it was signed with.
+    key: usize,
     nonce: String,
 }
 
@@ -106,6 +117,8 @@ impl Neighbours {
             keys: keys.to_vec(),
             under_way: Mutex::default(),
             nonces: Mutex::new(Nonces::new(Instant::now())),
+            wanted: Mutex::default(),
+            links_made: Default::default(),
             asked: Default::default(),
             heard: Default::default(),
         })
@@ -122,19 +135,22 @@ impl Neighbours {
     #[must_use]
     pub fn better_for_publisher(&self) -> Option<NodeRecord> {
         let nodes = self.control.nodes();
-        let member = self.control.member();
-        let own = choose::Own {
-            name: &member.node,
-            zone: &member.zone,
-            draining: self.control.is_stopping(),
-            load_permille: self.control.load_permille(),
-        };
         let random = |below: usize| {
             let mut bytes = [0; 8];
             getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
             u64::from_ne_bytes(bytes) as usize % below
         };
-        choose::for_publisher(&own, &nodes, random).cloned()
+        choose::for_publisher(&self.own(), &nodes, random).cloned()
+    }
+
+    fn own(&self) -> choose::Own<'_> {
+        let member = self.control.member();
+        choose::Own {
+            name: &member.node,
+            zone: &member.zone,
+            draining: self.control.is_stopping(),
+            load_permille: self.control.load_permille(),
+        }
     }
 
     /// Asks the node `name`, and brings back its answer.
@@ -162,10 +178,11 @@ impl Neighbours {
     /// Why it is not believed.
     pub fn hear(&self, body: &[u8], signature: Option<&str>) -> Result<Heard, Unsigned> {
         let opened = signed::open(&self.keys, body, signature, &self.control.member().node);
-        let heard = opened.and_then(|signed::Asked { time_ms, nonce, request, .. }| {
+        let heard = opened.and_then(|(asked, key)| {
+            let signed::Asked { from, time_ms, nonce, request, .. } = asked;
             signed::is_timely(time_ms, unix_ms())?;
             lock(&self.nonces).take(&nonce, Instant::now())?;
-            Ok(Heard { request, nonce })
+            Ok(Heard { request, from, key, nonce })
         });
         let outcome = heard.as_ref().err().map_or(0, |unsigned| *unsigned as usize);
         self.heard[outcome].fetch_add(1, Ordering::Relaxed);
@@ -189,6 +206,12 @@ impl Neighbours {
         {
             metric.count(vec![("outcome", label.into())], count.load(Ordering::Relaxed));
         }
+        let help = "Links that other nodes were asked for, by whether they were made";
+        let metric = exposition.counter("link_requests", help);
+        for (label, count) in ["made", "failed"].into_iter().zip(&self.links_made) {
+            metric.count(vec![("outcome", label.into())], count.load(Ordering::Relaxed));
+        }
+        self.control.expose_links(exposition);
         let help = "Requests of other nodes, by whether they were taken or why not";
         let metric = exposition.counter("requests_of_nodes", help);
         for (label, count) in Unsigned::LABELS.into_iter().zip(&self.heard) {

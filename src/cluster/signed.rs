@@ -87,21 +87,20 @@ pub(super) fn sign(key: &hmac::Key, body: &[u8]) -> hmac::Tag {
     context.sign()
 }
 
-/// The request in `body` to the node `own`, which one of `keys` has signed.
+/// The request in `body` to the node `own`, and the place of that one of `keys` which has signed
+/// it.
 pub(super) fn open(
     keys: &[hmac::Key],
     body: &[u8],
     signature: Option<&str>,
     own: &str,
-) -> Result<Asked, Unsigned> {
+) -> Result<(Asked, usize), Unsigned> {
     let tag = signature.and_then(bytes).ok_or(Unsigned::Signature)?;
     let signed = [b"monoport request 1\n", body].concat();
     let is_good = |key: &hmac::Key| hmac::verify(key, &signed, &tag).is_ok();
-    if !keys.iter().any(is_good) {
-        return Err(Unsigned::Signature);
-    }
+    let key = keys.iter().position(is_good).ok_or(Unsigned::Signature)?;
     let asked: Asked = serde_json::from_slice(body).map_err(|_error| Unsigned::Form)?;
-    if asked.to == own { Ok(asked) } else { Err(Unsigned::OtherNode) }
+    if asked.to == own { Ok((asked, key)) } else { Err(Unsigned::OtherNode) }
 }
 
 /// Whether a request of `time_ms` may come at `now_ms`.
@@ -148,8 +147,8 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The 32 bytes of a tag.
-fn bytes(hex: &str) -> Option<[u8; 32]> {
+/// 32 bytes: those of a tag.
+pub(super) fn bytes(hex: &str) -> Option<[u8; 32]> {
     let digits: &[u8; 64] = hex.as_bytes().try_into().ok()?;
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
@@ -183,7 +182,8 @@ mod tests {
     fn a_request_is_good_for_who_knows_the_secret_and_is_asked() {
         let (body, tag) = asked();
         let open = |keys: &[hmac::Key], tag: Option<&str>, own: &str| open(keys, &body, tag, own);
-        assert!(open(&[key("old"), key("new")], Some(&tag), "b").is_ok(), "while it is changed");
+        let both = open(&[key("old"), key("new")], Some(&tag), "b");
+        assert_eq!(both.map(|(_, key)| key), Ok(1), "while it is changed");
         assert_eq!(open(&[key("old")], Some(&tag), "b"), Err(Unsigned::Signature));
         assert_eq!(open(&[key("new")], Some(&tag), "c"), Err(Unsigned::OtherNode));
         for wrong in [None, Some(""), Some("zz"), Some(&tag[2..]), Some(&"0".repeat(64))] {
@@ -192,7 +192,7 @@ mod tests {
         let other = b"[]";
         let tag = hex(sign(&key("new"), other).as_ref());
         let opened = super::open(&[key("new")], other, Some(&tag), "b");
-        assert_eq!(opened, Err(Unsigned::Form));
+        assert_eq!(opened.map(|_| ()), Err(Unsigned::Form));
         assert_eq!(is_timely(0, 30_000), Ok(()));
         assert_eq!(is_timely(30_001, 0), Err(Unsigned::Time));
     }

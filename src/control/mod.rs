@@ -12,6 +12,7 @@
 //! room.rs       room for one more session
 //! kick.rs       ending what others have set up
 //! layer.rs      which layer a client wants
+//! links.rs      streams from other nodes, and to them
 //! reports.rs    what shards report
 //! connecting.rs those who have not connected, and who gives way; caller.rs, who asks
 //! registry.rs   streams, sessions, and the slots in use; streams.rs, session.rs, slots.rs
@@ -37,6 +38,7 @@ mod events;
 mod history;
 mod kick;
 mod layer;
+mod links;
 mod member;
 mod news;
 mod offer;
@@ -78,6 +80,7 @@ pub use error::ControlError;
 pub use events::SessionEvent;
 pub use history::Point;
 pub use layer::LayerChoice;
+pub use links::{LinkCodecs, LinkPlace, LinkView, LinkWay, OtherEnd};
 pub use member::Member;
 use member::Others;
 pub use news::{End, Happening, Listener, News};

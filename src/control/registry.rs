@@ -10,6 +10,7 @@ use super::connecting::Connecting;
 use super::directory::Kept;
 use super::ended::{EndedSession, EndedSessions};
 use super::events::{self, SessionEvent};
+use super::links::LinkTable;
 use super::placement::Balance;
 use super::ports::{GivenPort, PortTable};
 use super::session::{self, LiveSession, unix_now};
@@ -41,6 +42,7 @@ pub(super) struct Registry {
     pub balance: Balance,
     pub stream_keys: Slots,
     pub ports: PortTable,
+    pub links: LinkTable,
     /// Publishers on each shard.
     pub publishers: Vec<usize>,
     /// Sessions to be ended as soon as their shard can be told.
@@ -86,6 +88,7 @@ impl Registry {
             balance: Balance::new(shards, gather),
             stream_keys: Slots::new(sessions_per_shard * shards),
             ports,
+            links: LinkTable::new(shards),
             publishers: vec![0; shards],
             ending: VecDeque::new(),
             kept: Kept::default(),
@@ -131,12 +134,11 @@ impl Registry {
     ) -> Result<Reservation, ControlError> {
         self.still_open()?;
         let known = self.streams.get(name);
-        let expected = known.and_then(Stream::expected);
+        let home = known.and_then(Stream::home);
         // Whoever publishes it next does so in the later process.
-        if expected.is_none() && (!may_wait || self.passed_on) {
+        if home.is_none() && (!may_wait || self.passed_on) {
             return Err(ControlError::no_publisher(name));
         }
-        let home = expected.map(|expected| expected.shard);
         let having = known.into_iter().flat_map(|stream| stream.shared.interested());
         let shard = self.balance.for_viewer(&self.slots, home, having);
         let (key, port) = self.take_slot(shard)?;
@@ -173,7 +175,7 @@ impl Registry {
         self.slots.iter().all(Slots::is_full) || self.ports.is_used_up()
     }
 
-    fn still_open(&self) -> Result<(), ControlError> {
+    pub fn still_open(&self) -> Result<(), ControlError> {
         match self.stopping {
             true => Err(ControlError::no_room("the server is stopping, and takes no new sessions")),
             false => Ok(()),

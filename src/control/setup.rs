@@ -141,7 +141,7 @@ impl Control {
         sdp: &str,
         caller: &Caller,
     ) -> Result<Placement, ControlError> {
-        if self.whep_wait {
+        if self.whep_wait && !self.is_brought(stream) {
             self.not_elsewhere(stream).await?;
         }
         let placed = self.with_room(|| self.set_up_viewer(stream, sdp, caller)).await;

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::links::KnownLink;
 use super::viewers::Viewers;
 use crate::id::{SessionKey, StreamKey};
 use crate::limits::MAX_CANDIDATES_PER_STREAM;
@@ -29,6 +30,10 @@ pub(super) struct Stream {
     pub reserved: usize,
     /// Whether a later process, or another node, has its publisher from here on.
     pub moved_on: bool,
+    /// The link that brings it from the node where it is published.
+    pub brought: Option<KnownLink>,
+    /// Links that take it to other nodes.
+    pub taken: Vec<KnownLink>,
 }
 
 impl Stream {
@@ -42,6 +47,8 @@ impl Stream {
             viewers: Viewers::default(),
             reserved: 0,
             moved_on: false,
+            brought: None,
+            taken: Vec::new(),
         }
     }
 
@@ -53,6 +60,12 @@ impl Stream {
     /// Who publishes it, or is expected to.
     pub fn expected(&self) -> Option<SessionKey> {
         self.publisher.or_else(|| self.candidates.front().map(|(key, _)| *key))
+    }
+
+    /// The shard that its packets come to first, or are expected to.
+    pub fn home(&self) -> Option<u16> {
+        let brought = self.brought.as_ref().map(|link| link.shard);
+        self.expected().map(|key| key.shard).or(brought)
     }
 
     /// Those whose media has not come.
@@ -114,7 +127,8 @@ impl Stream {
 
     /// Whether nothing would be missed without it.
     pub fn is_unused(&self) -> bool {
-        self.expected().is_none() && self.viewers.is_empty() && self.reserved == 0
+        let has_links = self.brought.is_some() || !self.taken.is_empty();
+        self.expected().is_none() && self.viewers.is_empty() && self.reserved == 0 && !has_links
     }
 
     /// A viewer takes `codecs`. Where nobody has ever said what will come, a publisher that offers

@@ -15,6 +15,7 @@ mod http;
 mod ingest;
 mod kernel;
 mod layers;
+mod link;
 mod log;
 mod takeover;
 mod tcp;
@@ -33,6 +34,7 @@ pub use http::*;
 pub use ingest::*;
 pub use kernel::*;
 pub use layers::*;
+pub use link::*;
 pub use log::*;
 pub use takeover::*;
 pub use tcp::*;
@@ -306,9 +308,6 @@ pub const MAX_STREAMS_TAKEN: usize = 64;
 /// Sender SSRCs of one peer's RTCP with a replay list each, of 32 bytes: peers that report on each
 /// track from an SSRC of its own have as many as tracks.
 pub const MAX_RTCP_SENDERS: usize = 2 * MAX_STREAMS_TAKEN;
-
-/// Streams that one shard may take from relays.
-pub const MAX_RELAYS_PER_SHARD: usize = 4_096;
 
 /// Mail a shard may have waiting: 10 ms of the most one core forwards.
 pub const MAIL_QUEUE: usize = 8_192;

@@ -51,7 +51,7 @@ use crate::cpu;
 use crate::hooks::Webhooks;
 use crate::limits::REPORTS_PER_SLOT;
 use crate::net::{Backend, Receiver, Steering, UdpSocket};
-use crate::paths::{Directory, Ownership};
+use crate::paths::{Directory, LinkNames, Ownership};
 use crate::session::{CodecMatch, Negotiator};
 use crate::shard::{
     BoundPort, Command, Earlier, Mailbox, Serving, ShardConfig, Spawned, Wiring, spawn,
@@ -68,7 +68,7 @@ use opened::Opened;
 use supervisor::Supervisor;
 use takeover::{Given, Giver, not_listening};
 use vital::spawn_vital;
-use web::{Changing, served};
+use web::{Changing, neighbours, served};
 
 /// A running server.
 pub struct Node {
@@ -139,9 +139,10 @@ impl Node {
         let facts = facts(config, backend, &wiring);
         reload::follow(&runtime, config, &changing)?;
         let api = Api::new(control.clone(), facts, changing.access.clone());
+        let cluster = neighbours(config, &control, &runtime);
         let doors = Arc::new(Doors {
             runtime: runtime.handle().clone(),
-            served: served(config, &control, &api, &changing, earlier.clone()),
+            served: served(config, &control, &api, &changing, cluster, earlier.clone()),
             http,
             tcp,
             wiring: wiring.clone(),
@@ -348,6 +349,7 @@ fn wiring(config: &Config, steering: Option<Steering>) -> Wiring {
         ownership: Arc::new(Ownership {
             directory: Directory::new(config.max_sessions * 2),
             steering,
+            links: LinkNames::default(),
             shards,
         }),
         ufrag_key: UfragKey::random(),

@@ -8,6 +8,7 @@ use axum::middleware::from_fn_with_state;
 use super::http::Served;
 use super::takeover::{EarlierDoor, Forwarding, forward};
 use super::tls::Tls;
+use super::vital::spawn_vital;
 use super::{StartError, on_conflict};
 use crate::access::{Access, Rules, Secrets};
 use crate::api::Api;
@@ -63,20 +64,31 @@ pub(super) fn bind_http(address: SocketAddr) -> Result<std::net::TcpListener, St
         .map_err(|error| StartError::HttpBind { address, error })
 }
 
+/// The other nodes, where there are some that share a secret.
+pub(super) fn neighbours(
+    config: &Config,
+    control: &Arc<Control>,
+    runtime: &tokio::runtime::Runtime,
+) -> Option<Arc<Neighbours>> {
+    let keys = config.cluster.secrets.keys();
+    let cluster = (!keys.is_empty()).then(|| Neighbours::new(control.clone(), keys))?;
+    spawn_vital(runtime, "looking after links", cluster.clone().tend_links());
+    Some(cluster)
+}
+
 /// WHIP, WHEP, the API, the pages; with an `earlier` process, what that has to answer as well.
 pub(super) fn served(
     config: &Config,
     control: &Arc<Control>,
     api: &Arc<Api>,
     changing: &Changing,
+    cluster: Option<Arc<Neighbours>>,
     earlier: Option<Arc<EarlierDoor>>,
 ) -> Served {
     let framers = config.frame_ancestors.iter().map(FrameAncestor::as_str);
     let more = api.router().merge(dashboard::router(framers));
     let Changing { access, authority, webhooks, tls } = changing.clone();
     let admission = Admission { access: access.clone(), authority };
-    let keys = config.cluster.secrets.keys();
-    let cluster = (!keys.is_empty()).then(|| Neighbours::new(control.clone(), keys));
     let Config { post_rate_per_ip: per_source, post_rate_per_token: per_token, .. } = *config;
     let whip = Whip {
         control: control.clone(),

@@ -17,6 +17,7 @@
 //! ways.rs         what datagrams leave by
 //! flows.rs        4-tuple to session, of one shard       directory.rs  4-tuple to shard, of all
 //! ownership.rs    whose a flow is, told to other shards and the kernel
+//! link_names.rs   which links other shards have
 //! connections.rs  TCP connections: frames in (frames.rs), frames out (outbox.rs)
 //! ```
 
@@ -28,6 +29,7 @@ pub mod flows;
 mod frames;
 mod guard;
 mod leaving;
+mod link_names;
 mod outbox;
 mod ownership;
 mod peers;
@@ -49,6 +51,7 @@ pub use connections::NewConnection;
 pub use directory::Directory;
 pub use flows::{FlowKey, Flows};
 pub use frames::Reading;
+pub use link_names::LinkNames;
 pub use ownership::{Ownership, SharedOwnership};
 pub use ports::{Ports, Sharing};
 pub use proof::{Moved, Proved};

@@ -1,7 +1,7 @@
 //! Who owns a flow, told to those who must know: the other shards, by the directory, and the
 //! kernel, where it steers.
 
-use super::{Directory, FlowKey};
+use super::{Directory, FlowKey, LinkNames};
 use crate::net::Steering;
 use crate::telemetry::limited;
 
@@ -11,6 +11,8 @@ pub struct Ownership {
     pub directory: Directory,
     /// The kernel's copy of it, where the kernel steers.
     pub steering: Option<Steering>,
+    /// Which links there are, likewise.
+    pub links: LinkNames,
     /// How many shards there are.
     pub shards: usize,
 }

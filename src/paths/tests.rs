@@ -10,12 +10,18 @@ use crate::limits::{MAX_FLOWS_PER_SESSION, MAX_TCP_CONNECTIONS_PER_SESSION};
 use crate::net::{SocketOptions, Steering, UdpSocket};
 use crate::telemetry::ShardCounters;
 use crate::wire::kind::Kind;
+use crate::wire::link::Head;
 
 const PORT: u16 = 7_882;
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn ownership(shards: usize, steering: Option<Steering>) -> SharedOwnership {
-    SharedOwnership::new(Ownership { directory: Directory::new(1_000), steering, shards })
+    SharedOwnership::new(Ownership {
+        directory: Directory::new(1_000),
+        steering,
+        links: LinkNames::default(),
+        shards,
+    })
 }
 
 /// The paths of shard `shard`, with a mux port and sessions in the slots 0 to 3.
@@ -220,4 +226,31 @@ fn what_nobody_here_knows_is_the_earlier_process_s_where_there_is_one() {
     paths.set_earlier(Vec::new());
     assert_eq!(whose(&paths, Kind::Stun, &theirs, false), Err(DropReason::ForgedUfrag));
     assert_eq!(media(&paths, udp(2)), Err(DropReason::UnknownFlow));
+}
+
+#[test]
+fn what_names_no_link_there_is_is_handed_to_nobody_but_an_earlier_process() {
+    let ownership = ownership(2, None);
+    let mut paths = paths(0, &ownership);
+    let (own, other) = (0x8000_1005, 0x8000_2005);
+    ownership.links.enter(0, own);
+    ownership.links.enter(1, other);
+    let whose = |paths: &Paths, shard: u8, link: u32, handed_over: bool| {
+        let Path { via, local, remote } = udp(1);
+        let head = Head { shard, link, counter: 0 };
+        let (mut bytes, arrived) = ([&head.bytes()[..], &[0; 17]].concat(), Instant::now());
+        let bytes = &mut bytes[..];
+        paths.whose(Kind::Link, &Inbound { via, local, remote, bytes, arrived, handed_over })
+    };
+    assert_eq!(whose(&paths, 0, own, false), Ok(Whose::Link(own)));
+    assert_eq!(whose(&paths, 0, own, true), Ok(Whose::Link(own)));
+    assert_eq!(whose(&paths, 1, other, false), Ok(Whose::Shard(1)));
+    for (shard, link) in [(0, other), (1, own), (9, own), (255, 0), (1, other ^ 1 << 20)] {
+        assert_eq!(whose(&paths, shard, link, false), Err(DropReason::UnknownLink), "{link:x}");
+    }
+    assert_eq!(whose(&paths, 1, other, true), Err(DropReason::UnknownLink));
+    paths.set_earlier(vec![UfragKey::random()]);
+    assert_eq!(whose(&paths, 0, other, false), Ok(Whose::Earlier));
+    assert_eq!(whose(&paths, 0, other, true), Err(DropReason::UnknownLink));
+    assert_eq!(whose(&paths, 0, own, false), Ok(Whose::Link(own)));
 }

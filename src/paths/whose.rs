@@ -13,6 +13,7 @@ use super::{Path, Paths};
 use crate::drop::DropReason;
 use crate::id::{SessionKey, Via};
 use crate::wire::kind::Kind;
+use crate::wire::link::Head;
 use crate::wire::stun::{self, Class};
 
 /// A datagram with where it came from and where it arrived.
@@ -49,6 +50,8 @@ pub enum Whose {
     Session(u32),
     /// Another shard's.
     Shard(u16),
+    /// The link's of this name on this shard, as it says.
+    Link(u32),
     /// It may be the process's that this one has taken over from.
     Earlier,
 }
@@ -74,6 +77,7 @@ impl Paths {
     pub fn whose(&self, kind: Kind, datagram: &Inbound<'_>) -> Result<Whose, DropReason> {
         match kind {
             Kind::Stun => self.named(datagram),
+            Kind::Link => self.linked(datagram),
             _ => self.owned(datagram),
         }
     }
@@ -128,6 +132,22 @@ impl Paths {
                 _ if datagram.handed_over => Err(DropReason::StaleFlow),
                 _ => self.earlier(datagram).ok_or(DropReason::UnknownFlow),
             },
+        }
+    }
+
+    /// The link that a datagram of another node names.
+    fn linked(&self, datagram: &Inbound<'_>) -> Result<Whose, DropReason> {
+        let head = Head::read(datagram.bytes).ok_or(DropReason::MalformedLink)?;
+        if matches!(datagram.via, Via::Tcp(_)) || self.ports.are_of_sessions() {
+            // Links go between mux ports alone.
+            return Err(DropReason::UnknownLink);
+        }
+        let (shard, link) = (u16::from(head.shard), head.link);
+        match self.ownership.links.has(shard, link) {
+            true if shard == self.shard => Ok(Whose::Link(link)),
+            true if !datagram.handed_over => Ok(Whose::Shard(shard)),
+            _ if datagram.handed_over => Err(DropReason::UnknownLink),
+            _ => self.earlier(datagram).ok_or(DropReason::UnknownLink),
         }
     }
 

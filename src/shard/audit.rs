@@ -34,16 +34,16 @@ impl Core {
                 }
             }
         }
-        let (sessions, relays) = (occupied.len(), self.relays.len());
+        let (sessions, links) = (occupied.len(), self.links.len());
         let peers = self.paths.audit()?;
         let population = self.streams.audit()?;
         if (sessions, sessions) != (peers, self.sessions.len())
-            || (members + relays, viewers) != (population.members, population.viewers)
+            || (members + links, viewers) != (population.members, population.viewers)
         {
             let counted = self.sessions.len();
             return Err(format!(
                 "{sessions} sessions ({counted} counted, {members} roles), {peers} peers, \
-                 {relays} relays, \
+                 {links} links, \
                  {viewers} viewers; streams have {population:?}"
             ));
         }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use str0m::IceCreds;
 use tokio::sync::oneshot;
 
-use super::relay::Wishes;
+use super::links::LinkSetup;
 use super::subscribe::NotSubscribed;
 use super::takeover::TakeoverStep;
 use super::viewers::NotWished;
-use crate::id::{SessionKey, StreamKey, TrackId};
+use crate::id::{SessionKey, StreamKey};
 use crate::media::ViewerTerms;
 use crate::net::UdpSocket;
 use crate::paths::NewConnection;
@@ -78,19 +78,10 @@ pub enum Command {
         /// Told whether it is noted, and if not, why.
         done: oneshot::Sender<Result<(), NotWished>>,
     },
-    /// Take a stream from a relay: its packets come as [`super::Mail::Relayed`].
-    OpenRelay {
-        /// Its name on this shard, unlike that of any other relay.
-        relay: u32,
-        /// The stream.
-        stream: Arc<StreamShared>,
-        /// Its tracks.
-        tracks: Vec<TrackId>,
-        /// Where wishes for key frames go.
-        wishes: Arc<Wishes>,
-    },
-    /// Take nothing from a relay any more; one that is unknown is ignored.
-    CloseRelay(u32),
+    /// Open a link with another node.
+    OpenLink(Box<LinkSetup>),
+    /// Close a link, by its name; one that is unknown has ended.
+    CloseLink(u32),
     /// Serve one more mux port, in a slot that is free.
     OpenPort {
         /// The slot: the same on every shard.

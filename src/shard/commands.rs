@@ -50,10 +50,8 @@ impl Core {
             Command::Wish { key, mid, wish, done } => {
                 let _ = done.send(self.wish(now, key, mid.as_deref(), wish));
             }
-            Command::OpenRelay { relay, stream, tracks, wishes } => {
-                self.open_relay(relay, &stream, tracks, wishes);
-            }
-            Command::CloseRelay(relay) => self.close_relay(relay),
+            Command::OpenLink(setup) => self.open_link(now, *setup),
+            Command::CloseLink(link) => self.close_link(link),
             Command::OpenPort { slot, port, done } => {
                 self.port_changes.push(PortChange::Open { slot, port, done });
             }
@@ -76,5 +74,6 @@ impl Core {
             self.take_in_hand(slot);
             self.close(slot, EndReason::Stopping);
         }
+        self.close_links();
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::handshakes::Handshakes;
+use super::links::Links;
 use super::panics::AtHand;
 use super::port_changes::PortChange;
 use super::post::Post;
-use super::relay::Relays;
 use super::sessions::Sessions;
 use super::survey::Survey;
 use super::timers::Wheel;
@@ -29,8 +29,8 @@ pub(super) struct Core {
     pub paths: Paths,
     pub sessions: Sessions,
     pub streams: Streams,
-    /// Streams whose publisher is elsewhere.
-    pub relays: Relays,
+    /// Links with other nodes.
+    pub links: Links,
     pub timers: Wheel,
     pub handshakes: Handshakes,
     /// How long a session may take to connect.
@@ -112,7 +112,7 @@ impl Core {
             paths,
             sessions: Sessions::default(),
             streams: Streams::new(config.index, config.hold, config.adapts),
-            relays: Relays::default(),
+            links: Links::default(),
             timers: Wheel::new(now),
             handshakes: Handshakes::new(),
             setup_timeout: config.setup_timeout,

@@ -29,6 +29,8 @@ pub(super) enum Handled {
     Rtp,
     /// Decrypted.
     Rtcp,
+    /// Another node's, opened.
+    Link,
     /// On its way to the shard whose session it is for.
     HandedOver,
     /// On its way to the process that was taken over: counted when that has it.
@@ -51,6 +53,7 @@ impl Core {
             Ok(Handled::Dtls) => counters.dtls_in.add(1),
             Ok(Handled::Rtp) => counters.rtp_in.add(1),
             Ok(Handled::Rtcp) => counters.rtcp_in.add(1),
+            Ok(Handled::Link) => counters.link_in.add(1),
             Ok(Handled::HandedOver) => counters.handed_over.add(1),
             Ok(Handled::ToEarlier) => {}
             Err(reason) => counters.dropped(reason),
@@ -70,6 +73,7 @@ impl Core {
                 self.on_session(now, slot, kind, datagram)
             }
             Whose::Check(check) => self.on_check(now, check, datagram),
+            Whose::Link(id) => self.on_link(now, id, datagram).map(|()| Handled::Link),
             Whose::Shard(shard) => self.hand_over(shard, datagram),
             Whose::Earlier => self.hand_to_earlier(now, datagram),
         }
@@ -165,6 +169,7 @@ impl Core {
         match kind {
             Kind::Rtp => self.on_rtp(now, slot, datagram),
             Kind::Rtcp => self.on_rtcp(now, slot, datagram),
+            Kind::Link => Err(DropReason::UnknownLink),
             Kind::Dtls => self.on_dtls(now, slot, datagram),
             Kind::Stun => {
                 let answers = self.takes_answer(now, slot, &datagram.path(), datagram.bytes);

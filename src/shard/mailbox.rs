@@ -34,10 +34,6 @@ pub enum Mail {
     Clock(ClockReport),
     /// Layers of a track have come, fallen silent or changed, as is told where all read it.
     LayersChanged(TrackKey),
-    /// A media packet that a relay brings, by the relay's name.
-    Relayed(u32, MediaPacket),
-    /// The clock of a publisher that a relay brings.
-    RelayedClock(u32, ClockReport),
     /// A viewer elsewhere needs a key frame of a layer published here.
     Keyframe {
         /// The track.

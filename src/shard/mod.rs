@@ -14,7 +14,8 @@
 //! commands.rs  what control threads ask for (command.rs)
 //! deliver.rs   packets to viewers, key frame requests to publishers
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
-//! publish.rs   a publisher's packets go to the shards that have viewers (relay.rs: without one)
+//! publish.rs   a publisher's packets go to the shards that have viewers
+//! links.rs     streams from other nodes (relay.rs), and to them
 //! viewers.rs   what viewers report and are told
 //! lifecycle.rs a session comes and ends
 //! subscribe.rs streams that a session takes
@@ -51,6 +52,8 @@ mod inbound;
     reason = "a stream's shared part is counted when somebody comes or goes"
 )]
 mod lifecycle;
+#[expect(clippy::disallowed_types, reason = "what a link shows is counted when it comes or goes")]
+mod links;
 mod mailbox;
 mod metrics;
 mod outputs;
@@ -60,10 +63,6 @@ mod port_changes;
 mod post;
 mod publish;
 mod reactor;
-#[expect(
-    clippy::disallowed_types,
-    reason = "a stream's shared part is counted when somebody comes or goes"
-)]
 mod relay;
 #[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod runtime;
@@ -86,8 +85,8 @@ mod viewers;
 mod watch;
 
 pub use command::{BoundPort, Command, EndReason, Ended, Report, SessionPort};
+pub use links::LinkSetup;
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
-pub use relay::Wishes;
 pub use runtime::{Serving, Spawned, spawn};
 pub use simulated::Simulated;
 pub use subscribe::NotSubscribed;

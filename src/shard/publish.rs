@@ -60,7 +60,7 @@ impl Core {
 /// Whether media that came at `arrived` is of no use by now: the process was stopped, or had no
 /// core to run on, and viewers are better served with what comes next than with what they have
 /// missed. Asked once it is decrypted, which keeps count of the sequence numbers.
-fn waited_too_long(now: Instant, arrived: Instant) -> bool {
+pub(super) fn waited_too_long(now: Instant, arrived: Instant) -> bool {
     now.saturating_duration_since(arrived) >= MEDIA_USELESS_AFTER
 }
 

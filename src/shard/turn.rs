@@ -5,7 +5,8 @@
 //! 2. **mail** from other shards: strays, and media for viewers here
 //! 3. **commands** of control threads, a few a turn, and **handshakes** that wait, likewise
 //! 4. **timers** of sessions
-//! 5. **deliver**: streams' packets to their viewers, key frame requests to publishers
+//! 5. **deliver**: streams' packets to their viewers and to other nodes, key frame requests to
+//!    publishers
 //! 6. **flush** to the kernel, **wake** the shards that got mail, change **ports**
 //! 7. **wait** for a socket, a wake-up or the next deadline, if nothing is left (`runtime.rs`)
 //!
@@ -114,6 +115,7 @@ impl Core {
             entry.created += paused;
             entry.heard += paused;
         }
+        self.links.forgive(paused);
     }
 
     fn phases(&mut self, now: Instant, more_received: bool) -> Next {
@@ -127,6 +129,8 @@ impl Core {
         let more_handshakes = self.shake_hands(now);
         let more_timers = self.run_timers(now);
         let deliver_at = self.deliver(now);
+        self.send_exports(now);
+        let link_at = self.run_links(now);
         self.flush_tcp(now);
         self.all_sent = self.flush();
         self.survey(now);
@@ -140,8 +144,8 @@ impl Core {
             return Next::Now;
         }
         let timer_at = self.timers.next_deadline(now);
-        let at =
-            [deliver_at, timer_at, self.paths.ways.tcp.next_sweep()].into_iter().flatten().min();
+        let ats = [deliver_at, timer_at, link_at, self.paths.ways.tcp.next_sweep()];
+        let at = ats.into_iter().flatten().min();
         let at = at.unwrap_or(now + SESSION_IDLE);
         if self.all_sent { Next::At(at) } else { Next::WhenWritable(at) }
     }
@@ -183,8 +187,6 @@ impl Core {
                 }
                 Some(Mail::Clock(report)) => self.streams.set_clock(report),
                 Some(Mail::LayersChanged(track)) => self.streams.layers_changed(now, track),
-                Some(Mail::Relayed(relay, packet)) => self.on_relayed(relay, packet),
-                Some(Mail::RelayedClock(relay, report)) => self.on_relayed_clock(relay, report),
                 Some(Mail::FlowLost(flow)) => self.lose(now, &flow),
                 Some(Mail::FlowWanted(flow)) => self.give_up(now, &flow),
                 Some(Mail::Keyframe { track, layer, newcomers }) => {
@@ -269,7 +271,7 @@ pub(super) mod tests {
     use super::*;
     use crate::id::SessionKey;
     use crate::net::Transmitter;
-    use crate::paths::{Directory, Ownership, Sharing};
+    use crate::paths::{Directory, LinkNames, Ownership, Sharing};
     use crate::shard::Command;
 
     const SESSIONS: usize = 8;
@@ -284,7 +286,12 @@ pub(super) mod tests {
         let directory = Directory::new(sessions);
         let wiring = Wiring {
             mailboxes: vec![Mailbox::default()],
-            ownership: SharedOwnership::new(Ownership { directory, steering: None, shards: 1 }),
+            ownership: SharedOwnership::new(Ownership {
+                directory,
+                steering: None,
+                links: LinkNames::default(),
+                shards: 1,
+            }),
             ufrag_key: UfragKey::from_bytes(*b"of a turn's test"),
             counters: vec![ShardCounters::padded()],
             tcp_refusals: TcpRefusals::default(),

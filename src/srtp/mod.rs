@@ -29,6 +29,7 @@ pub(crate) mod interop;
 #[cfg(test)]
 mod tests;
 
+pub use gcm::Gcm;
 pub use library::{Library, cipher_library};
 pub use replay::ReplayWindow;
 pub use rollover::Rollover;

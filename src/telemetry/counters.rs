@@ -83,6 +83,9 @@ shard_counters! {
     dtls_in: Counter, "Datagrams given to a session's DTLS";
     rtp_in: Counter, "RTP datagrams of publishers that authenticated";
     rtcp_in: Counter, "RTCP datagrams that authenticated";
+    link_in: Counter, "Datagrams of other nodes that authenticated";
+    link_packets_out: Counter, "Media packets sealed for other nodes";
+    link_repairs_out: Counter, "Media packets sent again to other nodes";
     stun_responses_out: Counter, "STUN responses sent";
     stun_requests_out: Counter, "Checks of the server's own, of addresses not seen to receive";
     publisher_packets: Counter, "Media packets received from publishers and decrypted";
@@ -151,8 +154,14 @@ impl ShardCounters {
     #[must_use]
     pub fn conservation(&self) -> (u64, u64) {
         let come = self.datagrams_in.get() + self.tcp_frames_in.get() + self.taken_over.get();
-        let handled =
-            [&self.stun_requests, &self.stun_answers, &self.dtls_in, &self.rtp_in, &self.rtcp_in];
+        let handled = [
+            &self.stun_requests,
+            &self.stun_answers,
+            &self.dtls_in,
+            &self.rtp_in,
+            &self.rtcp_in,
+            &self.link_in,
+        ];
         let handled: u64 = handled.into_iter().map(Counter::get).sum();
         let arrivals = DropReason::ALL.iter().filter(|reason| reason.stage() == Stage::Arrival);
         let dropped: u64 = arrivals.map(|reason| self.drops(*reason)).sum();

@@ -9,7 +9,7 @@
 //! port.rs        numbers of a mux port        card.rs        one session, in 128 bytes
 //! failures.rs    why sessions failed          cards.rs       of every slot, to read at any time
 //! meters.rs      the rest of a shard          quality.rs     one connection in one number
-//! process.rs     of the process itself
+//! process.rs     of the process itself      link.rs        one link with another node
 //! prometheus.rs  which metrics there are      exposition.rs  how they are written
 //! limited.rs     lines of strangers           logging.rs     where log lines go, how they look
 //!                                             log_writer.rs  nobody waits for standard error
@@ -23,6 +23,7 @@ mod failures;
 mod got;
 mod histogram;
 mod limited;
+mod link;
 mod log_writer;
 mod logging;
 mod meters;
@@ -42,6 +43,7 @@ pub use got::{LayerGot, LayerReason};
 pub use histogram::{Histogram, Snapshot};
 pub(crate) use limited::limited;
 pub use limited::{LogPlace, tell_left_out};
+pub use link::{LinkEnd, LinkMeter};
 pub use log_writer::flush_log;
 pub use logging::{LogFormat, start_logging};
 pub use meters::{Described, DtlsStop, Meters, ShardHistograms, ShardMemory, ThreadClock, Unit};

@@ -44,7 +44,7 @@ pub use rate::Rate;
 pub use replay::Replay;
 pub use shared::{LayerShown, Standing, StreamShared};
 pub use stream::{Ask, Source, Step, Stream, Viewer};
-pub use streams::{NeedKeyframe, Published, Streams};
+pub use streams::{Export, NeedKeyframe, Published, Streams};
 pub use takers::Taken;
 
 #[cfg(test)]

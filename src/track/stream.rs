@@ -114,6 +114,8 @@ pub struct Stream {
     publisher: Option<LocalPublisher>,
     /// Sessions of this shard that belong to the stream, ready or not.
     pub(super) members: usize,
+    /// Whoever takes it to other nodes, by its number on the shard.
+    pub(super) exporter: Option<u32>,
     /// Whether it stands in the list of streams with something to do.
     pub(super) active: bool,
     /// Viewers that have not caught up, by their places in the order of fan-out.
@@ -140,6 +142,7 @@ impl Stream {
             viewers: Vec::new(),
             publisher: None,
             members: 0,
+            exporter: None,
             active: false,
             replaying: Vec::new(),
             replay_due: None,
@@ -188,6 +191,12 @@ impl Stream {
         }
     }
 
+    /// The number of its publisher, while that is there.
+    #[must_use]
+    pub fn live_publisher(&self) -> Option<u32> {
+        self.shared.live_publisher()
+    }
+
     /// Bytes of memory that it takes, and its histories.
     pub(super) fn bytes(&self) -> (usize, usize) {
         let viewers = self.viewers.capacity() * size_of::<Viewer>();
@@ -226,6 +235,12 @@ impl Stream {
     /// Whether anybody here takes anything of it.
     pub(super) fn has_viewers(&self) -> bool {
         !self.viewers.is_empty()
+    }
+
+    /// Other shards and the publisher hear whether anybody here, or on another node, takes it.
+    pub(super) fn tell_interest(&self) {
+        let interested = self.has_viewers() || self.exporter.is_some();
+        self.shared.set_interest(self.shard, interested);
     }
 
     /// `source` on this shard, which is `shard`, takes the place of the publisher before. Returns
@@ -319,12 +334,12 @@ impl Stream {
         }
     }
 
-    /// Keeps a packet that is carried, though nobody here takes it, for who comes next.
-    pub(super) fn keep<P: Bytes + Clone>(&mut self, mut packet: MediaPacket<P>) {
+    /// Keeps a packet that is carried, though nobody here takes it, for who comes next. Returns
+    /// whether it is one that has come before.
+    pub(super) fn keep<P: Bytes + Clone>(&mut self, mut packet: MediaPacket<P>) -> bool {
         let id = packet.track.id;
-        if let Some(track) = self.track_mut(id).filter(|_| id.kind == TrackKind::Video) {
-            let _refused = track.keep(&mut packet);
-        }
+        let track = self.track_mut(id).filter(|_| id.kind == TrackKind::Video);
+        track.is_some_and(|track| track.keep(&mut packet).is_err())
     }
 
     /// Packets whose time has come, audio first.

@@ -1,6 +1,7 @@
 //! The streams one shard takes part in, and which of them have something to do.
 
 mod audit;
+mod exports;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use crate::id::{StreamKey, TrackId, TrackKey};
 use crate::media::{Bytes, ClockReport, LayerName, MediaPacket};
 use crate::net::{Destination, Way, prefetch};
 use crate::telemetry::ShardCounters;
+pub use exports::Export;
 
 /// A key frame of a layer must be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Streams {
     leaving: Vec<StreamKey>,
     /// Tracks published here whose layers have changed by the packet just taken.
     pub(super) changed: Vec<TrackKey>,
+    /// What is to go to other nodes in this turn, each with who takes it there.
+    exports: Vec<(u32, Export)>,
 }
 
 impl Streams {
@@ -68,7 +72,8 @@ impl Streams {
     pub fn new(shard: u16, hold: Duration, adapts: bool) -> Streams {
         let (table, active) = (Vec::new(), Vec::new());
         let (pending, leaving, changed) = (Vec::new(), Vec::new(), Vec::new());
-        Streams { shard, hold, adapts, table, count: 0, active, pending, leaving, changed }
+        let exports = Vec::new();
+        Streams { shard, hold, adapts, table, count: 0, active, pending, leaving, changed, exports }
     }
 
     /// The stream with exactly this key.
@@ -158,7 +163,7 @@ impl Streams {
         egress: Egress,
         to: Destination,
     ) -> Option<usize> {
-        let (shard, adapts) = (self.shard, self.adapts);
+        let adapts = self.adapts;
         let stream = self.get_mut(key)?;
         let position = stream.viewers.len();
         // A viewer is large, and a list grows to four at once: most streams have fewer.
@@ -166,7 +171,7 @@ impl Streams {
             stream.viewers.reserve_exact(1);
         }
         stream.viewers.push(Viewer::new(now, slot, egress, to));
-        stream.shared.set_interest(shard, true);
+        stream.tell_interest();
         stream.weigh(now, position, adapts);
         stream.make_tracks(position);
         stream.count_taken(position, true);
@@ -201,14 +206,11 @@ impl Streams {
     /// Takes a viewer out. The last in the order of fan-out moves into its place: its slot is
     /// returned.
     pub fn remove_viewer(&mut self, key: StreamKey, position: usize) -> Option<u32> {
-        let shard = self.shard;
         let stream = self.get_mut(key)?;
         stream.count_taken(position, false);
         stream.viewers.swap_remove(position);
         stream.forget_place(position);
-        if stream.viewers.is_empty() {
-            stream.shared.set_interest(shard, false);
-        }
+        stream.tell_interest();
         stream.viewers.get(position).map(|viewer| viewer.slot)
     }
 
@@ -258,10 +260,13 @@ impl Streams {
             stream.weigh_all(packet.received, adapts);
         }
         let (track, mut wakes) = (packet.track, changed || asks);
+        let mut export = None;
         let published = carried.and_then(|()| {
             let (id, here) = (packet.track.id, stream.takes(&packet));
             let best = stream.shared.best_layer(id);
-            let mut elsewhere = false;
+            let exporter = stream.exporter;
+            let mut elsewhere = exporter.is_some();
+            export = exporter.map(|to| (to, Export::Media(packet.copy_for_other_shard())));
             for shard in stream.shared.takers(id, packet.layer, best).filter(|shard| *shard != own)
             {
                 elsewhere = true;
@@ -269,16 +274,20 @@ impl Streams {
             }
             if here {
                 wakes = true;
-                return stream.admit(packet, hold).map(|()| Published::Here);
+                let admitted = stream.admit(packet, hold).map(|()| Published::Here);
+                export = export.take().filter(|_| admitted.is_ok());
+                return admitted;
             }
             // For who comes next, or comes to this layer.
-            stream.keep(packet);
+            let has_come_before = stream.keep(packet);
+            export = export.take().filter(|_| !has_come_before);
             match (elsewhere, stream.shared.interested().next()) {
                 (true, _) => Ok(Published::Elsewhere),
                 (false, Some(_)) => Err(DropReason::LayerNotCarried),
                 (false, None) => Err(DropReason::NoViewers),
             }
         });
+        self.exports.extend(export);
         if changed {
             self.changed.push(track);
         }
@@ -327,10 +336,12 @@ impl Streams {
 
     /// A publisher says what time it is in one of its layers.
     pub fn set_clock(&mut self, report: ClockReport) {
-        let stream = self.get_mut(report.track.stream);
-        if let Some(track) = stream.and_then(|stream| stream.track_mut(report.track.id)) {
+        let Some(stream) = self.get_mut(report.track.stream) else { return };
+        let exporter = stream.exporter;
+        if let Some(track) = stream.track_mut(report.track.id) {
             track.set_clock(report);
         }
+        self.exports.extend(exporter.map(|to| (to, Export::Clock(report))));
     }
 
     /// The shards with viewers of a stream, this one left out.

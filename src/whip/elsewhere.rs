@@ -162,6 +162,14 @@ pub(super) async fn whose(
     Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
 }
 
+/// Takes a stream from the node that has it, where a viewer of it is to be served here. Whether it
+/// comes.
+pub(super) async fn brings(cluster: &Neighbours, stream: &str, node: &str) -> bool {
+    let owner = cluster.known(node).await;
+    let is_right = owner.is_some_and(|owner| cluster.is_to_be_served_here(&owner));
+    is_right && cluster.bring(stream, node).await.is_ok()
+}
+
 /// The node that is to take a publisher instead of this one.
 pub(super) fn for_publisher(app: &App, request: &Request) -> Option<NodeRecord> {
     app.cluster.as_ref().filter(|_| !Vouched::is_for(request))?.better_for_publisher()
@@ -237,9 +245,13 @@ async fn hear(
 
 /// Has `app` answer, and signs what comes of it.
 async fn answer(cluster: &Neighbours, heard: &Heard, app: Router) -> Response<Body> {
-    let answered = match as_of_client(&heard.request) {
-        Some(request) => app.oneshot(request).await.unwrap_or_else(|never| match never {}),
-        None => Problem::bad_request("nodes do not ask one another for that").into_response(),
+    let answered = match (cluster.welcome(heard), as_of_client(&heard.request)) {
+        (Some(Ok(text)), _) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
+        (Some(Err(error)), _) => Problem::from(error).into_response(),
+        (None, Some(request)) => app.oneshot(request).await.unwrap_or_else(|never| match never {}),
+        (None, None) => {
+            Problem::bad_request("nodes do not ask one another for that").into_response()
+        }
     };
     let head = Head::of(answered.status().as_u16(), answered.headers());
     let (body, tag) = if head.is_stream() {

@@ -204,8 +204,14 @@ async fn place(
         _ => app.control.subscribe(stream, &offer, &caller).await,
     };
     match (placed, cluster) {
-        // Until nodes take media from one another, who has a stream serves it.
         (Err(ControlError::Elsewhere { node, .. }), Some(cluster)) if action == Action::Watch => {
+            if elsewhere::brings(cluster, stream, &node).await {
+                match app.control.subscribe(stream, &offer, &caller).await {
+                    // It has gone again, or others have taken the room.
+                    Err(ControlError::Elsewhere { .. } | ControlError::NoRoom(_)) => {}
+                    placed => return Ok(Placed::Here(placed?)),
+                }
+            }
             asks(cluster, &node, &offer).await
         }
         (placed, _) => Ok(Placed::Here(placed.inspect_err(|error| app.posts.count(error))?)),

@@ -1,5 +1,7 @@
 //! Which protocol a datagram speaks, told by its first byte (RFC 7983, as updated by RFC 9443).
 
+use super::link;
+
 /// A protocol that shares the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -11,10 +13,12 @@ pub enum Kind {
     Rtp,
     /// Reports and feedback (SRTCP).
     Rtcp,
+    /// What other nodes send (`src/link`).
+    Link,
 }
 
 /// Tells the protocol of a datagram; `None` for an empty one and for first bytes that belong to
-/// none of ours (ZRTP, TURN channels and QUIC among them).
+/// none of ours (ZRTP, TURN channels but the last of them, and QUIC).
 ///
 /// RTP and RTCP share their first byte. RFC 5761 §4 tells them apart by the second: 192 to 223 is
 /// an RTCP packet type, which is why no RTP payload type from 64 to 95 may be negotiated.
@@ -24,6 +28,7 @@ pub fn of(bytes: &[u8]) -> Option<Kind> {
     match *bytes.first()? {
         0..=3 => Some(Kind::Stun),
         20..=63 => Some(Kind::Dtls),
+        link::FIRST_BYTE => Some(Kind::Link),
         128..=191 => match *bytes.get(1)? {
             192..=223 => Some(Kind::Rtcp),
             _ => Some(Kind::Rtp),
@@ -42,6 +47,7 @@ mod tests {
             let expected = match first {
                 0..=3 => Some(Kind::Stun),
                 20..=63 => Some(Kind::Dtls),
+                79 => Some(Kind::Link),
                 128..=191 => Some(Kind::Rtp),
                 _ => None,
             };

@@ -12,6 +12,7 @@ pub mod dtls;
 pub mod framing;
 pub mod hello;
 pub mod kind;
+pub mod link;
 pub mod mapped;
 pub mod rtcp;
 pub mod rtp;

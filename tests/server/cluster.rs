@@ -18,7 +18,8 @@ use str0m::media::{Direction, MediaKind};
 pub const VP8: Offered = Offered { codec: Codec::Vp8, audio: false, video: true };
 
 pub fn node(url: &str, name: &str, more: &[&str]) -> Server {
-    Server::start(&[&["--shards", "1", "--cluster", url, "--node", name], more].concat())
+    let shards: &[&str] = if more.contains(&"--shards") { &[] } else { &["--shards", "1"] };
+    Server::start(&[shards, &["--cluster", url, "--node", name], more].concat())
 }
 
 /// Whether the directory knows of a node.

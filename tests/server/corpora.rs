@@ -8,7 +8,10 @@ use std::path::Path;
 use axum::http::{HeaderName, HeaderValue, Request};
 use monoport::access::{Access, Action, Asker, JwtKeys, Rules, Secrets};
 use monoport::api::wanted_port;
+use monoport::cluster::is_hello;
 use monoport::config::CommandLine;
+use monoport::id::StreamKey;
+use monoport::link::Frame;
 use monoport::media::{picture_size, starts_keyframe};
 use monoport::net::Strays;
 use monoport::node::understood_letter;
@@ -59,6 +62,15 @@ fn fragments_of_the_corpus_are_taken_or_refused_as_their_names_say() {
     replay("tools/fuzz/corpus/fragment", 8, |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return false };
         Fragment::read(text).and_then(|fragment| fragment.credentials()).is_ok()
+    });
+}
+
+#[test]
+fn frames_and_hellos_of_links_in_the_corpus_are_taken_or_refused_as_their_names_say() {
+    let stream = StreamKey { index: 0, generation: 0 };
+    replay("tools/fuzz/corpus/link", 30, |bytes| {
+        let is_frame = Frame::read(bytes, stream, std::time::Instant::now()).is_some();
+        is_frame || std::str::from_utf8(bytes).is_ok_and(is_hello)
     });
 }
 

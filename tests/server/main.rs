@@ -24,6 +24,7 @@ mod differential;
 mod failures;
 mod https;
 mod layers;
+mod links;
 mod live;
 mod load;
 mod logs;

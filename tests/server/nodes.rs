@@ -15,38 +15,39 @@ use ring::hmac;
 use serde_json::json;
 use str0m::media::{Direction, MediaKind};
 
-const SECRET: &str = "the secret of the nodes of this test";
+pub const SECRET: &str = "the secret of the nodes of this test";
 
 /// Nodes that share a directory and a secret.
-struct Nodes {
+pub struct Nodes {
     redis: Redis,
     secret: SecretFile,
 }
 
 impl Nodes {
-    fn new() -> Option<Nodes> {
+    pub fn new() -> Option<Nodes> {
         Some(Nodes { redis: Redis::start()?, secret: SecretFile::new(SECRET) })
     }
 
-    fn start(&self, name: &str, more: &[&str]) -> Server {
+    pub fn start(&self, name: &str, more: &[&str]) -> Server {
         let secret = ["--cluster-secret-file", self.secret.path()];
         node(&self.redis.url(), name, &[&secret, more].concat())
     }
 
     /// A node that is a process of its own.
-    fn process(&self, name: &str) -> Process {
+    pub fn process(&self, name: &str, more: &[&str]) -> Process {
         let url = self.redis.url();
         let cluster = ["--cluster", &url, "--node", name, "--shards", "1"];
-        Process::start(&[&cluster[..], &["--cluster-secret-file", self.secret.path()]].concat())
+        let secret = ["--cluster-secret-file", self.secret.path()];
+        Process::start(&[&cluster[..], &secret, more].concat())
     }
 }
 
-fn try_watch(server: &Server, stream: &str) -> Result<Client, Response> {
+pub fn try_watch(server: &Server, stream: &str) -> Result<Client, Response> {
     Client::try_post(server, &format!("/whep/{stream}"), VP8, Direction::RecvOnly, socket())
 }
 
 /// A viewer of `s` that has come to `server`, as soon as that knows who has it.
-fn watch(server: &Server) -> Client {
+pub fn watch(server: &Server) -> Client {
     let mut viewer = None;
     eventually("it is served", || {
         viewer = try_watch(server, "s").ok();
@@ -161,7 +162,7 @@ fn viewers_of_a_stream_that_another_node_has_taken_find_it_there() {
 #[test]
 fn a_dead_owner_is_answered_in_words_and_soon() {
     let Some(nodes) = Nodes::new() else { return };
-    let (a, b) = (nodes.process("a"), nodes.start("b", &[]));
+    let (a, b) = (nodes.process("a", &[]), nodes.start("b", &[]));
     known(&[&b]);
     let post = |path| {
         Client::try_post_at(&a.url, path, VP8, Direction::SendOnly, socket()).expect("it is taken")
@@ -235,7 +236,7 @@ fn who_may_is_decided_where_a_client_comes_and_its_token_does_not_travel() {
 }
 
 /// What a node would send to `a`, and its signature.
-fn signed(secret: &str, to: &str, nonce: &str, path: &str) -> (String, String) {
+pub fn signed(secret: &str, to: &str, nonce: &str, path: &str) -> (String, String) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let client = "127.0.0.1";
     let body = json!({

@@ -44,6 +44,9 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("monoport_mux_ports", "the panels by port have a line for each"),
     ("monoport_earlier_sessions", "there for as long as a takeover takes: see the status"),
     ("monoport_handed_to_earlier_total", "the same"),
+    ("monoport_link_in_total", "0 without other nodes, and told of each by monoport_link_packets"),
+    ("monoport_link_packets_out_total", "the same"),
+    ("monoport_link_repairs_out_total", "the same"),
     ("monoport_streams", "shards with viewers of a stream each count it"),
 ];
 

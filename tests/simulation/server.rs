@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam::queue::ArrayQueue;
 use monoport::drop::DropReason;
 use monoport::id::{SessionKey, StreamKey};
-use monoport::paths::{Directory, Ownership};
+use monoport::paths::{Directory, LinkNames, Ownership};
 use monoport::session::{
     CodecMatch, LocalIce, Negotiation, Negotiator, Offer, Renegotiated, StreamCodecs,
 };
@@ -88,6 +88,7 @@ impl Server {
             ownership: Arc::new(Ownership {
                 directory: Directory::new(SESSIONS * shards * 2),
                 steering: None,
+                links: LinkNames::default(),
                 shards,
             }),
             ufrag_key: UfragKey::from_bytes(*b"of a simulation!"),

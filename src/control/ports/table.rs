@@ -107,6 +107,15 @@ impl PortTable {
         }
     }
 
+    /// The slot of a mux port that links may go through, and its addresses.
+    pub fn for_link(&self) -> Option<(usize, Arc<[SocketAddr]>)> {
+        let PortTable::Mux(slots) = self else { return None };
+        slots.iter().enumerate().find_map(|(slot, port)| {
+            let port = port.as_ref().filter(|port| port.state == PortState::Open)?;
+            Some((slot, port.candidates.clone()))
+        })
+    }
+
     /// Whether every port of a range is given out.
     pub fn is_used_up(&self) -> bool {
         matches!(self, PortTable::Range(range) if range.free.is_empty())

@@ -127,6 +127,31 @@ export const DROPS = {
     means: "A packet came twice, or so late that its place is gone.",
     remedy: "Networks double packets now and then; many point to a loop or a replay.",
   },
+  malformed_link: {
+    title: "Not a datagram of a node",
+    means: "It began like what nodes send one another, and the rest was not.",
+    remedy: "Nothing, if few: anybody can send that. If many, see who sends to the port; run the same version on all nodes.",
+  },
+  unknown_link: {
+    title: "A link that is not there",
+    means: "It came for a link with another node that is over, or that there never was.",
+    remedy: "Nothing: the last of a link come late, and strangers' are dropped after one look.",
+  },
+  link_auth: {
+    title: "Not sealed by the other node",
+    means: "It came for a link that is there, and is not sealed with its keys: forged or damaged.",
+    remedy: "Nothing, if few. If many, somebody who sees the way between the nodes forges it.",
+  },
+  link_replay: {
+    title: "Of a link, and seen before",
+    means: "The same datagram of another node came twice, or came very late.",
+    remedy: "Nothing: networks double datagrams. If many, somebody sends again what was recorded.",
+  },
+  link_duplicate: {
+    title: "Of a link, and there already",
+    means: "A packet was asked for again from another node, and came both ways.",
+    remedy: "Nothing: it was on its way and late.",
+  },
   viewer_rtp: {
     title: "Media from a viewer",
     means: "A viewer sends media, though it only watches.",
@@ -241,6 +266,16 @@ export const DROPS = {
     title: "Repair too late",
     means: "A viewer asked for a packet that is no longer kept.",
     remedy: "Long round trips or long stalls of that viewer.",
+  },
+  link_repair_limited: {
+    title: "More repair than a link's share",
+    means: "Another node asked for more packets again than one of ten.",
+    remedy: "Look at the way between the nodes: it loses too much, or has no room for the streams.",
+  },
+  link_repair_too_old: {
+    title: "Asked for by another node, and gone",
+    means: "Another node asked for a packet that is no longer kept.",
+    remedy: "Look at the way between the nodes: it stood still, or its round trip is very long.",
   },
 };
 

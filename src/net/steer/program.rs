@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! first byte 0 (STUN request): USERNAME ── ufrag ── shard ─┐
+//! of another node: second byte ── shard ───────────────────┤
 //! anything else: 4-tuple ── flow map ── shard ─────────────┴──▶ the shard's socket
 //!                              └─ unknown: by the kernel's hash, or dropped and counted
 //! whatever does not fit: by the kernel's hash
@@ -17,7 +18,7 @@ use std::os::fd::BorrowedFd;
 
 use super::asm::{Assembler, Helper, If, Instruction, Label, Reg, Size};
 use crate::limits::STEERED_STUN_ATTRIBUTES;
-use crate::wire::ufrag;
+use crate::wire::{link, ufrag};
 
 /// Bytes of a flow's key: remote address, local address, remote port, local port, in network order
 /// and IPv4 in its IPv6-mapped form.
@@ -78,7 +79,7 @@ const SHARD: Reg = Reg::R7;
 pub(super) fn steering(maps: &Maps<'_>) -> Vec<Instruction> {
     let mut asm = Assembler::default();
     let (flow, select, unknown) = (asm.label(), asm.label(), asm.label());
-    let by_hash = asm.label();
+    let (by_hash, other_node) = (asm.label(), asm.label());
 
     asm.copy(CONTEXT, Reg::R1);
     // An empty datagram has no first byte: the hash will do.
@@ -86,10 +87,17 @@ pub(super) fn steering(maps: &Maps<'_>) -> Vec<Instruction> {
     asm.load(Size::Byte, Reg::R1, Reg::Frame, FIRST_BYTE);
     // RFC 7983: 0 to 3 is STUN; requests begin with 0 (RFC 8489 §5), and their answers, which name
     // nobody, with 1.
+    asm.jump_if(If::Equal, Reg::R1, i32::from(link::FIRST_BYTE), other_node);
     asm.jump_if(If::Above, Reg::R1, 0, flow);
 
     find_username(&mut asm, by_hash);
     read_shard(&mut asm, by_hash);
+    asm.jump(select);
+
+    asm.place(other_node);
+    let shard_at = UDP_HEADER + link::SHARD_AT as i32;
+    load_bytes(&mut asm, Offset::At(shard_at), SMALL, 1, by_hash);
+    asm.load(Size::Byte, SHARD, Reg::Frame, SMALL);
     asm.jump(select);
 
     asm.place(flow);

@@ -11,6 +11,7 @@ use super::*;
 use crate::id::SessionKey;
 use crate::limits::STEERED_STUN_ATTRIBUTES;
 use crate::net::{Destination, SendBatch, Sender, SocketOptions, UdpSocket};
+use crate::wire::link::{FIRST_BYTE, Head};
 use crate::wire::ufrag::UfragKey;
 
 /// Sockets that share a port, one per shard, and their steering.
@@ -210,6 +211,30 @@ fn other_datagrams_follow_the_map_and_move_with_it() {
                 client.send_to(&bytes, local).unwrap();
                 assert_eq!(group.take(&bytes), by_hash, "{ours}");
             }
+        }
+        assert_eq!(group.steering.dropped(), 0);
+    }
+}
+
+#[test]
+fn what_another_node_sends_goes_to_the_shard_it_names_also_where_unknown_flows_are_dropped() {
+    for (ours, theirs, hit) in FAMILIES {
+        let Some(group) = Group::new(ours, 4, true) else { return };
+        let hit: IpAddr = hit.parse().unwrap();
+        for shard in 0..4 {
+            for _ in 0..8 {
+                let head = Head { shard: shard as u8, link: 1, counter: 2 };
+                let bytes = [&head.bytes()[..], b"sealed"].concat();
+                let client = Peer::bind(theirs).unwrap();
+                client.send_to(&bytes, (hit, group.port())).unwrap();
+                assert_eq!(group.take(&bytes), shard, "{ours}");
+            }
+        }
+        // A shard there is not, and no more than the first byte: the hash has them.
+        for bytes in [&[FIRST_BYTE, 200, 1, 0][..], &[FIRST_BYTE]] {
+            let client = Peer::bind(theirs).unwrap();
+            client.send_to(bytes, (hit, group.port())).unwrap();
+            assert!(group.take(bytes) < 4);
         }
         assert_eq!(group.steering.dropped(), 0);
     }

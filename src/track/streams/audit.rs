@@ -32,7 +32,7 @@ impl Streams {
                 return Err(format!("{key:?} is listed {listed} times, active: {}", stream.active));
             }
             let known = stream.shared.interested().any(|shard| shard == self.shard);
-            if known == stream.viewers.is_empty() {
+            if known != (stream.has_viewers() || stream.exporter.is_some()) {
                 let viewers = stream.viewers.len();
                 return Err(format!("{key:?} has {viewers} viewers; others know of some: {known}"));
             }

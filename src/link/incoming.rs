@@ -1,0 +1,153 @@
+//! The end that takes media: what is missing is asked for, and key frames that its viewers need.
+
+use std::time::{Duration, Instant};
+
+use super::channel::Channel;
+use super::frame::{self, Frame};
+use super::holes::{Holes, Seen};
+use super::{Figures, Keys, Peer};
+use crate::drop::DropReason;
+use crate::id::{StreamKey, TrackId};
+use crate::limits::{
+    LINK_ASSUMED_ROUND_TRIP, LINK_LOST, LINK_REPORT, MAX_LINK_ASKED, MAX_LINK_WISHES,
+};
+use crate::media::{ClockReport, MediaPacket};
+
+/// What a datagram has brought.
+#[derive(Debug)]
+pub enum Got<'a> {
+    /// A packet, numbered by its publisher.
+    Media(MediaPacket<&'a [u8]>),
+    /// What time it is in a layer.
+    Clock(ClockReport),
+    /// A sign of life.
+    Nothing,
+    /// The other end sends nothing any more.
+    Ended,
+}
+
+/// The end of a link that takes media.
+pub struct Incoming {
+    channel: Channel,
+    holes: Holes,
+    /// Key frames to ask for.
+    wishes: Vec<(TrackId, u8)>,
+    /// What is to be asked for in the next datagram.
+    asked: Vec<u64>,
+    next_report: Instant,
+    figures: Figures,
+}
+
+impl Incoming {
+    /// A link that begins at `now` and brings `stream`, as it is called here.
+    #[must_use]
+    pub fn new(now: Instant, stream: StreamKey, peer: Peer, keys: &Keys) -> Incoming {
+        Incoming {
+            channel: Channel::new(now, stream, peer, keys),
+            holes: Holes::default(),
+            wishes: Vec::with_capacity(MAX_LINK_WISHES),
+            asked: Vec::with_capacity(MAX_LINK_ASKED),
+            next_report: now,
+            figures: Figures::default(),
+        }
+    }
+
+    /// Takes in a datagram that came at `arrived`; it is opened where it lies.
+    ///
+    /// # Errors
+    /// Why it is of no use.
+    pub fn receive<'a>(
+        &mut self,
+        arrived: Instant,
+        datagram: &'a mut [u8],
+    ) -> Result<Got<'a>, DropReason> {
+        match self.channel.open(arrived, datagram)? {
+            Frame::Media(media) => {
+                match self.holes.take(arrived, media.position) {
+                    Seen::New => self.figures.packets += 1,
+                    Seen::Late => self.figures.repaired += 1,
+                    Seen::Known => return Err(DropReason::LinkDuplicate),
+                }
+                Ok(Got::Media(media.packet))
+            }
+            Frame::Clock(mut report) => {
+                let way = self.channel.round_trip.unwrap_or_default() / 2;
+                report.received = report.received.checked_sub(way).unwrap_or(report.received);
+                Ok(Got::Clock(report))
+            }
+            Frame::Alive(alive) => {
+                self.holes.expect(arrived, alive.next);
+                Ok(Got::Nothing)
+            }
+            Frame::End => Ok(Got::Ended),
+            Frame::Keyframe(..) | Frame::Missing(_) => Err(DropReason::MalformedLink),
+        }
+    }
+
+    /// Somebody needs a key frame. One more wish than there is room for is made again.
+    pub fn want_keyframe(&mut self, track: TrackId, layer: u8) {
+        if self.wishes.len() < MAX_LINK_WISHES && !self.wishes.contains(&(track, layer)) {
+            self.wishes.push((track, layer));
+        }
+    }
+
+    /// When there is something to say.
+    #[must_use]
+    pub fn deadline(&self, now: Instant) -> Instant {
+        if !self.wishes.is_empty() {
+            return now;
+        }
+        self.holes.due().map_or(self.next_report, |due| due.min(self.next_report))
+    }
+
+    /// Whether there is something to say at `now`, which [`Incoming::say`] does then.
+    #[must_use]
+    pub fn has_to_say(&self, now: Instant) -> bool {
+        self.deadline(now) <= now
+    }
+
+    /// Makes the next datagram that is due at `now`, in `slot`; returns its length.
+    ///
+    /// # Errors
+    /// [`DropReason::TooLong`].
+    pub fn say(&mut self, now: Instant, slot: &mut [u8]) -> Result<usize, DropReason> {
+        if let Some((track, layer)) = self.wishes.pop() {
+            return self.channel.seal(slot, |slot| frame::write_keyframe(slot, track, layer));
+        }
+        let round_trip = self.channel.round_trip.unwrap_or(LINK_ASSUMED_ROUND_TRIP);
+        self.holes.ask(now, round_trip, &mut self.asked);
+        if !self.asked.is_empty() {
+            let Incoming { channel, asked, .. } = self;
+            return channel.seal(slot, |slot| frame::write_missing(slot, asked));
+        }
+        self.next_report = now + LINK_REPORT;
+        self.channel.alive(now, 0, slot)
+    }
+
+    /// Makes the last datagram of the link.
+    ///
+    /// # Errors
+    /// [`DropReason::TooLong`].
+    pub fn end(&mut self, slot: &mut [u8]) -> Result<usize, DropReason> {
+        self.channel.seal(slot, frame::write_end)
+    }
+
+    /// Whether the other end has been silent for too long.
+    #[must_use]
+    pub fn is_lost(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.channel.heard) >= LINK_LOST
+    }
+
+    /// Nobody's silence is told from a time in which nobody listened.
+    pub fn forgive(&mut self, paused: Duration) {
+        self.channel.forgive(paused);
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let round_trip = self.channel.round_trip.unwrap_or_default();
+        let round_trip_us = round_trip.as_micros() as u64;
+        Figures { lost: self.holes.lost, round_trip_us, ..self.figures }
+    }
+}

@@ -1,0 +1,68 @@
+//! What one link shows of itself: its shard writes, the control side reads.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use super::Counter;
+
+/// How a link came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkEnd {
+    /// The other end has ended it.
+    Closed,
+    /// Nothing came from the other end any more.
+    Silent,
+}
+
+impl LinkEnd {
+    /// In words, for logs.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            LinkEnd::Closed => "the other node has ended it",
+            LinkEnd::Silent => "nothing came from the other node any more",
+        }
+    }
+}
+
+/// One link.
+#[derive(Debug, Default)]
+pub struct LinkMeter {
+    /// Media packets sent the first time, or received.
+    pub packets: Counter,
+    /// Media packets sent again, or received so.
+    pub repaired: Counter,
+    /// Media packets that came neither way.
+    pub lost: Counter,
+    /// The last round trip that was measured, in microseconds; 0 before.
+    pub round_trip_us: Counter,
+    end: AtomicU8,
+    other_codec: AtomicBool,
+}
+
+impl LinkMeter {
+    /// It has ended, and why.
+    #[must_use]
+    pub fn ended(&self) -> Option<LinkEnd> {
+        match self.end.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(LinkEnd::Closed),
+            _ => Some(LinkEnd::Silent),
+        }
+    }
+
+    /// It has ended.
+    pub fn end(&self, how: LinkEnd) {
+        self.end.store(if how == LinkEnd::Closed { 1 } else { 2 }, Ordering::Release);
+    }
+
+    /// Whether it has brought another codec than was said.
+    #[must_use]
+    pub fn has_other_codec(&self) -> bool {
+        self.other_codec.load(Ordering::Relaxed)
+    }
+
+    /// It brings another codec than was said.
+    pub fn note_other_codec(&self) {
+        self.other_codec.store(true, Ordering::Relaxed);
+    }
+}
