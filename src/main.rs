@@ -117,7 +117,7 @@ fn print_ports(PortsArgs { json, nft, nodes, args }: PortsArgs) -> Result<(), Bo
 }
 
 fn watch(args: TopArgs) -> Result<(), Box<dyn Error>> {
-    let TopArgs { url, admin_token, admin_token_file, once } = args;
+    let TopArgs { url, admin_token, admin_token_file, once, cluster } = args;
     let token = match admin_token_file {
         None => admin_token,
         Some(path) => {
@@ -126,7 +126,7 @@ fn watch(args: TopArgs) -> Result<(), Box<dyn Error>> {
             Some(text.lines().next().unwrap_or_default().trim().to_owned())
         }
     };
-    Ok(top::run(&Options { url, token, once })?)
+    Ok(top::run(&Options { url, token, once, cluster })?)
 }
 
 fn show_manual(HelpArgs { topic }: HelpArgs) -> Result<(), Box<dyn Error>> {

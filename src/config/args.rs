@@ -81,6 +81,10 @@ pub struct TopArgs {
     /// Print one snapshot as text and exit, as is done where no terminal is
     #[arg(long)]
     pub once: bool,
+
+    /// Begin with the nodes of the server's cluster; a snapshot is of those alone
+    #[arg(long)]
+    pub cluster: bool,
 }
 
 /// The flags of `monoport ports`.

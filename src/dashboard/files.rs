@@ -19,7 +19,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const PLAYER: &str = include_str!("player.html");
 
 /// Every file of the pages.
-pub(super) const FILES: [PageFile; 44] = [
+pub(super) const FILES: [PageFile; 45] = [
     file("/", HTML, include_str!("home.html")),
     file("/publish", HTML, include_str!("publish.html")),
     file("/watch/{stream}", HTML, PLAYER),
@@ -54,6 +54,7 @@ pub(super) const FILES: [PageFile; 44] = [
     file("/dashboard/format.js", JAVASCRIPT, include_str!("live/format.js")),
     file("/dashboard/load.js", JAVASCRIPT, include_str!("live/load.js")),
     file("/dashboard/main.js", JAVASCRIPT, include_str!("live/main.js")),
+    file("/dashboard/nodes.js", JAVASCRIPT, include_str!("live/nodes.js")),
     file("/dashboard/pages.js", JAVASCRIPT, include_str!("live/pages.js")),
     file("/dashboard/quality.js", JAVASCRIPT, include_str!("live/quality.js")),
     file("/dashboard/ranks.js", JAVASCRIPT, include_str!("live/ranks.js")),
@@ -109,13 +110,14 @@ mod tests {
     }
 
     /// The dashboard's verdict has each alert's condition, but for those that a page can't see: one
-    /// takes hours, and the others are of the process and its log.
+    /// takes hours, and the others are of the process, its log and what it asks of other nodes.
     #[test]
     fn every_alert_is_part_of_the_verdict() {
-        const ELSEWHERE: [&str; 5] = [
+        const ELSEWHERE: [&str; 6] = [
             "MonoportDown",
             "MonoportLogLost",
             "MonoportMemoryGrows",
+            "MonoportNodesSilent",
             "MonoportPanics",
             "MonoportRestarted",
         ];

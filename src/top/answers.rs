@@ -114,6 +114,24 @@ answers! {
         stuck: bool,
     }
 
+    /// `GET /api/v1/cluster`
+    Cluster {
+        node: Option<String>,
+        directory: Option<String>,
+        refused: Option<String>,
+        nodes: Vec<Node>,
+    }
+    /// One node of several.
+    Node {
+        name: String,
+        zone: Option<String>,
+        version: Option<String>,
+        http: Option<String>,
+        sessions: Number,
+        load: Number,
+        draining: bool,
+    }
+
     /// `GET /api/v1/failures`
     Failures { failures: Vec<Failed>, }
     /// A session that failed, or, without a name, an offer that was refused.

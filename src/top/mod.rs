@@ -35,7 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use fetch::{Api, Trouble};
 
 use crate::limits::TOP_QUEUE;
-use model::{Fetched, Flow, Model, Wants};
+use model::{Fetched, Flow, Model, View, Wants};
 
 /// How long a key or an answer waits to be seen.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -52,6 +52,8 @@ pub struct Options {
     pub token: Option<String>,
     /// Print one snapshot instead of taking the screen.
     pub once: bool,
+    /// Begin with the nodes of its cluster, of which alone the snapshot is then.
+    pub cluster: bool,
 }
 
 /// Why nothing can be shown.
@@ -72,7 +74,8 @@ pub enum TopError {
 pub fn run(options: &Options) -> Result<(), TopError> {
     let api = Api::new(&options.url, options.token.clone());
     if options.once || !io::stdout().is_terminal() {
-        let text = snapshot(&api)?;
+        let text =
+            if options.cluster { plain::cluster(&api.get("cluster")?) } else { snapshot(&api)? };
         io::stdout().write_all(text.as_bytes())?;
         return Ok(());
     }
@@ -82,7 +85,8 @@ pub fn run(options: &Options) -> Result<(), TopError> {
     watch_for_the_end(say_over.clone())?;
     let (wants, wanted) = sync_channel(TOP_QUEUE);
     let (told, fetched) = sync_channel(TOP_QUEUE);
-    let mut model = Model::new(api.base());
+    let view = if options.cluster { View::Nodes } else { View::Overview };
+    let mut model = Model::new(api.base(), view);
     std::thread::spawn(move || poll::poll(&api, &wanted, &told));
     // From here on a panic gives the terminal back before it speaks.
     let mut terminal = ratatui::try_init()?;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::answers::{Failures, Number, Ports, Session, SessionPage, Shards, Status};
+use super::answers::{Cluster, Failures, Number, Ports, Session, SessionPage, Shards, Status};
 use crate::limits::TOP_HISTORY_SECONDS;
 
 /// What is looked at.
@@ -23,12 +23,21 @@ pub enum View {
     Drops,
     /// Reasons why sessions failed
     Failures,
+    /// The nodes of a cluster
+    Nodes,
 }
 
 impl View {
     /// All, in the order of their keys.
-    pub const ALL: [View; 6] =
-        [View::Overview, View::Ports, View::Shards, View::Sessions, View::Drops, View::Failures];
+    pub const ALL: [View; 7] = [
+        View::Overview,
+        View::Ports,
+        View::Shards,
+        View::Sessions,
+        View::Drops,
+        View::Failures,
+        View::Nodes,
+    ];
 
     /// Its name.
     #[must_use]
@@ -40,6 +49,7 @@ impl View {
             View::Sessions => "Sessions",
             View::Drops => "Drops",
             View::Failures => "Failures",
+            View::Nodes => "Nodes",
         }
     }
 }
@@ -74,6 +84,8 @@ pub struct Wants {
     pub session: Option<String>,
     /// The latest failures.
     pub failures: bool,
+    /// The nodes of a cluster.
+    pub nodes: bool,
 }
 
 /// Which page of sessions.
@@ -96,6 +108,8 @@ pub struct Fetched {
     pub session: Option<Session>,
     /// The latest failures.
     pub failures: Option<Failures>,
+    /// The nodes of a cluster.
+    pub cluster: Option<Cluster>,
     /// In words.
     pub trouble: Option<String>,
 }
@@ -147,6 +161,8 @@ pub struct Model {
     pub session: Option<Session>,
     /// The latest failures, in words.
     pub failures: Option<Failures>,
+    /// The nodes of a cluster.
+    pub cluster: Option<Cluster>,
     /// Why the last question went unanswered.
     pub trouble: Option<String>,
     /// Packets received per second.
@@ -166,17 +182,18 @@ pub struct Model {
 }
 
 impl Model {
-    /// Nothing known yet of the server at `url`.
+    /// Nothing known yet of the server at `url`; what is looked at first is `view`.
     #[must_use]
-    pub fn new(url: &str) -> Model {
-        Model { url: url.to_owned(), ..Model::default() }
+    pub fn new(url: &str, view: View) -> Model {
+        Model { url: url.to_owned(), view, ..Model::default() }
     }
 
     /// What to ask for.
     #[must_use]
     pub fn wants(&self) -> Wants {
         let page = (self.view == View::Sessions && self.open.is_none()).then(|| self.page_of());
-        Wants { page, session: self.open.clone(), failures: self.view == View::Failures }
+        let (failures, nodes) = (self.view == View::Failures, self.view == View::Nodes);
+        Wants { page, session: self.open.clone(), failures, nodes }
     }
 
     fn page_of(&self) -> PageOf {
@@ -185,9 +202,10 @@ impl Model {
 
     /// Takes in what the server said.
     pub fn update(&mut self, fetched: Fetched) {
-        let Fetched { base, page, session, failures, trouble } = fetched;
+        let Fetched { base, page, session, failures, cluster, trouble } = fetched;
         self.trouble = trouble;
         self.failures = failures.or(self.failures.take());
+        self.cluster = cluster.or(self.cluster.take());
         if let Some((status, ports, shards)) = base {
             self.packets_in.push(status.r#in.packets_per_s);
             self.packets_out.push(status.out.packets_per_s);
@@ -221,6 +239,7 @@ impl Model {
             View::Sessions => self.page.as_ref().map_or(0, |page| page.sessions.len()),
             View::Drops => status.map_or(0, |status| status.drops.len()),
             View::Failures => status.map_or(0, |status| status.failures.len()),
+            View::Nodes => self.cluster.as_ref().map_or(0, |cluster| cluster.nodes.len()),
         }
     }
 
@@ -232,7 +251,7 @@ impl Model {
             KeyCode::Char('q') => return Flow::Quit,
             KeyCode::Esc | KeyCode::Backspace if self.open.is_some() => self.close(),
             KeyCode::Esc => return Flow::Quit,
-            KeyCode::Char(digit @ '1'..='6') => {
+            KeyCode::Char(digit @ '1'..='7') => {
                 self.go(View::ALL[digit as usize - '1' as usize]);
             }
             KeyCode::Tab | KeyCode::Right => self.step(1),
@@ -323,7 +342,7 @@ mod tests {
 
     #[test]
     fn pages_turn_both_ways_and_late_answers_are_dropped() {
-        let mut model = Model::new("u");
+        let mut model = Model::new("u", View::Overview);
         pressed(&mut model, &[KeyCode::Char('4')]);
         let first = model.wants().page.expect("sessions are asked for");
         assert_eq!(first, PageOf::default());
@@ -345,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_session_opens_and_closes() {
-        let mut model = Model::new("u");
+        let mut model = Model::new("u", View::Overview);
         pressed(&mut model, &[KeyCode::Char('4'), KeyCode::Enter]);
         assert_eq!(model.open, None, "nothing is there to be opened");
         let fetched = (PageOf::default(), page(&["0-1-1", "0-2-1"], None));
@@ -360,7 +379,7 @@ mod tests {
 
     #[test]
     fn q_and_control_c_quit() {
-        let mut model = Model::new("u");
+        let mut model = Model::new("u", View::Overview);
         assert_eq!(pressed(&mut model, &[KeyCode::Char('c')]), Flow::Continue);
         let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         assert_eq!(model.press(interrupt), Flow::Quit);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::answers::{Levels, Ports, SessionPage, Shards, Status};
+use super::answers::{Cluster, Levels, Ports, SessionPage, Shards, Status};
 use super::figures::{bits, bytes, count, duration, index, micros, millis, ratio, tenths, text};
 use super::sheet::{self, Column, Sheet};
 
@@ -23,6 +23,15 @@ pub fn snapshot(status: &Status, ports: &Ports, shards: &Shards, worst: &Session
     part(&mut page, "worst sessions", &sheet::sessions(shown));
     part(&mut page, "drops", &sheet::drops(Some(status)));
     part(&mut page, "failures", &sheet::failures(Some(status)));
+    page
+}
+
+/// The nodes of a cluster.
+#[must_use]
+pub fn cluster(cluster: &Cluster) -> String {
+    let mut page = sheet::cluster_notes(cluster).join("\n");
+    page.push('\n');
+    part(&mut page, "nodes", &sheet::nodes(cluster));
     page
 }
 

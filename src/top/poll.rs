@@ -55,6 +55,9 @@ fn fill(api: &Api, wanted: &Wants, fetched: &mut Fetched) -> Result<(), Trouble>
     if wanted.failures {
         fetched.failures = Some(api.get(&format!("failures?limit={PAGE}"))?);
     }
+    if wanted.nodes {
+        fetched.cluster = Some(api.get("cluster")?);
+    }
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The tables, as text in rows: the same for the screen and for `--once`.
 
-use super::answers::{Failures, Port, Ports, Reason, Session, Shard, Shards, Status};
+use super::answers::{
+    Cluster, Failures, Node, Port, Ports, Reason, Session, Shard, Shards, Status,
+};
 use super::figures::{bits, count, duration, index, micros, millis, percent, ratio, tenths, text};
 
 /// A column: its head, its width, and whether it holds numbers, which stand to the right.
@@ -126,6 +128,54 @@ fn session(session: &Session) -> Vec<String> {
         text(session.role.as_deref()),
         text(session.stream.as_deref()),
     ]
+}
+
+const NODES: &[Column] = &[
+    ("node", 14, false),
+    ("state", 8, false),
+    ("zone", 6, false),
+    ("sessions", 8, true),
+    ("load", 6, true),
+    ("version", 7, false),
+    ("HTTP", 20, false),
+];
+
+/// The nodes of a cluster.
+#[must_use]
+pub fn nodes(cluster: &Cluster) -> Sheet {
+    let rows = cluster.nodes.iter().map(node).collect();
+    Sheet { columns: NODES, rows, empty: "no node is known" }
+}
+
+fn node(node: &Node) -> Vec<String> {
+    let state = if node.draining { "draining" } else { "alive" };
+    vec![
+        text(Some(&node.name)),
+        state.to_owned(),
+        text(node.zone.as_deref()),
+        count(node.sessions),
+        ratio(node.load),
+        text(node.version.as_deref()),
+        text(node.http.as_deref()),
+    ]
+}
+
+/// How it goes with the directory that the nodes share.
+#[must_use]
+pub fn cluster_notes(cluster: &Cluster) -> Vec<String> {
+    let node = text(cluster.node.as_deref());
+    let sessions: f64 = cluster.nodes.iter().filter_map(|node| node.sessions).sum();
+    let (nodes, sessions) = (cluster.nodes.len(), count(Some(sessions)));
+    let mut notes = vec![match cluster.directory.as_deref() {
+        Some("none") => "this server is no node of a cluster (--cluster)".to_owned(),
+        Some("silent") => format!("the directory does not answer: {node} serves alone"),
+        _ => format!(
+            "{node} is one of {nodes} nodes with {sessions} sessions; the directory answers"
+        ),
+    }];
+    let refused = cluster.refused.as_deref().map(|why| text(Some(why)));
+    notes.extend(refused.map(|why| format!("{node} is not taken by the others: {why}")));
+    notes
 }
 
 const REASONS: &[Column] = &[

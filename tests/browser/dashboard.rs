@@ -101,6 +101,23 @@ fn dashboard_says_when_numbers_are_old() {
     page.wait_for("the numbers to come back", back, Duration::from_secs(60));
 }
 
+/// A node of a cluster lists those it knows, itself first of all, and says where it is alone.
+#[test]
+fn dashboard_lists_the_nodes_and_says_that_one_serves_alone() {
+    // Nobody has a directory on the port for what is to be discarded.
+    let cluster = ["--cluster=redis://127.0.0.1:9", "--node=fra-1", "--zone=fra"];
+    let Some(stage) = Stage::set_with_options(&cluster.map(str::to_owned)) else { return };
+    let page = stage.tab("/dashboard");
+    let shown = "!document.querySelector('#nodes').hidden && \
+                 !document.querySelector('#nodes-notice').hidden";
+    page.wait_for("the nodes", shown, PATIENCE);
+    let notice = page.eval("document.querySelector('#nodes-notice').textContent");
+    assert_eq!(notice, "The directory does not answer: fra-1 serves alone.");
+    let said = "document.querySelector('#verdict').textContent.includes('The directory of nodes')";
+    page.wait_for("the verdict", said, PATIENCE);
+    assert_no_complaints(&[&page]);
+}
+
 /// The stream of events may be cut anywhere on its way.
 #[test]
 fn dashboard_reads_events_however_they_are_cut() {

@@ -1,6 +1,7 @@
 //! Any node takes any request: what is another's is asked for there, and media goes straight to
 //! whoever serves it.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{SecretFile, VP8, known, live, node};
@@ -44,6 +45,32 @@ impl Nodes {
 
 pub fn try_watch(server: &Server, stream: &str) -> Result<Client, Response> {
     Client::try_post(server, &format!("/whep/{stream}"), VP8, Direction::RecvOnly, socket())
+}
+
+/// What `monoport top` prints of a server's cluster.
+fn top_of_cluster(server: &Server) -> String {
+    let top = Command::new(env!("CARGO_BIN_EXE_monoport"))
+        .args(["top", "--once", "--cluster", "--url", &server.url("")])
+        .output()
+        .expect("it starts");
+    String::from_utf8_lossy(&[top.stdout, top.stderr].concat()).into_owned()
+}
+
+#[test]
+fn a_terminal_shows_the_nodes_and_that_one_serves_alone() {
+    let Some(mut nodes) = Nodes::new() else { return };
+    let (a, _b) = (nodes.start("a", &["--zone", "fra"]), nodes.start("b", &[]));
+    eventually("a knows b", || a.node().control().nodes().len() == 2);
+    let said = top_of_cluster(&a);
+    assert!(said.contains("a is one of 2 nodes with 0 sessions; the directory answers"), "{said}");
+    let row = |name: &str| said.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    assert!(row("a  ").contains("alive    fra") && row("a  ").contains(&a.url("")), "{said}");
+    assert!(row("b  ").contains("alive"), "{said}");
+    nodes.redis.kill();
+    eventually("it is alone", || top_of_cluster(&a).contains("not answer: a serves alone"));
+    let alone = Server::with_shards(1);
+    let said = top_of_cluster(&alone);
+    assert!(said.contains("this server is no node of a cluster (--cluster)"), "{said}");
 }
 
 /// A viewer of `s` that has come to `server`, as soon as that knows who has it.

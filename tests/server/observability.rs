@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{Server, request};
+use crate::cluster::SecretFile;
+use crate::support::{Server, free_port, request};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -54,7 +55,11 @@ const NOT_SHOWN: &[(&str, &str)] = &[
 type Metrics = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 fn metrics() -> Metrics {
-    let server = Server::with_shards(2);
+    // Nobody answers where its directory would be: what is counted about it is there all the same.
+    let directory = format!("redis://{}", free_port());
+    let secret = SecretFile::new("the secret of the nodes of this test");
+    let cluster = ["--cluster", &directory, "--node", "a", "--cluster-secret-file", secret.path()];
+    let server = Server::start(&[&["--shards", "2"][..], &cluster].concat());
     let text = request("GET", &server.url("/metrics"), &[], "").body;
     let mut metrics = Metrics::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {

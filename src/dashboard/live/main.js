@@ -9,6 +9,7 @@ import { $, Painter, mark, put } from "./dom.js";
 import { Feed } from "./feed.js";
 import { lasting, sentence } from "./format.js";
 import { Load } from "./load.js";
+import { Nodes } from "./nodes.js";
 import { Quality } from "./quality.js";
 import { Ranks } from "./ranks.js";
 import { Sessions } from "./sessions.js";
@@ -36,6 +37,7 @@ const verdict = new Verdict();
 const acts = new Acts(feed, () => refreshLists());
 const load = new Load((port) => acts.drainPort(port));
 const ranks = new Ranks(feed, () => painter.ask());
+const nodes = new Nodes(feed);
 const detail = new Detail(feed, ({ id, stream }) => acts.endSession(id, stream));
 const sessions = new Sessions(feed, (id) => detail.open(id));
 const quality = new Quality((role) => sessions.showWorst({ role }));
@@ -83,12 +85,18 @@ function showState() {
   const why = state === "stale" ? "The server has fallen silent." : sentence(feed.words);
   put(trouble, trouble.hidden ? "" : `${why} Trying again.${old}`);
   $("#everything").hidden = state === "denied";
-  verdict.show(state, snapshot, performance.now());
+  verdict.show(state, snapshot, performance.now(), nodes.cluster);
   askForToken(state === "denied");
 }
 
 function refreshLists() {
   for (const part of [sessions, streams, detail]) part.refresh().catch(() => {});
+}
+
+// The nodes are asked for as long as there may be some: the section is not in sight before.
+function refreshNodes() {
+  const isWanted = !document.hidden && !painter.paused && !nodes.isAlone;
+  if (isWanted && ["live", "polling"].includes(feed.state)) nodes.refresh().catch(() => {});
 }
 
 // `dashboard#stream=NAME`: the sessions of a stream, as the player links to them.
@@ -137,6 +145,11 @@ function wire() {
     painter.ask();
   });
   feed.addEventListener("state", showState);
+  feed.addEventListener("state", () => {
+    if (!["live", "polling"].includes(feed.state)) nodes.forget();
+  });
+  feed.addEventListener("snapshot", refreshNodes, { once: true });
+  setInterval(refreshNodes, LIST_MS);
   setInterval(showState, AGE_MS);
   keepFresh($("#sessions"), () => sessions.refresh());
   keepFresh($("#streams"), () => streams.refresh());

@@ -1,11 +1,11 @@
 // Whether the server is well, in one line: the conditions of the alert rules (tools/alerts), as far
 // as a page can see them that looks on for some minutes, each with what to do.
 //
-// Not among them are MonoportMemoryGrows, which takes two hours to see, and those of the process and
-// its log.
+// Not among them are MonoportMemoryGrows, which takes two hours to see, and those of the process, its
+// log and what it asks of other nodes.
 
 import { $, Rows, element, mark, put } from "./dom.js";
-import { count, latency, percent, rate } from "./format.js";
+import { count, latency, percent, rate, sentence } from "./format.js";
 
 // Rates are over what was seen in the last so many milliseconds.
 const WINDOW_MS = 60_000;
@@ -117,6 +117,20 @@ const RULES = [
         ? "DTLS handshakes come to nothing." : "",
     remedy: "On many clients: large datagrams are lost (MTU), or a middlebox drops DTLS.",
   },
+  {
+    alert: "MonoportDirectorySilent",
+    find: ({ cluster }) =>
+      cluster?.directory === "silent" && !cluster.refused
+        ? "The directory of nodes does not answer: this one serves alone." : "",
+    remedy: "Its sessions go on. Look at the Redis of --cluster; the log has why it is not heard.",
+  },
+  {
+    alert: "MonoportNodeRefused",
+    level: "bad",
+    find: ({ cluster }) =>
+      cluster?.refused ? `The other nodes do not take this one: ${sentence(cluster.refused)}` : "",
+    remedy: "It serves alone until that is put right.",
+  },
 ];
 
 function poor(quality) {
@@ -153,14 +167,15 @@ export class Verdict {
       one.at >= at - WINDOW_MS && one.startedAt === status.started_at);
   }
 
-  // `state` is the feed's; a snapshot is there unless nothing has come yet.
-  show(state, snapshot, at) {
+  // `state` is the feed's; a snapshot is there unless nothing has come yet, and of the cluster what
+  // is known where the server is a node of one.
+  show(state, snapshot, at, cluster) {
     if (["unreachable", "stale"].includes(state)) {
       const remedy = "Look whether the process runs, and at the last lines of its log.";
       return this.#say("bad", [{ words: "The server does not answer.", remedy }]);
     }
     if (!snapshot) return this.#say("", []);
-    const found = this.#find(snapshot, at);
+    const found = this.#find({ ...snapshot, cluster }, at);
     for (const tile of document.querySelectorAll(".tile")) {
       const own = found.filter((rule) => rule.tile === tile.id);
       mark(tile, "level", own.length ? "wait" : "");
@@ -187,12 +202,13 @@ export class Verdict {
     return found.sort((a, b) => Number(b.level === "bad") - Number(a.level === "bad"));
   }
 
-  #view({ status, shards }) {
+  #view({ status, shards, cluster }) {
     const [first, last] = [this.#seen[0], this.#seen.at(-1)];
     const seconds = Math.max(1, ((last?.at ?? 0) - (first?.at ?? 0)) / 1000);
     const grown = (read) => (last ? Math.max(0, read(last) - read(first)) : 0);
     return {
       status,
+      cluster,
       shards: shards?.shards ?? [],
       seconds,
       grown,

@@ -76,12 +76,12 @@ fn tabs(model: &Model) -> Line<'static> {
 
 fn keys(model: &Model) -> Line<'static> {
     let keys = match (model.view, &model.open) {
-        (View::Sessions, Some(_)) => "Esc back  1-6 views  q quit",
+        (View::Sessions, Some(_)) => "Esc back  1-7 views  q quit",
         (View::Sessions, None) => {
-            "↑↓ move  Enter open  n/p next, previous page  o order  1-6 views  q quit"
+            "↑↓ move  Enter open  n/p next, previous page  o order  1-7 views  q quit"
         }
-        (View::Overview, _) => "1-6 or Tab views  q quit",
-        _ => "↑↓ move  1-6 or Tab views  q quit",
+        (View::Overview, _) => "1-7 or Tab views  q quit",
+        _ => "↑↓ move  1-7 or Tab views  q quit",
     };
     Line::styled(keys, DIM)
 }
@@ -99,6 +99,7 @@ fn draw_body(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         View::Sessions => draw_sessions(frame, area, model),
         View::Drops => draw_sheet(frame, area, &sheet::drops(status), model),
         View::Failures => draw_failures(frame, area, model),
+        View::Nodes => draw_nodes(frame, area, model),
     }
 }
 
@@ -108,6 +109,18 @@ fn draw_ports(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let [table, below] = Layout::vertical(rows).areas(area);
     draw_sheet(frame, table, &sheet::ports(model.ports.as_ref()), model);
     frame.render_widget(Paragraph::new(notes.join("\n")).style(DIM), below);
+}
+
+fn draw_nodes(frame: &mut Frame<'_>, area: Rect, model: &Model) {
+    let Some(cluster) = &model.cluster else {
+        return frame.render_widget(Paragraph::new("asking for the nodes …"), area);
+    };
+    let notes = sheet::cluster_notes(cluster);
+    let rows = [Constraint::Min(3), Constraint::Length(2 * notes.len() as u16)];
+    let [table, below] = Layout::vertical(rows).areas(area);
+    draw_sheet(frame, table, &sheet::nodes(cluster), model);
+    let notes = Paragraph::new(notes.join("\n")).style(DIM).wrap(Wrap { trim: false });
+    frame.render_widget(notes, below);
 }
 
 fn draw_failures(frame: &mut Frame<'_>, area: Rect, model: &Model) {

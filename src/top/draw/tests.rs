@@ -6,7 +6,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::{Value, json};
 
 use super::draw;
-use crate::top::model::{Fetched, Model};
+use crate::top::model::{Fetched, Model, View};
 
 /// A server with a little of everything.
 fn model() -> Model {
@@ -38,7 +38,7 @@ fn model() -> Model {
         {"shard": 0, "core": 0, "cpu_percent": 92.5, "turn_us": {"p99": 350.0}, "stuck": false},
         {"shard": 1, "core": 1, "cpu_percent": 1.0, "stuck": true},
     ]});
-    let mut model = Model::new("http://127.0.0.1:7880");
+    let mut model = Model::new("http://127.0.0.1:7880", View::Overview);
     let base = (read(status), read(ports), read(shards));
     model.update(Fetched { base: Some(base), ..Fetched::default() });
     model
@@ -120,6 +120,34 @@ fn each_view_has_its_table() {
 }
 
 #[test]
+fn the_nodes_of_a_cluster_are_listed_and_who_is_alone_says_why() {
+    let mut model = Model::new("http://127.0.0.1:7880", View::Nodes);
+    assert!(model.wants().nodes && !self::model().wants().nodes, "only when looked at");
+    model.update(Fetched { base: Some(Default::default()), ..Fetched::default() });
+    shows(&screen(&model), &["7 Nodes", "asking for the nodes"]);
+    let cluster = json!({"node": "fra-1", "directory": "answers", "refused": null, "nodes": [
+        {"name": "fra-1", "zone": "fra", "version": "0.1.0", "http": "http://192.0.2.1:7880",
+         "sessions": 1_200, "load": 0.251, "draining": false},
+        {"name": "ams-1", "zone": null, "http": "http://192.0.2.2:7880", "sessions": 3,
+         "load": 0.9, "draining": true}]});
+    model.update(Fetched { cluster: Some(read(cluster)), ..Fetched::default() });
+    shows(&screen(&model), &["fra-1", "alive", "1.20 k", "25.1 %", "http://192.0.2.1:7880"]);
+    shows(&screen(&model), &["ams-1", "draining", "90.0 %"]);
+    shows(&screen(&model), &["fra-1 is one of 2 nodes with 1.20 k sessions", "directory answers"]);
+    press(&mut model, KeyCode::Down);
+    assert_eq!(model.selected, 1);
+
+    let alone = json!({"node": "fra-1", "directory": "silent", "nodes": [],
+        "refused": "the clock is 40 s off"});
+    model.update(Fetched { cluster: Some(read(alone)), ..Fetched::default() });
+    shows(&screen(&model), &["the directory does not answer: fra-1 serves alone"]);
+    shows(&screen(&model), &["not taken by the others: the clock is 40 s off"]);
+    let none = json!({"node": "fra-1", "directory": "none", "nodes": []});
+    model.update(Fetched { cluster: Some(read(none)), ..Fetched::default() });
+    shows(&screen(&model), &["this server is no node of a cluster (--cluster)"]);
+}
+
+#[test]
 fn sessions_are_paged_and_opened() {
     let mut model = model();
     press(&mut model, KeyCode::Char('4'));
@@ -155,10 +183,10 @@ fn trouble_is_said_and_the_last_figures_stay() {
     let trouble = Some("no answer from http://127.0.0.1:7880".to_owned());
     model.update(Fetched { trouble, ..Fetched::default() });
     shows(&screen(&model), &["no answer from http://127.0.0.1:7880", "320 k pkt/s", "q quit"]);
-    let mut model = Model::new("http://127.0.0.1:7880");
+    let mut model = Model::new("http://127.0.0.1:7880", View::Overview);
     shows(&screen(&model), &["asking http://127.0.0.1:7880"]);
     model.update(Fetched { trouble: Some("refused".into()), ..Fetched::default() });
-    for view in '1'..='6' {
+    for view in '1'..='7' {
         press(&mut model, KeyCode::Char(view));
         shows(&screen(&model), &["refused", "q quit"]);
     }
@@ -169,7 +197,7 @@ fn trouble_is_said_and_the_last_figures_stay() {
 fn no_size_is_too_small() {
     let mut model = model();
     model.trouble = Some("some words about what is wrong".into());
-    for view in '1'..='6' {
+    for view in '1'..='7' {
         press(&mut model, KeyCode::Char(view));
         for (width, height) in [(1, 1), (2, 3), (5, 24), (80, 2), (20, 10), (300, 100)] {
             screen_of(&model, width, height);
