@@ -122,10 +122,11 @@
 //! A *stream* has a name and one publisher at a time; it is a list of *tracks*, each of one or
 //! several simulcast *layers*. A *publisher* is a session that sends, or a relay that brings a
 //! stream from elsewhere; a *viewer* is a session that takes. A *lane* is one track to one viewer,
-//! a *span* a stretch of it from one layer. A *flow* is a 4-tuple, a *path* a flow or a TCP
-//! connection that a session has proved to be its own. The *earlier* process is the one that was
-//! taken over from, the *later* one the one that did. A *train* is one message to the kernel of
-//! several datagrams, a *turn* one round of a shard's loop.
+//! a *span* a stretch of it from one layer. A layer is *thinned* where the frames of its upper
+//! temporal layers are left out. A *flow* is a 4-tuple, a *path* a flow or a TCP connection that a
+//! session has proved to be its own. The *earlier* process is the one that was taken over from, the
+//! *later* one the one that did. A *train* is one message to the kernel of several datagrams, a
+//! *turn* one round of a shard's loop.
 //!
 //! ## Decisions that shape the rest
 //!

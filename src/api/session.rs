@@ -15,7 +15,7 @@ use crate::access::Admitted;
 use crate::control::{EndedSession, LiveSession};
 use crate::id::SessionKey;
 use crate::telemetry::{LayerGot, PROFILES, PathShown, SessionCard};
-use crate::track::Offered;
+use crate::track::{Offered, layer_of, limit_of};
 use crate::whip::{Problem, wanted_layer};
 
 /// The hint where a publisher's packets are too long.
@@ -90,7 +90,10 @@ impl PathEstimate {
 #[derive(Serialize)]
 struct LayerNow {
     wanted: String,
+    /// The highest temporal layer of it; null where it is all of them.
+    wanted_temporal_layer: Option<u8>,
     got: Option<String>,
+    got_temporal_layer: Option<u8>,
     reason: &'static str,
     asked: bool,
     offered: Vec<String>,
@@ -99,13 +102,21 @@ struct LayerNow {
 impl LayerNow {
     fn new(shown: LayerGot, called: &[Offered]) -> LayerNow {
         let name = |layer: u8| {
+            let layer = layer_of(layer);
             let known = called.iter().find(|offer| offer.layer == layer);
             known.map_or_else(|| layer.to_string(), Offered::called)
         };
         let LayerGot { wanted, got, why, asked, .. } = shown;
         let offered = called.iter().map(Offered::called).collect();
-        let (wanted, got, reason) = (name(wanted), got.map(name), why.words());
-        LayerNow { wanted, got, reason, asked, offered }
+        LayerNow {
+            wanted: name(wanted),
+            wanted_temporal_layer: limit_of(wanted),
+            got: got.map(name),
+            got_temporal_layer: got.and_then(limit_of),
+            reason: why.words(),
+            asked,
+            offered,
+        }
     }
 }
 

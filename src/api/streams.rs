@@ -14,8 +14,8 @@ use super::answer::{Answer, json, page, parameters};
 use super::sample::tenths;
 use crate::control::StreamView;
 use crate::id::{SessionKey, TrackId, TrackKind};
-use crate::limits::{MAX_TRACKS_OF_A_KIND, SESSION_HISTORY_INTERVAL};
-use crate::track::StreamShared;
+use crate::limits::{MAX_THINNED, MAX_TRACKS_OF_A_KIND, SESSION_HISTORY_INTERVAL};
+use crate::track::{StreamShared, Thinned};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +57,27 @@ struct Layer {
     best: bool,
     silent: bool,
     deaf: bool,
+    temporal_layers: Vec<TemporalLayer>,
+}
+
+/// A layer without the temporal layers above one.
+#[derive(Serialize)]
+struct TemporalLayer {
+    temporal_layer: u8,
+    bits_per_s: u64,
+    frames_per_s: u8,
+}
+
+impl TemporalLayer {
+    fn all(thinned: [Thinned; MAX_THINNED]) -> Vec<TemporalLayer> {
+        let some = (0..).zip(thinned).filter(|(_, thinned)| thinned.needs_kilobits_per_s > 0);
+        let shown = |(temporal_layer, thinned): (u8, Thinned)| TemporalLayer {
+            temporal_layer,
+            bits_per_s: u64::from(thinned.needs_kilobits_per_s) * 1_000,
+            frames_per_s: thinned.frames_per_s,
+        };
+        some.map(shown).collect()
+    }
 }
 
 fn layers(shared: &StreamShared) -> Vec<Layer> {
@@ -77,6 +98,7 @@ fn layers(shared: &StreamShared) -> Vec<Layer> {
             best: layer == best,
             silent: shown.silent,
             deaf: shown.deaf,
+            temporal_layers: TemporalLayer::all(shown.thinned),
         })
     });
     each.collect()

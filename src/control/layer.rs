@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::{Control, ControlError};
 use crate::id::{SessionKey, TrackId, TrackKind};
 use crate::shard::{Command, NotWished};
-use crate::track::{Bounds, Offered, StreamShared, Wish};
+use crate::track::{Bounds, Offered, StreamShared, Wish, point};
 
 /// What a client wants; nothing is whatever is best for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,12 +16,16 @@ pub struct LayerChoice {
     pub name: Option<String>,
     /// A layer, by its place: 0 is the smallest.
     pub place: Option<u8>,
+    /// The highest temporal layer of that.
+    pub temporal: Option<u8>,
     /// The place of the largest it has use for.
     pub max_place: Option<u8>,
     /// The width of its picture.
     pub max_width: Option<u16>,
     /// The height of its picture.
     pub max_height: Option<u16>,
+    /// The highest temporal layer it has use for.
+    pub max_temporal: Option<u8>,
 }
 
 impl Control {
@@ -93,18 +97,27 @@ impl Control {
 }
 
 fn wish(choice: &LayerChoice, shared: &StreamShared) -> Result<Wish, ControlError> {
-    let offered = shared.offered(TrackId::first(TrackKind::Video));
-    if let Some(name) = &choice.name {
-        let named = |offer: &&Offered| offer.is_called(name);
-        let found = offered.iter().find(named);
-        return found.map(|offer| Wish::Layer(offer.layer)).ok_or_else(|| none(&offered));
+    let video = TrackId::first(TrackKind::Video);
+    let offered = shared.offered(video);
+    let LayerChoice { name, place, temporal, max_temporal, .. } = choice;
+    let found = match (name, place) {
+        (Some(name), _) => Some(offered.iter().find(|offer| offer.is_called(name))),
+        (None, Some(place)) => Some(offered.get(usize::from(*place))),
+        (None, None) => None,
+    };
+    if let Some(found) = found {
+        let layer = found.ok_or_else(|| none(&offered))?.layer;
+        let thinned = temporal.or(*max_temporal).and_then(|limit| point(layer, limit));
+        // A layer without temporal layers above that one is what it is.
+        let thinned = thinned.filter(|n| shared.points(video).iter().any(|o| o.layer == *n));
+        return Ok(Wish::Layer(thinned.unwrap_or(layer)));
     }
-    if let Some(place) = choice.place {
-        let found = offered.get(usize::from(place));
-        return found.map(|offer| Wish::Layer(offer.layer)).ok_or_else(|| none(&offered));
-    }
-    let bounds =
-        Bounds { width: choice.max_width, height: choice.max_height, place: choice.max_place };
+    let bounds = Bounds {
+        width: choice.max_width,
+        height: choice.max_height,
+        place: choice.max_place,
+        temporal: temporal.or(*max_temporal),
+    };
     Ok(if bounds == Bounds::default() { Wish::Automatic } else { Wish::Within(bounds) })
 }
 

@@ -248,11 +248,13 @@ export class Session extends EventTarget {
 
   #encodings() {
     const { maxBitrate = MAX_VIDEO_BITRATE, simulcast = false, codec } = this.#options;
-    if (!simulcast) return [{ maxBitrate }];
+    const { scalabilityMode } = this.#options;
+    const asked = scalabilityMode ? { scalabilityMode } : {};
+    if (!simulcast) return [{ ...asked, maxBitrate }];
     // These codecs would make spatial layers of one stream instead.
-    const scalabilityMode = ["VP9", "AV1"].includes(codec) ? { scalabilityMode: "L1T1" } : {};
+    const own = ["VP9", "AV1"].includes(codec) ? { scalabilityMode: "L1T1" } : {};
     return LAYERS.map(({ part, ...layer }) => {
-      return { ...layer, ...scalabilityMode, maxBitrate: Math.round(maxBitrate * part) };
+      return { ...layer, ...own, ...asked, maxBitrate: Math.round(maxBitrate * part) };
     });
   }
 

@@ -14,7 +14,8 @@ const streamInput = $("#stream");
 const button = $("#start");
 
 // Options, each of which the page's own choice stands for where it is not given: `stream`,
-// `source`, `codec`, `width`, `height`, `maxBitrate`, `simulcast`, and those of `open`.
+// `source`, `codec`, `width`, `height`, `maxBitrate`, `simulcast`, `scalabilityMode`, and those of
+// `open`.
 async function publish(options = {}) {
   if (options.stream) streamInput.value = options.stream;
   if (options.source) $(`input[name=source][value=${options.source}]`).checked = true;
@@ -47,8 +48,9 @@ async function begin(name, wanted, opening = open) {
 }
 
 async function goLive(name, wanted, media) {
-  const { codec, maxBitrate, simulcast } = wanted;
-  const options = { codec, maxBitrate, simulcast, keepSize: media.sharp && !simulcast };
+  const { codec, maxBitrate, simulcast, scalabilityMode } = wanted;
+  const keepSize = media.sharp && !simulcast;
+  const options = { codec, maxBitrate, simulcast, scalabilityMode, keepSize };
   const session = publishTo({
     ...options,
     server: SERVER,

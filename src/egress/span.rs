@@ -30,7 +30,7 @@ const _: () = assert!(REPLAY_PACKETS <= u16::MAX as u64, "so many packets of the
 /// What a viewer goes on with.
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
-    /// The first packet of a key frame.
+    /// The first packet of a key frame, or of another frame that can be gone on with.
     pub first: &'a MediaPacket,
     /// The number of the newest packet there is of the layer.
     pub last: u64,
@@ -38,6 +38,8 @@ pub struct Start<'a> {
     pub live: u32,
     /// The newest packet the viewer was sent so far, where it is known.
     pub sent: Option<&'a MediaPacket>,
+    /// Whether that is of the same encoding, which goes on: either leaves frames out.
+    pub within: bool,
 }
 
 /// The viewer has been shown what is as new as the newest of the other layer: its next picture is
@@ -55,7 +57,7 @@ impl Span {
 
     /// The viewer goes on with `start`; `next` is its next number, `before` where it has been.
     pub fn begin(start: &Start<'_>, next: u64, before: Option<&Span>) -> Result<Span, TooEarly> {
-        let Start { first, last, live, sent } = *start;
+        let Start { first, last, live, sent, within } = *start;
         let behind = live.wrapping_sub(first.timestamp).cast_signed().max(0).unsigned_abs();
         let before = before.zip(sent);
         let squeeze = match before {
@@ -71,8 +73,8 @@ impl Span {
         let squeeze = u16::try_from(squeeze).ok().filter(|s| *s <= MAX_SQUEEZE).ok_or(TooEarly)?;
         let past = last.wrapping_add(1).saturating_sub(first.sequence);
         let past = u16::try_from(past).unwrap_or(u16::MAX);
-        let shift =
-            before.map_or(Shift::NONE, |(span, sent)| Shift::behind(sent, span.shift, first));
+        let go_on = if within { Shift::within } else { Shift::behind };
+        let shift = before.map_or(Shift::NONE, |(span, sent)| go_on(sent, span.shift, first));
         Ok(Span { past, squeeze, shift, live, ..Span::at(first, next) })
     }
 

@@ -30,6 +30,9 @@ pub const SWITCH_PAUSE: Duration = Duration::from_secs(2);
 /// not waited for by who goes to another layer.
 pub const PICTURE_OVER: Duration = Duration::from_millis(100);
 
+/// Packets of padding that may stand behind a picture, for it to be found.
+pub const PADDING_BEHIND: u64 = 16;
+
 /// Layers of one publisher are put right by its clock, before anybody gets them, where they are
 /// apart by more than this: lips are seen to be late from 20 ms on.
 pub const LAYERS_APART: Duration = Duration::from_millis(10);
@@ -62,3 +65,27 @@ const _: () = assert!(
     "four frames, or half a second"
 );
 const _: () = assert!(REPLAY_SQUEEZE <= MAX_SQUEEZE, "it is one of those");
+
+/// Temporal layers that a layer may be thinned to: the lowest one alone, and that with the next.
+/// Browsers and hardware encoders send three at most, of which the highest is half of the frames.
+pub const MAX_THINNED: usize = 2;
+
+/// Layers of a track, and what each may be thinned to, by their numbers.
+pub const MAX_POINTS: usize = super::MAX_LAYERS * (1 + MAX_THINNED);
+
+/// Packets of a thinned layer of which it is remembered what number was left for them: what is
+/// repaired on the publisher's path comes within half a second, at 16 Mb/s at most.
+pub const THINNED_HOLE_PACKETS: u64 = 1_024;
+
+/// A layer goes on being thinned for so long when nobody takes it so any more: who goes up one
+/// temporal layer after the other has the next one ready, and who left may ask for what it lost.
+pub const THINNED_KEPT: Duration = Duration::from_secs(4);
+
+/// Who may have more temporal layers, and has met no frame to go up at for so long, goes up at a
+/// key frame, which is asked for.
+pub const THINNED_UP_WAIT: Duration = Duration::from_secs(4);
+
+const _: () = assert!(
+    MAX_POINTS <= u8::MAX as usize && THINNED_HOLE_PACKETS.is_power_of_two(),
+    "they are numbered by a byte, and looked up by masking"
+);

@@ -18,6 +18,8 @@ mod packet;
 mod payload;
 mod picture;
 mod sets;
+mod structure;
+mod temporal;
 mod terms;
 
 pub use descriptor::{DEPENDENCY_DESCRIPTOR, DependencyDescriptor};
@@ -25,9 +27,11 @@ pub use keyframe::starts_keyframe;
 pub use layer_name::LayerName;
 pub use numbers::Shift;
 pub use packet::{ClockReport, HeaderExtensions, MediaPacket, Origin};
-pub use payload::{Bytes, Payload};
+pub use payload::{Bytes, Payload, Shifted};
 pub use picture::{PictureSize, picture_size};
 pub use sets::{ParameterSets, Placed};
+pub use structure::FrameStructure;
+pub use temporal::{Temporal, in_payload as temporal_in_payload};
 pub use terms::{
     ExtensionIds, ExtensionKind, KeyframeRequest, OfferedSource, PublishedPayload, PublishedTrack,
     PublisherTerms, ViewerTerms, ViewerTrack,

@@ -58,6 +58,15 @@ impl Shift {
         }
     }
 
+    /// What makes the numbers of `first` go on behind those of `last`, to which `before` was added,
+    /// where both are of one encoding, of which either leaves some pictures out: but for VP8's
+    /// pictures, which are counted anew, they are those of the encoding.
+    #[must_use]
+    pub fn within(last: &MediaPacket, before: Shift, first: &MediaPacket) -> Shift {
+        let Shift { picture, .. } = Shift::behind(last, before, first);
+        if first.codec == Codec::Vp8 { Shift { picture, ..before } } else { before }
+    }
+
     /// Changes the numbers in a payload, in place: four bytes at most.
     pub fn apply(self, codec: Codec, payload: &mut [u8]) {
         let places = places(codec, payload);

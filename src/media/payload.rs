@@ -3,6 +3,10 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use str0m::format::Codec;
+
+use super::Shift;
+
 /// Memory is taken in steps of a cache line, with the two counts in front of it: a packet that is
 /// kept in the place of another nearly always has room there.
 const STEP: usize = 64;
@@ -59,6 +63,38 @@ impl Bytes for &[u8] {
             return Payload { memory, length: self.len() };
         }
         Payload::roomy(self)
+    }
+}
+
+/// Bytes that are kept with other numbers of pictures in them.
+#[derive(Clone, Debug)]
+pub struct Shifted<'a> {
+    /// As they are.
+    pub bytes: &'a [u8],
+    /// How they are coded.
+    pub codec: Codec,
+    /// What is added to the numbers.
+    pub shift: Shift,
+}
+
+impl Bytes for Shifted<'_> {
+    fn keep(self, spare: Option<Payload>) -> Payload {
+        let Shifted { bytes, codec, shift } = self;
+        let mut payload = bytes.keep(spare);
+        if !shift.spares_payload()
+            && let Some(kept) = Arc::get_mut(&mut payload.memory)
+        {
+            shift.apply(codec, &mut kept[..payload.length]);
+        }
+        payload
+    }
+}
+
+impl Deref for Shifted<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes
     }
 }
 

@@ -1,11 +1,12 @@
 //! Which layer a viewer gets, and why, in words.
 
 use super::path::in_words;
+use crate::limits::{MAX_LAYERS, MAX_POINTS};
 
 /// The layer a viewer gets of its video, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerGot {
-    /// The number of the one that it asked for, or that was chosen for it.
+    /// The number of the one that it asked for, or that was chosen for it; it may be one thinned.
     pub wanted: u8,
     /// The number of the one it has, once it has one.
     pub got: Option<u8>,
@@ -31,48 +32,49 @@ in_words! {
         /// The publisher sends nothing of the one it is to get.
         Silent = "the publisher sends nothing of the wanted one at present",
         /// What the viewer could begin with has not come.
-        Awaited = "a key frame of the wanted one has not come yet",
+        Awaited = "a frame to begin the wanted one with has not come yet",
     }
 }
 
-/// Bits of the numbers below; a layer that there is not is one more than the last.
-const LAYER_BITS: u32 = 4;
-const REASON_BITS: u32 = 3;
-const DISTANCE_BITS: u32 = 4;
-const ASKED_BITS: u32 = 1;
+/// Values of each part: numbers of layers, thinned or not, with one more for none; reasons; layers
+/// that may be larger.
+const WANTED: u32 = MAX_POINTS as u32;
+const GOT: u32 = WANTED + 1;
+const REASONS: u32 = LayerReason::ALL.len() as u32;
+const DISTANCES: u32 = MAX_LAYERS as u32;
 
 /// Bits that [`LayerGot::pack`] takes.
-pub(super) const GOT_BITS: u32 = 2 * LAYER_BITS + REASON_BITS + ASKED_BITS + DISTANCE_BITS;
+pub(super) const GOT_BITS: u32 = 16;
 
-const NO_LAYER: u32 = (1 << LAYER_BITS) - 1;
-
-const _: () = assert!(crate::limits::MAX_LAYERS < NO_LAYER as usize, "a layer has its bits");
-const _: () = assert!(LayerReason::ALL.len() < 1 << REASON_BITS, "a reason has its bits");
+const _: () = assert!(
+    2 * WANTED * GOT * REASONS * DISTANCES < 1 << GOT_BITS,
+    "the parts are digits of one number"
+);
 
 impl LayerGot {
     /// As a number of [`GOT_BITS`] bits; 0 is none.
     pub(super) fn pack(got: Option<LayerGot>) -> u32 {
         let Some(LayerGot { wanted, got, why, asked, below_largest }) = got else { return 0 };
-        let layer =
-            |layer: Option<u8>| layer.map_or(NO_LAYER, |layer| u32::from(layer).min(NO_LAYER));
-        let distance = u32::from(below_largest).min((1 << DISTANCE_BITS) - 1);
-        let word = distance << ASKED_BITS | u32::from(asked);
-        let word = word << LAYER_BITS | layer(Some(wanted));
+        let wanted = u32::from(wanted).min(WANTED - 1);
+        let got = got.map_or(GOT - 1, |got| u32::from(got).min(WANTED - 1));
+        let distance = u32::from(below_largest).min(DISTANCES - 1);
+        let word = (distance * 2 + u32::from(asked)) * WANTED + wanted;
         // From one on, so that none is zero.
-        (word << LAYER_BITS | layer(got)) << REASON_BITS | (why as u32 + 1)
+        (word * GOT + got) * REASONS + why as u32 + 1
     }
 
     /// The other way.
     pub(super) fn unpack(word: u32) -> Option<LayerGot> {
-        let why = (word & ((1 << REASON_BITS) - 1)).checked_sub(1)?;
-        let word = word >> REASON_BITS;
-        let layer = |word: u32| (word & NO_LAYER) as u8;
+        let word = word.checked_sub(1)?;
+        let (why, rest) = (word % REASONS, word / REASONS);
+        let (got, rest) = (rest % GOT, rest / GOT);
+        let (wanted, rest) = (rest % WANTED, rest / WANTED);
         Some(LayerGot {
-            wanted: layer(word >> LAYER_BITS),
-            got: Some(layer(word)).filter(|layer| u32::from(*layer) < NO_LAYER),
+            wanted: wanted as u8,
+            got: Some(got as u8).filter(|_| got < GOT - 1),
             why: *LayerReason::ALL.get(why as usize)?,
-            asked: word >> (2 * LAYER_BITS) & 1 == 1,
-            below_largest: (word >> (2 * LAYER_BITS + ASKED_BITS)) as u8,
+            asked: rest & 1 == 1,
+            below_largest: (rest / 2) as u8,
         })
     }
 }
@@ -85,7 +87,7 @@ mod tests {
     fn what_is_packed_is_unpacked() {
         assert_eq!(LayerGot::unpack(LayerGot::pack(None)), None);
         for why in LayerReason::ALL {
-            for (wanted, got, below_largest) in [(0, None, 0), (7, Some(0), 7), (2, Some(7), 1)] {
+            for (wanted, got, below_largest) in [(0, None, 0), (7, Some(0), 7), (23, Some(23), 1)] {
                 let asked = below_largest == 1;
                 let shown = LayerGot { wanted, got, why: *why, asked, below_largest };
                 let packed = LayerGot::pack(Some(shown));

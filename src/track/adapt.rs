@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::aim::{Aim, Offered, Wish};
-use super::choose::{self, Rung, Wanted};
+use super::aim::{Aim, Bounds, Offered, Wish};
+use super::choose::{self, Rung, Steps, Wanted};
 use super::stream::{Stream, Viewer};
-use super::{StreamShared, Streams};
+use super::{StreamShared, Streams, layer_of, limit_of};
 use crate::drop::DropReason;
-use crate::egress::estimate::State;
+use crate::egress::estimate::{Micros, State};
 use crate::id::{StreamKey, TrackKind, Via};
-use crate::limits::{MAX_LAYERS, MAX_PADDING_PER_TICK, PACE_TICK, PADDING_BYTES};
+use crate::limits::{MAX_LAYERS, MAX_PADDING_PER_TICK, MAX_THINNED, PACE_TICK, PADDING_BYTES};
 use crate::net::Way;
 use crate::telemetry::ShardCounters;
 
@@ -28,25 +28,73 @@ struct Choice {
     rungs: SmallVec<[Rung; MAX_LAYERS]>,
     /// Which of the rungs it is at; before a first choice, none.
     at: Option<usize>,
+    /// The lowest rung thinned, the least first, and as it is.
+    thinned: SmallVec<[Rung; MAX_THINNED + 1]>,
 }
 
 impl Choice {
-    fn of(lane: usize, aim: Aim, offered: &[Offered]) -> Choice {
-        let within = aim.allowed(offered);
-        let flowing = within.iter().filter(|offer| offer.flows);
+    fn of(lane: usize, aim: Aim, points: &[Offered]) -> Choice {
         let rung =
             |offer: &Offered| Rung { layer: offer.layer, bits_per_s: offer.bits_per_s as f64 };
-        let place = |layer: u8| offered.iter().position(|offer| offer.layer == layer);
+        let within = aim.allowed(points);
+        let flowing = within.iter().filter(|offer| offer.flows);
+        let place =
+            |layer: u8| points.iter().position(|offer| layer_of(offer.layer) == layer_of(layer));
         // Where the layer it was given is silent, it is at the one below.
         let at = aim.chosen.and_then(place).map(|chosen| {
             let up_to = flowing.clone().filter(|offer| place(offer.layer) <= Some(chosen)).count();
             up_to.saturating_sub(1)
         });
-        Choice { lane, aim, rungs: flowing.map(rung).collect(), at }
+        let rungs: SmallVec<[Rung; MAX_LAYERS]> = flowing.map(rung).collect();
+        let lowest = rungs.first().map(|lowest| lowest.layer);
+        let of_lowest = points
+            .iter()
+            .filter(|offer| lowest.is_some_and(|lowest| layer_of(offer.layer) == layer_of(lowest)));
+        let up_to = lowest.map_or(u8::MAX, |lowest| limit_of(lowest).unwrap_or(u8::MAX));
+        let is_free = !matches!(aim.wish, Wish::Layer(_));
+        let thinned =
+            of_lowest.filter(|offer| is_free && limit_of(offer.layer).unwrap_or(u8::MAX) <= up_to);
+        Choice { lane, aim, at, thinned: thinned.map(rung).collect(), rungs }
     }
 
     fn rung(&self, at: usize) -> Option<Rung> {
         self.rungs.get(at).copied()
+    }
+
+    /// To how much the lowest rung is thinned now, if it is at that and something was chosen.
+    fn thinned_at(&self) -> Option<usize> {
+        let chosen = self.aim.chosen.filter(|_| self.at == Some(0))?;
+        self.thinned.iter().position(|rung| rung.layer == chosen)
+    }
+
+    /// What it has now.
+    fn cost(&self) -> f64 {
+        let thinned = self.thinned_at().and_then(|at| self.thinned.get(at).copied());
+        thinned.or(self.rung(self.at.unwrap_or(0))).map_or(0.0, choose::cost)
+    }
+
+    /// The next that is better than what it has: all frames, then a larger layer.
+    fn next(&self) -> Option<Rung> {
+        match self.thinned_at() {
+            Some(at) if at + 1 < self.thinned.len() => self.thinned.last().copied(),
+            _ => self.rung(self.at.unwrap_or(0) + 1),
+        }
+    }
+
+    /// What it is given of its lowest rung, where so much is left for it: better fewer frames than
+    /// none in time.
+    fn thin(&self, (micros, left): (Micros, f64), overuse: bool) -> (Option<u8>, Steps) {
+        let most = |left: f64| {
+            let fitting = self.thinned.iter().rposition(|rung| choose::cost(*rung) <= left);
+            fitting.unwrap_or(0)
+        };
+        let mut steps = self.aim.thinning;
+        let fits = (most(left), most(choose::easily(left)));
+        let next = match self.thinned_at() {
+            Some(at) => steps.next(micros, at, fits, overuse),
+            None => fits.0,
+        };
+        (self.thinned.get(next).map(|rung| rung.layer), steps)
     }
 }
 
@@ -61,27 +109,27 @@ fn shares(choices: &[Choice], usable: f64) -> SmallVec<[usize; FEW_LANES]> {
 
 /// What all would need if the cheapest step up was taken, if there is one.
 fn needed_for_more(choices: &[Choice]) -> Option<f64> {
-    let costs = |choice: &Choice| {
-        let at = choice.at.unwrap_or(0);
-        let now = choice.rung(at).map_or(0.0, choose::cost);
-        (now, choice.rung(at + 1).map(|next| choose::cost(next) - now))
-    };
-    let all: f64 = choices.iter().map(|choice| costs(choice).0).sum();
-    let step = choices.iter().filter_map(|choice| costs(choice).1).min_by(f64::total_cmp)?;
-    Some(all + step)
+    let all: f64 = choices.iter().map(Choice::cost).sum();
+    let steps = choices.iter().filter_map(|c| c.next().map(|next| choose::cost(next) - c.cost()));
+    Some(all + steps.min_by(f64::total_cmp)?)
 }
 
 impl Aim {
-    /// The layers of `offered`, the smallest first, that it may be given.
-    fn allowed(self, offered: &[Offered]) -> &[Offered] {
-        match self.wish {
-            Wish::Automatic => offered,
-            Wish::Within(bounds) => &offered[..offered.len().min(bounds.enough(offered) + 1)],
-            Wish::Layer(layer) => {
-                let place = offered.iter().position(|offer| offer.layer == layer);
-                place.map_or(&[], |place| &offered[place..=place])
-            }
-        }
+    /// The layers of all there is that it may be given, the smallest first, with no more frames
+    /// than it has use for.
+    fn allowed(self, points: &[Offered]) -> SmallVec<[Offered; MAX_LAYERS]> {
+        let bounds = match self.wish {
+            Wish::Within(bounds) => bounds,
+            _ => Bounds::default(),
+        };
+        let most = bounds.enough(points);
+        let is_allowed = |(place, offer): (usize, &Offered)| match self.wish {
+            Wish::Layer(layer) => layer == offer.layer,
+            Wish::Within(_) if place > most => false,
+            _ => bounds.is_thinned_so(offer, points),
+        };
+        let all = points.iter().enumerate();
+        all.filter(|each| is_allowed(*each)).map(|(_, offer)| *offer).collect()
     }
 }
 
@@ -93,7 +141,7 @@ impl Viewer {
         let mut video = lanes.filter(|(_, lane)| lane.id().kind == TrackKind::Video);
         video.any(|(number, lane)| {
             let wish = self.aims.as_ref().and_then(|aims| aims.get(number)).map(|aim| aim.wish);
-            !matches!(wish, Some(Wish::Layer(_))) && shared.shown_layers(lane.id()).nth(1).is_some()
+            !matches!(wish, Some(Wish::Layer(_))) && shared.has_choice(lane.id())
         })
     }
 }
@@ -136,19 +184,26 @@ impl Stream {
         let fits = shares(&choices, usable);
         let easily = shares(&choices, choose::easily(usable));
         let overuse = estimate.state == State::Overuse;
+        let all: f64 = choices.iter().map(Choice::cost).sum();
         for (choice, fits) in choices.iter_mut().zip(fits.into_iter().zip(easily)) {
             let mut steps = choice.aim.steps;
             let next = match choice.at {
                 Some(at) => steps.next(micros, at, fits, overuse),
                 None => fits.0,
             };
-            choice.at = Some(next);
-            let chosen = choice.rung(next).map(|rung| rung.layer).or(choice.aim.chosen);
+            let mut chosen = choice.rung(next).map(|rung| rung.layer);
+            let mut thinning = choice.aim.thinning;
+            if next == 0 && choice.thinned.len() > 1 {
+                let left = usable - (all - choice.cost());
+                (chosen, thinning) = choice.thin((micros, left), overuse);
+            }
             let (lane, before) = (choice.lane, choice.aim.chosen);
+            let chosen = chosen.or(before);
+            (choice.at, choice.aim.chosen) = (Some(next), chosen);
             if chosen == before {
-                self.note_steps(position, lane, steps);
+                self.note_steps(position, lane, (steps, thinning));
             } else {
-                self.change_aim(position, lane, |aim| Aim { chosen, steps, ..aim });
+                self.change_aim(position, lane, |aim| Aim { chosen, steps, thinning, ..aim });
             }
         }
         let Some(needed) = needed_for_more(&choices) else { return };
@@ -159,10 +214,10 @@ impl Stream {
         }
     }
 
-    fn note_steps(&mut self, position: usize, lane: usize, steps: choose::Steps) {
+    fn note_steps(&mut self, position: usize, lane: usize, steps: (Steps, Steps)) {
         let aims = self.viewers[position].aims.as_mut();
         if let Some(aim) = aims.and_then(|aims| aims.get_mut(lane)) {
-            aim.steps = steps;
+            (aim.steps, aim.thinning) = steps;
         }
     }
 
@@ -204,7 +259,7 @@ fn choices(viewer: &Viewer, shared: &StreamShared) -> SmallVec<[Choice; FEW_LANE
     let video = lanes.filter(|(_, lane)| lane.id().kind == TrackKind::Video);
     let choice = |(number, lane): (usize, &crate::egress::Lane)| {
         let aim = viewer.aims.as_ref().and_then(|aims| aims.get(number).copied());
-        Choice::of(number, aim.unwrap_or_default(), &shared.offered(lane.id()))
+        Choice::of(number, aim.unwrap_or_default(), &shared.points(lane.id()))
     };
     video.map(choice).filter(|choice| !choice.rungs.is_empty()).collect()
 }

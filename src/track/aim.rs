@@ -6,9 +6,9 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::choose::Steps;
-use super::{StreamShared, Taken};
+use super::{StreamShared, Taken, layer_of, limit_of, point};
 use crate::id::TrackId;
-use crate::limits::MAX_LAYERS;
+use crate::limits::{MAX_LAYERS, MAX_POINTS};
 use crate::media::{LayerName, PictureSize};
 
 /// What a viewer has asked for.
@@ -17,7 +17,7 @@ pub enum Wish {
     /// Nothing: it gets what is chosen for it, else the best layer.
     #[default]
     Automatic,
-    /// A layer, whatever is chosen for it.
+    /// A layer, thinned or not, whatever is chosen for it.
     Layer(u8),
     /// Nothing larger than it needs to be.
     Within(Bounds),
@@ -33,6 +33,8 @@ pub struct Bounds {
     pub height: Option<u16>,
     /// The layer's place, by what they send, from 0 on.
     pub place: Option<u8>,
+    /// The highest temporal layer it has use for.
+    pub temporal: Option<u8>,
 }
 
 /// One viewer's aim in one track.
@@ -46,6 +48,8 @@ pub(super) struct Aim {
     pub goal: u8,
     /// When another may be chosen.
     pub steps: Steps,
+    /// When another may be chosen of the smallest layer, thinned or not.
+    pub thinning: Steps,
     /// Since when it waits for a new key frame of it.
     pub waits: Option<Instant>,
 }
@@ -59,7 +63,7 @@ impl Aim {
         }
     }
 
-    /// The same, as things stand: of the layers in `offered`, the smallest first, `best` is the one
+    /// The same, as things stand: of what there is ([`StreamShared::points`]), `best` is the layer
     /// for those who want nothing.
     pub fn renewed(self, offered: &[Offered], best: u8) -> Aim {
         let goal = self.goal_of(offered, best);
@@ -72,7 +76,9 @@ impl Aim {
             let mut below = (0..=place).rev().chain(place + 1..offered.len());
             below.find(|place| offered.get(*place).is_some_and(|offer| offer.flows))
         };
-        let place = |layer: u8| offered.iter().position(|offer| offer.layer == layer);
+        // What can't be thinned any more is taken as it is.
+        let find = |layer: u8| offered.iter().position(|offer| offer.layer == layer);
+        let place = |layer: u8| find(layer).or_else(|| find(layer_of(layer)));
         let wanted = match self.wish {
             Wish::Layer(layer) => place(layer),
             Wish::Automatic => place(self.chosen.unwrap_or(best)),
@@ -100,6 +106,8 @@ pub struct Offered {
     pub size: Option<PictureSize>,
     /// Whether it flows: who gets a layer that does not is given another one.
     pub flows: bool,
+    /// Frames a second, where it is a layer thinned.
+    pub frames_per_s: Option<u8>,
 }
 
 impl Offered {
@@ -120,6 +128,18 @@ impl Offered {
 }
 
 impl StreamShared {
+    /// All that can be taken of a track: its layers, the smallest first, and before each of them
+    /// what it may be thinned to.
+    #[must_use]
+    pub fn points(&self, track: TrackId) -> SmallVec<[Offered; MAX_POINTS]> {
+        let mut points = SmallVec::new();
+        for layer in self.offered(track) {
+            points.extend(self.points_of(track, layer));
+            points.push(layer);
+        }
+        points
+    }
+
     /// The layers of a track that were ever sent by its publisher, the smallest first: by the size
     /// of their pictures, else by what they send. Never by their names, which say nothing.
     #[must_use]
@@ -134,11 +154,27 @@ impl StreamShared {
 }
 
 impl Bounds {
-    /// The place of the smallest layer that has as much as is asked for, else of the largest.
-    pub(super) fn enough(&self, offered: &[Offered]) -> usize {
-        let mut all = offered.iter().enumerate();
-        let enough = all.position(|(place, offer)| self.are_met(place, offer));
-        enough.unwrap_or(offered.len().saturating_sub(1))
+    /// The place of the smallest layer that has as much as is asked for, else of the largest; if it
+    /// can be, thinned to what is asked for.
+    pub(super) fn enough(&self, points: &[Offered]) -> usize {
+        let layers = || points.iter().filter(|offer| limit_of(offer.layer).is_none());
+        let enough = layers().enumerate().find(|(place, offer)| self.are_met(*place, offer));
+        // The largest layer stands last.
+        let layer = enough.map(|(_, offer)| offer).or(points.last()).map(|offer| offer.layer);
+        let of_layer = |offer: &Offered| Some(layer_of(offer.layer)) == layer;
+        let found =
+            points.iter().position(|offer| of_layer(offer) && self.is_thinned_so(offer, points));
+        found.unwrap_or(points.len().saturating_sub(1))
+    }
+
+    /// Whether a layer is thinned to what is asked for: as it is, where nothing is, or where it
+    /// can't be.
+    pub(super) fn is_thinned_so(&self, offer: &Offered, points: &[Offered]) -> bool {
+        let so = |layer: u8| self.temporal.and_then(|most| point(layer, most));
+        match limit_of(offer.layer) {
+            Some(_) => so(layer_of(offer.layer)) == Some(offer.layer),
+            None => !points.iter().any(|other| Some(other.layer) == so(offer.layer)),
+        }
     }
 
     /// Whether a layer has as much as is asked for. One whose size is not known has as much as any.

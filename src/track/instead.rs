@@ -9,7 +9,7 @@
 use smallvec::SmallVec;
 
 use super::stream::{Stream, Viewer};
-use super::{Layer, StreamShared, Track};
+use super::{KeyframeRequests, StreamShared, Track, layer_of};
 use crate::egress::Feedback;
 use crate::limits::{MAX_LAYERS, MAX_TRACKS_OF_A_KIND};
 
@@ -25,18 +25,18 @@ impl Viewer {
         self.broken = self.broken & !(1 << lane) | u8::from(broken) << lane;
     }
 
-    /// The layer of a lane that it has, among those of its track.
-    fn layer_of<'a>(&self, lane: usize, tracks: &'a [Track]) -> Option<(&'a Track, &'a Layer)> {
+    /// Who waits for key frames of the layer that a lane has.
+    fn keyframes_of<'a>(&self, lane: usize, tracks: &'a [Track]) -> Option<&'a KeyframeRequests> {
         let lane = self.egress.lanes().get(lane)?;
         let track = tracks.iter().find(|track| track.id() == lane.id())?;
-        Some((track, track.layer(lane.layer()?)?))
+        track.keyframes(lane.layer()?)
     }
 
     /// Lanes whose key frame has come show something again.
     pub(super) fn mend(&mut self, tracks: &[Track]) {
         for lane in 0..self.egress.lanes().len() {
-            let layer = self.layer_of(lane, tracks);
-            if self.is_broken(lane) && layer.is_none_or(|(_, layer)| !layer.keyframes.is_wanted()) {
+            let keyframes = self.keyframes_of(lane, tracks);
+            if self.is_broken(lane) && keyframes.is_none_or(|waits| !waits.is_wanted()) {
                 self.set_broken(lane, false);
             }
         }
@@ -49,11 +49,12 @@ impl Viewer {
         tracks: &[Track],
         shared: &StreamShared,
     ) -> bool {
-        let Some((track, layer)) = self.layer_of(lane, tracks) else { return true };
-        let number = self.egress.lanes()[lane].layer();
-        let has_gone = |offered: &super::Offered| Some(offered.layer) == number && !offered.flows;
+        let Some(keyframes) = self.keyframes_of(lane, tracks) else { return true };
+        let track = &self.egress.lanes()[lane];
+        let layer = track.layer().map(layer_of);
+        let has_gone = |offered: &super::Offered| Some(offered.layer) == layer && !offered.flows;
         match self.is_broken(lane) {
-            true => layer.keyframes.is_overdue(),
+            true => keyframes.is_overdue(),
             false => shared.offered(track.id()).iter().any(has_gone),
         }
     }
@@ -70,8 +71,8 @@ impl Stream {
             let track = tracks.iter_mut().find(|track| track.id() == lane.id());
             let Some(track) = track else { continue };
             let (has, several) = (lane.layer(), track.layers().len() > 1);
-            if let Some(layer) = track.layer_mut(has.unwrap_or(track.best_layer())) {
-                layer.keyframes.request();
+            if let Some(keyframes) = track.keyframes_mut(has.unwrap_or(track.best_layer())) {
+                keyframes.request();
                 viewer.set_broken(*number, has.is_some() && several);
             }
         }
@@ -89,11 +90,11 @@ impl Stream {
         let lane = &viewer.egress.lanes()[lane];
         let Some(track) = self.track(lane.id()) else { return SmallVec::new() };
         let offered = self.shared.offered(lane.id());
-        let below = offered.iter().take_while(|offer| offer.layer != goal);
+        let below = offered.iter().take_while(|offer| offer.layer != layer_of(goal));
         let is_here = self.shared.publisher() == Some(self.shard);
         let fit = below.filter(|offer| {
             let comes = is_here || track.is_taken(offer.layer);
-            comes && offer.flows && lane.layer() != Some(offer.layer)
+            comes && offer.flows && lane.layer().map(layer_of) != Some(offer.layer)
         });
         let mut layers: SmallVec<[u8; MAX_LAYERS]> = fit.map(|offer| offer.layer).collect();
         layers.reverse();

@@ -5,13 +5,16 @@ use std::time::Instant;
 use super::flow::Flow;
 use super::pending::Pending;
 use super::stream::Step;
+use super::temporals::Temporals;
 use super::{Carried, History, KeyframeRequests, LayerShown, Rate};
 use crate::id::TrackKind;
 use crate::limits::{
     AWAITED_RUN_PACKETS, HISTORY_AUDIO_PACKETS, HISTORY_HOLE_PACKETS, HISTORY_VIDEO_PACKETS,
     PUBLISHER_REPAIR, REPLAY_BYTES, REPLAY_PACKETS, REPLAY_TIME,
 };
-use crate::media::{Bytes, ClockReport, MediaPacket, Origin, PictureSize, picture_size};
+use crate::media::{
+    Bytes, ClockReport, FrameStructure, MediaPacket, Origin, PictureSize, Temporal, picture_size,
+};
 
 /// How the numbers of one origin become the layer's and its time the track's.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +106,10 @@ pub struct Layer {
     pub rate: Rate,
     /// How large its pictures are, where its key frames say.
     pub size: Option<PictureSize>,
+    /// What of it is of which temporal layer.
+    pub(super) temporals: Temporals,
+    /// Of its frames, where its publisher tells it.
+    structure: Option<Box<FrameStructure>>,
 }
 
 impl Layer {
@@ -127,6 +134,8 @@ impl Layer {
             flow: Flow::default(),
             rate: Rate::default(),
             size: None,
+            temporals: Temporals::default(),
+            structure: None,
         }
     }
 
@@ -141,6 +150,42 @@ impl Layer {
         if packet.keyframe {
             self.size = picture_size(packet.codec, &packet.payload).or(self.size);
         }
+        if self.kind == TrackKind::Video {
+            let MediaPacket { timestamp, received, .. } = *packet;
+            let id = self.temporal(packet).id;
+            self.temporals.count(received, id, (timestamp, packet.payload.len()));
+        }
+    }
+
+    /// Of which temporal layer a packet is; where that is not said, of the lowest.
+    pub(super) fn temporal<P: Bytes>(&self, packet: &MediaPacket<P>) -> Temporal {
+        Temporal::of(packet, self.structure.as_deref()).unwrap_or_default()
+    }
+
+    /// The numbers of what is kept since the newest key frame, else of the newest frame.
+    pub(super) fn since_keyframe(&self) -> Option<std::ops::RangeInclusive<u64>> {
+        let newest = self.history.get(self.newest?)?;
+        let keyframe = self.newest_keyframe.map(|key| (key.number, key.timestamp));
+        let (number, timestamp) = keyframe.unwrap_or((newest.sequence, newest.timestamp));
+        Some(self.first_of(number, timestamp)..=newest.sequence)
+    }
+
+    /// The number of the first packet of the frame at `timestamp`, of which `number` is one.
+    fn first_of(&self, number: u64, timestamp: u32) -> u64 {
+        let is_of_it =
+            |number: u64| self.history.get(number).is_some_and(|p| p.timestamp == timestamp);
+        let mut first = number;
+        while first > 0 && is_of_it(first - 1) {
+            first -= 1;
+        }
+        first
+    }
+
+    /// Nothing of it is kept any more, and what it sent is as if long ago.
+    pub(super) fn forget(&mut self) {
+        self.history.clear();
+        self.newest = self.newest.map(|newest| newest + HISTORY_VIDEO_PACKETS as u64);
+        (self.newest_keyframe, self.pending) = (None, Pending::default());
     }
 
     /// See [`super::Stream::prefetch`].
@@ -159,6 +204,7 @@ impl Layer {
             silent: !self.flow.flows(),
             deaf: self.keyframes.is_deaf(),
             needs_kilobits_per_s: kilobits(self.rate.needed_bits_per_s()),
+            thinned: self.temporals.thinned(self.rate.needed_bits_per_s()),
         }
     }
 
@@ -166,6 +212,7 @@ impl Layer {
     pub(super) fn start_over(&mut self) {
         (self.rate, self.size, self.newest_keyframe) = (Rate::default(), None, None);
         self.flow = Flow::default();
+        (self.temporals, self.structure) = (Temporals::default(), None);
         self.keyframes.start_over();
     }
 
@@ -309,9 +356,19 @@ impl Layer {
         }
         if self.kind == TrackKind::Video {
             self.note_keyframe(&packet);
+            self.note_structure(&packet);
         }
         let replayed = self.newest_keyframe.map(|keyframe| keyframe.number);
         (self.history.put(packet, replayed), is_newest)
+    }
+
+    fn note_structure<P>(&mut self, packet: &MediaPacket<P>) {
+        let told = packet.extensions.descriptor.as_ref().filter(|told| told.has_structure());
+        let Some(structure) = told.and_then(FrameStructure::read) else { return };
+        match &mut self.structure {
+            Some(known) => **known = structure,
+            None => self.structure = Some(Box::new(structure)),
+        }
     }
 
     /// Keeps account of what came since the newest key frame, until that is too much to be sent
@@ -339,13 +396,7 @@ impl Layer {
     pub(super) fn past(&self, layer: u8, now: Instant) -> Option<Past> {
         let keyframe = self.newest_keyframe?;
         let newest = self.history.get(self.newest?)?;
-        let is_of_it = |number: u64| {
-            self.history.get(number).is_some_and(|p| p.timestamp == keyframe.timestamp)
-        };
-        let mut first = keyframe.number;
-        while first > 0 && is_of_it(first - 1) {
-            first -= 1;
-        }
+        let first = self.first_of(keyframe.number, keyframe.timestamp);
         let last = newest.sequence;
         let age = now.saturating_duration_since(keyframe.received);
         if age > REPLAY_TIME || last - first >= REPLAY_PACKETS {

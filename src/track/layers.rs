@@ -2,14 +2,16 @@
 //! wait for the end of the turn.
 
 mod look;
+mod points;
 
 use std::time::{Duration, Instant};
 
 use super::flow::Flows;
 use super::layer::{Latest, Layer, Past, Recall};
+use super::point::{Point, layer_of};
 use super::stream::Step;
 use super::takers::Takers;
-use super::{LayerShown, Standing};
+use super::{KeyframeRequests, LayerShown, Standing};
 use crate::id::{TrackId, TrackKind};
 use crate::limits::{ARRIVAL_CLOCK_AFTER, LAYERS_APART, MAX_LAYERS};
 use crate::media::{Bytes, ClockReport, MediaPacket, PictureSize};
@@ -44,6 +46,8 @@ pub enum Admission {
 pub struct Track {
     id: TrackId,
     layers: Vec<Layer>,
+    /// Its layers thinned, those that somebody takes or has taken.
+    points: Vec<Point>,
     /// The publisher whose packets are taken: those of an earlier one are too late.
     publisher: Option<u32>,
     /// The layer that sends most, by the last look at all of them.
@@ -51,8 +55,9 @@ pub struct Track {
     looked: Option<Instant>,
     /// How its layers stand; on the publisher's shard, as the others were told.
     standing: Option<Standing>,
-    /// Which layers sent something at the last look, and how large their pictures were.
-    seen: [Option<Option<PictureSize>>; MAX_LAYERS],
+    /// Which layers sent something at the last look, how large their pictures were, and whether
+    /// they can be thinned.
+    seen: [Option<(Option<PictureSize>, bool)>; MAX_LAYERS],
     /// How its packets come, on the publisher's shard.
     pub(super) flows: Flows,
     latest: Option<Latest>,
@@ -96,6 +101,7 @@ impl Track {
         Track {
             id,
             layers: vec![Layer::new(id.kind)],
+            points: Vec::new(),
             publisher: None,
             best: 0,
             looked: None,
@@ -146,9 +152,12 @@ impl Track {
         self.best
     }
 
-    /// One of its layers, if it has been heard of.
+    /// One of its layers, thinned or not, if it has been heard of.
     #[must_use]
     pub fn layer(&self, layer: u8) -> Option<&Layer> {
+        if usize::from(layer) >= MAX_LAYERS {
+            return self.thinned(layer);
+        }
         self.layers.get(usize::from(layer))
     }
 
@@ -166,6 +175,16 @@ impl Track {
             self.layers.push(Layer::new(self.id.kind));
         }
         self.layer_mut(layer)
+    }
+
+    /// Who waits for key frames of what has this number: of the layer, thinned or not.
+    pub fn keyframes(&self, number: u8) -> Option<&KeyframeRequests> {
+        self.layers.get(usize::from(layer_of(number))).map(|layer| &layer.keyframes)
+    }
+
+    /// The same, to change it.
+    pub fn keyframes_mut(&mut self, number: u8) -> Option<&mut KeyframeRequests> {
+        self.layer_made(layer_of(number)).map(|layer| &mut layer.keyframes)
     }
 
     /// Whether anybody of this shard takes a layer. Of sound there is one.
@@ -186,7 +205,7 @@ impl Track {
         let carry = self.carry(packet, Some(standing.best));
         if carry == Carry::Yes && self.coming & 1 << packet.layer == 0 {
             self.coming |= 1 << packet.layer;
-            self.layers[usize::from(packet.layer)].was_interrupted();
+            self.was_interrupted(packet.layer);
         }
         let standing = Standing { best: self.best, ..standing };
         let is_news = carry == Carry::Yes && self.standing.replace(standing) != Some(standing);
@@ -223,6 +242,12 @@ impl Track {
             Ok(packet) => packet,
             Err(refused) => return refused,
         };
+        if !self.points.is_empty() {
+            self.thin(&packet, Some(hold));
+            if !self.takers.take_exactly(packet.layer, self.best) {
+                return Admission::Admitted;
+            }
+        }
         let ends = packet.marker || self.id.kind == TrackKind::Audio;
         self.layers[usize::from(packet.layer)].pending.push(packet, hold, ends);
         Admission::Admitted
@@ -313,7 +338,8 @@ impl Track {
 
     /// The packets that wait for the rest of their frame.
     pub fn pending(&self) -> impl Iterator<Item = &MediaPacket> {
-        self.layers.iter().flat_map(|layer| layer.pending.packets())
+        let points = self.points.iter().map(|point| &point.layer);
+        self.layers.iter().chain(points).flat_map(|layer| layer.pending.packets())
     }
 
     /// Looks for the packet of `layer` numbered `sequence`, which a viewer asks for at `now`.
@@ -332,7 +358,8 @@ impl Track {
     /// The packets to send now: those of complete frames, or all whose time has come, layer by
     /// layer.
     pub fn take_pending(&mut self, now: Instant, into: &mut Vec<MediaPacket>) {
-        for layer in &mut self.layers {
+        let points = self.points.iter_mut().map(|point| &mut point.layer);
+        for layer in self.layers.iter_mut().chain(points) {
             if layer.pending.is_due(now) {
                 layer.release(into);
             }
@@ -342,7 +369,8 @@ impl Track {
     /// When the pending packets must leave, if there are any.
     #[must_use]
     pub fn pending_deadline(&self) -> Option<Instant> {
-        self.layers.iter().filter_map(|layer| layer.pending.deadline()).min()
+        let points = self.points.iter().map(|point| &point.layer);
+        self.layers.iter().chain(points).filter_map(|layer| layer.pending.deadline()).min()
     }
 
     /// Takes the publisher's word on what the RTP time of a layer means.
@@ -356,7 +384,7 @@ impl Track {
     /// and the timestamp that belongs to it. `None` before the publisher's first sender report.
     #[must_use]
     pub fn clock_at(&self, now: Instant, layer: Option<u8>) -> Option<(u64, u32)> {
-        let own = self.layer(layer.unwrap_or(self.best)).into_iter();
+        let own = self.layer(layer.map_or(self.best, layer_of)).into_iter();
         let mut all = own.chain(&self.layers).filter(|layer| self.is_current(layer));
         all.find_map(|layer| layer.clock_at(now))
     }
@@ -394,8 +422,8 @@ impl Track {
     pub(super) fn align(&mut self, layer: u8, now: Instant, leaving: &mut [MediaPacket]) {
         let is_other = |other: &&Layer| other.is_used() && self.is_current(other);
         let reference = self.layers.iter().filter(is_other).find_map(|other| other.clock_at(now));
-        let number = layer;
-        let Some(known) = self.layer(layer).filter(|known| !known.is_used()) else { return };
+        let number = layer_of(layer);
+        let Some(known) = self.layer(number).filter(|known| !known.is_used()) else { return };
         let clocks = reference.zip(known.clock_at(now));
         let Some(((ntp, timestamp), (own_ntp, own))) = clocks else { return };
         let rate = self.id.kind.clock_rate();
@@ -404,10 +432,12 @@ impl Track {
         let by = timestamp.wrapping_sub(own);
         let most = LAYERS_APART.as_millis() as u32 * (rate / 1_000);
         if by.cast_signed().unsigned_abs() > most
-            && let Some(layer) = self.layer_mut(layer)
+            && let Some(layer) = self.layer_mut(number)
         {
             layer.put_right(by);
-            let of_layer = |p: &&mut MediaPacket| p.track.id == self.id && p.layer == number;
+            self.points_of(number).for_each(|point| point.layer.put_right(by));
+            let id = self.id;
+            let of_layer = |p: &&mut MediaPacket| p.track.id == id && layer_of(p.layer) == number;
             for packet in leaving.iter_mut().filter(of_layer) {
                 packet.timestamp = packet.timestamp.wrapping_add(by);
             }
@@ -418,7 +448,8 @@ impl Track {
     fn start_over(&mut self, publisher: u32, first_layer: u8) {
         self.publisher = Some(publisher);
         (self.best, self.looked) = (first_layer, None);
-        for layer in &mut self.layers {
+        let points = self.points.iter_mut().map(|point| &mut point.layer);
+        for layer in self.layers.iter_mut().chain(points) {
             layer.start_over();
         }
     }

@@ -18,6 +18,7 @@ mod keyframes;
 mod layer;
 mod layers;
 mod pending;
+mod point;
 mod rate;
 mod replay;
 mod shared;
@@ -33,19 +34,23 @@ mod stream;
 mod streams;
 mod switch;
 mod takers;
+mod temporals;
 mod told;
+mod within;
 
 pub use aim::{Bounds, Offered, Wish};
 pub use history::History;
 pub use keyframes::KeyframeRequests;
 pub use layer::{Layer, Past, Recall};
 pub use layers::{Admission, Carried, Carry, Track};
+pub use point::{layer_of, limit_of, point};
 pub use rate::Rate;
 pub use replay::Replay;
 pub use shared::{LayerShown, Standing, StreamShared};
 pub use stream::{Ask, Source, Step, Stream, Viewer};
 pub use streams::{Export, NeedKeyframe, Published, Streams};
 pub use takers::Taken;
+pub use temporals::Thinned;
 
 #[cfg(test)]
 mod adapt_tests;
@@ -59,3 +64,6 @@ mod switch_tests;
 #[cfg(test)]
 #[expect(clippy::disallowed_types, reason = "a shard's part is played")]
 mod tests;
+#[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "a shard's part is played")]
+mod thin_tests;

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::{Offered, Taken};
+use super::{Offered, Taken, Thinned, point};
 use crate::id::{StreamKey, TrackId, TrackKind};
-use crate::limits::{MAX_LAYERS, MAX_SHARDS, MAX_TRACKS_OF_A_KIND};
+use crate::limits::{MAX_LAYERS, MAX_SHARDS, MAX_THINNED, MAX_TRACKS_OF_A_KIND};
 use crate::media::{LayerName, PictureSize};
 
 const NO_SHARD: u32 = u32::MAX;
@@ -34,6 +34,8 @@ pub struct StreamShared {
     layers: [[[AtomicU64; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND]; TrackKind::ALL.len()],
     /// What each layer of each video track needs, in thousands of bits a second.
     needs: [[AtomicU32; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND],
+    /// What each layer of each video track would be, thinned: see [`Thinned`].
+    thinned: [[[AtomicU32; MAX_THINNED]; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND],
 }
 
 /// How the layers of a track stand, in a word that other shards read with each packet.
@@ -64,6 +66,8 @@ pub struct LayerShown {
     pub needs_kilobits_per_s: u32,
     /// Whether it answers no requests for key frames.
     pub deaf: bool,
+    /// What it would be without its upper temporal layers, by the highest one left.
+    pub thinned: [Thinned; MAX_THINNED],
 }
 
 impl LayerShown {
@@ -98,6 +102,7 @@ impl StreamShared {
             names: Default::default(),
             layers: Default::default(),
             needs: Default::default(),
+            thinned: Default::default(),
         }
     }
 
@@ -200,6 +205,12 @@ impl StreamShared {
         let layers = self.layers[track.kind as usize].get(usize::from(track.number));
         let word = layers.and_then(|layers| layers.get(usize::from(layer)));
         let Some(word) = word else { return };
+        if shown.kilobits_per_s > 0 && !shown.silent {
+            let words = self.thinned_of(track, layer).into_iter().flatten();
+            for (word, thinned) in words.zip(shown.thinned) {
+                word.store(thinned.to_word(), Ordering::Relaxed);
+            }
+        }
         if shown.kilobits_per_s == 0 {
             let before = LayerShown::from_word(word.load(Ordering::Relaxed));
             let LayerShown { silent, needs_kilobits_per_s, deaf, .. } = shown;
@@ -211,6 +222,22 @@ impl StreamShared {
             let deaf = if shown.deaf { DEAF } else { 0 };
             needs.store(shown.needs_kilobits_per_s & !DEAF | deaf, Ordering::Relaxed);
         }
+    }
+
+    fn thinned_of(&self, track: TrackId, layer: u8) -> Option<&[AtomicU32; MAX_THINNED]> {
+        let track = Some(track).filter(|track| track.kind == TrackKind::Video)?;
+        self.thinned.get(usize::from(track.number))?.get(usize::from(layer))
+    }
+
+    /// What a layer of a track would be without the temporal layers above each of the lowest.
+    fn thinned(&self, track: TrackId, layer: u8) -> [Thinned; MAX_THINNED] {
+        let mut all = [Thinned::default(); MAX_THINNED];
+        for (thinned, word) in
+            all.iter_mut().zip(self.thinned_of(track, layer).into_iter().flatten())
+        {
+            *thinned = Thinned::from_word(word.load(Ordering::Relaxed));
+        }
+        all
     }
 
     fn needs_of(&self, track: TrackId, layer: u8) -> Option<&AtomicU32> {
@@ -229,7 +256,8 @@ impl StreamShared {
         known.map(move |(layer, shown)| {
             let word = self.needs_of(track, layer).map_or(0, |word| word.load(Ordering::Relaxed));
             let (deaf, needs_kilobits_per_s) = (word & DEAF != 0, word & !DEAF);
-            (layer, LayerShown { deaf, needs_kilobits_per_s, ..shown })
+            let thinned = self.thinned(track, layer);
+            (layer, LayerShown { deaf, needs_kilobits_per_s, thinned, ..shown })
         })
     }
 
@@ -247,6 +275,30 @@ impl StreamShared {
             bits_per_s: u64::from(needs(layer, shown)) * 1_000,
             size: shown.size,
             flows: !shown.silent,
+            frames_per_s: None,
+        })
+    }
+
+    /// Whether a track comes in several layers, or in one that may be thinned.
+    pub(super) fn has_choice(&self, track: TrackId) -> bool {
+        let mut layers = self.shown_layers(track).map(|(layer, _)| layer);
+        let first = layers.next();
+        let is_thinned = |layer| self.thinned(track, layer) != [Thinned::default(); MAX_THINNED];
+        layers.next().is_some() || first.is_some_and(is_thinned)
+    }
+
+    /// What a layer may be thinned to, the least first.
+    pub(super) fn points_of(
+        &self,
+        track: TrackId,
+        whole: Offered,
+    ) -> impl Iterator<Item = Offered> {
+        let limits = (0..).zip(self.thinned(track, whole.layer));
+        let some = limits.filter(|(_, thinned)| thinned.needs_kilobits_per_s > 0);
+        some.filter_map(move |(limit, thinned)| {
+            let bits_per_s = u64::from(thinned.needs_kilobits_per_s) * 1_000;
+            let (layer, frames_per_s) = (point(whole.layer, limit)?, Some(thinned.frames_per_s));
+            Some(Offered { layer, bits_per_s, frames_per_s, ..whole })
         })
     }
 
@@ -285,6 +337,8 @@ impl StreamShared {
         let layers = self.layers.iter().flatten().flatten();
         layers.for_each(|word| word.store(0, Ordering::Relaxed));
         self.needs.iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
+        let thinned = self.thinned.iter().flatten().flatten();
+        thinned.for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
     /// The shard of the publisher, while there is one.

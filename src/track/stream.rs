@@ -206,7 +206,7 @@ impl Stream {
         let of_layer = |(own, histories): (usize, usize), layer: &Layer| {
             (own + size_of::<Layer>(), histories + layer.history.bytes())
         };
-        layers.fold((own, 0), of_layer)
+        layers.chain(self.tracks.iter().flat_map(Track::points)).fold((own, 0), of_layer)
     }
 
     /// A packet will come soon: each step fetches what the memory of the one before leads to. First
@@ -339,7 +339,12 @@ impl Stream {
     pub(super) fn keep<P: Bytes + Clone>(&mut self, mut packet: MediaPacket<P>) -> bool {
         let id = packet.track.id;
         let track = self.track_mut(id).filter(|_| id.kind == TrackKind::Video);
-        track.is_some_and(|track| track.keep(&mut packet).is_err())
+        let Some(track) = track else { return false };
+        let Ok(kept) = track.keep(&mut packet) else { return true };
+        if track.points().next().is_some() {
+            track.thin(&kept, None);
+        }
+        false
     }
 
     /// Packets whose time has come, audio first.

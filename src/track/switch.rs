@@ -13,10 +13,13 @@ use super::aim::Aim;
 use super::layer::Past;
 use super::replay::time_to_catch_up;
 use super::stream::{Stream, Viewer};
-use super::{Recall, Replay, Taken, Track, Wish};
+use super::{Recall, Replay, Taken, Track, Wish, layer_of, limit_of};
 use crate::egress::{Lane, Start};
 use crate::id::{TrackId, TrackKind};
-use crate::limits::{MAX_LAYERS, PICTURE_OVER, SWITCH_CATCH_UP, SWITCH_KEYFRAME, SWITCH_NEW_TICKS};
+use crate::limits::{
+    MAX_LAYERS, PADDING_BEHIND, PICTURE_OVER, SWITCH_CATCH_UP, SWITCH_KEYFRAME, SWITCH_NEW_TICKS,
+    THINNED_UP_WAIT,
+};
 use crate::media::MediaPacket;
 
 /// What the viewers of this turn can begin with, looked up once for all of them.
@@ -50,11 +53,11 @@ impl Viewer {
         (past, track, goal): (Option<Past>, &mut Track, u8),
     ) -> Option<Past> {
         let Some(past) = past else {
-            track.layer_made(goal)?.keyframes.request_past();
+            track.keyframes_mut(goal)?.request_past();
             return None;
         };
         if self.rather_waits(now, lane, (&past, track)) {
-            track.layer_mut(goal)?.keyframes.request();
+            track.keyframes_mut(goal)?.request();
             return None;
         }
         Some(past)
@@ -90,7 +93,11 @@ impl Viewer {
     }
 
     /// It is sent what `replay` says; those that are stand in `replaying`, by place.
-    fn start(&mut self, replay: Box<Replay>, (place, replaying): (usize, &mut Vec<usize>)) {
+    pub(super) fn start(
+        &mut self,
+        replay: Box<Replay>,
+        (place, replaying): (usize, &mut Vec<usize>),
+    ) {
         self.replay = Some(replay);
         if !std::mem::replace(&mut self.replays, true) {
             replaying.push(place);
@@ -166,8 +173,8 @@ impl Stream {
         let viewer = &mut viewers[position];
         let id = viewer.egress.lanes()[lane].id();
         let Some(track) = tracks.iter_mut().find(|track| track.id() == id) else { return };
-        let offered = shared.offered(id);
-        let (before, aim) = (viewer.aimed(lane), aim.renewed(&offered, track.best_layer()));
+        let points = shared.points(id);
+        let (before, aim) = (viewer.aimed(lane), aim.renewed(&points, track.best_layer()));
         let lanes = viewer.egress.lanes().len();
         let aims = viewer.aims.get_or_insert_with(|| vec![Aim::default(); lanes].into());
         aims[lane] = aim;
@@ -215,9 +222,12 @@ impl Stream {
             {
                 let place = (*position, lane);
                 let has_it = viewer.egress.lanes()[lane].layer() == Some(goal);
-                let begin = |layer| self.begin(now, place, layer, &mut pasts, leaving, &mut held);
-                match Some(goal).filter(|_| !has_it).and_then(begin) {
-                    Some(had_another) => switched += u64::from(had_another),
+                let go = |goal| self.go_to(now, place, goal, &mut pasts, leaving, &mut held);
+                match Some(goal).filter(|_| !has_it).and_then(go) {
+                    Some(had_another) => {
+                        switched += u64::from(had_another);
+                        waits |= !self.has(place, goal);
+                    }
                     None => {
                         waits = true;
                         let instead = self.begin_instead(now, place, goal, &mut pasts, leaving);
@@ -239,6 +249,67 @@ impl Stream {
         unsettled.append(&mut self.unsettled);
         self.unsettled = unsettled;
         switched
+    }
+
+    /// A lane goes to `goal`, a layer, thinned or not: from the same layer where it is, else from a
+    /// key frame, which all of the layer may have where it has none thinned. See
+    /// `Stream::begin`.
+    fn go_to(
+        &mut self,
+        now: Instant,
+        (position, lane): (usize, usize),
+        goal: u8,
+        pasts: &mut Pasts,
+        leaving: &mut [MediaPacket],
+        held: &mut Option<Box<Replay>>,
+    ) -> Option<bool> {
+        let publisher = self.shared.live_publisher();
+        let has = {
+            let lane = &self.viewers.get(position)?.egress.lanes()[lane];
+            let (id, has) = (lane.id(), lane.layer());
+            let track = self.tracks.iter_mut().find(|track| track.id() == id);
+            if let Some(track) = track.filter(|_| limit_of(goal).is_some()) {
+                track.wake(goal, now);
+            }
+            has
+        };
+        if let Some(has) = has.filter(|has| layer_of(*has) == layer_of(goal)) {
+            let gone = self.go_on(now, (position, lane), goal);
+            if gone.is_none() && limit_of(has).is_some() {
+                self.may_need_keyframe(now, (position, lane), goal);
+            }
+            return gone;
+        }
+        let id = self.viewers[position].egress.lanes()[lane].id();
+        let track = self.tracks.iter().find(|track| track.id() == id);
+        let has_past = track
+            .zip(publisher)
+            .is_some_and(|(track, publisher)| pasts.of(track, goal, now, publisher).is_some());
+        let goal = if has_past { goal } else { layer_of(goal) };
+        self.begin(now, (position, lane), goal, pasts, leaving, held)
+    }
+
+    /// Who waits to go up for long does so at a key frame.
+    fn may_need_keyframe(&mut self, now: Instant, (position, lane): (usize, usize), goal: u8) {
+        let Stream { tracks, viewers, .. } = self;
+        let viewer = &mut viewers[position];
+        let id = viewer.egress.lanes()[lane].id();
+        let aims = viewer.aims.as_mut();
+        let Some(Aim { waits, .. }) = aims.and_then(|aims| aims.get_mut(lane)) else { return };
+        let since = *waits.get_or_insert(now);
+        if now.saturating_duration_since(since) >= THINNED_UP_WAIT
+            && let Some(track) = tracks.iter_mut().find(|track| track.id() == id)
+            && let Some(keyframes) = track.keyframes_mut(goal)
+        {
+            *waits = Some(now);
+            keyframes.request();
+        }
+    }
+
+    /// Whether a lane has what it is to get.
+    fn has(&self, (position, lane): (usize, usize), goal: u8) -> bool {
+        let viewer = self.viewers.get(position);
+        viewer.is_none_or(|viewer| viewer.egress.lanes()[lane].layer() == Some(goal))
     }
 
     /// A lane that can't go to the layer `goal` yet, and has no picture, goes to one below it that
@@ -302,9 +373,10 @@ impl Stream {
         let live = live.map_or(past.live, |live| live.timestamp);
         // What everybody is sent just now is nothing of the past to who has waited for it.
         let last = if coming.is_some() { past.first.wrapping_sub(1) } else { past.last };
-        let start = Start { first, last, live, sent: newest };
+        let start = Start { first, last, live, sent: newest, within: false };
         if in_picture || lane.begin(&start).is_err() {
-            let next = newest.map(|newest| newest.sequence + 1).filter(|_| !in_picture);
+            let next = lane.newest().map(|newest| newest.sequence + 1);
+            let next = next.filter(|_| newest.is_some() && !in_picture);
             let may_wait = viewer.replay.is_none() && now >= viewer.hold_again;
             if let (Some(before), Some(next), true) = (before, next, may_wait) {
                 let hold = || Box::new(Replay::hold(now, id, before, next));
@@ -317,7 +389,7 @@ impl Stream {
             track.takers.remove(Taken::Layer(before), shared, (id, *shard));
             track.note_left();
         }
-        if let Some(layer) = track.layer_mut(goal) {
+        if let Some(layer) = track.layer_mut(layer_of(goal)) {
             layer.is_begun();
         }
         viewer.set_broken(number, false);
@@ -342,16 +414,25 @@ fn first_coming(track: &Track, layer: u8, leaving: &[MediaPacket]) -> Option<u64
     picture.map(|packet| packet.sequence).min()
 }
 
-/// The newest packet that a lane was sent, where it is still known.
-fn newest_sent<'a>(lane: &Lane, track: &'a Track, now: Instant) -> Option<&'a MediaPacket> {
+/// The newest packet of a picture that a lane was sent, where it is still known: behind it may be
+/// padding.
+pub(super) fn newest_sent<'a>(
+    lane: &Lane,
+    track: &'a Track,
+    now: Instant,
+) -> Option<&'a MediaPacket> {
     let newest = lane.newest()?;
-    match track.recall(newest.layer, newest.sequence, now) {
-        Recall::Kept(packet) => Some(packet),
-        _ => None,
+    for back in 0..PADDING_BEHIND {
+        match track.recall(newest.layer, newest.sequence.checked_sub(back)?, now) {
+            Recall::Kept(packet) if packet.payload.is_empty() => {}
+            Recall::Kept(packet) => return Some(packet),
+            _ => return None,
+        }
     }
+    None
 }
 
 /// Whether the picture that ends with `sent`, as far as it has come, is over.
-fn is_over(sent: &MediaPacket, now: Instant) -> bool {
+pub(super) fn is_over(sent: &MediaPacket, now: Instant) -> bool {
     sent.marker || now.saturating_duration_since(sent.received) >= PICTURE_OVER
 }

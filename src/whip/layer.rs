@@ -14,6 +14,9 @@ use super::prefix::Prefix;
 use crate::control::{Control, LayerChoice};
 use crate::limits::MAX_LAYERS;
 
+/// Temporal layers are numbered by three bits at most (RFC 9628 §4.2).
+const MAX_TEMPORAL_ID: u8 = 7;
+
 /// The extension's name in `Link`.
 const RELATION: &str = "urn:ietf:params:whep:ext:core:layer";
 
@@ -60,11 +63,12 @@ pub fn read(body: &str) -> Result<LayerChoice, Problem> {
     let wanted: Wanted = wanted.map_err(|error| {
         Problem::bad_request(format!("the body is no JSON object with the wanted layer: {error}"))
     })?;
-    if wanted.temporal_layer_id.is_some() || wanted.max_temporal_layer_id.is_some() {
-        return Err(Problem::unprocessable(
-            "temporal layers are sent as they come: leave temporalLayerId and maxTemporalLayerId \
-             out",
-        ));
+    let temporal = [wanted.temporal_layer_id, wanted.max_temporal_layer_id];
+    if temporal.into_iter().flatten().any(|id| id > MAX_TEMPORAL_ID) {
+        return Err(Problem::bad_request(format!(
+            "temporalLayerId and maxTemporalLayerId are {MAX_TEMPORAL_ID} at most: 0 has the \
+             fewest frames"
+        )));
     }
     let places = [wanted.spatial_layer_id, wanted.max_spatial_layer_id];
     if places.into_iter().flatten().any(|place| usize::from(place) >= MAX_LAYERS) {
@@ -87,6 +91,8 @@ pub fn read(body: &str) -> Result<LayerChoice, Problem> {
         max_place: wanted.max_spatial_layer_id,
         max_width: wanted.max_width,
         max_height: wanted.max_height,
+        temporal: wanted.temporal_layer_id,
+        max_temporal: wanted.max_temporal_layer_id,
     })
 }
 
@@ -101,6 +107,8 @@ mod tests {
         assert_eq!((high.mid.as_deref(), high.name.as_deref()), (Some("1"), Some("h")));
         let small = read(r#"{"maxHeight": 360, "maxSpatialLayerId": 1}"#).expect("bounds");
         assert_eq!((small.max_height, small.max_place), (Some(360), Some(1)));
+        let thinned = read(r#"{"rid": "h", "temporalLayerId": 1}"#).expect("a temporal layer");
+        assert_eq!((thinned.name.as_deref(), thinned.temporal), (Some("h"), Some(1)));
         for (body, words) in [
             ("[]", "no JSON object"),
             (r#"{"encodingID": "h"}"#, "encodingID"),
@@ -109,7 +117,7 @@ mod tests {
             (r#"{"maxHeight": 70000}"#, "no JSON object"),
             (r#"{"rid": "h", "encodingId": "l"}"#, "two layers"),
             (r#"{"spatialLayerId": 8}"#, "below 8"),
-            (r#"{"temporalLayerId": 0}"#, "temporalLayerId"),
+            (r#"{"temporalLayerId": 8}"#, "temporalLayerId"),
         ] {
             let problem = read(body).expect_err(body);
             let detail = problem.detail();

@@ -23,6 +23,7 @@ mod pages;
 mod relay;
 mod stage;
 mod tcp;
+mod thinned;
 mod turn;
 mod verdict;
 

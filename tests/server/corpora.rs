@@ -12,7 +12,9 @@ use monoport::cluster::is_hello;
 use monoport::config::CommandLine;
 use monoport::id::StreamKey;
 use monoport::link::Frame;
-use monoport::media::{picture_size, starts_keyframe};
+use monoport::media::{
+    DependencyDescriptor, FrameStructure, picture_size, starts_keyframe, temporal_in_payload,
+};
 use monoport::net::Strays;
 use monoport::node::understood_letter;
 use monoport::session::Offer;
@@ -208,6 +210,10 @@ fn what_the_fuzzer_has_kept_makes_no_parser_of_the_server_panic() {
     for bytes in found("media") {
         for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1] {
             let _ = (starts_keyframe(codec, &bytes), picture_size(codec, &bytes));
+            let _ = temporal_in_payload(codec, &bytes);
+        }
+        if let Some(descriptor) = DependencyDescriptor::new(&bytes) {
+            let _ = FrameStructure::read(&descriptor).map(|told| told.temporal(&descriptor));
         }
     }
     for bytes in found("request") {

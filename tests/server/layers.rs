@@ -44,7 +44,7 @@ fn a_viewer_says_which_layer_it_wants_and_is_told_what_it_can_have() {
         (404, r#"{"encodingId": "f"}"#, "those there are, the smallest first: 0"),
         (404, r#"{"mediaId": "no-such", "encodingId": "0"}"#, "a=mid"),
         (404, r#"{"spatialLayerId": 1}"#, "no such layer"),
-        (422, r#"{"temporalLayerId": 1}"#, "temporal"),
+        (400, r#"{"temporalLayerId": 8}"#, "temporalLayerId"),
     ] {
         let answer = wish(&url, body);
         assert_eq!(answer.status, status, "{body}: {}", answer.body);

@@ -142,7 +142,7 @@ export class Detail {
 // The choice is there where there is one, the largest layer first.
 function showLayers(layer) {
   const field = $("#detail-layer");
-  $("#detail-layer-field").hidden = !layer;
+  $("#detail-layer-field").hidden = !layer || layer.offered.length < 2;
   if (!layer || document.activeElement === field) return;
   const options = layer.offered.map((name) => new Option(name, name)).reverse();
   field.replaceChildren(new Option("Automatic", ""), ...options);
@@ -192,7 +192,12 @@ function layerWords(layer) {
   if (!layer) {
     return "–";
   }
-  const { wanted, got, reason } = layer;
+  const { reason, wanted_temporal_layer, got_temporal_layer } = layer;
+  const named = (name, temporal) => {
+    return name && temporal !== null ? `${name} up to temporal layer ${temporal}` : name;
+  };
+  const wanted = named(layer.wanted, wanted_temporal_layer);
+  const got = named(layer.got, got_temporal_layer);
   const words = got === wanted ? got : `${got ?? "none"} instead of ${wanted}`;
   return `${words}. ${sentence(reason)}`;
 }

@@ -73,7 +73,7 @@ fn a_viewer_starts_at_a_key_frame_and_with_what_it_negotiated() {
 /// Begins with `first`, of whose layer it is the newest packet too, behind `sent`.
 fn begin(lane: &mut Lane, first: &MediaPacket, sent: &MediaPacket) -> Result<(), TooEarly> {
     let (last, live) = (first.sequence, first.timestamp);
-    lane.begin(&Start { first, last, live, sent: Some(sent) })
+    lane.begin(&Start { first, last, live, sent: Some(sent), within: false })
 }
 
 fn at(layer: u8, sequence: u64, timestamp: u32) -> MediaPacket {
@@ -138,7 +138,8 @@ fn what_has_passed_is_squeezed_into_the_time_since_the_last_picture() {
     let picture = |number: u64| at(1, 500 + number, 3_000 + 3_000 * number as u32);
     let (first, last) = (picture(0), picture(30));
     let sent = at(0, 100, 90_000);
-    let start = Start { first: &first, last: 530, live: last.timestamp, sent: Some(&sent) };
+    let (last, live) = (530, last.timestamp);
+    let start = Start { first: &first, last, live, sent: Some(&sent), within: false };
     lane.begin(&start).expect("there is a picture newer");
     let times: Vec<u32> =
         (0..33).map(|number| timestamp(&mut lane, &picture(number)).wrapping_neg()).collect();

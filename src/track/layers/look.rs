@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use super::{Carry, Layer, LayerShown, Standing, Track};
-use crate::limits::{MAX_LAYERS, RATE_PERIOD};
+use crate::limits::{MAX_LAYERS, MAX_THINNED, RATE_PERIOD};
 use crate::media::{Bytes, MediaPacket};
+use crate::track::Thinned;
 
 impl Track {
     /// Decides on the publisher's shard whether `packet` is of any use, to viewers wherever they
@@ -49,7 +50,8 @@ impl Track {
             let shown = layer.shown();
             show(number, shown);
             let is_there = shown.kilobits_per_s > 0 && !shown.silent;
-            seen[usize::from(number)] = is_there.then_some(shown.size);
+            let is_thinned = shown.thinned != [Thinned::default(); MAX_THINNED];
+            seen[usize::from(number)] = is_there.then_some((shown.size, is_thinned));
         }
         self.choose_best();
         self.find_lowest();

@@ -1,9 +1,11 @@
-//! Whatever a payload says, looking for key frames, sizes of pictures and numbers of frames ends,
-//! and depends on nothing else.
+//! Whatever a payload says, looking for key frames, sizes of pictures, temporal layers and numbers
+//! of frames ends, and depends on nothing else.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use monoport::media::{DependencyDescriptor, picture_size, starts_keyframe};
+use monoport::media::{
+    DependencyDescriptor, FrameStructure, picture_size, starts_keyframe, temporal_in_payload,
+};
 use str0m::format::Codec;
 
 const CODECS: [Codec; 6] =
@@ -13,8 +15,16 @@ fuzz_target!(|bytes: &[u8]| {
     for codec in CODECS {
         assert_eq!(starts_keyframe(codec, bytes), starts_keyframe(codec, bytes));
         assert_eq!(picture_size(codec, bytes), picture_size(codec, bytes));
+        assert_eq!(temporal_in_payload(codec, bytes), temporal_in_payload(codec, bytes));
     }
     if let Some(descriptor) = DependencyDescriptor::new(bytes) {
+        if let Some(structure) = FrameStructure::read(&descriptor) {
+            // Of its own frame, and of another one that begins in the middle.
+            let behind = bytes.get(2..).and_then(DependencyDescriptor::new);
+            let all = [Some(descriptor.clone()), behind];
+            let temporal = all.iter().flatten().filter_map(|frame| structure.temporal(frame));
+            temporal.for_each(|temporal| assert!(temporal.id < 64));
+        }
         let number = descriptor.frame_number();
         let shifted = descriptor.clone().renumbered(number);
         assert_eq!(shifted.frame_number(), number.wrapping_mul(2));
