@@ -236,14 +236,19 @@ impl Neighbours {
         loop {
             tokio::time::sleep(LINK_LOOK).await;
             for stream in self.control.look_at_links() {
-                if lock(&self.wanted).chased.insert(stream.clone()) {
-                    tokio::spawn(self.clone().chase(stream));
-                }
+                self.chase_soon(stream);
             }
             // What nobody asks for now was had, or can be asked for anew.
             lock(&self.wanted).asking.retain(|_, way| {
                 Arc::strong_count(way) > 1 || way.try_lock().is_ok_and(|last| last.is_recent())
             });
+        }
+    }
+
+    /// Begins to chase a stream, unless that is under way.
+    pub(super) fn chase_soon(self: &Arc<Neighbours>, stream: Arc<str>) {
+        if lock(&self.wanted).chased.insert(stream.clone()) {
+            tokio::spawn(self.clone().chase(stream));
         }
     }
 

@@ -8,10 +8,11 @@
 //! ```text
 //! signed.rs  requests and answers under the cluster's secret    choose.rs  which node
 //! asking.rs  the way there, within bounds                       nonces.rs  none is heard twice
-//! links.rs   streams from other nodes, and to them
+//! links.rs   streams from other nodes, and to them              awaited.rs which are waited for
 //! ```
 
 mod asking;
+mod awaited;
 mod choose;
 mod links;
 mod nonces;

@@ -248,10 +248,7 @@ impl Control {
     #[must_use]
     pub fn is_missed(&self, name: &str) -> bool {
         let registry = self.lock();
-        let is_missed = |stream: &Stream| {
-            stream.brought.is_none() && stream.publisher().is_none() && !stream.viewers.is_empty()
-        };
-        registry.streams.get(name).is_some_and(is_missed)
+        registry.streams.get(name).is_some_and(Stream::is_awaited)
     }
 
     /// Looks at all links: those that have ended are forgotten, and those that are not needed any

@@ -20,6 +20,7 @@
 //! directory/    who publishes what, among all nodes; member.rs, this node among them
 //! ports/        which UDP port it gets, and how ports come and go
 //! takeover.rs   between two processes of which one takes over from the other
+//! awaited.rs    which streams viewers wait for that another node may have
 //! audience.rs   what a session's client may know of its stream
 //! read.rs       what the API reads; history.rs, ended.rs, events.rs
 //! news.rs       for who is to miss nothing
@@ -29,6 +30,7 @@
 //! reported the end, so a name in use is never given out twice.
 
 mod audience;
+mod awaited;
 mod caller;
 mod connecting;
 mod directory;

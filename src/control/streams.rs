@@ -52,6 +52,11 @@ impl Stream {
         }
     }
 
+    /// Whether somebody here waits for it though nobody publishes it here, and no link brings it.
+    pub fn is_awaited(&self) -> bool {
+        self.brought.is_none() && self.publisher().is_none() && !self.viewers.is_empty()
+    }
+
     /// Who publishes it; nobody while there are only candidates.
     pub fn publisher(&self) -> Option<SessionKey> {
         self.publisher

@@ -63,6 +63,13 @@ pub const CLUSTER_PROTOCOL: u32 = 1;
 /// From how much load on a node sends new publishers elsewhere, in thousandths.
 pub const NODE_BUSY_PERMILLE: u32 = 700;
 
+/// How often the directory is asked for the streams that viewers wait for.
+pub const AWAITED_LOOK: Duration = Duration::from_secs(1);
+
+/// Streams looked at under one hold of the registry's lock, and asked for at once: 20 µs, and a
+/// question of some 10 KB.
+pub const AWAITED_PER_LOOK: usize = 256;
+
 /// Requests that wait for one other node. What is more is refused at once: one that does not answer
 /// must not tie up this one.
 pub const FORWARDED_UNDER_WAY: usize = 256;

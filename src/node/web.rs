@@ -73,6 +73,7 @@ pub(super) fn neighbours(
     let keys = config.cluster.secrets.keys();
     let cluster = (!keys.is_empty()).then(|| Neighbours::new(control.clone(), keys))?;
     spawn_vital(runtime, "looking after links", cluster.clone().tend_links());
+    spawn_vital(runtime, "looking for streams", cluster.clone().look_for_awaited());
     Some(cluster)
 }
 

@@ -12,6 +12,7 @@ mod addresses;
 mod api;
 mod attacks;
 mod authority;
+mod awaited;
 mod certificates;
 mod checks;
 mod cluster;
