@@ -12,6 +12,9 @@ pub const LINK_ALIVE: Duration = Duration::from_millis(100);
 /// other is.
 pub const LINK_REPORT: Duration = Duration::from_millis(500);
 
+/// How often the end that takes media says so until it hears the other one.
+pub const LINK_FIRST_WORD: Duration = Duration::from_millis(50);
+
 /// The silence after which who takes media holds the other end for lost.
 pub const LINK_LOST: Duration = Duration::from_secs(2);
 

@@ -8,6 +8,7 @@
 //! 4 missing   positions, 6 each
 //! 5 alive     position 6, time 8, the other end's time 8, held for 4
 //! 6 end
+//! 7 name      track, layer, 16 bytes
 //! ```
 //!
 //! Numbers are big-endian, times and ages in microseconds.
@@ -19,7 +20,9 @@ use str0m::format::Codec;
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use crate::limits::{MAX_DATAGRAM_OUT, MAX_LAYERS, MAX_LINK_ASKED, MAX_TRACKS_OF_A_KIND};
-use crate::media::{ClockReport, DependencyDescriptor, HeaderExtensions, MediaPacket, Origin};
+use crate::media::{
+    ClockReport, DependencyDescriptor, HeaderExtensions, LayerName, MediaPacket, Origin,
+};
 use crate::wire::link::{HEAD_BYTES, TAG_BYTES};
 
 const MEDIA: u8 = 1;
@@ -28,6 +31,7 @@ const KEYFRAME: u8 = 3;
 const MISSING: u8 = 4;
 const ALIVE: u8 = 5;
 const END: u8 = 6;
+const NAME: u8 = 7;
 
 const MARKER: u8 = 1;
 const IS_KEYFRAME: u8 = 1 << 1;
@@ -73,6 +77,8 @@ pub enum Frame<'a> {
     Alive(Alive),
     /// The link is over.
     End,
+    /// What the publisher calls a layer.
+    Name(TrackId, u8, LayerName),
 }
 
 /// What an end says when it has nothing else to say.
@@ -227,6 +233,19 @@ pub(super) fn write_alive(slot: &mut [u8], alive: &Alive) -> Result<usize, DropR
     Ok(out.length)
 }
 
+/// Writes what the publisher calls a layer.
+pub(super) fn write_name(
+    slot: &mut [u8],
+    track: TrackId,
+    layer: u8,
+    name: &LayerName,
+) -> Result<usize, DropReason> {
+    let mut out = writer(slot);
+    out.put(&[NAME, track_byte(track), layer])?;
+    out.put(&name.0)?;
+    Ok(out.length)
+}
+
 /// Writes that the link is over.
 pub(super) fn write_end(slot: &mut [u8]) -> Result<usize, DropReason> {
     let mut out = writer(slot);
@@ -364,6 +383,7 @@ impl<'a> Frame<'a> {
             MISSING => Frame::Missing(reader.missing()?),
             ALIVE => Frame::Alive(reader.alive()?),
             END => Frame::End,
+            NAME => Frame::Name(reader.track()?, reader.layer()?, LayerName(reader.take()?)),
             _ => return None,
         };
         reader.0.is_empty().then_some(frame)

@@ -9,9 +9,10 @@ use super::{Figures, Keys, Peer};
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId};
 use crate::limits::{
-    LINK_ASSUMED_ROUND_TRIP, LINK_LOST, LINK_REPORT, MAX_LINK_ASKED, MAX_LINK_WISHES,
+    LINK_ASSUMED_ROUND_TRIP, LINK_FIRST_WORD, LINK_LOST, LINK_REPORT, MAX_LINK_ASKED,
+    MAX_LINK_WISHES,
 };
-use crate::media::{ClockReport, MediaPacket};
+use crate::media::{ClockReport, LayerName, MediaPacket};
 
 /// What a datagram has brought.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub enum Got<'a> {
     Media(MediaPacket<&'a [u8]>),
     /// What time it is in a layer.
     Clock(ClockReport),
+    /// What the publisher calls a layer.
+    Name(TrackId, u8, LayerName),
     /// A sign of life.
     Nothing,
     /// The other end sends nothing any more.
@@ -35,6 +38,8 @@ pub struct Incoming {
     /// What is to be asked for in the next datagram.
     asked: Vec<u64>,
     next_report: Instant,
+    /// Whether the other end was heard, which waits for a word of this one.
+    is_heard: bool,
     figures: Figures,
 }
 
@@ -48,6 +53,7 @@ impl Incoming {
             wishes: Vec::with_capacity(MAX_LINK_WISHES),
             asked: Vec::with_capacity(MAX_LINK_ASKED),
             next_report: now,
+            is_heard: false,
             figures: Figures::default(),
         }
     }
@@ -61,7 +67,9 @@ impl Incoming {
         arrived: Instant,
         datagram: &'a mut [u8],
     ) -> Result<Got<'a>, DropReason> {
-        match self.channel.open(arrived, datagram)? {
+        let frame = self.channel.open(arrived, datagram)?;
+        self.is_heard = true;
+        match frame {
             Frame::Media(media) => {
                 match self.holes.take(arrived, media.position) {
                     Seen::New => self.figures.packets += 1,
@@ -79,6 +87,7 @@ impl Incoming {
                 self.holes.expect(arrived, alive.next);
                 Ok(Got::Nothing)
             }
+            Frame::Name(track, layer, name) => Ok(Got::Name(track, layer, name)),
             Frame::End => Ok(Got::Ended),
             Frame::Keyframe(..) | Frame::Missing(_) => Err(DropReason::MalformedLink),
         }
@@ -120,7 +129,7 @@ impl Incoming {
             let Incoming { channel, asked, .. } = self;
             return channel.seal(slot, |slot| frame::write_missing(slot, asked));
         }
-        self.next_report = now + LINK_REPORT;
+        self.next_report = now + if self.is_heard { LINK_REPORT } else { LINK_FIRST_WORD };
         self.channel.alive(now, 0, slot)
     }
 

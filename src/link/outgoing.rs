@@ -8,13 +8,15 @@ use super::{Figures, Keys, Peer};
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId};
 use crate::limits::{LINK_ALIVE, LINK_DESERTED, LINK_REPAIR_BURST, LINK_REPAIR_SHARE, LINK_REPORT};
-use crate::media::{ClockReport, MediaPacket};
+use crate::media::{ClockReport, LayerName, MediaPacket};
 
 /// What the other end asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// Nothing.
     Nothing,
+    /// It is there: the link begins.
+    Begins,
     /// A key frame of a layer.
     Keyframe(TrackId, u8),
     /// These packets again, by their positions.
@@ -26,6 +28,8 @@ pub enum Asked {
 /// The end of a link that sends media.
 pub struct Outgoing {
     channel: Channel,
+    /// Whether the other end has been heard: what is sent before would find nobody.
+    has_begun: bool,
     /// The position of the next packet.
     next: u64,
     /// When something was sent last.
@@ -38,17 +42,29 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// A link that begins at `now` with the packet at the position `next` of `stream`.
+    /// A link that takes `stream` away, once its other end is heard.
     #[must_use]
-    pub fn new(now: Instant, stream: StreamKey, peer: Peer, keys: &Keys, next: u64) -> Outgoing {
+    pub fn new(now: Instant, stream: StreamKey, peer: Peer, keys: &Keys) -> Outgoing {
         Outgoing {
             channel: Channel::new(now, stream, peer, keys),
-            next,
+            has_begun: false,
+            next: 0,
             sent: now,
             next_word: now,
             repairs: LINK_REPAIR_BURST * LINK_REPAIR_SHARE,
             figures: Figures::default(),
         }
+    }
+
+    /// Whether its other end was heard.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// The link begins with the packet at the position `next`.
+    pub fn begin(&mut self, now: Instant, next: u64) {
+        (self.has_begun, self.next, self.next_word) = (true, next, now);
     }
 
     /// Makes a datagram of the packet at `position` in `slot`; returns its length.
@@ -113,19 +129,41 @@ impl Outgoing {
     /// # Errors
     /// Why it is of no use.
     pub fn receive(&mut self, arrived: Instant, datagram: &mut [u8]) -> Result<Asked, DropReason> {
+        let has_begun = self.has_begun;
         match self.channel.open(arrived, datagram)? {
+            Frame::End => Ok(Asked::Ended),
+            Frame::Media(_) | Frame::Clock(_) | Frame::Name(..) => Err(DropReason::MalformedLink),
+            _ if !has_begun => Ok(Asked::Begins),
             Frame::Keyframe(track, layer) => Ok(Asked::Keyframe(track, layer)),
             Frame::Missing(positions) => Ok(Asked::Again(positions)),
             Frame::Alive(_) => Ok(Asked::Nothing),
-            Frame::End => Ok(Asked::Ended),
-            Frame::Media(_) | Frame::Clock(_) => Err(DropReason::MalformedLink),
         }
     }
 
-    /// When there is something to say beside media.
+    /// When there is something to say beside media; before it has begun, nothing.
     #[must_use]
-    pub fn deadline(&self) -> Instant {
-        self.next_word.min(self.sent + LINK_ALIVE)
+    pub fn deadline(&self) -> Option<Instant> {
+        self.has_begun.then(|| self.next_word.min(self.sent + LINK_ALIVE))
+    }
+
+    /// Whether it is to say what it says again and again.
+    #[must_use]
+    pub fn is_to_report(&self, now: Instant) -> bool {
+        self.has_begun && self.next_word <= now
+    }
+
+    /// Says what the publisher calls a layer.
+    ///
+    /// # Errors
+    /// [`DropReason::TooLong`].
+    pub fn name(
+        &mut self,
+        track: TrackId,
+        layer: u8,
+        name: &LayerName,
+        slot: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        self.channel.seal(slot, |slot| frame::write_name(slot, track, layer, name))
     }
 
     /// Says that this end is there, and how much it has sent.

@@ -11,20 +11,31 @@ use super::*;
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use crate::limits::{
-    LINK_ALIVE, LINK_DESERTED, LINK_LOST, LINK_REPAIR_BURST, MAX_DATAGRAM_OUT, MAX_LINK_ASKED,
+    LINK_ALIVE, LINK_DESERTED, LINK_FIRST_WORD, LINK_LOST, LINK_REPAIR_BURST, MAX_DATAGRAM_OUT,
+    MAX_LINK_ASKED,
 };
-use crate::media::{ClockReport, DependencyDescriptor, HeaderExtensions, MediaPacket, Origin};
+use crate::media::{
+    ClockReport, DependencyDescriptor, HeaderExtensions, LayerName, MediaPacket, Origin,
+};
 
 const THERE: StreamKey = StreamKey { index: 3, generation: 1 };
 const HERE: StreamKey = StreamKey { index: 8, generation: 2 };
 
+/// Both ends of a link that has begun.
 fn ends(now: Instant) -> (Outgoing, Incoming) {
+    let (mut outgoing, incoming) = strangers(now);
+    outgoing.begin(now, 0);
+    (outgoing, incoming)
+}
+
+/// The same, before they have heard of one another.
+fn strangers(now: Instant) -> (Outgoing, Incoming) {
     let secret = hmac::Key::new(hmac::HMAC_SHA256, b"the secret");
     let (edge, origin) = (Exchange::new(), Exchange::new());
     let (to_origin, to_edge) = (edge.public, origin.public);
     let sends = origin.outgoing(&to_origin, &secret, b"s").expect("a key");
     let takes = edge.incoming(&to_edge, &secret, b"s").expect("a key");
-    let outgoing = Outgoing::new(now, THERE, Peer { shard: 1, link: 7 }, &sends, 0);
+    let outgoing = Outgoing::new(now, THERE, Peer { shard: 1, link: 7 }, &sends);
     (outgoing, Incoming::new(now, HERE, Peer { shard: 2, link: 9 }, &takes))
 }
 
@@ -98,7 +109,7 @@ struct Run {
 /// Sends `count` packets, one every 5 ms, and lets a second pass.
 fn run(seed: u64, count: u64, loss: f64, doubled: f64, jitter_ms: u64) -> Run {
     let start = Instant::now();
-    let (mut outgoing, mut incoming) = ends(start);
+    let (mut outgoing, mut incoming) = strangers(start);
     let way = |seed| Way {
         random: fastrand::Rng::with_seed(seed),
         loss,
@@ -117,13 +128,13 @@ fn run(seed: u64, count: u64, loss: f64, doubled: f64, jitter_ms: u64) -> Run {
     let mut next = 0;
     for tick in 0..count * 5 + 1_500 {
         let now = start + Duration::from_millis(tick);
-        if tick % 5 == 0 && next < count {
+        if tick % 5 == 0 && next < count && outgoing.has_begun() {
             let packet = packet(next, now);
             there.send(now, sealed(|slot| outgoing.media(now, next, &packet, slot)));
             kept.0.insert(next, packet);
             next += 1;
         }
-        if outgoing.deadline() <= now {
+        if outgoing.deadline().is_some_and(|due| due <= now) {
             there.send(now, sealed(|slot| outgoing.say(now, slot)));
         }
         while incoming.has_to_say(now) {
@@ -140,6 +151,7 @@ fn run(seed: u64, count: u64, loss: f64, doubled: f64, jitter_ms: u64) -> Run {
                         there.send(now, sealed(|slot| outgoing.again(position, packet, slot)));
                     }
                 }
+                Ok(Asked::Begins) => outgoing.begin(now, 0),
                 Ok(_) => {}
                 Err(reason) => done.refused.push_back(reason),
             }
@@ -251,19 +263,39 @@ fn the_last_packets_are_repaired_though_nothing_comes_after_them() {
     assert_eq!((got.len(), taken.repaired), (2, 0));
     let start = Instant::now();
     let (mut outgoing, mut incoming) = ends(start);
-    assert_eq!(outgoing.deadline(), start, "it says at once where it begins");
+    assert_eq!(outgoing.deadline(), Some(start), "it says at once where it begins");
     let mut begins = sealed(|slot| outgoing.say(start, slot));
     assert!(incoming.receive(start, &mut begins).is_ok());
     let mut first = sealed(|slot| outgoing.media(start, 0, &packet(0, start), slot));
     assert!(incoming.receive(start, &mut first).is_ok());
     let _lost = sealed(|slot| outgoing.media(start, 1, &packet(1, start), slot));
     let now = start + LINK_ALIVE;
-    assert_eq!(outgoing.deadline(), now);
+    assert_eq!(outgoing.deadline(), Some(now));
     let mut alive = sealed(|slot| outgoing.say(now, slot));
     assert!(incoming.receive(now, &mut alive).is_ok());
     let now = now + Duration::from_millis(10);
     let mut asks = sealed(|slot| incoming.say(now, slot));
     assert_eq!(outgoing.receive(now, &mut asks), Ok(Asked::Again(vec![1])));
+}
+
+#[test]
+fn a_link_begins_when_its_other_end_is_heard_and_that_says_so_until_it_is_answered() {
+    let start = Instant::now();
+    let (mut outgoing, mut incoming) = strangers(start);
+    assert_eq!(outgoing.deadline(), None, "nobody would hear it");
+    let _lost = sealed(|slot| incoming.say(start, slot));
+    let now = start + LINK_FIRST_WORD;
+    assert!(!incoming.has_to_say(start) && incoming.has_to_say(now));
+    let mut word = sealed(|slot| incoming.say(now, slot));
+    assert_eq!(outgoing.receive(now, &mut word), Ok(Asked::Begins));
+    outgoing.begin(now, 17);
+    assert_eq!(outgoing.deadline(), Some(now));
+    let mut alive = sealed(|slot| outgoing.say(now, slot));
+    assert!(incoming.receive(now, &mut alive).is_ok());
+    let now = now + LINK_FIRST_WORD;
+    let mut word = sealed(|slot| incoming.say(now, slot));
+    assert_eq!(outgoing.receive(now, &mut word), Ok(Asked::Nothing));
+    assert!(!incoming.has_to_say(now + LINK_FIRST_WORD), "it was answered");
 }
 
 #[test]
@@ -293,6 +325,20 @@ fn key_frames_are_asked_for_once_and_the_time_in_a_layer_is_what_it_was() {
     let Ok(Got::Clock(got)) = incoming.receive(came, &mut datagram) else { panic!("no clock") };
     assert_eq!(got.received, came - Duration::from_millis(30), "before a round trip is known");
     assert_eq!((got.ntp, got.timestamp, got.track.stream), (report.ntp, 77, HERE));
+}
+
+#[test]
+fn a_layer_is_called_there_what_its_publisher_calls_it() {
+    let now = Instant::now();
+    let (mut outgoing, mut incoming) = ends(now);
+    let (video, mut name) = (TrackId::first(TrackKind::Video), LayerName::default());
+    name.0[..2].copy_from_slice(b"hi");
+    assert!(outgoing.is_to_report(now));
+    let mut datagram = sealed(|slot| outgoing.name(video, 2, &name, slot));
+    let Ok(Got::Name(track, 2, got)) = incoming.receive(now, &mut datagram) else {
+        panic!("no name");
+    };
+    assert_eq!((track, got), (video, name));
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! What is published here and taken elsewhere is copied once, into the last packets of a [`Feed`],
 //! and sealed for each link. A shard without links looks at an empty list once a turn.
 
-use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,17 +10,18 @@ use std::time::{Duration, Instant};
 use str0m::format::Codec;
 
 use super::core::Core;
+use super::feed::Feed;
 use super::post::Post;
 use super::relay::Relay;
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKey, Via};
-use crate::limits::{LINK_HISTORY_PACKETS, LINK_REORDERED, LINK_REPORT, MAX_LINKS_PER_SHARD};
+use crate::limits::{LINK_REORDERED, LINK_REPORT, MAX_LINKS_PER_SHARD};
 use crate::link::{self, Asked, Figures, Got, Incoming, Keys, Outgoing, Peer};
 use crate::media::MediaPacket;
 use crate::net::{Destination, Way};
 use crate::paths::{Inbound, Ways};
 use crate::telemetry::{LinkEnd, LinkMeter, limited};
-use crate::track::{Export, Source, StreamShared};
+use crate::track::{Export, Source, StreamShared, Streams};
 
 /// A link that is to be opened.
 pub struct LinkSetup {
@@ -58,17 +58,6 @@ enum End {
     Outgoing(Outgoing, u32),
 }
 
-/// A stream that is published here and taken by other nodes.
-struct Feed {
-    stream: StreamKey,
-    /// Who takes it.
-    links: Vec<u32>,
-    /// Its last packets, of all tracks and layers.
-    last: VecDeque<MediaPacket>,
-    /// The position of the next.
-    next: u64,
-}
-
 /// The links of one shard.
 #[derive(Default)]
 pub(super) struct Links {
@@ -86,22 +75,6 @@ const _: () = assert!(MAX_LINKS_PER_SHARD.is_power_of_two(), "a name has its pla
 /// The place of the link with this name.
 const fn place(id: u32) -> usize {
     id as usize & (MAX_LINKS_PER_SHARD - 1)
-}
-
-impl Feed {
-    fn push(&mut self, packet: MediaPacket) -> u64 {
-        if self.last.len() >= LINK_HISTORY_PACKETS {
-            self.last.pop_front();
-        }
-        self.last.push_back(packet);
-        self.next += 1;
-        self.next - 1
-    }
-
-    fn at(&self, position: u64) -> Option<&MediaPacket> {
-        let first = self.next - self.last.len() as u64;
-        self.last.get(usize::try_from(position.checked_sub(first)?).ok()?)
-    }
 }
 
 impl Links {
@@ -132,13 +105,13 @@ impl Links {
         }
     }
 
-    /// The feed of a stream, made where there is none.
-    fn feed(&mut self, stream: StreamKey) -> u32 {
+    /// The feed of a stream, made where there is none, with what a viewer would begin with.
+    fn feed(&mut self, now: Instant, stream: StreamKey, streams: &Streams) -> u32 {
         let is_of = |feed: &Option<Feed>| feed.as_ref().is_some_and(|feed| feed.stream == stream);
         if let Some(index) = self.feeds.iter().position(is_of) {
             return index as u32;
         }
-        let feed = Feed { stream, links: Vec::new(), last: VecDeque::new(), next: 0 };
+        let feed = Feed::new(now, stream, streams);
         let index = self.feeds.iter().position(Option::is_none).unwrap_or(self.feeds.len());
         if index == self.feeds.len() {
             self.feeds.push(None);
@@ -154,18 +127,29 @@ fn at(slots: &mut [Option<Box<Link>>], id: u32) -> Option<&mut Link> {
 
 impl Link {
     /// Sends what is due; returns when there is more.
-    fn run(&mut self, now: Instant, ways: &mut Ways, post: &Post) -> Instant {
+    fn run(&mut self, now: Instant, streams: &Streams, ways: &mut Ways, post: &Post) -> Instant {
         let to = self.to;
+        if let End::Outgoing(outgoing, _) = &mut self.end
+            && outgoing.is_to_report(now)
+        {
+            // What the layers are called, again and again: they are few.
+            for (track, layer, name) in streams.layer_names(self.stream) {
+                let named = ways.push(to, |slot| outgoing.name(track, layer, &name, slot));
+                named.unwrap_or_else(|reason| post.dropped(reason));
+            }
+        }
         loop {
             let (due, said) = match &mut self.end {
                 End::Incoming(incoming, _) if incoming.has_to_say(now) => {
                     (now, ways.push(to, |slot| incoming.say(now, slot)))
                 }
-                End::Outgoing(outgoing, _) if outgoing.deadline() <= now => {
+                End::Outgoing(outgoing, _) if outgoing.deadline().is_some_and(|at| at <= now) => {
                     (now, ways.push(to, |slot| outgoing.say(now, slot)))
                 }
                 End::Incoming(incoming, _) => (incoming.deadline(now), Ok(())),
-                End::Outgoing(outgoing, _) => (outgoing.deadline(), Ok(())),
+                End::Outgoing(outgoing, _) => {
+                    (outgoing.deadline().unwrap_or(now + LINK_REPORT), Ok(()))
+                }
             };
             if let Err(reason) = said {
                 post.dropped(reason);
@@ -212,14 +196,12 @@ impl Core {
                 End::Incoming(Incoming::new(now, stream, peer, &keys), relay)
             }
             None => {
-                let index = self.links.feed(stream);
+                let index = self.links.feed(now, stream, &self.streams);
                 self.streams.export(stream, Some(index));
-                let feed = self.links.feeds[index as usize].as_mut();
-                let next = feed.map_or(0, |feed| {
+                if let Some(feed) = self.links.feeds[index as usize].as_mut() {
                     feed.links.push(id);
-                    feed.next
-                });
-                End::Outgoing(Outgoing::new(now, stream, peer, &keys, next), index)
+                }
+                End::Outgoing(Outgoing::new(now, stream, peer, &keys), index)
             }
         };
         let local = match to {
@@ -303,6 +285,7 @@ impl Core {
                         relay.media(now, packet, streams, post);
                     }
                     Got::Clock(report) => relay.clock(report, streams, post),
+                    Got::Name(track, layer, name) => relay.name(track, layer, name, streams),
                     Got::Nothing => {}
                     Got::Ended => self.remove_link(id, LinkEnd::Closed),
                 }
@@ -310,6 +293,11 @@ impl Core {
             End::Outgoing(outgoing, index) => {
                 match outgoing.receive(datagram.arrived, datagram.bytes)? {
                     Asked::Nothing => {}
+                    Asked::Begins => {
+                        let feed = feeds.get(*index as usize).and_then(Option::as_ref);
+                        begin(now, outgoing, feed, (link.to, &mut paths.ways), (streams, post));
+                        self.links.due = None;
+                    }
                     Asked::Keyframe(track, layer) => {
                         let track = TrackKey { stream: link.stream, id: track };
                         streams.want_keyframe(track, Some(layer));
@@ -340,14 +328,14 @@ impl Core {
         }
         let mut next = now + LINK_REPORT;
         for index in 0..self.links.slots.len() {
-            let Core { links, paths, post, .. } = self;
+            let Core { links, streams, paths, post, .. } = self;
             let Some(link) = links.slots[index].as_deref_mut() else { continue };
             if link.is_silent(now) {
                 let id = link.id;
                 self.remove_link(id, LinkEnd::Silent);
                 continue;
             }
-            next = next.min(link.run(now, &mut paths.ways, post));
+            next = next.min(link.run(now, streams, &mut paths.ways, post));
             link.show();
         }
         self.links.due = Some(next);
@@ -392,8 +380,30 @@ fn each(
 ) {
     for id in &feed.links {
         let Some(link) = at(slots, *id) else { continue };
-        if let End::Outgoing(outgoing, _) = &mut link.end {
+        if let End::Outgoing(outgoing, _) = &mut link.end
+            && outgoing.has_begun()
+        {
             visit(outgoing, link.to);
+        }
+    }
+}
+
+/// The other end of a link is there: it gets what a viewer would begin with.
+fn begin(
+    now: Instant,
+    outgoing: &mut Outgoing,
+    feed: Option<&Feed>,
+    (to, ways): (Destination, &mut Ways),
+    (streams, post): (&Streams, &Post),
+) {
+    let Some(feed) = feed else { return };
+    let first = feed.begins(streams);
+    outgoing.begin(now, first);
+    for position in first..feed.next {
+        let Some(packet) = feed.at(position) else { continue };
+        match ways.push(to, |slot| outgoing.media(now, position, packet, slot)) {
+            Ok(()) => post.counters().link_packets_out.add(1),
+            Err(reason) => post.dropped(reason),
         }
     }
 }

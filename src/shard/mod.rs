@@ -15,7 +15,7 @@
 //! deliver.rs   packets to viewers, key frame requests to publishers
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
 //! publish.rs   a publisher's packets go to the shards that have viewers
-//! links.rs     streams from other nodes (relay.rs), and to them
+//! links.rs     streams from other nodes (relay.rs), and to them (feed.rs)
 //! viewers.rs   what viewers report and are told
 //! lifecycle.rs a session comes and ends
 //! subscribe.rs streams that a session takes
@@ -43,6 +43,7 @@ mod core;
 #[expect(clippy::disallowed_types, reason = "a control thread's part is played")]
 mod cost;
 mod deliver;
+mod feed;
 mod feedback;
 mod gap;
 mod handshakes;

@@ -9,7 +9,7 @@ use super::post::Post;
 use super::publish::{publish, publish_clock, waited_too_long};
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKind};
-use crate::media::{ClockReport, MediaPacket};
+use crate::media::{ClockReport, LayerName, MediaPacket};
 use crate::track::{Source, Streams};
 
 /// What a publisher's session is to a stream, for one that a link brings.
@@ -77,6 +77,13 @@ impl Relay {
         if self.theirs == Some(report.origin.publisher) {
             report.origin.publisher = self.number;
             publish_clock(report, streams, post);
+        }
+    }
+
+    /// What the publisher calls a layer.
+    pub fn name(&self, track: TrackId, layer: u8, name: LayerName, streams: &Streams) {
+        if self.theirs.is_some() {
+            streams.name_layers(self.stream, self.number, vec![(track, layer, name)]);
         }
     }
 

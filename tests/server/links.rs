@@ -197,6 +197,30 @@ fn a_node_that_dies_leaves_nothing_at_the_one_it_took_streams_from() {
     without_holes(here[0].video_numbers());
 }
 
+#[test]
+fn the_first_viewer_of_a_link_begins_with_the_last_key_frame_and_the_publisher_is_asked_for_none() {
+    let Some(nodes) = Nodes::new() else { return };
+    let (a, b) = far_apart(&nodes);
+    let mut publisher = live(&a);
+    for number in 1..30 {
+        publisher.send(MediaKind::Video, false, number, number * 3_000);
+        run_for(Duration::from_millis(5), &mut [&mut publisher]);
+    }
+    let asked = publisher.keyframes_asked;
+    let mut viewer = watch(&b);
+    connect(&mut [&mut publisher, &mut viewer]);
+    let mut number = 30;
+    while viewer.video_numbers().iter().max().is_none_or(|last| *last < 30) {
+        assert!(number < 2_000, "it plays");
+        publisher.send(MediaKind::Video, false, number, number * 3_000);
+        run_for(Duration::from_millis(10), &mut [&mut publisher, &mut viewer]);
+        number += 1;
+    }
+    let numbers = without_holes(viewer.video_numbers());
+    assert_eq!(numbers.first(), Some(&0), "the key frame");
+    assert_eq!(publisher.keyframes_asked, asked);
+}
+
 /// What passes datagrams of links on to a node, and loses some of them. It has nothing for others,
 /// so that clients find the way past it.
 struct Hop {
@@ -329,7 +353,7 @@ fn what_the_way_between_nodes_loses_no_viewer_misses() {
 #[test]
 fn what_is_forged_or_sent_again_is_counted_and_disturbs_nobody() {
     let Some(nodes) = Nodes::new() else { return };
-    let Hopped { a, b, to_b, .. } = Hopped::new(&nodes, "2");
+    let Hopped { a, b, to_b, to_a: _to_a } = Hopped::new(&nodes, "2");
     let mut publisher = live(&a);
     let mut viewers = vec![watch(&b)];
     connect(&mut [&mut publisher, &mut viewers[0]]);

@@ -2,8 +2,9 @@
 //! take it.
 
 use super::Streams;
-use crate::id::StreamKey;
-use crate::media::{ClockReport, MediaPacket};
+use crate::id::{StreamKey, TrackId, TrackKind};
+use crate::limits::MAX_TRACKS_OF_A_KIND;
+use crate::media::{ClockReport, LayerName, MediaPacket};
 
 /// What goes to other nodes, with the numbers of the publisher.
 #[derive(Clone, Debug)]
@@ -22,6 +23,19 @@ impl Streams {
             stream.exporter = exporter;
             stream.tell_interest();
         }
+    }
+
+    /// What the publisher of a stream calls its layers, those that are called nothing left out.
+    #[must_use]
+    pub fn layer_names(&self, key: StreamKey) -> Vec<(TrackId, u8, LayerName)> {
+        let Some(stream) = self.get(key) else { return Vec::new() };
+        let videos = (0..MAX_TRACKS_OF_A_KIND as u8)
+            .map(|number| TrackId { kind: TrackKind::Video, number });
+        let named = videos.flat_map(|id| {
+            let offered = stream.shared.offered(id).into_iter();
+            offered.map(move |offer| (id, offer.layer, offer.name))
+        });
+        named.filter(|(_, _, name)| *name != LayerName::default()).collect()
     }
 
     /// Takes what is to go to other nodes, in its order, each with its exporter, into `into`, which

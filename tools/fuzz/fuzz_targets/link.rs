@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = is_hello(text);
     }
     let mut incoming = Incoming::new(now, STREAM, PEER, takes);
-    let mut outgoing = Outgoing::new(now, STREAM, PEER, sends, 0);
+    let mut outgoing = Outgoing::new(now, STREAM, PEER, sends);
     assert!(incoming.receive(now, &mut bytes.to_vec()).is_err());
     assert!(outgoing.receive(now, &mut bytes.to_vec()).is_err());
     let head = Head { shard: 3, link: 4, counter: 0 };

@@ -1,0 +1,73 @@
+//! What is published on a shard and taken by other nodes: one copy of each packet, kept for as long
+//! as links may have lost it.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
+use crate::limits::{LINK_HISTORY_PACKETS, MAX_TRACKS_OF_A_KIND};
+use crate::link;
+use crate::media::MediaPacket;
+use crate::track::Streams;
+
+/// A stream that is published here and taken by other nodes.
+pub(super) struct Feed {
+    pub stream: StreamKey,
+    /// Who takes it.
+    pub links: Vec<u32>,
+    /// Its last packets, of all tracks and layers.
+    last: VecDeque<MediaPacket>,
+    /// The position of the next.
+    pub next: u64,
+}
+
+impl Feed {
+    /// One with what a viewer that comes at `now` would begin with.
+    pub fn new(now: Instant, stream: StreamKey, streams: &Streams) -> Feed {
+        let mut feed = Feed { stream, links: Vec::new(), last: VecDeque::new(), next: 0 };
+        for (track, layer) in best_of(stream, streams) {
+            for packet in streams.past(now, track, layer) {
+                if link::fits(&packet).is_ok() {
+                    feed.push(packet);
+                }
+            }
+        }
+        feed
+    }
+
+    /// Keeps a packet; returns its position.
+    pub fn push(&mut self, packet: MediaPacket) -> u64 {
+        if self.last.len() >= LINK_HISTORY_PACKETS {
+            self.last.pop_front();
+        }
+        self.last.push_back(packet);
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Where a link begins: with the newest key frames of the best layers, as far as they are kept.
+    pub fn begins(&self, streams: &Streams) -> u64 {
+        let first = self.next - self.last.len() as u64;
+        let newest = |(track, layer): (TrackKey, u8)| {
+            let is_it = |p: &MediaPacket| p.keyframe && (p.track, p.layer) == (track, layer);
+            self.last.iter().rposition(is_it).map(|place| first + place as u64)
+        };
+        best_of(self.stream, streams).filter_map(newest).min().unwrap_or(self.next)
+    }
+
+    /// The packet at a position, while it is kept.
+    pub fn at(&self, position: u64) -> Option<&MediaPacket> {
+        let first = self.next - self.last.len() as u64;
+        self.last.get(usize::try_from(position.checked_sub(first)?).ok()?)
+    }
+}
+
+/// The best layer of each video track.
+fn best_of(stream: StreamKey, streams: &Streams) -> impl Iterator<Item = (TrackKey, u8)> {
+    let videos =
+        (0..MAX_TRACKS_OF_A_KIND as u8).map(|number| TrackId { kind: TrackKind::Video, number });
+    videos.filter_map(move |id| {
+        let best = streams.get(stream)?.track(id)?.best_layer();
+        Some((TrackKey { stream, id }, best))
+    })
+}
