@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::path::{Path, Quiet};
 use super::{Egress, RepairBudget, Resent};
 use crate::drop::DropReason;
 use crate::id::TrackKind;
@@ -79,6 +80,10 @@ pub struct Feedback {
     pub asks_for_keyframe: bool,
     /// Transport-wide feedback there was in it, of a viewer whose packets are numbered.
     pub arrivals: u32,
+    /// Whether it says something of its path in another way, and nothing else does.
+    pub tells: bool,
+    /// Whether a viewer that need not report loses more than a few.
+    pub is_troubled: bool,
     /// Reports there were in it.
     pub reports: u32,
     /// The round trip to the viewer, once its reports say.
@@ -91,7 +96,7 @@ impl Feedback {
         self.lost.clear();
         self.keyframes.clear();
         (self.refused, self.reports, self.asks_for_keyframe) = (0, 0, false);
-        self.arrivals = 0;
+        (self.arrivals, self.tells, self.is_troubled) = (0, false, false);
     }
 
     fn ask_again(&mut self, lane: usize, lost: impl Iterator<Item = u16>) {
@@ -186,6 +191,12 @@ impl Reception {
         self.take_in(now, egress, first, feedback);
         packets.map_while(Result::ok).for_each(|p| self.take_in(now, egress, p, feedback));
         feedback.rtt = self.heard.iter().filter_map(|heard| heard.rtt).max();
+        if let Path::Quiet(quiet) = &mut egress.path {
+            let nacked = feedback.lost.len() as u32 + feedback.refused as u32;
+            if quiet.is_troubled(now, nacked, feedback.rtt) || feedback.is_troubled {
+                egress.wake(now, false);
+            }
+        }
         Ok(())
     }
 
@@ -203,7 +214,19 @@ impl Reception {
                     let Some(number) = lane_of(egress, report.ssrc) else { continue };
                     let lane = &mut egress.lanes_mut()[number];
                     lane.acknowledged();
-                    self.heard[number].take_in(&report, lane.id().kind.clock_rate(), now);
+                    let kind = lane.id().kind;
+                    self.heard[number].take_in(&report, kind.clock_rate(), now);
+                    match &mut egress.path {
+                        // Of audio there are too few packets for a share to say anything.
+                        Path::Told(told) if kind == TrackKind::Video => {
+                            told.report(now, report.fraction_lost);
+                            feedback.tells = true;
+                        }
+                        Path::Quiet(_) => {
+                            feedback.is_troubled |= Quiet::is_lossy(report.fraction_lost);
+                        }
+                        _ => {}
+                    }
                 }
             }
             Packet::Nack { media_ssrc, lost, .. } => {
@@ -220,16 +243,19 @@ impl Reception {
                 }
             }
             Packet::TransportFeedback { raw, .. } => {
-                if let Some(numbered) = &mut egress.numbered {
+                if let Path::Numbered(numbered) = &mut egress.path {
                     feedback.arrivals += 1;
                     numbered.hear(now, raw);
                 }
             }
-            Packet::Remb { bitrate_bps, .. } => {
-                if let Some(numbered) = &mut egress.numbered {
-                    numbered.remb(now, bitrate_bps);
+            Packet::Remb { bitrate_bps, .. } => match &mut egress.path {
+                Path::Numbered(numbered) => numbered.remb(now, bitrate_bps),
+                Path::Told(told) => {
+                    told.remb(now, bitrate_bps);
+                    feedback.tells = true;
                 }
-            }
+                Path::Quiet(_) | Path::Unknown => {}
+            },
             _ => {}
         }
     }

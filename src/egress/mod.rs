@@ -11,8 +11,11 @@ pub mod estimate;
 mod lane;
 mod numbered;
 mod pace;
+mod path;
 mod repair;
 mod resent;
+#[cfg(test)]
+pub mod said;
 mod span;
 
 use std::time::Instant;
@@ -27,12 +30,12 @@ use crate::srtp::{MasterKey, Profile, RtpSealer};
 pub use control::{Control, Feedback, Heard, Reception};
 pub use lane::{Lane, Sent};
 pub use pace::Pace;
+pub use path::KnownBy;
 pub use repair::RepairBudget;
 pub use resent::Resent;
 pub use span::{Start, TooEarly};
 
-use estimate::{Estimate, Micros};
-use numbered::Numbered;
+use path::Path;
 
 /// Lanes beside the key schedule, where a packet finds them without another cache line: audio and
 /// video. A viewer of more tracks has them elsewhere.
@@ -43,8 +46,7 @@ const LANES_NEARBY: usize = 2;
 pub struct Egress {
     lanes: SmallVec<[Lane; LANES_NEARBY]>,
     sealer: RtpSealer,
-    /// Only while there is something to choose for the viewer.
-    numbered: Option<Box<Numbered>>,
+    path: Path,
 }
 
 /// A packet that a viewer takes: what it needs to be sent.
@@ -73,7 +75,7 @@ impl Egress {
         let tracks = terms.tracks.iter().enumerate();
         let lane = |(number, track)| Lane::new(track, random.rotate_left(number as u32 * 24));
         let sealer = RtpSealer::new(profile, local);
-        Egress { lanes: tracks.map(lane).collect(), sealer, numbered: None }
+        Egress { lanes: tracks.map(lane).collect(), sealer, path: Path::Unknown }
     }
 
     /// The viewer's lanes, in the order of its terms.
@@ -142,7 +144,7 @@ impl Egress {
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
         let lane = &mut self.lanes[lane];
-        let Some(numbered) = self.numbered.as_deref_mut().filter(|_| lane.is_counted()) else {
+        let Some(numbered) = self.path.numbered_mut().filter(|_| lane.is_counted()) else {
             return lane.resend(&self.sealer, packet, (index, None), slot);
         };
         let number = Some(numbered.next());
@@ -151,22 +153,11 @@ impl Egress {
         Ok(length)
     }
 
-    /// Packets of its video have transport-wide numbers from here on, or have none.
-    pub fn set_numbered(&mut self, now: Instant, numbered: bool) {
-        match (numbered && self.lanes.iter().any(Lane::is_counted), &self.numbered) {
-            (true, None) => {
-                let random = self.lanes.first().map_or(0, |lane| u64::from(lane.ssrc()));
-                self.numbered = Some(Box::new(Numbered::new(now, random)));
-            }
-            (true, Some(_)) => {}
-            (false, _) => self.numbered = None,
-        }
-    }
-
-    /// Whether the viewer was sent such numbers for a while, and has said nothing of them.
+    /// Whether the viewer was sent transport-wide numbers for a while, and has said nothing of
+    /// them.
     #[must_use]
     pub fn is_unanswered(&self, now: Instant) -> bool {
-        self.numbered.as_ref().is_some_and(|numbered| numbered.is_unanswered(now))
+        self.path.numbered().is_some_and(|numbered| numbered.is_unanswered(now))
     }
 
     /// Whether its packets have transport-wide numbers: they are sent by
@@ -174,7 +165,7 @@ impl Egress {
     #[inline]
     #[must_use]
     pub fn is_numbered(&self) -> bool {
-        self.numbered.is_some()
+        self.path.numbered().is_some()
     }
 
     /// As [`Egress::admit`] and [`Admitted::send`], under a transport-wide number.
@@ -186,11 +177,11 @@ impl Egress {
         packet: &MediaPacket,
         slot: &mut [u8],
     ) -> Result<usize, DropReason> {
-        let Egress { lanes, sealer, numbered } = self;
+        let Egress { lanes, sealer, path } = self;
         let lane = lanes.iter_mut().find(|lane| lane.id() == packet.track.id);
         let lane = lane.ok_or(DropReason::UnknownEncoding)?;
         let index = lane.admit(packet)?;
-        let Some(numbered) = numbered.as_deref_mut().filter(|_| lane.is_counted()) else {
+        let Some(numbered) = path.numbered_mut().filter(|_| lane.is_counted()) else {
             return lane.send(sealer, packet, index, slot);
         };
         let length = lane.send_numbered(sealer, packet, (index, numbered.next()), slot)?;
@@ -198,19 +189,13 @@ impl Egress {
         Ok(length)
     }
 
-    /// The same, with the time it is by the estimate's own clock.
-    #[must_use]
-    pub fn estimate_at(&self, now: Instant) -> Option<(Micros, Estimate)> {
-        self.numbered.as_ref().map(|numbered| (numbered.micros(now), numbered.estimate()))
-    }
-
     /// Writes a packet of padding, for a path that is found out about.
     ///
     /// # Errors
     /// Why none is written.
     pub fn pad(&mut self, slot: &mut [u8]) -> Result<usize, DropReason> {
-        let Egress { lanes, sealer, numbered } = self;
-        let numbered = numbered.as_deref_mut().ok_or(DropReason::UnknownEncoding)?;
+        let Egress { lanes, sealer, path } = self;
+        let numbered = path.numbered_mut().ok_or(DropReason::UnknownEncoding)?;
         let lane = lanes.iter_mut().find(|lane| lane.is_counted() && lane.is_playing());
         let lane = lane.ok_or(DropReason::WaitingForKeyframe)?;
         let length = lane.pad(sealer, numbered.next(), slot)?;
@@ -221,14 +206,14 @@ impl Egress {
     /// Whether so many bytes of a frame may leave at once, of a layer that sends so many bits a
     /// second; else its packets one by one as long as [`Egress::has_credit`] says so.
     pub fn admits_whole(&mut self, now: Instant, bytes: u32, bits_per_s: u64) -> bool {
-        let numbered = self.numbered.as_mut();
+        let numbered = self.path.numbered_mut();
         numbered.is_none_or(|numbered| numbered.admits_whole(now, bytes, bits_per_s))
     }
 
     /// Whether another packet of what waits may leave.
     #[must_use]
     pub fn has_credit(&self) -> bool {
-        self.numbered.as_ref().is_none_or(|numbered| numbered.has_credit())
+        self.path.numbered().is_none_or(|numbered| numbered.has_credit())
     }
 
     /// Whether a packet of a lane may be sent again now: not while packets wait on the viewer's
@@ -241,7 +226,7 @@ impl Egress {
         packet: &MediaPacket,
     ) -> bool {
         let lane = &self.lanes[lane];
-        let Some(numbered) = self.numbered.as_mut().filter(|_| lane.is_counted()) else {
+        let Some(numbered) = self.path.numbered_mut().filter(|_| lane.is_counted()) else {
             return true;
         };
         let is_past = lane.has_left(index) && numbered.is_crowded();
@@ -259,7 +244,7 @@ impl Egress {
     /// The viewer could be sent better layers, if its path carried so many bits a second in all:
     /// that is found out if it is worth it. True while it is.
     pub fn wants(&mut self, now: Instant, bits_per_s: f64) -> bool {
-        let Some(numbered) = &mut self.numbered else { return false };
+        let Some(numbered) = self.path.numbered_mut() else { return false };
         numbered.wants(now, bits_per_s);
         numbered.probes(now)
     }
@@ -267,45 +252,32 @@ impl Egress {
     /// Whether it is being found out if the path carries more.
     #[must_use]
     pub fn probes(&self, now: Instant) -> bool {
-        self.numbered.as_ref().is_some_and(|numbered| numbered.probes(now))
+        self.path.numbered().is_some_and(|numbered| numbered.probes(now))
     }
 
     /// Bytes of padding that are to leave for that.
     #[must_use]
     pub fn owed(&self, now: Instant) -> u32 {
-        self.numbered.as_ref().map_or(0, |numbered| numbered.owed(now))
+        self.path.numbered().map_or(0, |numbered| numbered.owed(now))
     }
 
     /// The viewer begins with another layer: what comes at once makes a queue that passes.
     pub fn switches(&mut self, now: Instant) {
-        if let Some(numbered) = &mut self.numbered {
+        if let Some(numbered) = self.path.numbered_mut() {
             numbered.switches(now);
-        }
-    }
-
-    /// The viewer has another path.
-    pub fn forget_path(&mut self, now: Instant) {
-        if let Some(numbered) = &mut self.numbered {
-            numbered.forget(now);
         }
     }
 
     /// How fast what waits for the viewer may leave, in bits a second, if its packets are numbered.
     #[must_use]
     pub fn pace(&self) -> Option<f64> {
-        self.numbered.as_ref().map(|numbered| numbered.estimator.pace())
+        self.path.numbered().map(|numbered| numbered.estimator.pace())
     }
 
     /// What was to leave has left.
     pub fn left(&mut self, at: Instant) {
-        if let Some(numbered) = &mut self.numbered {
+        if let Some(numbered) = self.path.numbered_mut() {
             numbered.left(at);
         }
-    }
-
-    /// What is thought of the viewer's path, if its packets are numbered.
-    #[must_use]
-    pub fn estimate(&self) -> Option<Estimate> {
-        self.numbered.as_ref().map(|numbered| numbered.estimate())
     }
 }

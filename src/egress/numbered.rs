@@ -2,11 +2,14 @@
 //! (draft-holmer-rmcat-transport-wide-cc-extensions): what was sent, what the viewer says of it,
 //! and what follows for its path.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Pace;
-use super::estimate::{Estimate, Estimator, Micros, State, Train};
-use crate::limits::{FEEDBACK_WITHIN, MAX_STATUSES_HEARD};
+use super::estimate::{Estimate, Estimator, Micros, Rest, State, Train};
+use crate::limits::{
+    FEEDBACK_WITHIN, MAX_STATUSES_HEARD, QUIET_AFTER, QUIET_LOST, QUIET_QUEUE, QUIET_ROOM,
+    QUIET_SAMPLE,
+};
 use crate::wire::rtcp::Statuses;
 
 /// Trains of one turn: what comes together leaves as one, and repair and replays are few.
@@ -34,6 +37,10 @@ pub(super) struct Numbered {
     /// When the first one left, and whether anything was said of any.
     first_left: Option<Instant>,
     heard: bool,
+    /// Since when the viewer has had the best of everything without trouble.
+    calm: Option<Micros>,
+    /// For how long that is to be so before it need not report.
+    calm_for: Duration,
 }
 
 const _: () = assert!(size_of::<Numbered>() <= 3_584, "what a viewer that is estimated takes");
@@ -50,7 +57,48 @@ impl Numbered {
             trains: 0,
             first_left: None,
             heard: false,
+            calm: None,
+            calm_for: QUIET_AFTER,
         }
+    }
+
+    /// As [`Numbered::rest`] left it, for a viewer that is to report again.
+    pub fn again(
+        now: Instant,
+        (since, next): (Instant, u16),
+        rest: Rest,
+        as_sample: bool,
+    ) -> Numbered {
+        let micros = now.saturating_duration_since(since).as_micros() as Micros;
+        let calm_for = if as_sample { QUIET_SAMPLE } else { QUIET_AFTER };
+        let estimator = Estimator::again(micros, rest);
+        let (pace, repair) = (Pace::new(micros), Pace::new(micros));
+        let new = Numbered::new(since, u64::from(next));
+        Numbered { estimator, pace, repair, heard: true, calm_for, ..new }
+    }
+
+    /// Since when its clock goes, its next number, and what is known.
+    pub fn rest(self) -> (Instant, u16, Estimator) {
+        (self.since, self.next, self.estimator)
+    }
+
+    /// The viewer has the best of everything, which needs so many bits a second, or has not:
+    /// whether that is so for long, without trouble and with room for a key frame at once.
+    pub fn is_calm(&mut self, now: Instant, needed: Option<f64>) -> bool {
+        let now = self.micros(now);
+        let Estimate { state, queue_ms, lost, rival, ceiling_bits_per_s, .. } = self.estimate();
+        let has_room = |needed: f64| ceiling_bits_per_s.is_none_or(|c| c >= QUIET_ROOM * needed);
+        let is_calm = needed.is_some_and(has_room)
+            && state != State::Overuse
+            && !rival
+            && queue_ms <= QUIET_QUEUE.as_millis() as f64
+            && lost.is_none_or(|lost| lost <= QUIET_LOST);
+        if !is_calm {
+            (self.calm, self.calm_for) = (None, QUIET_AFTER);
+            return false;
+        }
+        let since = *self.calm.get_or_insert(now);
+        now.saturating_sub(since) >= self.calm_for.as_micros() as Micros
     }
 
     /// Whether the viewer takes numbers, and says nothing of them.
@@ -188,15 +236,13 @@ impl Numbered {
 mod tests {
     use str0m::format::Codec;
 
-    use crate::egress::Egress;
+    use crate::egress::{Egress, KnownBy, said};
     use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
     use crate::limits::FEEDBACK_WITHIN;
     use crate::media::{
         ExtensionIds, HeaderExtensions, MediaPacket, Origin, ViewerTerms, ViewerTrack,
     };
     use crate::srtp::{MasterKey, Profile};
-    use crate::wire::rtcp::TransportReport;
-    use crate::wire::rtp;
 
     const ID: u8 = 3;
 
@@ -239,15 +285,13 @@ mod tests {
 
     /// The transport-wide number of a datagram, and its length.
     fn number_of(datagram: &[u8]) -> Option<u16> {
-        let header = rtp::parse(datagram).expect("it is RTP");
-        let (_, data) = header.elements(datagram).find(|(id, _)| *id == ID)?;
-        Some(u16::from_be_bytes(data.try_into().expect("two bytes")))
+        said::number_of(datagram, ID)
     }
 
     #[test]
     fn video_and_what_of_it_is_sent_again_is_numbered_in_one_row_and_audio_is_not() {
         let mut egress = viewer(true);
-        egress.set_numbered(std::time::Instant::now(), true);
+        egress.know_by(std::time::Instant::now(), KnownBy::Numbers);
         let mut slot = [0; 300];
         let mut numbers = Vec::new();
         let mut lengths = Vec::new();
@@ -276,15 +320,15 @@ mod tests {
     fn without_rtx_and_where_nothing_is_chosen_there_are_no_numbers() {
         let now = std::time::Instant::now();
         let mut egress = viewer(false);
-        egress.set_numbered(now, true);
+        egress.know_by(now, KnownBy::Numbers);
         assert!(!egress.is_numbered(), "a packet that is sent again is the same to the bit");
         let mut egress = viewer(true);
         let mut slot = [0; 300];
         let length = egress.send_numbered(&packet(TrackKind::Video, 1), &mut slot).expect("room");
         assert_eq!((number_of(&slot[..length]), egress.estimate()), (None, None));
-        egress.set_numbered(now, true);
+        egress.know_by(now, KnownBy::Numbers);
         assert!(egress.estimate().is_some());
-        egress.set_numbered(now, false);
+        egress.know_by(now, KnownBy::Nothing);
         assert!(egress.estimate().is_none());
     }
 
@@ -295,18 +339,15 @@ mod tests {
         let (within, moment) = (FEEDBACK_WITHIN, std::time::Duration::from_millis(1));
         for says in [false, true] {
             let mut egress = viewer(true);
-            egress.set_numbered(start, true);
+            egress.know_by(start, KnownBy::Numbers);
             egress.left(start);
             assert!(!egress.is_unanswered(after(2 * within)), "nothing was sent yet");
             let mut slot = [0; 300];
             egress.send_numbered(&packet(TrackKind::Video, 1), &mut slot).expect("room");
             egress.left(start);
             if says {
-                let mut said = [0; 100];
-                let report = TransportReport { sender_ssrc: 1, media_ssrc: 2, base: 0, number: 0 };
-                let written = report.write([Some(0)].into_iter(), &mut said);
-                let (length, _) = written.expect("room");
-                egress.numbered.as_mut().expect("it is").hear(start, &said[12..length]);
+                let said = said::came(2, 0, [0].into_iter());
+                egress.path.numbered_mut().expect("it is").hear(start, &said[12..]);
             }
             assert!(!egress.is_unanswered(after(within)));
             assert_eq!(egress.is_unanswered(after(within + moment)), !says);

@@ -126,3 +126,32 @@ pub const CHOICE_PAUSE_MOST: Duration = Duration::from_secs(60);
 
 /// See [`CHOICE_PAUSE_MOST`].
 pub const CHOICE_FLAP: Duration = Duration::from_secs(10);
+
+/// A viewer that has had the best of everything for so long, without trouble, need say no more of
+/// its path than now and then.
+pub const QUIET_AFTER: Duration = Duration::from_secs(30);
+
+/// It is sampled once in this time, for [`QUIET_SAMPLE`].
+pub const QUIET_ROUND: Duration = Duration::from_secs(5);
+
+/// Feedback comes each 50 to 100 ms: ten say whether there is a queue.
+pub const QUIET_SAMPLE: Duration = Duration::from_secs(1);
+
+/// A path that may carry so many times what is sent needs no pacing: a key frame passes.
+pub const QUIET_ROOM: f64 = 4.0;
+
+/// A longer queue is trouble.
+pub const QUIET_QUEUE: Duration = Duration::from_millis(40);
+
+/// So much more than the least round trip is trouble.
+pub const QUIET_ROUND_TRIP: Duration = Duration::from_millis(80);
+
+/// More packets asked for again in a second are trouble.
+pub const QUIET_NACKS: u32 = 5;
+
+/// A larger share of packets lost is trouble.
+pub const QUIET_LOST: f64 = 0.02;
+
+/// What is thought of the path of a viewer that says nothing of when its packets come is no more
+/// than so many times what its best layers need: it was never tried.
+pub const TOLD_MOST: f64 = 1.25;

@@ -121,7 +121,7 @@ pub(super) fn hear_viewer(
         taken = reception.read(now, &mut viewer.egress, compound, feedback);
         asks_for_keyframe |= feedback.asks_for_keyframe;
         counters.transport_feedback.add(u64::from(feedback.arrivals));
-        if feedback.arrivals > 0 {
+        if feedback.arrivals > 0 || feedback.tells {
             streams.adapt(now, (*key, *position));
         }
         if feedback.asks_for_something() {

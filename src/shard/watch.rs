@@ -397,6 +397,8 @@ fn path_shown(estimate: Estimate) -> PathShown {
             (false, State::Overuse) => PathState::Filling,
             (false, State::Underuse) => PathState::Draining,
             (false, State::Normal) => PathState::Steady,
+            (false, State::Quiet) => PathState::Quiet,
+            (false, State::Unknown) => PathState::Unknown,
         },
         reason: match reason {
             Reason::Start => RateReason::Start,

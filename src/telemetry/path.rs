@@ -48,6 +48,10 @@ in_words! {
         Draining = "the queue on the path becomes shorter",
         /// It is another's.
         Occupied = "somebody else fills the queue on the path",
+        /// It is sampled now and then.
+        Quiet = "the path carries everything, and is looked at now and then",
+        /// Nothing is known of it.
+        Unknown = "the viewer does not say when packets come",
     }
 }
 
@@ -77,7 +81,7 @@ in_words! {
 const RATE_BITS: u32 = 16;
 const CEILING_BITS: u32 = 12;
 const QUEUE_BITS: u32 = 10;
-const STATE_BITS: u32 = 2;
+const STATE_BITS: u32 = 3;
 const REASON_BITS: u32 = 3;
 
 /// Bits a second of a step of the rate and of the ceiling.

@@ -3,7 +3,7 @@
 //!
 //! It is looked at when a viewer reports: there is no timer, and nothing is done per packet.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
@@ -12,9 +12,12 @@ use super::choose::{self, Rung, Steps, Wanted};
 use super::stream::{Stream, Viewer};
 use super::{StreamShared, Streams, layer_of, limit_of};
 use crate::drop::DropReason;
+use crate::egress::KnownBy;
 use crate::egress::estimate::{Micros, State};
 use crate::id::{StreamKey, TrackKind, Via};
-use crate::limits::{MAX_LAYERS, MAX_PADDING_PER_TICK, MAX_THINNED, PACE_TICK, PADDING_BYTES};
+use crate::limits::{
+    MAX_LAYERS, MAX_PADDING_PER_TICK, MAX_THINNED, PACE_TICK, PADDING_BYTES, QUIET_ROUND,
+};
 use crate::net::Way;
 use crate::telemetry::ShardCounters;
 
@@ -107,6 +110,17 @@ fn shares(choices: &[Choice], usable: f64) -> SmallVec<[usize; FEW_LANES]> {
     tracks.iter().map(|track| track.rung).collect()
 }
 
+/// What all need at their best, audio counted in.
+fn needed_for_best(choices: &[Choice]) -> f64 {
+    let best = |choice: &Choice| choice.rungs.last().copied().map_or(0.0, choose::cost);
+    choose::needed(choices.iter().map(best).sum())
+}
+
+/// Whether there is nothing better for any.
+fn has_best(choices: &[Choice]) -> bool {
+    choices.iter().all(|choice| choice.next().is_none())
+}
+
 /// What all would need if the cheapest step up was taken, if there is one.
 fn needed_for_more(choices: &[Choice]) -> Option<f64> {
     let all: f64 = choices.iter().map(Choice::cost).sum();
@@ -148,17 +162,23 @@ impl Viewer {
 
 impl Stream {
     /// Whether there is something to choose for the viewer at `position`: then its packets have
-    /// transport-wide numbers, and what its path carries is known. Over TCP nothing of it can be
-    /// told, nor of who says nothing of them: it would keep for ever what it began with.
+    /// transport-wide numbers where it takes them and answers, and what its path carries is known;
+    /// else it is what the viewer says. Over TCP nothing of it can be told.
     pub(super) fn weigh(&mut self, now: Instant, position: usize, adapts: bool) {
         let Some(viewer) = self.viewers.get_mut(position).filter(|_| adapts) else { return };
         let is_over_udp = matches!(viewer.to.via, Via::Udp(_));
-        let was = viewer.egress.is_numbered();
+        let was = viewer.egress.has_known_path();
         viewer.gives_no_feedback |= viewer.egress.is_unanswered(now);
-        let is_heard = is_over_udp && !viewer.gives_no_feedback;
-        let numbered = is_heard && viewer.has_choice(&self.shared);
-        viewer.egress.set_numbered(now, numbered);
-        match (was, viewer.egress.is_numbered()) {
+        let by = match is_over_udp && viewer.has_choice(&self.shared) {
+            false => KnownBy::Nothing,
+            true if viewer.gives_no_feedback => KnownBy::Reports,
+            true => KnownBy::Numbers,
+        };
+        viewer.egress.know_by(now, by);
+        if viewer.egress.is_quiet() && !has_best(&choices(viewer, &self.shared)) {
+            viewer.egress.wake(now, false);
+        }
+        match (was, viewer.egress.has_known_path()) {
             (false, true) => self.choose_layers(now, position),
             (true, false) => {
                 for lane in 0..self.viewers[position].egress.lanes().len() {
@@ -177,9 +197,10 @@ impl Stream {
 
     /// Chooses the layers of the viewer at `position` by what is thought of its path.
     fn choose_layers(&mut self, now: Instant, position: usize) {
-        let Some(viewer) = self.viewers.get(position) else { return };
-        let Some((micros, estimate)) = viewer.egress.estimate_at(now) else { return };
+        let Some(viewer) = self.viewers.get_mut(position) else { return };
         let mut choices = choices(viewer, &self.shared);
+        viewer.egress.assume(needed_for_best(&choices));
+        let Some((micros, estimate)) = viewer.egress.estimate_at(now) else { return };
         let usable = choose::usable(estimate.bits_per_s);
         let fits = shares(&choices, usable);
         let easily = shares(&choices, choose::easily(usable));
@@ -206,12 +227,36 @@ impl Stream {
                 self.change_aim(position, lane, |aim| Aim { chosen, steps, thinning, ..aim });
             }
         }
+        let best = has_best(&choices).then(|| needed_for_best(&choices));
+        let is_settled = |viewer: &Viewer| !viewer.unsettled && viewer.replay.is_none();
+        let viewer = &mut self.viewers[position];
+        let best = best.filter(|_| is_settled(viewer));
+        if viewer.egress.rests(now, best) {
+            self.samples = true;
+            return;
+        }
         let Some(needed) = needed_for_more(&choices) else { return };
         let probes = self.viewers[position].egress.wants(now, needed);
         if probes && !self.probing.contains(&position) {
             self.probing.push(position);
             self.probe_due.get_or_insert(now);
         }
+    }
+
+    /// Those who need not report are to do so for a moment, each once in a round: whoever's turn it
+    /// is since it was looked at last.
+    pub(super) fn sample(&mut self, now: Instant) {
+        let count = self.viewers.len() as u128;
+        let since = *self.sampled.get_or_insert(now);
+        let (passed, round) = (now.saturating_duration_since(since), QUIET_ROUND.as_micros());
+        let due = (passed.as_micros() * count / round).min(count);
+        for _ in 0..due {
+            self.sample_next = (self.sample_next + 1) % self.viewers.len();
+            self.viewers[self.sample_next].egress.wake(now, true);
+        }
+        // What is left over of a turn counts for the next.
+        let used = Duration::from_micros((due * round).checked_div(count).unwrap_or(0) as u64);
+        self.sampled = if due == count { Some(now) } else { Some(since + used) };
     }
 
     fn note_steps(&mut self, position: usize, lane: usize, steps: (Steps, Steps)) {

@@ -2,8 +2,10 @@
 
 use super::switch_tests::Scene;
 use super::tests::{KEY, track};
-use crate::egress::{Feedback, Reception};
-use crate::limits::FEEDBACK_WITHIN;
+use std::time::Duration;
+
+use crate::egress::{Feedback, Reception, said};
+use crate::limits::{FEEDBACK_WITHIN, QUIET_AFTER, QUIET_NACKS, QUIET_ROUND, QUIET_SAMPLE};
 use crate::media::{ExtensionIds, ViewerTrack};
 
 const SSRC: u32 = 7;
@@ -47,6 +49,87 @@ impl Scene {
         let stream = self.shard.streams.get(KEY).expect("it is there");
         stream.viewer(viewer).expect("it watches").egress.is_numbered()
     }
+
+    /// Frames for so long, of which the viewer says all the time when they came: `queue` late.
+    /// Returns for how many of them its packets had numbers.
+    fn answered(&mut self, viewer: usize, time: Duration, queue: Duration) -> u64 {
+        let (mut frames, end) = (0, self.now + time);
+        while self.now < end {
+            self.log.clear();
+            self.frames_that_leave(1);
+            let numbers: Vec<u16> = self.log.iter().filter_map(|(_, s)| number(&s.bytes)).collect();
+            let Some(base) = numbers.first().copied() else { continue };
+            frames += 1;
+            // What leaves in one turn comes at once.
+            let came = self.now.saturating_duration_since(self.start) + queue;
+            let tick = (came.as_micros() / 250) as u32;
+            self.say(viewer, &said::came(SSRC, base, numbers.iter().map(|_| tick)));
+        }
+        frames
+    }
+}
+
+fn number(datagram: &[u8]) -> Option<u16> {
+    said::number_of(datagram, 3)
+}
+
+const NO_QUEUE: Duration = Duration::from_millis(20);
+
+/// A viewer that has had the best layer for long, without trouble.
+fn quiet() -> (Scene, usize) {
+    let mut scene = Scene::new();
+    scene.frames(40, |_, _| false);
+    let viewer = scene.watch_counted();
+    scene.answered(viewer, QUIET_AFTER / 2, NO_QUEUE);
+    assert!(scene.is_numbered(viewer), "not at once");
+    scene.answered(viewer, QUIET_AFTER, NO_QUEUE);
+    assert_eq!(scene.layer(viewer), Some(2));
+    (scene, viewer)
+}
+
+#[test]
+fn who_has_the_best_for_long_has_numbers_for_a_second_in_five_and_keeps_it() {
+    let (mut scene, viewer) = quiet();
+    let frames = |time: Duration| (time.as_millis() / 39) as u64;
+    let counted = scene.answered(viewer, 10 * QUIET_ROUND, NO_QUEUE);
+    let expected = 10 * frames(QUIET_SAMPLE);
+    assert!((expected / 2..=expected * 2).contains(&counted), "{counted} of {expected}");
+    assert_eq!(scene.layer(viewer), Some(2));
+    // The viewer's own addresses, its wish and the layers there are may change meanwhile.
+    let before = scene.shard.counters.layer_switches.get();
+    scene.shard.streams.consider(scene.now, KEY, viewer);
+    scene.answered(viewer, QUIET_ROUND, NO_QUEUE);
+    assert_eq!(scene.shard.counters.layer_switches.get(), before);
+}
+
+#[test]
+fn a_queue_in_a_sample_ends_the_quiet_and_lowers_the_layer() {
+    let (mut scene, viewer) = quiet();
+    // What is sent is too much from here on: packets come later and later.
+    let mut queue = NO_QUEUE;
+    while scene.layer(viewer) == Some(2) {
+        assert!(queue < Duration::from_secs(1), "the path has changed, and nobody has seen it");
+        queue += Duration::from_millis(10);
+        scene.layers[1].wants_keyframe = true;
+        scene.answered(viewer, QUIET_ROUND / 20, queue);
+    }
+    scene.answered(viewer, 2 * QUIET_SAMPLE, NO_QUEUE);
+    assert!(scene.is_numbered(viewer), "until all is well for long");
+}
+
+#[test]
+fn who_asks_for_many_packets_again_is_quiet_no_longer() {
+    let (mut scene, viewer) = quiet();
+    while scene.is_numbered(viewer) {
+        scene.answered(viewer, QUIET_SAMPLE / 10, NO_QUEUE);
+    }
+    let newest = scene.log.last().map(|(_, sent)| sent.sequence).expect("something was sent");
+    let asked: Vec<u16> = (1..=QUIET_NACKS as u16).map(|n| newest.wrapping_sub(20 - n)).collect();
+    let few = said::lacks(SSRC, &asked);
+    scene.say(viewer, &few);
+    assert!(!scene.is_numbered(viewer), "a few are lost anywhere");
+    scene.say(viewer, &few);
+    assert!(scene.is_numbered(viewer));
 }
 
 #[test]
@@ -90,4 +173,24 @@ fn who_says_something_of_its_numbers_keeps_them() {
     scene.frames_that_leave(PATIENCE);
     scene.shard.streams.consider(scene.now, KEY, viewer);
     assert!(scene.is_numbered(viewer));
+}
+
+#[test]
+fn who_reports_losses_alone_gets_a_smaller_layer_and_the_best_back_when_they_end() {
+    let mut scene = Scene::new();
+    scene.frames(40, |_, _| false);
+    let viewer = scene.watch(SSRC);
+    scene.frames_that_leave(10);
+    assert!(!scene.is_numbered(viewer), "it has no RTX");
+    let say = |scene: &mut Scene, eighths: u8| {
+        scene.layers.iter_mut().for_each(|layer| layer.wants_keyframe = true);
+        scene.say(viewer, &said::loses(SSRC, eighths * 32));
+        scene.frames_that_leave(26);
+        scene.layer(viewer)
+    };
+    assert_eq!(say(&mut scene, 0), Some(2));
+    let lossy: Vec<_> = (0..5).map(|_| say(&mut scene, 4)).collect();
+    assert_eq!(lossy.last(), Some(&Some(1)), "{lossy:?}");
+    let well: Vec<_> = (0..30).map(|_| say(&mut scene, 0)).collect();
+    assert_eq!(well.last(), Some(&Some(2)), "{well:?}");
 }

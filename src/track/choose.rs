@@ -37,6 +37,12 @@ pub fn usable(bits_per_s: f64) -> f64 {
     (bits_per_s - AUDIO_BITS).max(0.0)
 }
 
+/// The estimate of which so much is usable for tracks, a better layer's share kept free.
+#[must_use]
+pub fn needed(bits_per_s: f64) -> f64 {
+    bits_per_s / UP_SHARE + AUDIO_BITS
+}
+
 /// What a layer counts as.
 #[must_use]
 pub fn cost(rung: Rung) -> f64 {

@@ -131,6 +131,11 @@ pub struct Stream {
     pub(super) probing: Vec<usize>,
     /// When those are sent more.
     pub(super) probe_due: Option<Instant>,
+    /// Whether there may be viewers that need not report but now and then; up to when their turns
+    /// came, and whose turn was last.
+    pub(super) samples: bool,
+    pub(super) sampled: Option<Instant>,
+    pub(super) sample_next: usize,
 }
 
 impl Stream {
@@ -150,6 +155,9 @@ impl Stream {
             numbered: Vec::new(),
             probing: Vec::new(),
             probe_due: None,
+            samples: false,
+            sampled: None,
+            sample_next: 0,
         }
     }
 

@@ -443,6 +443,9 @@ impl Streams {
                     stream.replay(now, &pending, way, counters, started);
                 }
                 if !pending.is_empty() {
+                    if stream.samples {
+                        stream.sample(now);
+                    }
                     stream.fan_out(now, &pending, way, counters, started);
                     departing.extend(pending.drain(..).map(|packet| packet.received));
                 }

@@ -17,6 +17,7 @@ pub(super) const MS: fn(u64) -> Duration = Duration::from_millis;
 
 /// A publisher of three layers, whose frames of one moment come 2 ms apart, and a viewer.
 pub(super) struct Scene {
+    pub(super) start: Instant,
     pub(super) now: Instant,
     pub(super) shared: Arc<StreamShared>,
     pub(super) shard: Shard,
@@ -28,7 +29,7 @@ pub(super) struct Scene {
     pub(super) layers: [Encoder; 3],
     control: Control,
     /// What has left, and when.
-    log: Vec<(Instant, Sent)>,
+    pub(super) log: Vec<(Instant, Sent)>,
 }
 
 /// One layer's encoder.
@@ -64,7 +65,8 @@ impl Scene {
             silent: false,
         });
         let (control, log) = (Control::new(now), Vec::new());
-        Scene { now, shared, shard, other: None, fallen: 0, number, layers, control, log }
+        let (start, other, fallen) = (now, None, 0);
+        Scene { start, now, shared, shard, other, fallen, number, layers, control, log }
     }
 
     /// A frame of each layer, at 30 a second, but for packets that `lost` says never come.
@@ -190,7 +192,7 @@ pub(super) struct Sent {
     marker: bool,
     /// In the clear: the layer, its number, the picture, TL0PICIDX. Padding has none.
     media: Option<(u8, u64, u16, u8)>,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl std::fmt::Debug for Sent {

@@ -10,10 +10,12 @@
 
 mod acked;
 mod ceiling;
+mod hearsay;
 mod loss;
 mod probe;
 mod queue;
 mod rate;
+mod rest;
 mod rival;
 mod told;
 mod trains;
@@ -24,10 +26,12 @@ use crate::limits::{
 };
 use acked::Acked;
 use ceiling::Ceiling;
+pub use hearsay::Hearsay;
 use loss::Loss;
 use probe::{Probes, View};
 use queue::Queue;
 use rate::Rate;
+pub use rest::Rest;
 use rival::{Rival, Signs};
 use told::Told;
 pub use trains::Train;
@@ -71,6 +75,10 @@ pub enum State {
     Underuse,
     /// It grows, or is long.
     Overuse,
+    /// It is not looked at just now: the path carries everything.
+    Quiet,
+    /// Nothing is known of it: the viewer does not say when packets come.
+    Unknown,
 }
 
 /// How long a packet takes at a rate, in milliseconds: on a narrow path one waits for another
@@ -295,23 +303,10 @@ impl Estimator {
         self.tell(bound);
     }
 
-    /// The viewer reports losses of its media, as a share in 1/256: all there is without its
-    /// estimate and transport-wide feedback.
-    pub fn report(&mut self, now: Micros, fraction_lost: u8) {
-        let bound = self.told.report(now, fraction_lost, self.rate.bits_per_s());
-        self.tell(bound);
-    }
-
-    /// After a pause without transport-wide numbers: delays before it and after it are not
-    /// compared, but for the least.
-    pub fn resume(&mut self) {
-        (self.trend, self.group, self.arriving) = (Trend::new(), None, None);
-        (self.acked, self.reported) = (Acked::new(), None);
-    }
-
     /// The viewer has another path.
     pub fn forget(&mut self, now: Micros) {
-        self.resume();
+        (self.trend, self.group, self.arriving) = (Trend::new(), None, None);
+        (self.acked, self.reported) = (Acked::new(), None);
         (self.queue, self.ceiling) = (Queue::new(), Ceiling::new());
         (self.rival, self.loss, self.probes) = (Rival::default(), Loss::new(), Probes::new(now));
     }
