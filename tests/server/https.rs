@@ -1,7 +1,7 @@
 //! HTTPS, secrets that change while the server runs, and connections that ask for nothing.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,11 @@ use crate::ready::Process;
 use crate::support::{eventually, process, request};
 use monoport::limits::{HTTP_BODY_TIMEOUT, HTTP_STALL_TIMEOUT};
 use socket2::{Domain, Socket, Type};
+use ureq::config::Config;
+use ureq::http::Uri;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 /// Two certificates for `localhost`, each its own issuer, good for a hundred years.
 const ONE: [&str; 2] = [include_str!("https/one.pem"), include_str!("https/one.key.pem")];
@@ -52,9 +56,28 @@ fn status_of(http: &str, path: &str, certificate: &str) -> Option<u16> {
         .http_status_as_error(false)
         .timeout_global(Some(Duration::from_secs(5)))
         .build();
-    let port = http.rsplit(':').next().expect("a port");
-    let url = format!("https://localhost:{port}{path}");
-    ureq::Agent::from(config).get(url).call().ok().map(|answer| answer.status().as_u16())
+    let place = http.rsplit('/').next().expect("HOST:PORT").to_socket_addrs();
+    let at = place.expect("an address").find(SocketAddr::is_ipv4).expect("of IPv4");
+    let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), At(at));
+    let url = format!("https://localhost{path}");
+    agent.get(url).call().ok().map(|answer| answer.status().as_u16())
+}
+
+/// Every name is here.
+#[derive(Debug)]
+struct At(SocketAddr);
+
+impl Resolver for At {
+    fn resolve(
+        &self,
+        _uri: &Uri,
+        _config: &Config,
+        _timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut addresses = self.empty();
+        addresses.push(self.0);
+        Ok(addresses)
+    }
 }
 
 #[test]
