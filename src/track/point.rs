@@ -94,6 +94,11 @@ impl Point {
         points.get_mut(place)
     }
 
+    /// Bytes of memory that it takes besides its layer.
+    pub fn bytes(&self) -> usize {
+        size_of::<Point>() - size_of::<Layer>() + size_of_val(&*self.left)
+    }
+
     /// Whether the layer is thinned to it.
     pub fn is_awake(&self) -> bool {
         self.until.is_some()

@@ -214,7 +214,9 @@ impl Stream {
         let of_layer = |(own, histories): (usize, usize), layer: &Layer| {
             (own + size_of::<Layer>(), histories + layer.history.bytes())
         };
-        layers.chain(self.tracks.iter().flat_map(Track::points)).fold((own, 0), of_layer)
+        let thinned = self.tracks.iter().map(Track::bytes_to_thin).sum::<usize>();
+        let points = self.tracks.iter().flat_map(Track::points);
+        layers.chain(points).fold((own + thinned, 0), of_layer)
     }
 
     /// A packet will come soon: each step fetches what the memory of the one before leads to. First

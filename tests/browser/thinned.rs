@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 const REQUESTS: &str = "monoport_keyframe_requests_in_total";
 /// How long the picture may stand altogether, on a machine that has other work.
 const FREEZE_LIMIT_S: f64 = 1.0;
+/// The same where a path becomes narrow: without fewer frames it stands most of the time.
+const NARROW_LIMIT_S: f64 = 10.0;
 
 #[test]
 fn a_viewer_gets_half_of_the_frames_of_vp8_and_a_quarter_and_all_again() {
@@ -22,6 +24,41 @@ fn a_viewer_gets_half_of_the_frames_of_vp9_and_a_quarter_and_all_again() {
 #[test]
 fn a_viewer_gets_half_of_the_frames_of_av1_and_a_quarter_and_all_again() {
     thins("AV1");
+}
+
+/// A path does not carry all of the only encoding: fewer frames come, and all of them again when it
+/// is wide; another viewer notices nothing.
+#[test]
+fn a_viewer_whose_path_is_too_narrow_for_the_only_layer_gets_fewer_frames_of_it() {
+    let Some(stage) = Stage::set_with_bottleneck(2) else { return };
+    let relay = stage.server.relay.as_ref().expect("it has one");
+    let publisher = stage.tab("/publish");
+    publisher.eval(
+        "monoport.publish({ stream: 'thin', source: 'pattern', codec: 'VP8',
+            scalabilityMode: 'L1T3', width: 640, height: 360, maxBitrate: 1500000 })",
+    );
+    let fast = stage.viewer("thin");
+    stage.assert_plays(&fast);
+    relay.narrow_newcomers(5_000_000);
+    let slow = stage.viewer("thin");
+    stage.assert_plays(&slow);
+    std::thread::sleep(Duration::from_secs(4));
+    let whole = frames_per_s(&fast);
+    println!("at first {:.1} of {whole:.1} frames a second", frames_per_s(&slow));
+    println!("all of them after {:?}", settled(&slow, (0.85 * whole, 1.5 * whole)));
+    let (before, fast_before) = (frozen(&slow), frozen(&fast));
+    let sends = stage.layers()[0];
+    let narrow = sends * 85 / 100 + 100_000;
+    relay.set_speed(narrow);
+    println!("{narrow} b/s for {sends}: after {:?}", settled(&slow, (0.15 * whole, 0.65 * whole)));
+    std::thread::sleep(Duration::from_secs(3));
+    println!("{:.1} frames a second, frozen {} s", frames_per_s(&slow), frozen(&slow) - before);
+    relay.set_speed(5_000_000);
+    println!("all again after {:?}", settled(&slow, (0.85 * whole, 1.5 * whole)));
+    println!("frozen {} s, {:#}", frozen(&slow) - before, stats(&slow));
+    assert!(frozen(&slow) - before <= NARROW_LIMIT_S);
+    assert!(frozen(&fast) - fast_before <= FREEZE_LIMIT_S);
+    assert_no_complaints(&[&publisher, &fast, &slow]);
 }
 
 fn thins(codec: &str) {

@@ -23,6 +23,11 @@ impl Track {
         self.points.iter().map(|point| &point.layer)
     }
 
+    /// Bytes of memory that it takes to thin layers, what is kept of them left out.
+    pub(in crate::track) fn bytes_to_thin(&self) -> usize {
+        self.points.iter().map(Point::bytes).sum()
+    }
+
     /// What has this number is taken, or is about to be: where it is a layer thinned, there is one
     /// from here on.
     pub(in crate::track) fn wake(&mut self, number: u8, now: Instant) {
