@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::time::MissedTickBehavior;
 
 use super::{Beat, Claim, Claimed, HttpAt, Unreachable};
+use crate::control::registry::Registry;
 use crate::control::{Control, OnConflict};
 use crate::limits::{
     DIRECTORY_BATCH, DIRECTORY_BEAT, DIRECTORY_LEASE, DIRECTORY_PEERS, DIRECTORY_REASSERT,
@@ -217,14 +218,38 @@ impl Control {
         self.keep(&ours).await;
     }
 
-    /// Viewers of streams that are another node's have been told to reconnect; those that have not
-    /// are ended, and find that node when they come again.
+    /// Streams that other nodes have taken should have come from there by links. Where one has not,
+    /// its viewers are told to reconnect; those that have been told and have not done so are ended,
+    /// and find that node when they come again.
     fn end_those_left_behind(&self) {
         let due = |(at, _): &mut (Instant, Arc<str>)| at.elapsed() >= MOVED_ON_GRACE;
         let moved: Vec<_> = self.lock().kept.moved.extract_if(.., due).collect();
         for (_, stream) in moved {
-            self.end_left_behind(&stream);
+            if !self.tells_to_reconnect(&stream) {
+                self.end_left_behind(&stream);
+            }
         }
+    }
+
+    /// Tells viewers of a stream to reconnect, unless they have been, or it has come.
+    fn tells_to_reconnect(&self, name: &Arc<str>) -> bool {
+        let mut registry = self.lock();
+        let Some(stream) = registry.streams.get_mut(name) else { return false };
+        let tells = stream.is_awaited() && !stream.moved_on;
+        if tells {
+            stream.moved_on = true;
+            registry.kept.moved.push((Instant::now(), name.clone()));
+        }
+        tells
+    }
+
+    /// A stream is another node's: its viewers get it from there by a link, or go there.
+    fn moves(&self, registry: &mut Registry, name: &Arc<str>) {
+        let takes_more = !registry.stopping && !registry.passed_on;
+        let has_links = takes_more && registry.ports.for_link().is_some();
+        let Some(stream) = registry.streams.get_mut(name) else { return };
+        stream.moved_on = !has_links;
+        registry.kept.moved.push((Instant::now(), name.clone()));
     }
 
     /// Claims streams again, without taking away what others have claimed since.
@@ -265,10 +290,8 @@ impl Control {
                     self.directory_meter.lost();
                     registry.ending.extend(publisher.map(|key| (key, EndReason::Replaced)));
                     // Without a secret nobody would take them there.
-                    let stream = registry.streams.get_mut(name);
-                    if let Some(stream) = stream.filter(|_| !self.member.secrets.is_empty()) {
-                        stream.moved_on = true;
-                        registry.kept.moved.push((Instant::now(), name.clone()));
+                    if !self.member.secrets.is_empty() {
+                        self.moves(&mut registry, name);
                     }
                 }
             }
