@@ -3,6 +3,7 @@
 
 use crate::stage::Stage;
 use crate::{PATIENCE, Tab, assert_no_complaints, stats};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 const REQUESTS: &str = "monoport_keyframe_requests_in_total";
@@ -50,7 +51,9 @@ fn a_viewer_whose_path_is_too_narrow_for_the_only_layer_gets_fewer_frames_of_it(
     let sends = stage.layers()[0];
     let narrow = sends * 85 / 100 + 100_000;
     relay.set_speed(narrow);
-    println!("{narrow} b/s for {sends}: after {:?}", settled(&slow, (0.15 * whole, 0.65 * whole)));
+    // Fewer frames come of a full queue as well.
+    println!("{narrow} b/s for {sends}: thinned after {:?}", thinned(&stage));
+    settled(&slow, (0.15 * whole, 0.65 * whole));
     std::thread::sleep(Duration::from_secs(3));
     println!("{:.1} frames a second, frozen {} s", frames_per_s(&slow), frozen(&slow) - before);
     relay.set_speed(5_000_000);
@@ -92,6 +95,31 @@ fn thins(codec: &str) {
     assert!(frozen <= FREEZE_LIMIT_S, "the picture stood for {frozen} s");
     assert!(requests < 1.0, "{requests} key frames were asked for");
     assert_no_complaints(&[&publisher, &viewer, &other]);
+}
+
+/// How long it takes until a viewer has not all temporal layers of what it gets.
+fn thinned(stage: &Stage) -> Duration {
+    let get = |path: &str| -> Value {
+        let url = format!("http://127.0.0.1:{}/api/v1/sessions{path}", stage.server.http_port);
+        let mut response = ureq::get(&url).call().expect("the sessions");
+        let text = response.body_mut().read_to_string().expect("text");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let since = Instant::now();
+    loop {
+        let sessions = get("");
+        let all = sessions["sessions"].as_array().expect("a list").iter();
+        let layers = all.map(|session| {
+            let id = session["id"].as_str().expect("its name");
+            get(&format!("/{id}"))["layer"].clone()
+        });
+        let layers: Vec<Value> = layers.collect();
+        if layers.iter().any(|layer| layer["got_temporal_layer"].is_u64()) {
+            return since.elapsed();
+        }
+        assert!(since.elapsed() < PATIENCE, "nobody has fewer frames: {layers:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// How long it takes until so many frames a second are decoded.
