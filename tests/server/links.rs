@@ -33,6 +33,13 @@ fn meet(servers: &[&Server]) {
     });
 }
 
+fn b_knows(b: &Server) {
+    eventually("b knows that a has it", || {
+        let body = request("GET", &b.url("/api/v1/streams/s/where"), &[], "").body;
+        body.contains(r#""node":"a""#)
+    });
+}
+
 fn links(server: &Server) -> Vec<LinkView> {
     server.node().control().links()
 }
@@ -80,10 +87,7 @@ fn many_viewers_on_another_node_are_one_subscription_there() {
     let Some(nodes) = Nodes::new() else { return };
     let (a, b) = far_apart(&nodes);
     let mut publisher = live(&a);
-    eventually("b knows who has it", || {
-        let body = request("GET", &b.url("/api/v1/streams/s/where"), &[], "").body;
-        body.contains(r#""node":"a""#)
-    });
+    b_knows(&b);
     let mut viewers: Vec<Client> = std::thread::scope(|scope| {
         let post = || scope.spawn(|| try_watch(&b, "s"));
         let posted: Vec<_> = (0..8).map(|_| post()).collect();
@@ -202,8 +206,9 @@ fn the_first_viewer_of_a_link_begins_with_the_last_key_frame_and_the_publisher_i
     let Some(nodes) = Nodes::new() else { return };
     let (a, b) = far_apart(&nodes);
     let mut publisher = live(&a);
+    b_knows(&b);
     for number in 1..30 {
-        publisher.send(MediaKind::Video, false, number, number * 3_000);
+        publisher.send(MediaKind::Video, number == 1, number, number * 3_000);
         run_for(Duration::from_millis(5), &mut [&mut publisher]);
     }
     let asked = publisher.keyframes_asked;
@@ -217,7 +222,7 @@ fn the_first_viewer_of_a_link_begins_with_the_last_key_frame_and_the_publisher_i
         number += 1;
     }
     let numbers = without_holes(viewer.video_numbers());
-    assert_eq!(numbers.first(), Some(&0), "the key frame");
+    assert_eq!(numbers.first(), Some(&1), "the key frame");
     assert_eq!(publisher.keyframes_asked, asked);
 }
 
