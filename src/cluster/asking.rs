@@ -98,7 +98,7 @@ impl Neighbours {
             Received::Whole(bytes) => Some(&bytes[..]),
             Received::Stream(_) => None,
         };
-        if !signed::is_answer(&self.keys, &nonce, &head, whole, &signature) {
+        if !signed::is_answer(&self.keys.now(), &nonce, &head, whole, &signature) {
             let (node, at) = (node.name.clone(), node.http.to_string());
             let said = String::from_utf8_lossy(whole.unwrap_or_default());
             let said: String = said.chars().filter(|char| !char.is_control()).take(300).collect();
@@ -130,7 +130,8 @@ impl Neighbours {
         node: &NodeRecord,
         asked: &Asked,
     ) -> io::Result<(Head, String, Received)> {
-        let key = self.keys.first().ok_or_else(|| io::Error::other("this node has no secret"))?;
+        let keys = self.keys.now();
+        let key = keys.first().ok_or_else(|| io::Error::other("this node has no secret"))?;
         let body = serde_json::to_vec(asked).map_err(io::Error::other)?;
         let request = Request::post(PATH)
             .header(HOST, node.http.address.to_string())

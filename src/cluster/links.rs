@@ -188,7 +188,8 @@ impl Neighbours {
         let own = &*self.control.member().node;
         let edge = (own, hello.shard, hello.link);
         let about = about(stream, edge, (name, welcome.shard, welcome.link));
-        let secret = self.keys.first().ok_or_else(nonsense)?;
+        let secrets = self.keys.now();
+        let secret = secrets.first().ok_or_else(nonsense)?;
         let keys = exchange.incoming(&theirs, secret, &about).ok_or_else(nonsense)?;
         let Welcome { shard, link, address, codecs, .. } = welcome;
         let (node, peer) = (name.into(), Peer { shard, link });
@@ -222,8 +223,7 @@ impl Neighbours {
         let edge = (&*heard.from, hello.shard, hello.link);
         let own = &*self.control.member().node;
         let about = about(stream, edge, (own, welcome.shard, welcome.link));
-        let secret = self.keys.get(heard.key).ok_or_else(wrong)?;
-        let keys = exchange.outgoing(&theirs, secret, &about).ok_or_else(wrong)?;
+        let keys = exchange.outgoing(&theirs, &heard.key, &about).ok_or_else(wrong)?;
         let peer = Peer { shard: hello.shard, link: hello.link };
         let (node, codecs) = (heard.from.as_str().into(), LinkCodecs::default());
         place.open(OtherEnd { node, peer, address: to, keys, codecs })?;

@@ -31,6 +31,7 @@ use crate::telemetry::Exposition;
 use links::Wanted;
 pub use links::{Unlinked, is_hello};
 use nonces::Nonces;
+use signed::Keys;
 pub use signed::{Carried, Head, Unsigned};
 
 /// Where a node takes what another one asks of it, and the header with the signature of both.
@@ -42,7 +43,7 @@ pub const SIGNATURE: &str = "monoport-signature";
 pub struct Neighbours {
     control: Arc<Control>,
     /// The one to sign with first.
-    keys: Vec<hmac::Key>,
+    keys: Keys,
     /// Questions under way, by node.
     under_way: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
     nonces: Mutex<Nonces>,
@@ -104,8 +105,8 @@ pub struct Heard {
     pub request: Carried,
     /// Who asks.
     from: String,
-    /// The place of the key that it was signed with.
-    key: usize,
+    /// What it was signed with.
+    key: hmac::Key,
     nonce: String,
 }
 
@@ -115,7 +116,7 @@ impl Neighbours {
     pub fn new(control: Arc<Control>, keys: &[hmac::Key]) -> Arc<Neighbours> {
         Arc::new(Neighbours {
             control,
-            keys: keys.to_vec(),
+            keys: Keys::new(keys),
             under_way: Mutex::default(),
             nonces: Mutex::new(Nonces::new(Instant::now())),
             wanted: Mutex::default(),
@@ -123,6 +124,13 @@ impl Neighbours {
             asked: Default::default(),
             heard: Default::default(),
         })
+    }
+
+    /// Signs with other keys from here on, the first of these, and tells the others which by their
+    /// fingerprints.
+    pub fn replace(&self, keys: &[hmac::Key], fingerprints: &str) {
+        self.keys.replace(keys);
+        self.control.tell_secrets(fingerprints);
     }
 
     /// The name of the node that a session's URL names, where that is another one.
@@ -178,12 +186,13 @@ impl Neighbours {
     /// # Errors
     /// Why it is not believed.
     pub fn hear(&self, body: &[u8], signature: Option<&str>) -> Result<Heard, Unsigned> {
-        let opened = signed::open(&self.keys, body, signature, &self.control.member().node);
+        let keys = self.keys.now();
+        let opened = signed::open(&keys, body, signature, &self.control.member().node);
         let heard = opened.and_then(|(asked, key)| {
             let signed::Asked { from, time_ms, nonce, request, .. } = asked;
             signed::is_timely(time_ms, unix_ms())?;
             lock(&self.nonces).take(&nonce, Instant::now())?;
-            Ok(Heard { request, from, key, nonce })
+            Ok(Heard { request, from, key: keys[key].clone(), nonce })
         });
         let outcome = heard.as_ref().err().map_or(0, |unsigned| *unsigned as usize);
         self.heard[outcome].fetch_add(1, Ordering::Relaxed);
@@ -193,7 +202,7 @@ impl Neighbours {
     /// Signs the answer to what was heard; `body` is nothing where it is a stream.
     #[must_use]
     pub fn sign(&self, heard: &Heard, head: &Head, body: Option<&[u8]>) -> String {
-        self.keys.first().map_or_else(String::new, |key| {
+        self.keys.now().first().map_or_else(String::new, |key| {
             signed::hex(signed::sign_answer(key, &heard.nonce, head, body).as_ref())
         })
     }

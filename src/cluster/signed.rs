@@ -6,6 +6,7 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::hmac;
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,23 @@ pub(super) fn sign_answer(
     body: Option<&[u8]>,
 ) -> hmac::Tag {
     hmac::sign(key, &answer(nonce, head, body))
+}
+
+/// What nodes sign with and take for now, the first to sign with.
+pub(super) struct Keys(Mutex<Arc<[hmac::Key]>>);
+
+impl Keys {
+    pub(super) fn new(keys: &[hmac::Key]) -> Keys {
+        Keys(Mutex::new(keys.into()))
+    }
+
+    pub(super) fn now(&self) -> Arc<[hmac::Key]> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn replace(&self, keys: &[hmac::Key]) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = keys.into();
+    }
 }
 
 /// Whether one of `keys` has signed the answer.

@@ -43,6 +43,8 @@ pub struct Cluster {
     pub zone: Option<NodeName>,
     /// What it signs with.
     pub secrets: ClusterSecrets,
+    /// Where they were read from.
+    pub secret_file: Option<PathBuf>,
 }
 
 /// What nodes sign with: the first, and take: all of them. They are not printed.
@@ -57,7 +59,17 @@ impl Cluster {
     pub fn read(args: &ClusterArgs) -> Result<Cluster, ConfigError> {
         let ClusterArgs { cluster, node, zone, cluster_secret_file } = args.clone();
         let secrets = cluster_secret_file.as_deref().map(ClusterSecrets::read).transpose()?;
-        Ok(Cluster { cluster, node, zone, secrets: secrets.unwrap_or_default() })
+        let (secrets, secret_file) = (secrets.unwrap_or_default(), cluster_secret_file);
+        Ok(Cluster { cluster, node, zone, secrets, secret_file })
+    }
+
+    /// The secrets as their file has them now.
+    ///
+    /// # Errors
+    /// As for [`Cluster::read`].
+    pub fn read_secrets_again(&self) -> Result<ClusterSecrets, ConfigError> {
+        let read = self.secret_file.as_deref().map(ClusterSecrets::read).transpose()?;
+        Ok(read.unwrap_or_default())
     }
 }
 

@@ -225,7 +225,9 @@ impl Config {
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let tls = self.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
-        let named = self.access.files().chain(self.hooks.files()).chain(tls).cloned();
+        let secrets = self.cluster.secret_file.iter();
+        let named = self.access.files().chain(self.hooks.files()).chain(tls).chain(secrets);
+        let named = named.cloned();
         let config = self.origin.as_ref().and_then(Origin::file).map(PathBuf::from);
         named.chain(config).collect()
     }

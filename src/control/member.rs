@@ -24,7 +24,7 @@ pub struct Member {
     /// Where it stands; empty where nobody has said so.
     pub zone: Box<str>,
     /// Fingerprints of the secrets it shares with the others, as [`Terms::secrets`] has them.
-    pub secrets: Box<str>,
+    pub secrets: Mutex<Box<str>>,
     /// With a port per session, all ports there are.
     pub range: Vec<MediaPorts>,
 }
@@ -39,9 +39,14 @@ impl Member {
             node: node.into(),
             incarnation,
             zone: "".into(),
-            secrets: "".into(),
+            secrets: Mutex::default(),
             range: Vec::new(),
         }
+    }
+
+    /// See [`Member::secrets`].
+    pub(super) fn secrets(&self) -> Box<str> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -138,6 +143,12 @@ impl Control {
         self.directory_meter.state()
     }
 
+    /// The secrets are others from here on; the next beat tells it.
+    pub fn tell_secrets(&self, fingerprints: &str) {
+        let mut told = self.member.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        *told = fingerprints.into();
+    }
+
     /// Asks the directory who is alive.
     pub(super) async fn look_at_nodes(&self) -> Result<(), Unreachable> {
         let mut nodes = self.member.directory.peers().await?;
@@ -149,7 +160,7 @@ impl Control {
 
     /// What this node tells of itself, whose HTTP is at `http`.
     pub(super) fn record(&self, http: HttpAt) -> NodeRecord {
-        let Member { node, zone, secrets, .. } = &self.member;
+        let Member { node, zone, .. } = &self.member;
         let media = self.media_ports();
         // An address of a private network may be another host's elsewhere.
         let public = |one: &&MediaPorts| !is_private(one);
@@ -165,7 +176,7 @@ impl Control {
             number: self.others.number(),
             sessions,
             draining: self.is_stopping(),
-            terms: Terms { protocol: CLUSTER_PROTOCOL, secrets: secrets.clone(), ports: own },
+            terms: Terms { protocol: CLUSTER_PROTOCOL, secrets: self.member.secrets(), ports: own },
             about: About {
                 zone: zone.clone(),
                 version: env!("CARGO_PKG_VERSION").into(),

@@ -1,7 +1,7 @@
 //! This node among others (`--cluster`): its name, its way to the directory, and where its HTTP is.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::StartError;
 use super::announce::Reachable;
@@ -43,7 +43,7 @@ pub(super) fn member(
         first: first.port(),
         last: last.port(),
     });
-    let secrets = config.cluster.secrets.fingerprints().into();
+    let secrets = Mutex::new(config.cluster.secrets.fingerprints().into());
     let range = range.collect();
     let member = Member::plain(&node, directory, incarnation);
     Ok(Member { zone, secrets, range, ..member })

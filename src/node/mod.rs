@@ -137,9 +137,9 @@ impl Node {
         let runtime = control_runtime(config.control_threads)?;
         let http_address = http.local_addr()?;
         let facts = facts(config, backend, &wiring);
-        reload::follow(&runtime, config, &changing)?;
         let api = Api::new(control.clone(), facts, changing.access.clone());
         let cluster = neighbours(config, &control, &runtime);
+        reload::follow(&runtime, config, &changing, cluster.clone())?;
         let doors = Arc::new(Doors {
             runtime: runtime.handle().clone(),
             served: served(config, &control, &api, &changing, cluster, earlier.clone()),

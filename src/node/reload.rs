@@ -5,19 +5,26 @@ use std::error::Error;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::web::{Changing, rules};
+use crate::cluster::Neighbours;
 use crate::config::{Access, Config, Hooks, Origin};
 use crate::limits::FILE_LOOK;
 
 /// Listens for the signal and looks at the files from now on, until the server stops.
-pub(super) fn follow(runtime: &Runtime, config: &Config, changing: &Changing) -> io::Result<()> {
+pub(super) fn follow(
+    runtime: &Runtime,
+    config: &Config,
+    changing: &Changing,
+    cluster: Option<Arc<Neighbours>>,
+) -> io::Result<()> {
     let _inside = runtime.enter();
     let mut hangups = signal(SignalKind::hangup())?;
-    let mut reloaded = Reloaded { config: config.clone(), changing: changing.clone() };
+    let mut reloaded = Reloaded { config: config.clone(), changing: changing.clone(), cluster };
     let mut files = config.files();
     // As they are when they have just been read; what comes between is seen as a change.
     let mut known = Seen::of(&files);
@@ -71,6 +78,7 @@ impl Seen {
 struct Reloaded {
     config: Config,
     changing: Changing,
+    cluster: Option<Arc<Neighbours>>,
 }
 
 impl Reloaded {
@@ -95,10 +103,14 @@ impl Reloaded {
             Some((args, _)) => (Access::read(&args.access, http)?, Hooks::read(&args.hooks)?),
             None => (self.config.access.read_again(http)?, self.config.hooks.read_again()?),
         };
+        let shared = self.config.cluster.read_secrets_again()?;
         let Changing { access, authority, webhooks, .. } = &self.changing;
         access.replace(rules(&secrets, http));
         authority.replace(secrets.auth_url.as_deref(), &hooks.roots);
         webhooks.replace(hooks.url.as_deref(), hooks.secret.as_deref(), &hooks.roots);
+        if let Some(cluster) = &self.cluster {
+            cluster.replace(shared.keys(), &shared.fingerprints());
+        }
         (self.config.access, self.config.hooks) = (secrets, hooks);
         tracing::info!("{why}: tokens, keys and lists were read again");
         if let (Some((_, now)), Some(before)) = (&read, &self.config.origin) {

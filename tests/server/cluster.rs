@@ -155,6 +155,10 @@ impl SecretFile {
     pub fn path(&self) -> &str {
         self.0.to_str().expect("ASCII")
     }
+
+    pub fn put(&self, secrets: &str) {
+        std::fs::write(&self.0, secrets).expect("a file of the test's own");
+    }
 }
 
 impl Drop for SecretFile {

@@ -57,6 +57,55 @@ fn top_of_cluster(server: &Server) -> String {
 }
 
 #[test]
+fn the_secret_of_nodes_is_changed_while_they_run() {
+    let Some(nodes) = Nodes::new() else { return };
+    let (a, b) = (nodes.process("a", &[]), nodes.process("b", &[]));
+    let cluster = |node: &Process| {
+        let text = request("GET", &format!("{}/api/v1/cluster", node.url), &[], "").body;
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    let knows = |node: &Process| cluster(node)["nodes"].as_array().map_or(0, Vec::len);
+    let fresh = "the secret that the nodes of this test have later";
+    for (round, text) in [
+        format!("{SECRET}\n{fresh}\n"),
+        format!("{fresh}\n{SECRET}\n"),
+        format!("{fresh}\n"),
+        // Is not taken.
+        String::from("short\n"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        nodes.secret.put(text);
+        for node in [&a, &b] {
+            node.signal("-HUP");
+            let words = ["lists were read again", "lists stay as they are"][round / 3];
+            let times = round % 3 + 1;
+            eventually("it is read", || node.log().matches(words).count() >= times);
+        }
+    }
+    nodes.secret.put(&format!("{fresh}\n"));
+    let c = nodes.process("c", &[]);
+    eventually("who begins with the new one is one of them", || {
+        [&a, &b, &c].iter().all(|node| knows(node) == 3 && cluster(node)["refused"].is_null())
+    });
+    // And what one asks another is signed with it.
+    let post = |node: &Process, path: &str, direction| {
+        Client::try_post_at(&node.url, path, VP8, direction, socket()).ok()
+    };
+    let mut publisher = post(&a, "/whip/s", Direction::SendOnly).expect("it may publish");
+    connect(&mut [&mut publisher]);
+    let mut viewer = None;
+    eventually("it is served", || {
+        publisher.send(MediaKind::Video, true, 0, 0);
+        run_for(Duration::from_millis(20), &mut [&mut publisher]);
+        viewer = post(&c, "/whep/s", Direction::RecvOnly);
+        viewer.is_some()
+    });
+    play(&mut publisher, &mut viewer.expect("it is served"));
+}
+
+#[test]
 fn a_terminal_shows_the_nodes_and_that_one_serves_alone() {
     let Some(mut nodes) = Nodes::new() else { return };
     let (a, _b) = (nodes.start("a", &["--zone", "fra"]), nodes.start("b", &[]));

@@ -290,7 +290,7 @@ impl Control {
                     self.directory_meter.lost();
                     registry.ending.extend(publisher.map(|key| (key, EndReason::Replaced)));
                     // Without a secret nobody would take them there.
-                    if !self.member.secrets.is_empty() {
+                    if !self.member.secrets().is_empty() {
                         self.moves(&mut registry, name);
                     }
                 }

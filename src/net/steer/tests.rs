@@ -24,12 +24,14 @@ impl Group {
     /// `None`, with the reason printed, without the privilege.
     fn new(address: &str, shards: usize, drop_unknown: bool) -> Option<Group> {
         let mut address: SocketAddr = address.parse().unwrap();
+        // Asked through a socket that shares, the kernel may give out the port of another test.
+        let free = Peer::bind(address).and_then(|socket| socket.local_addr());
+        address.set_port(free.unwrap().port());
         let mut sockets = Vec::new();
         for _ in 0..shards {
             let options =
                 SocketOptions { receive_buffer_bytes: 1 << 18, ..SocketOptions::default() };
             let socket = UdpSocket::bind(address, &options).unwrap();
-            address.set_port(socket.port());
             let socket = Peer::from(socket.as_fd().try_clone_to_owned().unwrap());
             sockets.push(socket);
         }
