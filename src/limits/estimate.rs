@@ -134,8 +134,9 @@ pub const QUIET_AFTER: Duration = Duration::from_secs(30);
 /// It is sampled once in this time, for [`QUIET_SAMPLE`].
 pub const QUIET_ROUND: Duration = Duration::from_secs(5);
 
-/// Feedback comes each 50 to 100 ms: ten say whether there is a queue.
-pub const QUIET_SAMPLE: Duration = Duration::from_secs(1);
+/// Feedback comes each 50 to 100 ms: a few say whether there is a queue. They cost most of what
+/// adapting does (5.4 µs a packet at 91 packets a second with all of them, 3.4 without any).
+pub const QUIET_SAMPLE: Duration = Duration::from_millis(500);
 
 /// A path that may carry so many times what is sent needs no pacing: a key frame passes.
 pub const QUIET_ROOM: f64 = 4.0;

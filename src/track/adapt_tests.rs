@@ -88,7 +88,7 @@ fn quiet() -> (Scene, usize) {
 }
 
 #[test]
-fn who_has_the_best_for_long_has_numbers_for_a_second_in_five_and_keeps_it() {
+fn who_has_the_best_for_long_has_numbers_now_and_then_and_keeps_it() {
     let (mut scene, viewer) = quiet();
     let frames = |time: Duration| (time.as_millis() / 39) as u64;
     let counted = scene.answered(viewer, 10 * QUIET_ROUND, NO_QUEUE);
