@@ -5,7 +5,9 @@ use super::tests::{KEY, track};
 use std::time::Duration;
 
 use crate::egress::{Feedback, Reception, said};
-use crate::limits::{FEEDBACK_WITHIN, QUIET_AFTER, QUIET_NACKS, QUIET_ROUND, QUIET_SAMPLE};
+use crate::limits::{
+    FEEDBACK_WITHIN, QUIET_AFTER, QUIET_NACKS, QUIET_ROUND, QUIET_SAMPLE, RESENDS_PER_PACKET,
+};
 use crate::media::{ExtensionIds, ViewerTrack};
 
 const SSRC: u32 = 7;
@@ -115,6 +117,32 @@ fn a_queue_in_a_sample_ends_the_quiet_and_lowers_the_layer() {
     }
     scene.answered(viewer, 2 * QUIET_SAMPLE, NO_QUEUE);
     assert!(scene.is_numbered(viewer), "until all is well for long");
+}
+
+#[test]
+fn what_was_asked_for_while_packets_waited_is_sent_when_they_do_not() {
+    let mut scene = Scene::new();
+    scene.frames(40, |_, _| false);
+    let viewer = scene.watch_counted();
+    scene.answered(viewer, 2 * QUIET_SAMPLE, NO_QUEUE);
+    let mut queue = NO_QUEUE;
+    let mut lost = 0;
+    while scene.layer(viewer) == Some(2) {
+        assert!(queue < Duration::from_secs(1), "the path has become narrow");
+        queue += Duration::from_millis(10);
+        scene.layers[1].wants_keyframe = true;
+        lost = scene.log.last().map_or(lost, |(_, sent)| sent.sequence);
+        scene.answered(viewer, QUIET_SAMPLE / 5, queue);
+    }
+    let wait = 3 * Duration::from_millis(39);
+    queue += Duration::from_millis(100);
+    scene.answered(viewer, wait, queue);
+    for _ in 0..2 * RESENDS_PER_PACKET {
+        assert!(scene.ask_again(viewer, vec![lost]).is_empty(), "it would wait, and others too");
+        scene.answered(viewer, wait, queue);
+    }
+    scene.answered(viewer, QUIET_SAMPLE, NO_QUEUE);
+    assert_eq!(scene.ask_again(viewer, vec![lost]).len(), 1, "the path is free");
 }
 
 #[test]

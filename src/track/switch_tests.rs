@@ -172,11 +172,16 @@ impl Scene {
 
     /// The viewer asks for all of these at once.
     pub(super) fn ask(&mut self, viewer: usize, lost: Vec<u16>) -> Vec<Sent> {
+        self.control = Control::new(self.now);
+        self.ask_again(viewer, lost)
+    }
+
+    /// And what it was sent again before counts.
+    pub(super) fn ask_again(&mut self, viewer: usize, lost: Vec<u16>) -> Vec<Sent> {
         let mut feedback =
             Feedback { lost: lost.into_iter().map(|n| (0, n)).collect(), ..Feedback::default() };
         let mut way = Left::default();
         let Shard { streams, counters, .. } = &mut self.shard;
-        self.control = Control::new(self.now);
         let place = (KEY, viewer);
         streams.answer(self.now, place, &mut self.control, &mut feedback, &mut way, counters);
         way.1.iter().map(|datagram| Sent::read(datagram)).collect()
