@@ -9,6 +9,7 @@
 //! signed.rs  requests and answers under the cluster's secret    choose.rs  which node
 //! asking.rs  the way there, within bounds                       nonces.rs  none is heard twice
 //! links.rs   streams from other nodes, and to them              awaited.rs which are waited for
+//! tree.rs    who takes a stream from whom
 //! ```
 
 mod asking;
@@ -17,6 +18,7 @@ mod choose;
 mod links;
 mod nonces;
 mod signed;
+pub mod tree;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -68,3 +68,41 @@ pub const LINK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Addresses that a node names for a link.
 pub const MAX_LINK_ADDRESSES: usize = 8;
+
+/// How many links a stream may take from the node with its publisher to another one.
+pub const MAX_TREE_DEPTH: usize = 4;
+
+/// Nodes that take a stream from one node, unless `--link-children` says otherwise. At 1.7 Mb/s and
+/// 213 packets a second that is 0.4 Gb/s and 0.1 to 0.2 of a core; a tree two links deep has room
+/// for 62,500 nodes.
+pub const LINK_CHILDREN: u32 = 250;
+
+/// So many times as many where they have lost the node they took it from: they are many at once,
+/// and each further question is time without media.
+pub const LINK_CHILDREN_OF_OTHERS: u32 = 2;
+
+/// The silence after which a node takes a stream from elsewhere: three words that are lost.
+pub const LINK_SILENT: Duration = Duration::from_millis(400);
+
+const _: () = assert!(
+    LINK_ALIVE.as_millis() * 4 <= LINK_SILENT.as_millis(),
+    "a link survives three of these that are lost"
+);
+
+/// How long the answer of a node that may be gone is waited for, before the next one is asked: two
+/// round trips of the longest way there is, 160 ms each, and the node's own time.
+pub const LINK_ALTERNATE: Duration = Duration::from_millis(500);
+
+/// The silence after which a node is named to nobody who looks for a stream: two reports and a
+/// moment.
+pub const LINK_DOUBTED: Duration = Duration::from_millis(1_200);
+
+const _: () = assert!(LINK_DOUBTED.as_millis() > 2 * LINK_REPORT.as_millis(), "one may be lost");
+
+/// How often a node is sent down to another one, before it begins anew.
+pub const MAX_SENT_DOWN: u8 = 6;
+
+/// How long a node that has found nobody waits before it asks the directory again, at random: all
+/// that have lost the same one wait at the same time.
+pub const LINK_RESOLVE: std::ops::Range<Duration> =
+    Duration::from_millis(200)..Duration::from_millis(600);

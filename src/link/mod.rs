@@ -12,6 +12,7 @@
 //! channel.rs    what both ends have in common: whether the other is there, and how far away
 //! outgoing.rs   media out, what was lost sent again
 //! incoming.rs   media in, key frames asked for; holes.rs, what is missing
+//! path.rs       by which nodes a stream comes
 //! ```
 //!
 //! A link has keys of its own, made anew each time, so that what was recorded of one opens nothing
@@ -25,6 +26,7 @@ mod handshake;
 mod holes;
 mod incoming;
 mod outgoing;
+mod path;
 mod seal;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ pub use frame::{Alive, Frame, Media, fits};
 pub use handshake::{Exchange, Keys, PUBLIC_BYTES};
 pub use incoming::{Got, Incoming};
 pub use outgoing::{Asked, Outgoing};
+pub use path::{MAX_PATH, NoWay, Path};
 
 /// What a link has counted at one of its ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

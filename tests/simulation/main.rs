@@ -40,6 +40,7 @@ mod server;
 mod silent;
 mod staying;
 mod subscriptions;
+mod tree;
 mod turns;
 mod waiting;
 mod world;
