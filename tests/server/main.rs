@@ -28,6 +28,7 @@ mod layers;
 mod links;
 mod live;
 mod load;
+mod load_cluster;
 mod logs;
 mod memory;
 mod meters;

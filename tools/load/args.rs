@@ -18,9 +18,10 @@ pub struct RunArgs {
     /// Where publishers post instead, as in http://127.0.0.1:8889/{name}/whip
     #[arg(long, value_name = "URL", value_parser = parse_url)]
     pub whip_url: Option<String>,
-    /// Where viewers post instead, as in http://127.0.0.1:8889/{name}/whep
+    /// Where viewers post instead, as in http://127.0.0.1:8889/{name}/whep. Several times: the
+    /// viewers of each stream take them in turn
     #[arg(long, value_name = "URL", value_parser = parse_url)]
-    pub whep_url: Option<String>,
+    pub whep_url: Vec<String>,
     /// Streams, with one publisher each
     #[arg(long, default_value_t = 1)]
     pub streams: usize,
@@ -181,8 +182,8 @@ impl RunArgs {
     /// What is measured, in a line.
     #[must_use]
     pub fn server(&self) -> &str {
-        let given = [&self.url, &self.whep_url, &self.whip_url].into_iter().flatten().next();
-        given.map_or("", String::as_str)
+        let mut given = self.url.iter().chain(&self.whep_url).chain(&self.whip_url);
+        given.next().map_or("", String::as_str)
     }
 }
 
@@ -233,7 +234,10 @@ fn parse_one_in(text: &str) -> Result<u32, String> {
 }
 
 /// A part of one: `0.01`, or `1%`.
-fn parse_ratio(text: &str) -> Result<f64, String> {
+///
+/// # Errors
+/// What is wrong with the text, for the command line.
+pub fn parse_ratio(text: &str) -> Result<f64, String> {
     let percent = text.strip_suffix('%');
     let parsed = percent
         .map_or_else(|| text.parse(), |number| number.trim().parse::<f64>().map(|n| n / 100.0));

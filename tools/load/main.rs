@@ -18,6 +18,7 @@ mod account;
 mod args;
 mod chart;
 mod clock;
+mod cluster;
 mod cpu;
 mod dice;
 mod feedback;
@@ -40,6 +41,7 @@ mod run;
 mod screen;
 mod sdp;
 mod series;
+mod served;
 mod signalling;
 mod soak;
 mod stream;
@@ -74,6 +76,8 @@ enum Command {
     Modes(modes::ModesArgs),
     /// Disturb a server for as long as asked, beside streams that must not notice
     Soak(soak::SoakArgs),
+    /// Start nodes of a cluster, run a load across them, and report what each delivered
+    Cluster(cluster::ClusterArgs),
     /// Measure the least CPU that a packet can cost on this machine
     Floor(floor::FloorArgs),
 }
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args).map_err(|error| error.to_string()),
         Command::Modes(args) => modes::run(&args).map(|()| true).map_err(|error| error.to_string()),
         Command::Soak(args) => soak::run(&args).map_err(|error| error.to_string()),
+        Command::Cluster(args) => cluster::run(&args).map_err(|error| error.to_string()),
         Command::Floor(args) => floor::run(&args).map(|()| true).map_err(|error| error.to_string()),
     };
     match outcome {

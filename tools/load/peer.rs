@@ -8,6 +8,7 @@ use crate::outbox::Outbox;
 use crate::publisher::{Publisher, Shape};
 use crate::rebind::{Gap, Moved};
 use crate::sdp::{Answer, Ssrcs};
+use crate::served::Servers;
 use crate::stream::Stream;
 use crate::sums::Sums;
 use crate::tally::bump;
@@ -285,14 +286,14 @@ impl Peer {
                 progress
             }
         };
-        self.advance(progress, setup, now);
+        self.advance(progress, setup, now, lens);
         false
     }
 
-    fn advance(&mut self, progress: Progress, setup: &Setup, now: Instant) {
+    fn advance(&mut self, progress: Progress, setup: &Setup, now: Instant, lens: &mut Lens) {
         match progress {
             Progress::Nothing => {}
-            Progress::Connected(keys) => self.connect(&keys, setup, now),
+            Progress::Connected(keys) => self.connect(&keys, setup, now, lens),
             Progress::Failed(reason) => {
                 self.failure = Some(reason);
                 if self.connected.is_some() {
@@ -305,7 +306,7 @@ impl Peer {
         }
     }
 
-    fn connect(&mut self, keys: &Keys, setup: &Setup, now: Instant) {
+    fn connect(&mut self, keys: &Keys, setup: &Setup, now: Instant, lens: &mut Lens) {
         self.connected = Some(now);
         self.media = match std::mem::replace(&mut self.media, Media::Gone) {
             Media::Waiting { stream, publishes: Some((shape, ssrcs)), answer, .. } => {
@@ -317,6 +318,7 @@ impl Peer {
                 bump(&setup.tally.viewers_connected, 1);
                 let now_ns = clock::since_epoch_ns(now);
                 let viewer = Viewer::new(stream, video, &answer, keys, now_ns);
+                let viewer = viewer.of_server(lens.servers.place(self.to.remote.ip()));
                 let linked = self.link.is_some();
                 let viewer =
                     if self.next_wish.is_some() { viewer.with_screen(linked) } else { viewer };
@@ -335,6 +337,14 @@ impl Peer {
         for mut hardship in viewer.hardships(now_ns) {
             hardship.viewer = self.to.local.to_string();
             hardships.add(hardship);
+        }
+    }
+
+    /// Adds what this peer got to its server's; one whose address has changed is counted elsewhere.
+    pub fn add_served(&self, servers: &mut Servers) {
+        let Media::Viewing(viewer) = &self.media else { return };
+        if !self.gap.has_moved() && self.link.is_none() {
+            servers.add_viewer(self.to.remote.ip(), viewer);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::link;
 use crate::punctuality::Punctuality;
 use crate::rebind::{Moved, RebindReport};
 use crate::screen::Pictures;
+use crate::served::{ServerReport, Servers};
 use crate::sums::{Linked, Sums};
 use crate::viewer::Odd;
 use crate::worker::latency_histogram;
@@ -20,6 +21,7 @@ pub struct Harvest {
     /// Viewers that changed their address, who are not in the sums.
     pub moved: Moved,
     pub hardships: Hardships,
+    pub servers: Servers,
     pub odd: Odd,
     pub punctuality: Punctuality,
     pub latency_us: Histogram<u64>,
@@ -50,6 +52,13 @@ pub struct Measured {
     pub client_cpu_s: f64,
     /// Offers that led to no session, by reason.
     pub refused: BTreeMap<String, u64>,
+}
+
+impl Measured {
+    fn server_cpu_us_per_setup(&self) -> Option<f64> {
+        let set_up = self.viewers_set_up.max(1) as f64;
+        self.server_setup_cpu_s.map(|cpu_s| cpu_s * 1e6 / set_up)
+    }
 }
 
 /// The report. Its keys are an interface: they stay.
@@ -120,6 +129,8 @@ pub struct Report {
     /// Viewers' videos and audios that lack packets, and the one that lacks most.
     pub media_with_loss: u64,
     pub worst_loss: Option<Hardship>,
+    /// What each server's viewers got, where there are several.
+    pub servers: Vec<ServerReport>,
     /// What viewers saw, where there are layers or links; those behind a link are apart from the
     /// rest, here and in all other counts of what arrived.
     pub pictures: Option<Pictures>,
@@ -202,9 +213,7 @@ impl Report {
             server_cpu_ns_per_egress_packet: measured.server_cpu_s.map(per_packet),
             client_cpu_s: measured.client_cpu_s,
             session_setup_ms: of_values(setup_ms),
-            server_cpu_us_per_setup: measured
-                .server_setup_cpu_s
-                .map(|cpu_s| cpu_s * 1e6 / measured.viewers_set_up.max(1) as f64),
+            server_cpu_us_per_setup: measured.server_cpu_us_per_setup(),
             measured_s: measured.seconds,
             egress_mbps: measured.bytes as f64 * 8.0 / 1e6 / seconds,
             server_rss_bytes: measured.server_rss_bytes,
@@ -237,6 +246,7 @@ impl Report {
             failures: failures(measured, harvests),
             media_with_loss: hardships.count,
             worst_loss: hardships.worst,
+            servers: Servers::report(harvests.iter().map(|harvest| &harvest.servers)),
             pictures: Pictures::of(&sums.seen),
             linked: linked(&sums.linked, harvests),
             rebind: RebindReport::new(harvests.iter().map(|harvest| &harvest.moved)),
@@ -334,7 +344,8 @@ fn failures(measured: &Measured, harvests: &[Harvest]) -> BTreeMap<String, u64> 
     failures
 }
 
-fn of_histogram(histogram: &Histogram<u64>) -> Percentiles<u64> {
+#[must_use]
+pub fn of_histogram(histogram: &Histogram<u64>) -> Percentiles<u64> {
     Percentiles {
         p50: histogram.value_at_quantile(0.5),
         p90: histogram.value_at_quantile(0.9),
@@ -367,6 +378,7 @@ mod tests {
             sums: Sums { expected: 1_000, received: 999, ..Sums::default() },
             moved: Moved::default(),
             hardships: Hardships::default(),
+            servers: Servers::default(),
             odd: Odd::default(),
             punctuality: Punctuality::default(),
             latency_us,

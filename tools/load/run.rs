@@ -9,7 +9,7 @@ use crate::publisher::Shape;
 use crate::rebind;
 use crate::report::{Harvest, Measured, Report, Thresholds};
 use crate::sdp::{Offer, Ssrcs};
-use crate::signalling::{Client, Refused, Session};
+use crate::signalling::{Client, Refused, Session, Who};
 use crate::stream::Stream;
 use crate::tally::{Phase, PhaseCell, Snapshot, Tally};
 use crate::transport::{Credentials, Identity};
@@ -18,7 +18,7 @@ use crate::worker::{self, Setup};
 use crate::{peer::Plan, transport::IdentityError};
 use crossbeam::channel;
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -232,9 +232,11 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
     };
     let offer = offer.to_text();
     let posted = Instant::now();
+    let place = job / ramp.streams.len();
+    let who = if publish { Who::Publisher } else { Who::Viewer(place) };
     let mut retries = RETRIES;
     let accepted = loop {
-        match client.offer(publish, &stream.name, &offer) {
+        match client.offer(who, &stream.name, &offer) {
             Err(Refused::Later(..)) if retries > 0 => {
                 retries -= 1;
                 thread::sleep(RETRY);
@@ -242,6 +244,7 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
             other => break other?,
         }
     };
+    let remote = reachable(&accepted.answer.candidates, accepted.session.host());
     lock(&ramp.sessions).push(accepted.session);
     let shape = Shape {
         video: args.video(),
@@ -258,7 +261,7 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
         publishes: sends.map(|ssrcs| (shape, ssrcs)),
         video: args.video(),
         credentials,
-        remote: reachable(&accepted.answer.candidates),
+        remote,
         answer: accepted.answer,
         posted,
         pictures: !publish && (args.layers > 1 || args.bandwidth.is_some()),
@@ -279,16 +282,17 @@ fn link(args: &RunArgs, publish: bool, job: usize) -> Option<Link> {
     (job < limited).then(|| Link::new(shape, job as u64))
 }
 
-/// The candidate to use: a loopback one, because then one socket serves all; else the first that
-/// has a route.
-fn reachable(candidates: &[SocketAddr]) -> SocketAddr {
+/// The candidate to use: one at the address of `host`, where the session's HTTP is; else one of
+/// loopback, because then one socket serves all; else the first that has a route.
+fn reachable(candidates: &[SocketAddr], host: Option<IpAddr>) -> SocketAddr {
     let has_route = |to: &&SocketAddr| {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         UdpSocket::bind(any).and_then(|socket| socket.connect(to)).is_ok()
     };
-    let loopback = candidates.iter().find(|to| to.is_ipv4() && to.ip().is_loopback());
+    let there = candidates.iter().find(|to| to.is_ipv4() && Some(to.ip()) == host);
+    let loopback = || candidates.iter().find(|to| to.is_ipv4() && to.ip().is_loopback());
     // `Answer::scan` made sure that there is one.
-    *loopback.or_else(|| candidates.iter().find(has_route)).unwrap_or(&candidates[0])
+    *there.or_else(loopback).or_else(|| candidates.iter().find(has_route)).unwrap_or(&candidates[0])
 }
 
 /// Waits until `count` sessions are up, or every one that can be.
@@ -446,9 +450,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefers_a_loopback_candidate() {
+    fn prefers_a_candidate_where_http_is_and_then_one_of_loopback() {
         let loopback: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let node: SocketAddr = "127.0.3.1:1".parse().unwrap();
         let other: SocketAddr = "192.0.2.1:1".parse().unwrap();
-        assert_eq!(reachable(&[other, loopback]), loopback);
+        assert_eq!(reachable(&[other, loopback], None), loopback);
+        assert_eq!(reachable(&[other, loopback, node], Some(node.ip())), node);
+        assert_eq!(reachable(&[other, loopback], Some(node.ip())), loopback);
     }
 }

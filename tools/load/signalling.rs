@@ -4,6 +4,7 @@ use crate::args::RunArgs;
 use crate::media::Format;
 use crate::sdp::{Answer, AnswerError};
 use monoport::access::Roots;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A server that takes longer to answer an offer has failed.
@@ -19,7 +20,8 @@ const NAME: &str = "{name}";
 pub struct Client {
     agent: ureq::Agent,
     publish: Endpoint,
-    view: Endpoint,
+    /// Those that viewers take in turn: one at least.
+    view: Vec<Endpoint>,
     /// What offers ask for.
     audio: bool,
     video: Option<Format>,
@@ -43,6 +45,24 @@ pub struct Accepted {
 pub struct Session {
     url: String,
     token: Option<String>,
+}
+
+impl Session {
+    /// Where its HTTP is, where that is an address.
+    #[must_use]
+    pub fn host(&self) -> Option<IpAddr> {
+        let authority = self.url.split("://").nth(1)?.split('/').next()?;
+        let (host, _port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+        host.trim_matches(['[', ']']).parse().ok()
+    }
+}
+
+/// Who makes an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Publisher,
+    /// By its place among the stream's.
+    Viewer(usize),
 }
 
 /// Why an offer led to no session.
@@ -74,25 +94,34 @@ impl Client {
             .max_idle_connections_per_host(32)
             .build();
         let base = args.url.as_deref().unwrap_or_default().trim_end_matches('/');
-        let endpoint = |url: &Option<String>, token: &Option<String>, kind| Endpoint {
-            url: url.clone().unwrap_or_else(|| format!("{base}/{kind}/{NAME}")),
+        let endpoint = |url: Option<&String>, token: &Option<String>, kind| Endpoint {
+            url: url.cloned().unwrap_or_else(|| format!("{base}/{kind}/{NAME}")),
             token: token.clone().or_else(|| args.token.clone()),
         };
+        let view = |url| endpoint(url, &args.whep_token, "whep");
+        let mut views: Vec<Endpoint> = args.whep_url.iter().map(|url| view(Some(url))).collect();
+        if views.is_empty() {
+            views.push(view(None));
+        }
         Self {
             agent: config.into(),
-            publish: endpoint(&args.whip_url, &args.whip_token, "whip"),
-            view: endpoint(&args.whep_url, &args.whep_token, "whep"),
+            publish: endpoint(args.whip_url.as_ref(), &args.whip_token, "whip"),
+            view: views,
             audio: args.has_audio(),
             video: args.video(),
         }
     }
 
-    /// Posts `offer` for the stream `name`.
+    /// Posts `offer` for the stream `name`, as its publisher or as viewer `place` of it.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn offer(&self, publish: bool, name: &str, offer: &str) -> Result<Accepted, Refused> {
-        let Endpoint { url, token } = if publish { &self.publish } else { &self.view };
+    pub fn offer(&self, who: Who, name: &str, offer: &str) -> Result<Accepted, Refused> {
+        let publish = who == Who::Publisher;
+        let Endpoint { url, token } = match who {
+            Who::Publisher => &self.publish,
+            Who::Viewer(place) => &self.view[place % self.view.len()],
+        };
         let url = url.replace(NAME, name);
         let token = token.as_ref().map(|token| token.replace(NAME, name));
         let mut request = self.agent.post(&url).header("Content-Type", "application/sdp");
@@ -215,13 +244,13 @@ mod tests {
         let Asked { line, token, .. } = asked(400, |base| {
             let whip = format!("{base}/live/{{name}}/whip?v=1");
             let options = ["--whip-url", &whip, "--whep-url", "http://a/", "--token", "t-{name}"];
-            client(&options).offer(true, "load-0", "v=0")
+            client(&options).offer(Who::Publisher, "load-0", "v=0")
         });
         assert_eq!(line, "POST /live/load-0/whip?v=1 HTTP/1.1");
         assert!(token.ends_with("Bearer t-load-0"), "{token}");
         let Asked { line, token, .. } = asked(400, |base| {
             let options = ["--url", &base, "--token", "a", "--whep-token", "b-{name}"];
-            client(&options).offer(false, "x", "v=0")
+            client(&options).offer(Who::Viewer(0), "x", "v=0")
         });
         assert_eq!(line, "POST /whep/x HTTP/1.1");
         assert!(token.ends_with("Bearer b-x"), "{token}");
@@ -258,12 +287,30 @@ mod tests {
         std::thread::spawn(move || answering(listener, count));
         let client = client(&["--url", &base]);
         for _ in 0..3 {
-            let refused = client.offer(true, "x", "v=0").err().expect("a server that refuses");
+            let refused =
+                client.offer(Who::Publisher, "x", "v=0").err().expect("a server that refuses");
             assert!(matches!(refused, Refused::Status(400, _)), "{refused}");
             let session = Session { url: format!("{base}/session"), token: None };
             assert!(!client.delete(&session), "it refuses that, too");
         }
         assert_eq!(connections.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn viewers_of_a_stream_take_the_nodes_in_turn() {
+        let options = ["--whip-url", "http://o/", "--whep-url", "http://a/", "--whep-url"];
+        let client = client(&[&options[..], &["http://b/"]].concat());
+        let urls: Vec<&str> = client.view.iter().map(|endpoint| &*endpoint.url).collect();
+        assert_eq!(urls, ["http://a/", "http://b/"]);
+        for place in 0..4 {
+            let Asked { line, .. } = asked(400, |base| {
+                let nodes = [format!("{base}/a"), format!("{base}/b")];
+                let options = ["--whip-url", "http://o/", "--whep-url", &nodes[0], "--whep-url"];
+                let options = [&options[..], &[&nodes[1]]].concat();
+                self::client(&options).offer(Who::Viewer(place), "x", "v=0")
+            });
+            assert_eq!(line, format!("POST /{} HTTP/1.1", ["a", "b"][place % 2]));
+        }
     }
 
     #[test]
@@ -278,8 +325,10 @@ mod tests {
             (401, false, false),
             (400, true, false),
         ] {
-            let Asked { refused, .. } =
-                asked(status, |base| client(&["--url", &base]).offer(publish, "x", "v=0"));
+            let Asked { refused, .. } = asked(status, |base| {
+                let who = if publish { Who::Publisher } else { Who::Viewer(0) };
+                client(&["--url", &base]).offer(who, "x", "v=0")
+            });
             assert_eq!(matches!(refused, Refused::Later(..)), later, "{status} {publish}");
         }
     }

@@ -9,6 +9,7 @@ use crate::media::Format;
 use crate::punctuality::Punctuality;
 use crate::screen::{Part, Screen, Seen};
 use crate::sdp::{Answer, Section};
+use crate::served::{Servers, Who};
 use crate::stream::Stream;
 use crate::tally::Tally;
 use crate::transport::Keys;
@@ -34,6 +35,8 @@ pub struct Lens {
     pub scratch: Box<[u8; SCRATCH_BYTES]>,
     /// Microseconds from the publisher's stamp to our receive call's return.
     pub latency_us: Histogram<u64>,
+    /// The same by server.
+    pub servers: Servers,
     /// Where the same are counted for those who watch the run.
     pub tally: Arc<Tally>,
     /// Of how many packets one is opened.
@@ -88,12 +91,9 @@ pub struct Viewer {
     /// What it says of transport-wide numbers, where they were negotiated.
     feedback: Option<Feedback>,
     until_open: u32,
-    /// When it could first be sent media: what is older is the past, and no measure of the way.
-    since_ns: u64,
     /// What it sees, where pictures are looked at: then every packet is opened.
     screen: Option<Box<Screen>>,
-    /// Whether it is behind a link, whose latency is another.
-    linked: bool,
+    who: Who,
     repairs: Rollover,
 }
 
@@ -133,9 +133,8 @@ impl Viewer {
             rtx_pt: answer.rtx_pt,
             feedback: id.map(|id| Feedback::new(id, crate::clock::instant(now_ns))),
             until_open: 0,
-            since_ns: now_ns,
             screen: None,
-            linked: false,
+            who: Who { since_ns: now_ns, ..Who::default() },
             repairs: Rollover::default(),
         }
     }
@@ -143,7 +142,13 @@ impl Viewer {
     /// The same with a look at its pictures; `linked` when it is behind a link.
     #[must_use]
     pub fn with_screen(self, linked: bool) -> Self {
-        Self { screen: Some(Box::default()), linked, ..self }
+        Self { screen: Some(Box::default()), who: Who { linked, ..self.who }, ..self }
+    }
+
+    /// The same of the server in this place among those of the worker.
+    #[must_use]
+    pub fn of_server(self, server: usize) -> Self {
+        Self { who: Who { server, ..self.who }, ..self }
     }
 
     /// Begins or ends the measurement of its pictures.
@@ -226,7 +231,7 @@ impl Viewer {
             if let Arrival::Fresh(Some(number)) = arrival
                 && let Some(sent_ns) = timeline.sent_ns(number)
             {
-                lens.record(self.since_ns, sent_ns, now_ns);
+                lens.record(self.who, sent_ns, now_ns);
             }
         }
         if lens.nack && self.screen.is_none() && is_video && self.video.account.has_begun() {
@@ -279,7 +284,7 @@ impl Viewer {
         let Some(stamp) = numbered else {
             let arrival = media.account.opened_without_number(index);
             if let Some((stamp, Arrival::Fresh(_))) = stamp.map(|stamp| (stamp, arrival)) {
-                lens.record_of(self.linked, self.since_ns, stamp.sent_ns, now_ns);
+                lens.record(self.who, stamp.sent_ns, now_ns);
             }
             return;
         };
@@ -288,7 +293,7 @@ impl Viewer {
             lens.odd.disagreeing += 1;
         }
         if let Arrival::Fresh(_) = media.account.opened(index, stamp.number) {
-            lens.record(self.since_ns, stamp.sent_ns, now_ns);
+            lens.record(self.who, stamp.sent_ns, now_ns);
         }
     }
 
@@ -324,7 +329,7 @@ impl Viewer {
             return;
         };
         if let Arrival::Fresh(_) = account.opened(index, stamp.number) {
-            lens.record(self.since_ns, stamp.sent_ns, now_ns);
+            lens.record(self.who, stamp.sent_ns, now_ns);
         }
     }
 
@@ -453,6 +458,7 @@ impl Lens {
         Self {
             scratch: Box::new([0; SCRATCH_BYTES]),
             latency_us: latency_histogram(),
+            servers: Servers::default(),
             measuring_since_ns: None,
             linked_latency_us: latency_histogram(),
             tally,
@@ -465,19 +471,14 @@ impl Lens {
         }
     }
 
-    /// Records one packet's way to a viewer that is there `since_ns`, while the run measures. What
-    /// a server sends of the time before says nothing of the way.
-    fn record(&mut self, since_ns: u64, sent_ns: u64, now_ns: u64) {
-        self.record_of(false, since_ns, sent_ns, now_ns);
-    }
-
-    /// The same of a viewer that may be behind a link.
-    fn record_of(&mut self, linked: bool, since_ns: u64, sent_ns: u64, now_ns: u64) {
-        if sent_ns < since_ns {
+    /// Records one packet's way to a viewer, while the run measures. What a server sends of the
+    /// time before it was there says nothing of the way.
+    fn record(&mut self, who: Who, sent_ns: u64, now_ns: u64) {
+        if sent_ns < who.since_ns {
             return;
         }
         let latency_us = now_ns.saturating_sub(sent_ns) / 1_000;
-        if linked {
+        if who.linked {
             if self.measuring {
                 self.linked_latency_us.saturating_record(latency_us);
             }
@@ -486,6 +487,7 @@ impl Lens {
         self.tally.latency.count(latency_us);
         if self.measuring {
             self.latency_us.saturating_record(latency_us);
+            self.servers.record(who.server, latency_us);
         }
     }
 }

@@ -267,6 +267,7 @@ impl Worker {
     }
 
     fn harvest(self) -> Harvest {
+        let mut servers = self.lens.servers;
         let mut sums = Sums::default();
         let mut moved = Moved::default();
         let mut hardships = Hardships::default();
@@ -274,6 +275,7 @@ impl Worker {
         let now_ns = clock::now_ns();
         for peer in &self.peers {
             peer.add_to(&mut sums, &mut moved);
+            peer.add_served(&mut servers);
             peer.add_hardships(&mut hardships, now_ns);
             if let Some(reason) = peer.failure() {
                 *reasons.entry(reason).or_insert(0) += 1;
@@ -286,6 +288,7 @@ impl Worker {
             hardships,
             odd: self.lens.odd,
             punctuality: self.lens.punctuality,
+            servers,
             latency_us: self.lens.latency_us,
             linked_latency_us: self.lens.linked_latency_us,
             setup_ms,

@@ -140,10 +140,10 @@ fn feedback_and_estimates_are_written_where_the_answer_has_them() {
 fn what_was_sent_before_the_viewer_came_has_no_latency() {
     let mut served = Served::new(section());
     served.lens.measuring = true;
-    served.viewer.since_ns = 6;
+    served.viewer.who.since_ns = 6;
     served.send(7, &key_frame(true));
     assert_eq!(served.lens.latency_us.len(), 0, "it was sent at 5");
-    served.viewer.since_ns = 5;
+    served.viewer.who.since_ns = 5;
     served.send(8, &key_frame(true));
     assert_eq!(served.lens.latency_us.len(), 1);
     assert_eq!(served.viewer.accounts().0.0.received, 2, "counted all the same");
