@@ -18,7 +18,7 @@ use super::slots::Slots;
 use super::streams::Stream;
 use super::{ControlError, End, Happening, Listener, News, OnConflict};
 use crate::id::{SessionKey, StreamKey};
-use crate::session::{CodecMatch, HandshakeFault, Offer, StreamCodecs, Template};
+use crate::session::{CodecMatch, HandshakeFault, PublisherOffer, StreamCodecs, Template};
 use crate::shard::{EndReason, Ended};
 use crate::telemetry::limited;
 use crate::track::StreamShared;
@@ -62,6 +62,8 @@ pub(super) struct Reservation {
     pub port: GivenPort,
     pub stream: Arc<str>,
     pub shared: Arc<StreamShared>,
+    /// What the stream carried before.
+    pub carried: StreamCodecs,
     pub codecs: StreamCodecs,
 }
 
@@ -102,7 +104,7 @@ impl Registry {
     pub fn reserve_publisher(
         &mut self,
         name: &str,
-        offer: &Offer,
+        offer: &PublisherOffer,
         is_heard: impl Fn(SessionKey) -> bool,
     ) -> Result<Reservation, ControlError> {
         self.still_open()?;
@@ -113,17 +115,19 @@ impl Registry {
                  silent (--on-conflict refuse)"
             )));
         }
-        let current = match self.streams.get(name) {
-            Some(stream) => stream.codecs,
-            None => StreamCodecs::default(),
-        };
-        let codecs = offer.choose_codecs(current)?;
+        let carried = self.carried(name);
+        let codecs = offer.choose_codecs(carried)?;
         let (key, port) = self.take_slot(self.balance.for_publisher(&self.slots))?;
         let name = self.stream_for(name, key, &port)?;
         let stream = self.streams.get_mut(&name).expect("it is there or was made just now");
         stream.reserved += 1;
         let shared = stream.shared.clone();
-        Ok(Reservation { key, port, stream: name, shared, codecs })
+        Ok(Reservation { key, port, stream: name, shared, carried, codecs })
+    }
+
+    /// What a stream has carried so far.
+    pub fn carried(&self, name: &str) -> StreamCodecs {
+        self.streams.get(name).map(|stream| stream.codecs).unwrap_or_default()
     }
 
     /// A place for a viewer; `may_wait` says whether it may come before there is a publisher.
@@ -146,7 +150,7 @@ impl Registry {
         let stream = self.streams.get_mut(&name).expect("it is there or was made just now");
         stream.reserved += 1;
         let (shared, codecs) = (stream.shared.clone(), stream.codecs);
-        Ok(Reservation { key, port, stream: name, shared, codecs })
+        Ok(Reservation { key, port, stream: name, shared, carried: codecs, codecs })
     }
 
     /// The name of the stream that a session is to belong to, which is made where it is new. The

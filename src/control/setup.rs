@@ -11,7 +11,7 @@ use super::session::{self, LiveSession, unix_now};
 use super::streams::Stream;
 use super::{Caller, Control, ControlError, OnConflict, Owner, Refusal};
 use crate::id::SessionKey;
-use crate::session::{LocalIce, Negotiated, Offer, OfferError, ice_ufrag};
+use crate::session::{LocalIce, Negotiated, OfferError, ice_ufrag};
 use crate::shard::{Command, SessionPort};
 use crate::telemetry::limited;
 
@@ -80,7 +80,8 @@ impl Control {
         sdp: &str,
         caller: &Caller,
     ) -> Result<Placement, ControlError> {
-        let offer = Offer::to_publish(sdp)?;
+        let carried = self.lock().carried(stream);
+        let offer = self.negotiator.read_publisher(sdp, carried)?;
         self.admit_connecting(caller)?;
         let reservation = {
             let is_heard = |key| self.is_heard(key);
@@ -89,13 +90,13 @@ impl Control {
         let mut held = Held { control: self, reservation: Some(reservation) };
         let reservation = held.reservation();
         let port = self.bind_own(&mut reservation.port)?;
-        let Reservation { codecs, ref shared, .. } = *reservation;
+        let Reservation { carried, codecs, ref shared, .. } = *reservation;
         let tcp_candidates = self.tcp_candidates();
         let local = self.local_ice(reservation, &tcp_candidates);
         let etag = local.credentials.ufrag.clone();
         let names = session::names(&codecs, |audio| offer.has(audio));
-        let negotiated =
-            self.negotiator.publisher(Instant::now(), offer, local, codecs, shared.key);
+        let (now, codecs) = (Instant::now(), (carried, codecs));
+        let negotiated = self.negotiator.publish(now, offer, local, codecs, shared.key);
         let asked = Asked::new(etag, sdp, true, caller, names);
         settle(held, port, negotiated, asked)
     }

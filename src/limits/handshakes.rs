@@ -4,8 +4,9 @@
 /// systems, times the codecs of streams and the ports.
 pub const MAX_TEMPLATES: usize = 256;
 
-/// What each is, nearly: the text of the answer, and what the shard gets.
-pub const TEMPLATE_BYTES: usize = 8 * 1_024;
+/// What each may take: the text of the answer, and what the shard gets. Browsers publish with
+/// fifteen codecs, in some 8 KB.
+pub const TEMPLATE_BYTES: usize = 16 * 1_024;
 
 /// Lists of codecs that are kept for the next session that has the same: a kind of client has one
 /// or two.

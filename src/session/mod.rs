@@ -14,6 +14,8 @@ mod codecs;
 mod descriptors;
 #[expect(clippy::disallowed_types, reason = "a key and a configuration are shared, once a session")]
 mod dtls;
+#[expect(clippy::disallowed_types, reason = "control threads share what they have answered")]
+mod filling;
 #[expect(clippy::disallowed_types, reason = "the server's certificate is shared by all sessions")]
 mod handshake;
 mod ice;
@@ -21,6 +23,7 @@ mod ice;
 mod negotiate;
 mod offer;
 mod publisher;
+mod publishing;
 mod renegotiate;
 mod sdp;
 #[expect(clippy::disallowed_types, reason = "control threads share what they have answered")]
@@ -37,6 +40,7 @@ pub use ice::CheckAnswer;
 pub use negotiate::{Negotiated, Negotiator};
 pub use offer::{Offer, OfferError};
 pub use publisher::Publisher;
+pub use publishing::PublisherOffer;
 pub use renegotiate::{Negotiation, Renegotiated};
 pub use sdp::{host_candidates, ice_password, ice_ufrag};
 pub use template::Template;

@@ -85,7 +85,7 @@ impl Negotiator {
         }
         let params = self.params.of(params);
         let terms = Terms { params, publishes: true, descriptors: true };
-        let named = offer.named_sources();
+        let named = offer.offered.named_sources();
         let (rtc, mut accepted) = self.accept(now, offer, local, terms)?;
         let publisher = Publisher::new(stream, &rtc, &accepted.mids, &named);
         let params = rtc.codec_config().params().iter();

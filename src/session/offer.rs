@@ -9,7 +9,6 @@ use str0m::format::{CodecSpec, PayloadParams};
 use super::CodecMatch;
 use super::certificate::Fingerprints;
 use super::codecs::{StreamCodecs, describe, is_repeated, is_supported, supported, takes};
-use super::publisher::NamedSources;
 use super::sdp::Offered;
 use crate::limits::{MAX_OFFER_BYTES, MAX_TRACKS_OF_A_KIND};
 
@@ -203,17 +202,6 @@ impl Offer {
     pub(super) fn ice(&self) -> Option<IceCreds> {
         let sections = self.sdp.media_lines.iter().find_map(|line| line.ice_creds());
         self.sdp.session.ice_creds().or(sections)
-    }
-
-    /// The SSRCs that each section names, with the one each repairs (RFC 5576 §4.1, RFC 4588 §8.1).
-    pub(super) fn named_sources(&self) -> Vec<NamedSources> {
-        let lines = self.sdp.media_lines.iter();
-        let named = lines.map(|line| {
-            let sources = line.ssrc_info();
-            let sources = sources.iter().map(|s| (*s.ssrc, s.repairs.map(|repaired| *repaired)));
-            (line.mid(), sources.collect())
-        });
-        named.collect()
     }
 
     /// Whether it has a section for audio, or for video.

@@ -21,8 +21,8 @@ pub struct Publisher {
     pub terms: PublisherTerms,
 }
 
-/// The SSRCs that an offer names for one section, each with the one it repairs.
-pub(super) type NamedSources = (Mid, Vec<(u32, Option<u32>)>);
+/// The id of a section, and the SSRCs that its offer names for it, each with the one it repairs.
+pub(super) type NamedSources = (String, Vec<(u32, Option<u32>)>);
 
 impl Publisher {
     /// The publisher whose offer `rtc` has answered, with the sections `mids` and the SSRCs that it
@@ -47,18 +47,25 @@ impl Publisher {
                 continue;
             }
             read_extensions(rtc, *mid, &mut terms.extensions);
-            let sources = named.iter().filter(|(section, _)| section == mid);
-            for (ssrc, repairs) in sources.flat_map(|(_, sources)| sources) {
-                if terms.sources.len() < MAX_SOURCES {
-                    let (ssrc, track, repairs) = (*ssrc, terms.tracks.len(), *repairs);
-                    terms.sources.push(OfferedSource { ssrc, track, repairs });
-                }
-            }
             let id = TrackId { kind, number: number as u8 };
             terms.tracks.push(PublishedTrack { id, mid: mid.to_string(), payload, answered });
         }
+        terms.sources = offered_sources(&terms.tracks, named);
         Publisher { stream, terms }
     }
+}
+
+/// The SSRCs that an offer names, by the tracks that they are of.
+pub(super) fn offered_sources(
+    tracks: &[PublishedTrack],
+    named: &[NamedSources],
+) -> Vec<OfferedSource> {
+    let of_tracks = tracks.iter().enumerate().flat_map(|(number, track)| {
+        let of_track = named.iter().filter(|(section, _)| *section == track.mid);
+        of_track.flat_map(move |(_, sources)| sources.iter().map(move |source| (number, *source)))
+    });
+    let offered = of_tracks.map(|(track, (ssrc, repairs))| OfferedSource { ssrc, track, repairs });
+    offered.take(MAX_SOURCES).collect()
 }
 
 fn published_payload(params: &PayloadParams) -> PublishedPayload {

@@ -1,7 +1,7 @@
 //! Answers by template: what was answered to one client is answered to the next whose offer is the
 //! same but for its names and keys.
 //!
-//! Reading an offer and writing its answer is most of what a viewer's set-up costs, and browsers of
+//! Reading an offer and writing its answer is most of what a set-up costs, and browsers of
 //! one kind offer the same each time. So an answer is kept with holes for what is a session's own:
 //! ICE credentials, SSRCs, the number of the SDP session. It is kept only once its session has
 //! connected, so that nobody fills the place with offers that nothing comes of, and the one that
@@ -13,18 +13,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use siphasher::sip128::{Hasher128, SipHasher24};
+use str0m::format::CodecSpec;
 use str0m::media::Mid;
 
 use super::StreamCodecs;
 use super::answering::{LocalIce, Terms};
 use super::renegotiate::ViewerSection;
 use super::sdp::Offered;
-use crate::limits::MAX_TEMPLATES;
-use crate::media::ViewerTerms;
+use crate::limits::{MAX_TEMPLATES, TEMPLATE_BYTES};
+use crate::media::{PublisherTerms, ViewerTerms};
 
-/// What a viewer's offer asks, whoever it is of: a keyed hash, so that nobody makes two alike.
+/// What an offer asks, whoever it is of: a keyed hash, so that nobody makes two alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Digest(u128);
+
+#[cfg(test)]
+impl Digest {
+    pub fn of_nothing() -> Digest {
+        Digest(0)
+    }
+}
 
 /// An answer that was given, and what of it the next one has, too.
 #[derive(Clone, Debug)]
@@ -37,12 +45,23 @@ pub struct Template {
     pub(super) mids: Vec<Mid>,
     pub(super) is_dtls_client: bool,
     pub(super) taken: StreamCodecs,
+    /// Of a publisher.
+    pub(super) publishes: Option<Published>,
+}
+
+/// What of a publisher's session the next one has, too.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    /// Without its sources.
+    pub terms: PublisherTerms,
+    pub payloads: Arc<[(u8, CodecSpec)]>,
 }
 
 /// All that an answer depends on but for its holes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Asked {
     pub offer: Digest,
+    /// What the stream carried before.
     pub carried: StreamCodecs,
     pub candidates: Box<[SocketAddr]>,
     pub tcp_candidates: Box<[SocketAddr]>,
@@ -58,7 +77,10 @@ impl Template {
         let pieces = self.answer.capacity() * size_of::<Piece>();
         let tracks = size_of_val(&self.takes.tracks[..]) + size_of_val(&self.sections[..]);
         let answer = self.answer.iter().map(text).sum::<usize>();
-        size_of::<Template>() + answer + pieces + tracks
+        let answered = self.publishes.iter().flat_map(|published| &published.terms.tracks);
+        let answered: usize =
+            answered.map(|track| size_of_val(track) + size_of_val(&track.answered[..])).sum();
+        size_of::<Template>() + answer + pieces + tracks + answered
     }
 }
 
@@ -199,6 +221,14 @@ impl Templates {
         self.lock().iter().any(|template| template.asked.offer == offer)
     }
 
+    /// What a publisher of such an offer was taken to send, where its stream carried `current`.
+    pub fn taken(&self, offer: Digest, current: &StreamCodecs) -> Option<StreamCodecs> {
+        let known = self.lock();
+        let alike =
+            |known: &&Arc<Template>| known.asked.offer == offer && known.asked.carried == *current;
+        known.iter().find(alike).map(|template| template.taken)
+    }
+
     pub fn find(
         &self,
         offer: Digest,
@@ -212,13 +242,13 @@ impl Templates {
         Some(found)
     }
 
-    /// A viewer was answered, by template or without one.
+    /// A first offer was answered, by template or without one.
     pub fn count(&self, by_template: bool) {
         let counter = if by_template { &self.used } else { &self.missed };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Viewers that were answered by template, and without one.
+    /// First offers that were answered by template, and without one.
     pub fn counts(&self) -> (u64, u64) {
         (self.used.load(Ordering::Relaxed), self.missed.load(Ordering::Relaxed))
     }
@@ -229,6 +259,9 @@ impl Templates {
     }
 
     pub fn keep(&self, template: Template) {
+        if template.bytes() > TEMPLATE_BYTES {
+            return;
+        }
         let mut known = self.lock();
         if known.iter().any(|other| other.asked == template.asked) {
             return;

@@ -3,17 +3,12 @@
 
 use std::time::Instant;
 
-use str0m::IceCreds;
-use str0m::rtp::Ssrc;
-
 use super::answering::LocalIce;
-use super::certificate::Fingerprints;
-use super::ice::Ice;
-use super::negotiate::{Accepted, Negotiated, Negotiator};
+use super::filling::{Read, template_of};
+use super::negotiate::{Negotiated, Negotiator};
 use super::offer::Way;
-use super::renegotiate::ViewerSection;
 use super::sdp::Offered;
-use super::template::{Asked, Digest, Holes, Template, put_together, ssrcs, take_apart};
+use super::template::{Asked, Digest};
 use super::{Offer, OfferError, StreamCodecs};
 use crate::limits::MAX_OFFER_BYTES;
 
@@ -24,26 +19,15 @@ pub struct ViewerOffer {
     read: Read,
 }
 
-#[derive(Debug)]
-enum Read {
-    /// One like it was answered before, so it is good.
-    ByLine(Offered),
-    Whole(Box<Offer>),
-}
-
 impl ViewerOffer {
     fn offered(&self) -> &Offered {
-        match &self.read {
-            Read::ByLine(offered) => offered,
-            Read::Whole(offer) => &offer.offered,
-        }
+        self.read.offered()
     }
 
     /// Whether it has a section for audio, or for video.
     #[must_use]
     pub fn has(&self, audio: bool) -> bool {
-        let kind = if audio { "audio" } else { "video" };
-        self.offered().served().any(|section| section.kind == kind)
+        self.offered().has(audio)
     }
 }
 
@@ -79,7 +63,7 @@ impl Negotiator {
     ) -> Result<Negotiated, OfferError> {
         let digest = offer.digest;
         if let Some(template) = self.templates.find(digest, &local, &codecs)
-            && let Some(negotiated) = self.fill(now, &template, offer.offered(), &local)
+            && let Some(negotiated) = self.fill(now, &template, offer.offered(), &local, None)
         {
             self.templates.count(true);
             return Ok(negotiated);
@@ -90,116 +74,12 @@ impl Negotiator {
             candidates: local.candidates.into(),
             tcp_candidates: local.tcp_candidates.into(),
         };
-        let offer = match offer.read {
-            Read::Whole(offer) => *offer,
-            Read::ByLine(offered) => Offer::of_single_sections(offered)?,
-        };
+        let offer = offer.read.whole()?;
         let mut negotiated = self.viewer(now, offer, local, codecs)?;
         self.templates.count(false);
         negotiated.template = template_of(&negotiated, asked).map(Box::new);
         Ok(negotiated)
     }
-
-    /// Viewers that were answered by template, and at length.
-    #[must_use]
-    pub fn answers(&self) -> (u64, u64) {
-        self.templates.counts()
-    }
-
-    /// Bytes of memory that templates take.
-    #[must_use]
-    pub fn template_bytes(&self) -> usize {
-        self.templates.bytes()
-    }
-
-    /// Keeps a template: its session has connected, so it is good.
-    pub fn keep(&self, template: Template) {
-        self.templates.keep(template);
-    }
-
-    fn fill(
-        &self,
-        now: Instant,
-        template: &Template,
-        offered: &Offered,
-        local: &LocalIce<'_>,
-    ) -> Option<Negotiated> {
-        let fingerprints = Fingerprints::of_offer(offered.session()).ok()?;
-        let of_session = |name: &str| offered.session().find_map(|line| line.strip_prefix(name));
-        let (ufrag, pass) = (of_session("ice-ufrag:")?.into(), of_session("ice-pwd:")?.into());
-        let fresh = draw(ssrcs(&template.sections).len())?;
-        let holes = Holes {
-            ufrag: &local.credentials.ufrag,
-            password: &local.credentials.pass,
-            session_id: u64::from_be_bytes(random()?) >> 1,
-            ssrcs: &fresh,
-        };
-        let answer = put_together(&template.answer, &holes);
-        let mut fresh = fresh.iter().copied();
-        let (mut sections, mut takes) = (template.sections.clone(), template.takes.clone());
-        for ViewerSection { ssrc, rtx_ssrc, .. } in &mut sections {
-            *ssrc = Ssrc::from(fresh.next()?);
-            if let Some(rtx_ssrc) = rtx_ssrc {
-                *rtx_ssrc = Ssrc::from(fresh.next()?);
-            }
-        }
-        for (track, section) in takes.tracks.iter_mut().zip(&sections) {
-            track.ssrc = *section.ssrc;
-            track.rtx_ssrc = track.rtx_ssrc.and(section.rtx_ssrc.map(|rtx| *rtx));
-        }
-        let accepted = Accepted {
-            answer,
-            ice: Ice::new(local.credentials.clone(), Some(IceCreds { ufrag, pass })),
-            fingerprints,
-            is_dtls_client: template.is_dtls_client,
-            terms: template.terms.clone(),
-            mids: template.mids.clone(),
-            publisher: None,
-            takes,
-            sections,
-        };
-        Some(self.finish(now, accepted, template.taken, Default::default()))
-    }
-}
-
-/// What the next answer to such an offer has of this one.
-fn template_of(negotiated: &Negotiated, asked: Asked) -> Option<Template> {
-    let Negotiated { session, negotiation, codecs, answer, .. } = negotiated;
-    let ssrcs = ssrcs(&negotiation.sections);
-    let holes = Holes {
-        ufrag: &negotiation.local.ufrag,
-        password: &negotiation.local.pass,
-        session_id: 0,
-        ssrcs: &ssrcs,
-    };
-    Some(Template {
-        asked,
-        answer: take_apart(answer, &holes)?,
-        takes: session.takes.clone(),
-        sections: negotiation.sections.clone(),
-        terms: negotiation.terms.clone(),
-        mids: negotiation.mids.clone(),
-        is_dtls_client: negotiation.is_dtls_client,
-        taken: *codecs,
-    })
-}
-
-/// SSRCs, no two the same (RFC 3550 §8.1). `None` where the operating system has no randomness.
-fn draw(count: usize) -> Option<Vec<u32>> {
-    let mut drawn = Vec::with_capacity(count);
-    while drawn.len() < count {
-        let ssrc = u32::from_be_bytes(random()?);
-        if ssrc != 0 && !drawn.contains(&ssrc) {
-            drawn.push(ssrc);
-        }
-    }
-    Some(drawn)
-}
-
-fn random<const BYTES: usize>() -> Option<[u8; BYTES]> {
-    let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -210,9 +90,12 @@ mod tests {
     use str0m::format::Codec;
     use str0m::media::{Direction, MediaKind};
 
+    use str0m::IceCreds;
+
     use super::*;
     use crate::limits::MAX_TEMPLATES;
     use crate::session::CodecMatch;
+    use crate::session::template::{Holes, Template, ssrcs, take_apart};
 
     /// What a client of one kind offers; `codecs` beside Opus and VP8 make another kind of it.
     fn offer(more: &[Codec]) -> String {

@@ -60,9 +60,9 @@ pub fn failed_sessions(exposition: &mut Exposition, failures: &Failures) {
     }
 }
 
-/// Adds how viewers were answered: by template, or by reading the whole offer.
+/// Adds how first offers were answered: by template, or by reading the whole offer.
 pub fn answers(exposition: &mut Exposition, (by_template, at_length): (u64, u64)) {
-    let help = "Viewers answered: by template, or at length, which costs four times as much";
+    let help = "First offers answered: by template, or at length, which costs four times as much";
     let metric = exposition.counter("answers", help);
     for (way, count) in [("template", by_template), ("length", at_length)] {
         metric.count(vec![("way", way.into())], count);

@@ -6,6 +6,7 @@
 
 mod answered;
 mod offered;
+mod sources;
 #[cfg(test)]
 mod tests;
 

@@ -51,7 +51,7 @@ const TRANSPORT: [&str; 7] = [
 ];
 
 /// An offer, taken apart.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::session) struct Offered {
     /// Attributes of the session and of its one transport.
     session: Vec<String>,
@@ -61,7 +61,7 @@ pub(in crate::session) struct Offered {
 }
 
 /// One section of an offer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::session) struct OfferedSection {
     /// `audio`, `video`, `application` or something else.
     pub kind: String,
@@ -77,7 +77,7 @@ pub(in crate::session) struct OfferedSection {
     pub refused: bool,
     /// `PT feedback`, as the answer may repeat it.
     pub feedback: Vec<String>,
-    attributes: Vec<String>,
+    pub(super) attributes: Vec<String>,
     stopped: bool,
     direction: Option<&'static str>,
 }
@@ -164,6 +164,12 @@ impl Offered {
         self.sections.iter().filter(|section| !section.refused)
     }
 
+    /// Whether a section for audio, or for video, is served.
+    pub fn has(&self, audio: bool) -> bool {
+        let kind = if audio { "audio" } else { "video" };
+        self.served().any(|section| section.kind == kind)
+    }
+
     /// All sections that are served share one transport: they are in one group, or there is one.
     fn group(&mut self, groups: &[Vec<String>]) -> Result<(), OfferError> {
         self.grouped = !groups.is_empty();
@@ -237,7 +243,7 @@ impl Offered {
     /// Hashes what an answer depends on: all but the names and keys that each client has of its
     /// own.
     pub fn hash_without_its_own(&self, hasher: &mut impl Hasher) {
-        /// Of a viewer: it sends nothing, so its own SSRCs say nothing.
+        /// A viewer sends nothing, and a publisher's sources are read from its own offer.
         const ITS_OWN: [&str; 7] =
             ["ice-ufrag", "ice-pwd", "fingerprint", "ssrc", "ssrc-group", "msid", "msid-semantic"];
         let common = |lines: &[String], hasher: &mut dyn Hasher| {

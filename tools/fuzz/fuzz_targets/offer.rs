@@ -1,4 +1,5 @@
-//! Whatever an offer says, it is refused in words or answered; and the answer is SDP.
+//! Whatever an offer says, it is refused in words or answered; the answer is SDP, and by template it
+//! is what it was the long way.
 #![no_main]
 
 use std::net::SocketAddr;
@@ -34,6 +35,10 @@ fuzz_target!(|bytes: &[u8]| {
         {
             assert!(answered.answer.starts_with("v=0"), "{}", answered.answer);
             carried = answered.codecs;
+            let again = [(); 2].map(|()| again(negotiator, text, local(), stream));
+            for by_template in again {
+                assert_eq!(unnumbered(&by_template), unnumbered(&answered.answer));
+            }
         }
     }
     if let Ok(offer) = Offer::to_watch(text) {
@@ -42,3 +47,19 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
 });
+
+/// The answer to an offer that was taken before, of which a template is kept.
+fn again(negotiator: &Negotiator, text: &str, local: LocalIce<'_>, stream: StreamKey) -> String {
+    let nothing = StreamCodecs::default();
+    let offer = negotiator.read_publisher(text, nothing).expect("it was taken");
+    let codecs = (nothing, offer.choose_codecs(nothing).expect("it was answered"));
+    let answered = negotiator.publish(Instant::now(), offer, local, codecs, stream);
+    let answered = answered.expect("it was answered");
+    answered.template.into_iter().for_each(|template| negotiator.keep(*template));
+    answered.answer
+}
+
+/// Without the line that has the number of the SDP session.
+fn unnumbered(answer: &str) -> Vec<&str> {
+    answer.lines().filter(|line| !line.starts_with("o=")).collect()
+}
