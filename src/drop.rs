@@ -79,6 +79,8 @@ drop_reasons! {
     LinkReplay = "link_replay",
     /// A media packet of a link that has come before, or was given up.
     LinkDuplicate = "link_duplicate",
+    /// The rest of a packet that goes over a link in two datagrams, whose front has not come.
+    LinkIncomplete = "link_incomplete",
     /// RTP from a viewer, who has nothing to send.
     ViewerRtp = "viewer_rtp",
     /// The viewer has not negotiated the track.

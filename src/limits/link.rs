@@ -41,6 +41,10 @@ pub const LINK_ASKS: u8 = 10;
 /// Packets that may be missing at once; of more the oldest are given up.
 pub const MAX_LINK_HOLES: usize = 1_024;
 
+/// Fronts of packets in two datagrams that wait for their rest on one link: the two leave one
+/// behind the other, so that more than one waits only where the way changes their order.
+pub const MAX_LINK_FRONTS: usize = 16;
+
 /// Packets asked for in one datagram.
 pub const MAX_LINK_ASKED: usize = 64;
 

@@ -9,7 +9,13 @@
 //! 5 alive     position 6, time 8, the other end's time 8, held for 4
 //! 6 end
 //! 7 name      track, layer, 16 bytes
+//! 8 front     position 6, bytes
+//! 9 rest      as media
 //! ```
+//!
+//! A packet that has no room in one datagram is two frames at one position: the front of its
+//! payload, and then the packet with the rest. Fragments of IP would do the same, and many networks
+//! drop them.
 //!
 //! Numbers are big-endian, times and ages in microseconds.
 
@@ -19,7 +25,9 @@ use str0m::format::Codec;
 
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
-use crate::limits::{MAX_DATAGRAM_OUT, MAX_LAYERS, MAX_LINK_ASKED, MAX_TRACKS_OF_A_KIND};
+use crate::limits::{
+    MAX_DATAGRAM_OUT, MAX_LAYERS, MAX_LINK_ASKED, MAX_PAYLOAD_OUT, MAX_TRACKS_OF_A_KIND,
+};
 use crate::media::{
     ClockReport, DependencyDescriptor, HeaderExtensions, LayerName, MediaPacket, Origin,
 };
@@ -32,6 +40,8 @@ const MISSING: u8 = 4;
 const ALIVE: u8 = 5;
 const END: u8 = 6;
 const NAME: u8 = 7;
+const FRONT: u8 = 8;
+const REST: u8 = 9;
 
 const MARKER: u8 = 1;
 const IS_KEYFRAME: u8 = 1 << 1;
@@ -79,6 +89,10 @@ pub enum Frame<'a> {
     End,
     /// What the publisher calls a layer.
     Name(TrackId, u8, LayerName),
+    /// The first bytes of the payload of the packet at a position.
+    Front(u64, &'a [u8]),
+    /// A packet whose payload is what follows its front.
+    Rest(Media<&'a [u8]>),
 }
 
 /// What an end says when it has nothing else to say.
@@ -124,23 +138,54 @@ fn track_byte(track: TrackId) -> u8 {
     }
 }
 
-/// Whether a packet has room in a datagram, beside what a link adds, and its codec is passed
-/// through.
+/// Whether a packet goes over a link: its codec is passed through, and its payload is one that
+/// viewers can be sent.
 ///
 /// # Errors
 /// [`DropReason::TooLong`] and [`DropReason::UnknownEncoding`].
 pub fn fits(packet: &MediaPacket) -> Result<(), DropReason> {
-    let HeaderExtensions { descriptor, .. } = &packet.extensions;
-    let descriptor = descriptor.as_ref().map_or(0, |descriptor| 1 + descriptor.bytes().len());
-    let payload = packet.payload.len();
     if !CODECS.contains(&packet.codec) {
         return Err(DropReason::UnknownEncoding);
     }
-    let length = HEAD_BYTES + MEDIA_BYTES + descriptor + payload + TAG_BYTES;
-    if length <= MAX_DATAGRAM_OUT { Ok(()) } else { Err(DropReason::TooLong) }
+    if packet.payload.len() <= MAX_PAYLOAD_OUT { Ok(()) } else { Err(DropReason::TooLong) }
 }
 
-/// Writes a media packet into `slot`; returns how long it is.
+/// How much of a packet's payload goes ahead in a datagram of its own, where it has no room in one
+/// beside what a link adds: half of it. Else nothing.
+#[must_use]
+pub fn front_of(packet: &MediaPacket) -> &[u8] {
+    let HeaderExtensions { descriptor, .. } = &packet.extensions;
+    let descriptor = descriptor.as_ref().map_or(0, |descriptor| 1 + descriptor.bytes().len());
+    let payload = packet.payload.len();
+    let length = HEAD_BYTES + MEDIA_BYTES + descriptor + payload + TAG_BYTES;
+    let front = if length <= MAX_DATAGRAM_OUT { 0 } else { payload / 2 };
+    &packet.payload[..front]
+}
+
+/// Bytes of a descriptor at most, with their number (RFC 8285 section 4.3).
+const MAX_DESCRIPTOR_BYTES: usize = 1 + 255;
+
+const _: () = assert!(
+    HEAD_BYTES + MEDIA_BYTES + MAX_DESCRIPTOR_BYTES + MAX_PAYLOAD_OUT / 2 + 1 + TAG_BYTES
+        <= MAX_DATAGRAM_OUT,
+    "the rest has room"
+);
+
+/// Writes the front of the payload of the packet at `position`.
+pub(super) fn write_front(
+    slot: &mut [u8],
+    position: u64,
+    front: &[u8],
+) -> Result<usize, DropReason> {
+    let mut out = writer(slot);
+    out.put(&[FRONT])?;
+    out.put_position(position)?;
+    out.put(front)?;
+    Ok(out.length)
+}
+
+/// Writes a media packet into `slot`, or what is behind its [front](front_of); returns how long it
+/// is.
 ///
 /// # Errors
 /// [`DropReason::TooLong`], and [`DropReason::UnknownEncoding`] for a codec that is not passed
@@ -161,8 +206,9 @@ pub(super) fn write_media(
         | flag(video_orientation.is_some(), ORIENTATION)
         | flag(playout_delay.is_some(), PLAYOUT_DELAY)
         | flag(descriptor.is_some(), DESCRIPTOR);
+    let front = front_of(packet).len();
     let mut out = writer(slot);
-    out.put(&[MEDIA])?;
+    out.put(&[if front == 0 { MEDIA } else { REST }])?;
     out.put_position(position)?;
     out.put(&[track_byte(packet.track.id), codec, packet.layer, flags])?;
     out.put(&packet.origin.publisher.to_be_bytes())?;
@@ -180,7 +226,7 @@ pub(super) fn write_media(
         out.put(&[descriptor.bytes().len() as u8])?;
         out.put(descriptor.bytes())?;
     }
-    out.put(&packet.payload)?;
+    out.put(&packet.payload[front..])?;
     Ok(out.length)
 }
 
@@ -383,6 +429,8 @@ impl<'a> Frame<'a> {
             MISSING => Frame::Missing(reader.missing()?),
             ALIVE => Frame::Alive(reader.alive()?),
             END => Frame::End,
+            FRONT => Frame::Front(reader.position()?, std::mem::take(&mut reader.0)),
+            REST => Frame::Rest(reader.media(stream, received)?),
             NAME => Frame::Name(reader.track()?, reader.layer()?, LayerName(reader.take()?)),
             _ => return None,
         };

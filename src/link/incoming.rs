@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::channel::Channel;
-use super::frame::{self, Frame};
+use super::frame::{self, Frame, Media};
+use super::fronts::Fronts;
 use super::holes::{Holes, Seen};
 use super::{Figures, Keys, Peer};
 use crate::drop::DropReason;
@@ -33,6 +34,7 @@ pub enum Got<'a> {
 pub struct Incoming {
     channel: Channel,
     holes: Holes,
+    fronts: Box<Fronts>,
     /// Key frames to ask for.
     wishes: Vec<(TrackId, u8)>,
     /// What is to be asked for in the next datagram.
@@ -50,6 +52,7 @@ impl Incoming {
         Incoming {
             channel: Channel::new(now, stream, peer, keys),
             holes: Holes::default(),
+            fronts: Box::default(),
             wishes: Vec::with_capacity(MAX_LINK_WISHES),
             asked: Vec::with_capacity(MAX_LINK_ASKED),
             next_report: now,
@@ -63,7 +66,7 @@ impl Incoming {
     /// # Errors
     /// Why it is of no use.
     pub fn receive<'a>(
-        &mut self,
+        &'a mut self,
         arrived: Instant,
         datagram: &'a mut [u8],
     ) -> Result<Got<'a>, DropReason> {
@@ -71,12 +74,22 @@ impl Incoming {
         self.is_heard = true;
         match frame {
             Frame::Media(media) => {
-                match self.holes.take(arrived, media.position) {
-                    Seen::New => self.figures.packets += 1,
-                    Seen::Late => self.figures.repaired += 1,
-                    Seen::Known => return Err(DropReason::LinkDuplicate),
-                }
+                take(&mut self.holes, &mut self.figures, arrived, media.position)?;
                 Ok(Got::Media(media.packet))
+            }
+            Frame::Front(position, bytes) => {
+                self.fronts.keep(position, bytes);
+                Ok(Got::Nothing)
+            }
+            Frame::Rest(media) => {
+                let Media { position, packet } = media;
+                let Some(whole) = self.fronts.join(position, packet.payload) else {
+                    // Both are asked for again, unless it has come.
+                    self.holes.expect(arrived, position + 1);
+                    return Err(DropReason::LinkIncomplete);
+                };
+                take(&mut self.holes, &mut self.figures, arrived, position)?;
+                Ok(Got::Media(packet.with_payload(|_rest| whole)))
             }
             Frame::Clock(mut report) => {
                 let way = self.channel.round_trip.unwrap_or_default() / 2;
@@ -159,4 +172,19 @@ impl Incoming {
         let round_trip_us = round_trip.as_micros() as u64;
         Figures { lost: self.holes.lost, round_trip_us, ..self.figures }
     }
+}
+
+/// Counts the packet at `position`, which has come whole.
+fn take(
+    holes: &mut Holes,
+    figures: &mut Figures,
+    arrived: Instant,
+    position: u64,
+) -> Result<(), DropReason> {
+    match holes.take(arrived, position) {
+        Seen::New => figures.packets += 1,
+        Seen::Late => figures.repaired += 1,
+        Seen::Known => return Err(DropReason::LinkDuplicate),
+    }
+    Ok(())
 }

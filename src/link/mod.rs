@@ -11,7 +11,8 @@
 //! frame.rs      what is in them
 //! channel.rs    what both ends have in common: whether the other is there, and how far away
 //! outgoing.rs   media out, what was lost sent again
-//! incoming.rs   media in, key frames asked for; holes.rs, what is missing
+//! incoming.rs   media in, key frames asked for; holes.rs, what is missing; fronts.rs, what
+//!               comes in two datagrams
 //! path.rs       by which nodes a stream comes
 //! ```
 //!
@@ -22,6 +23,7 @@
 
 mod channel;
 mod frame;
+mod fronts;
 mod handshake;
 mod holes;
 mod incoming;
@@ -32,7 +34,7 @@ mod seal;
 mod tests;
 
 pub use channel::Peer;
-pub use frame::{Alive, Frame, Media, fits};
+pub use frame::{Alive, Frame, Media, fits, front_of};
 pub use handshake::{Exchange, Keys, PUBLIC_BYTES};
 pub use incoming::{Got, Incoming};
 pub use outgoing::{Asked, Outgoing};

@@ -88,6 +88,19 @@ impl Outgoing {
         Ok(length)
     }
 
+    /// Makes a datagram of the front of a packet, which goes before it; see [`super::front_of`].
+    ///
+    /// # Errors
+    /// [`DropReason::TooLong`].
+    pub fn front(
+        &mut self,
+        position: u64,
+        front: &[u8],
+        slot: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        self.channel.seal(slot, |slot| frame::write_front(slot, position, front))
+    }
+
     /// Whether one more packet may be sent again; it is counted.
     pub fn may_repair(&mut self) -> bool {
         let left = self.repairs.checked_sub(LINK_REPAIR_SHARE);
@@ -132,7 +145,8 @@ impl Outgoing {
         let has_begun = self.has_begun;
         match self.channel.open(arrived, datagram)? {
             Frame::End => Ok(Asked::Ended),
-            Frame::Media(_) | Frame::Clock(_) | Frame::Name(..) => Err(DropReason::MalformedLink),
+            Frame::Media(_) | Frame::Front(..) | Frame::Rest(_) => Err(DropReason::MalformedLink),
+            Frame::Clock(_) | Frame::Name(..) => Err(DropReason::MalformedLink),
             _ if !has_begun => Ok(Asked::Begins),
             Frame::Keyframe(track, layer) => Ok(Asked::Keyframe(track, layer)),
             Frame::Missing(positions) => Ok(Asked::Again(positions)),

@@ -11,8 +11,8 @@ use super::*;
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use crate::limits::{
-    LINK_ALIVE, LINK_DESERTED, LINK_FIRST_WORD, LINK_LOST, LINK_REPAIR_BURST, MAX_DATAGRAM_OUT,
-    MAX_LINK_ASKED,
+    LINK_ALIVE, LINK_DESERTED, LINK_FIRST_WORD, LINK_LOST, LINK_REORDERED, LINK_REPAIR_BURST,
+    MAX_DATAGRAM_OUT, MAX_LINK_ASKED, MAX_PAYLOAD_OUT,
 };
 use crate::media::{
     ClockReport, DependencyDescriptor, HeaderExtensions, LayerName, MediaPacket, Origin,
@@ -373,7 +373,7 @@ fn repairs_have_their_share_and_no_more() {
 }
 
 #[test]
-fn a_datagram_names_no_more_than_it_has_room_for_and_what_fits_has_room() {
+fn a_datagram_names_no_more_than_it_has_room_for() {
     let mut slot = [0; MAX_DATAGRAM_OUT];
     let positions: Vec<u64> = (0..1_000).collect();
     let length = frame::write_missing(&mut slot, &positions).expect("it has room");
@@ -383,16 +383,57 @@ fn a_datagram_names_no_more_than_it_has_room_for_and_what_fits_has_room() {
     assert_eq!(named, positions[..MAX_LINK_ASKED]);
     let one_more = [&slot[..length], &[0; 6]].concat();
     assert!(Frame::read(&one_more, HERE, Instant::now()).is_none());
+}
 
+#[test]
+fn a_packet_that_has_no_room_in_a_datagram_comes_in_two() {
     let now = Instant::now();
-    let (mut outgoing, _) = ends(now);
-    let mut largest = None;
-    for length in 1_200..MAX_DATAGRAM_OUT {
-        let packet = MediaPacket { payload: vec![0; length].into(), ..packet(0, now) };
-        if fits(&packet).is_ok() {
-            largest = Some(length);
-            assert!(outgoing.media(now, 0, &packet, &mut slot).is_ok(), "{length}");
+    let (mut outgoing, mut incoming) = ends(now);
+    let longest = DependencyDescriptor::new(&[7; 255]);
+    let (mut whole, mut in_two) = (0, 0);
+    for (position, length) in (1_100..=MAX_PAYLOAD_OUT).enumerate() {
+        let (position, mut sent) = (position as u64, packet(position as u64, now));
+        sent.payload = (0..length).map(|byte| byte as u8).collect::<Vec<_>>().into();
+        if length % 2 == 0 {
+            sent.extensions.descriptor = longest.clone();
         }
+        assert_eq!(fits(&sent), Ok(()));
+        let front = front_of(&sent);
+        if !front.is_empty() {
+            in_two += 1;
+            let mut datagram = sealed(|slot| outgoing.front(position, front, slot));
+            assert!(matches!(incoming.receive(now, &mut datagram), Ok(Got::Nothing)), "{length}");
+        } else {
+            whole += 1;
+        }
+        let mut datagram = sealed(|slot| outgoing.media(now, position, &sent, slot));
+        let Ok(Got::Media(got)) = incoming.receive(now, &mut datagram) else { panic!("{length}") };
+        assert_eq!((got.sequence, got.payload), (sent.sequence, &sent.payload[..]));
+        assert_eq!((got.marker, &got.extensions), (sent.marker, &sent.extensions));
     }
-    assert!(largest.is_some_and(|largest| largest >= 1_376), "{largest:?}");
+    assert!(whole > 100 && in_two > 100, "{whole} {in_two}");
+    let too_long = MediaPacket { payload: vec![0; MAX_PAYLOAD_OUT + 1].into(), ..packet(0, now) };
+    assert_eq!(fits(&too_long), Err(DropReason::TooLong), "no viewer could be sent it");
+    assert_eq!(incoming.figures().packets, (MAX_PAYLOAD_OUT - 1_099) as u64, "each counts once");
+}
+
+#[test]
+fn half_a_packet_is_missing_until_both_halves_have_come() {
+    let start = Instant::now();
+    let (mut outgoing, mut incoming) = ends(start);
+    let mut first = sealed(|slot| outgoing.media(start, 0, &packet(0, start), slot));
+    assert!(incoming.receive(start, &mut first).is_ok());
+    let large = MediaPacket { payload: vec![5; 1_400].into(), ..packet(1, start) };
+    let mut front = sealed(|slot| outgoing.front(1, front_of(&large), slot));
+    let mut rest = sealed(|slot| outgoing.media(start, 1, &large, slot));
+    let early = incoming.receive(start, &mut rest).err();
+    assert_eq!(early, Some(DropReason::LinkIncomplete), "it has overtaken its front");
+    assert!(matches!(incoming.receive(start, &mut front), Ok(Got::Nothing)));
+    let now = start + LINK_REORDERED;
+    let mut asks = sealed(|slot| incoming.say(now, slot));
+    assert_eq!(outgoing.receive(now, &mut asks), Ok(Asked::Again(vec![1])));
+    let mut again = sealed(|slot| outgoing.again(1, &large, slot));
+    let Ok(Got::Media(got)) = incoming.receive(now, &mut again) else { panic!("both are there") };
+    assert_eq!(got.payload, &large.payload[..]);
+    assert_eq!(incoming.figures().repaired, 1);
 }

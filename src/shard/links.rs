@@ -401,6 +401,7 @@ fn begin(
     outgoing.begin(now, first);
     for position in first..feed.next {
         let Some(packet) = feed.at(position) else { continue };
+        front(outgoing, position, packet, (to, ways), post);
         match ways.push(to, |slot| outgoing.media(now, position, packet, slot)) {
             Ok(()) => post.counters().link_packets_out.add(1),
             Err(reason) => post.dropped(reason),
@@ -419,11 +420,28 @@ fn send(
     let position = feed.push(packet);
     let Some(packet) = feed.at(position) else { return };
     each(feed, slots, |outgoing, to| {
+        front(outgoing, position, packet, (to, ways), post);
         match ways.push(to, |slot| outgoing.media(now, position, packet, slot)) {
             Ok(()) => post.counters().link_packets_out.add(1),
             Err(reason) => post.dropped(reason),
         }
     });
+}
+
+/// Sends what goes ahead of a packet that has no room in one datagram.
+fn front(
+    outgoing: &mut Outgoing,
+    position: u64,
+    packet: &MediaPacket,
+    (to, ways): (Destination, &mut Ways),
+    post: &Post,
+) {
+    let front = link::front_of(packet);
+    if !front.is_empty()
+        && let Err(reason) = ways.push(to, |slot| outgoing.front(position, front, slot))
+    {
+        post.dropped(reason);
+    }
 }
 
 /// Sends again what was asked for.
@@ -440,6 +458,7 @@ fn repair(
             if !outgoing.may_repair() {
                 return Err(DropReason::LinkRepairLimited);
             }
+            front(outgoing, *position, packet, (to, ways), post);
             ways.push(to, |slot| outgoing.again(*position, packet, slot))
         });
         match pushed {

@@ -356,6 +356,26 @@ fn what_the_way_between_nodes_loses_no_viewer_misses() {
 }
 
 #[test]
+fn packets_as_large_as_viewers_can_be_sent_go_to_other_nodes_and_are_repaired_there() {
+    let Some(nodes) = Nodes::new() else { return };
+    let Hopped { a, b, to_b, to_a: _to_a } = Hopped::new(&nodes, "1");
+    to_b.state.loses.store(50, Ordering::Relaxed);
+    let mut publisher = live(&a);
+    publisher.payload_bytes = 1_400;
+    let mut viewers = vec![watch(&b)];
+    connect(&mut [&mut publisher, &mut viewers[0]]);
+    play(&mut publisher, &mut viewers, 1..200, false);
+    run_until("all is repaired", &mut [&mut publisher, &mut viewers[0]], |all| {
+        let numbers = all[1].video_numbers();
+        let from = numbers.iter().min().copied().unwrap_or(u32::MAX);
+        from < 100 && (from..200).all(|number| numbers.contains(&number))
+    });
+    assert!(viewers[0].received.iter().any(|packet| packet.payload.len() >= 1_400));
+    assert!(to_b.state.lost.load(Ordering::Relaxed) > 5, "of four hundred");
+    assert_eq!((a.drops(DropReason::TooLong), links(&b)[0].lost), (0, 0));
+}
+
+#[test]
 fn what_is_forged_or_sent_again_is_counted_and_disturbs_nobody() {
     let Some(nodes) = Nodes::new() else { return };
     let Hopped { a, b, to_b, to_a: _to_a } = Hopped::new(&nodes, "2");

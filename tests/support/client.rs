@@ -40,6 +40,8 @@ pub struct Client {
     timeout: Instant,
     /// Number of the next video frame, when frames carry dependency descriptors.
     pub next_frame: Option<u16>,
+    /// How long the payloads are that it sends, at least.
+    pub payload_bytes: usize,
     /// Answers this client's checks in the server's place, when they are to stay away from it.
     decoy: Option<Rtc>,
     decoy_answers: Vec<(SocketAddr, Vec<u8>)>,
@@ -136,6 +138,7 @@ impl Client {
             sequence: 1_000,
             timeout: Instant::now(),
             next_frame: None,
+            payload_bytes: 0,
             decoy: None,
             decoy_answers: Vec::new(),
             deaf_to_dtls: false,
@@ -272,7 +275,10 @@ impl Client {
             .find(|pt| accepted.contains(pt))
             .expect("the server took the codec");
         self.sequence += 1;
-        let payload = media::payload(codec, keyframe, number);
+        let mut payload = media::payload(codec, keyframe, number);
+        let last = payload.split_off(payload.len() - 4);
+        payload.resize(payload.len().max(self.payload_bytes.saturating_sub(4)), 0);
+        payload.extend(last);
         let now = Instant::now();
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_tx_by_mid(mid, None).expect("a sending stream");

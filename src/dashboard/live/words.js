@@ -152,6 +152,11 @@ export const DROPS = {
     means: "A packet was asked for again from another node, and came both ways.",
     remedy: "Nothing: it was on its way and late.",
   },
+  link_incomplete: {
+    title: "Of a link, and a half",
+    means: "A large packet comes from another node in two datagrams, and the first one is missing.",
+    remedy: "Nothing: both are asked for again. Publishers with packets of 1,200 bytes need one.",
+  },
   viewer_rtp: {
     title: "Media from a viewer",
     means: "A viewer sends media, though it only watches.",
