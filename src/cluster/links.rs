@@ -5,20 +5,20 @@
 //! [`crate::link`] for what follows. Where it can't be made, viewers are served as if there were
 //! no links: by the node that has the stream.
 
-use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use axum::body::to_bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Carried, Heard, Neighbours, Unasked, choose, lock, signed};
-use crate::control::{Control, ControlError, LinkCodecs, LinkPlace, LinkWay, NodeRecord, OtherEnd};
-use crate::limits::{LINK_AGAIN, LINK_LOOK, MAX_FORWARDED_ANSWER_BYTES, MAX_LINK_ADDRESSES};
-use crate::link::{Exchange, PUBLIC_BYTES, Peer};
-use crate::telemetry::limited;
+use super::tree::{self, Answer, Asker, Child};
+use super::{Carried, Heard, Neighbours, Unasked, choose, signed};
+use crate::control::{
+    ControlError, KnownChild, LinkCodecs, LinkPlace, LinkWay, NodeRecord, OtherEnd, Whence,
+};
+use crate::limits::{
+    LINK_DOUBTED, MAX_FORWARDED_ANSWER_BYTES, MAX_LINK_ADDRESSES, MAX_NODE_NAME_CHARS,
+};
+use crate::link::{Exchange, Lineage, PUBLIC_BYTES, Path, Peer};
 
 /// Where links are asked for; the stream's name follows.
 const LINK: &str = "/link/";
@@ -32,6 +32,31 @@ struct Hello {
     shard: u8,
     link: u32,
     addresses: Vec<SocketAddr>,
+    /// Its number and zone, and how many take the stream from it.
+    number: u16,
+    zone: String,
+    children: u32,
+    /// The number of the node that it has lost, or leaves.
+    lost: Option<u16>,
+}
+
+/// What the node that is asked answers.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Reply {
+    Welcome(Box<Welcome>),
+    /// That node is to be asked.
+    Ask {
+        ask: String,
+    },
+}
+
+/// What has come of a question.
+pub(super) enum Asked {
+    /// The stream comes from the node that was asked.
+    Taken,
+    /// That one is to be asked instead.
+    SentDown(Box<str>),
 }
 
 /// What the node that has it answers.
@@ -43,6 +68,10 @@ struct Welcome {
     link: u32,
     address: SocketAddr,
     codecs: LinkCodecs,
+    /// Where the stream comes from: see [`Lineage`].
+    publisher: u32,
+    publication: u64,
+    path: Vec<u16>,
 }
 
 /// Why a stream does not come from another node.
@@ -67,28 +96,15 @@ pub enum Unlinked {
     /// What it has answered can't be used.
     #[error("the node `{0}` has answered with no link that this version of monoport knows")]
     Nonsense(Box<str>),
+    /// It may be gone.
+    #[error("the node `{0}` has not answered in time, and may be gone")]
+    Late(Box<str>),
+    /// All that could be asked are asked.
+    #[error("no node that could be asked gives the stream")]
+    Nobody,
     /// Neither of them has an address of a family that the other one has.
     #[error("no address of the node `{0}` is of a family that this node has (IPv4, IPv6)")]
     NoAddress(Box<str>),
-}
-
-/// Streams that are being asked for.
-#[derive(Default)]
-pub(super) struct Wanted {
-    /// The way to each: whoever comes while another asks waits for that one.
-    asking: HashMap<Arc<str>, Arc<tokio::sync::Mutex<LastTry>>>,
-    /// Those that are asked for again and again.
-    chased: HashSet<Arc<str>>,
-}
-
-/// When it was tried last, and why that failed.
-#[derive(Default)]
-struct LastTry(Option<(Instant, Unlinked)>);
-
-impl LastTry {
-    fn is_recent(&self) -> bool {
-        self.0.as_ref().is_some_and(|(at, _)| at.elapsed() < LINK_AGAIN)
-    }
 }
 
 fn public(hex: &str) -> Option<[u8; PUBLIC_BYTES]> {
@@ -106,7 +122,9 @@ impl Hello {
     fn read(text: &str) -> Option<(Hello, [u8; PUBLIC_BYTES])> {
         let hello: Hello = serde_json::from_str(text).ok()?;
         let public = public(&hello.public)?;
-        (hello.addresses.len() <= MAX_LINK_ADDRESSES).then_some((hello, public))
+        let is_short =
+            hello.addresses.len() <= MAX_LINK_ADDRESSES && hello.zone.len() <= MAX_NODE_NAME_CHARS;
+        is_short.then_some((hello, public))
     }
 }
 
@@ -134,32 +152,13 @@ impl Neighbours {
         self.control.node(name).await
     }
 
-    /// Takes `stream` from the node `name`, unless that is done. Of many who ask at once one does
-    /// so, and for a moment after a failure nobody.
-    ///
-    /// # Errors
-    /// Why it can't be had.
-    pub async fn bring(&self, stream: &str, name: &str) -> Result<(), Unlinked> {
-        let way = lock(&self.wanted).asking.entry(stream.into()).or_default().clone();
-        let mut last = way.lock().await;
-        if self.control.is_brought(stream) {
-            return Ok(());
-        }
-        let is_recent = last.is_recent();
-        if let Some((_, why)) = last.0.as_ref().filter(|_| is_recent) {
-            return Err(why.clone());
-        }
-        let made = self.make(stream, name).await;
-        self.links_made[usize::from(made.is_err())].fetch_add(1, Ordering::Relaxed);
-        last.0 = made.as_ref().err().map(|why| (Instant::now(), why.clone()));
-        if let Err(why) = &made {
-            let why = why.to_string();
-            limited!(WARN, stream, node = name, why, "a stream can't be taken from another node");
-        }
-        made
-    }
-
-    async fn make(&self, stream: &str, name: &str) -> Result<(), Unlinked> {
+    /// Asks the node `name` for `stream`; `lost` is the number of the one that it was taken from.
+    pub(super) async fn ask_for(
+        &self,
+        stream: &str,
+        name: &str,
+        lost: Option<u16>,
+    ) -> Result<Asked, Unlinked> {
         let place = self.control.link_place(stream, LinkWay::Brings).map_err(Unlinked::NoPlace)?;
         let exchange = Exchange::new();
         let hello = Hello {
@@ -167,6 +166,10 @@ impl Neighbours {
             shard: shard_of(&place),
             link: place.id,
             addresses: place.addresses.iter().copied().take(MAX_LINK_ADDRESSES).collect(),
+            number: self.control.node_number(),
+            zone: self.control.member().zone.to_string(),
+            children: self.control.children(stream),
+            lost,
         };
         let carried = Carried {
             method: "POST".into(),
@@ -183,7 +186,11 @@ impl Neighbours {
             return Err(Unlinked::Refused { node, status, words });
         }
         let nonsense = || Unlinked::Nonsense(name.into());
-        let welcome: Welcome = serde_json::from_slice(&body).map_err(|_error| nonsense())?;
+        let reply: Reply = serde_json::from_slice(&body).map_err(|_error| nonsense())?;
+        let welcome = match reply {
+            Reply::Ask { ask } => return Ok(Asked::SentDown(ask.into())),
+            Reply::Welcome(welcome) => welcome,
+        };
         let theirs = public(&welcome.public).ok_or_else(nonsense)?;
         let own = &*self.control.member().node;
         let edge = (own, hello.shard, hello.link);
@@ -191,9 +198,14 @@ impl Neighbours {
         let secrets = self.keys.now();
         let secret = secrets.first().ok_or_else(nonsense)?;
         let keys = exchange.incoming(&theirs, secret, &about).ok_or_else(nonsense)?;
-        let Welcome { shard, link, address, codecs, .. } = welcome;
+        let path = Path::new(welcome.path.iter().copied());
+        let Welcome { shard, link, address, codecs, publisher, publication, .. } = *welcome;
+        let lineage = Lineage { publisher, publication, path, leaves: false };
         let (node, peer) = (name.into(), Peer { shard, link });
-        place.open(OtherEnd { node, peer, address, keys, codecs }).map_err(Unlinked::NoPlace)
+        let (number, zone, children) = (0, "".into(), 0);
+        let other = OtherEnd { node, peer, address, keys, codecs, lineage, number, zone, children };
+        place.open(other).map_err(Unlinked::NoPlace)?;
+        Ok(Asked::Taken)
     }
 
     /// What this node answers itself, and no client could ask, in words or why not: another node
@@ -207,18 +219,28 @@ impl Neighbours {
     fn open(&self, stream: &str, heard: &Heard) -> Result<String, ControlError> {
         let wrong = || ControlError::Conflict("it is no link that this version knows".into());
         let (hello, theirs) = Hello::read(&heard.request.body).ok_or_else(wrong)?;
+        let whence =
+            self.control.whence(stream).ok_or_else(|| ControlError::NoPublisher(stream.into()))?;
+        let reply = |reply: &Reply| serde_json::to_string(reply).map_err(|_error| wrong());
+        if let Some(ask) = self.sent_down(stream, &hello, &whence)? {
+            return reply(&Reply::Ask { ask });
+        }
         let place = self.control.link_place(stream, LinkWay::Takes)?;
         let (address, to) = reachable(&place.addresses, &hello.addresses).ok_or_else(|| {
             let words = "no address of one node is of a family that the other has (IPv4, IPv6)";
             ControlError::Conflict(words.into())
         })?;
         let exchange = Exchange::new();
+        let Lineage { publisher, publication, path, .. } = whence.lineage;
         let welcome = Welcome {
             public: signed::hex(&exchange.public),
             shard: shard_of(&place),
             link: place.id,
             address,
             codecs: place.codecs.clone(),
+            publisher,
+            publication,
+            path: path.nodes().collect(),
         };
         let edge = (&*heard.from, hello.shard, hello.link);
         let own = &*self.control.member().node;
@@ -226,57 +248,43 @@ impl Neighbours {
         let keys = exchange.outgoing(&theirs, &heard.key, &about).ok_or_else(wrong)?;
         let peer = Peer { shard: hello.shard, link: hello.link };
         let (node, codecs) = (heard.from.as_str().into(), LinkCodecs::default());
-        place.open(OtherEnd { node, peer, address: to, keys, codecs })?;
-        serde_json::to_string(&welcome).map_err(|_error| wrong())
+        let Hello { number, zone, children, .. } = hello;
+        let (address, zone, lineage) = (to, zone.into(), whence.lineage);
+        let other = OtherEnd { node, peer, address, keys, codecs, lineage, number, zone, children };
+        place.open(other)?;
+        reply(&Reply::Welcome(Box::new(welcome)))
     }
 
-    /// Looks after links until the server stops: those that have ended are forgotten, those that
-    /// nobody needs any more are closed, and streams that viewers here miss since are looked for.
-    pub async fn tend_links(self: Arc<Neighbours>) {
-        loop {
-            tokio::time::sleep(LINK_LOOK).await;
-            for stream in self.control.look_at_links() {
-                self.chase_soon(stream);
+    /// The node that is to be asked instead of this one; nothing where this one gives the stream.
+    fn sent_down(
+        &self,
+        stream: &str,
+        hello: &Hello,
+        whence: &Whence,
+    ) -> Result<Option<String>, ControlError> {
+        let named = whence.children.iter().filter(|child| child.silent < LINK_DOUBTED);
+        let named: Vec<&KnownChild> = named.collect();
+        let children = named.iter().map(|known| {
+            let KnownChild { number: node, below, .. } = **known;
+            Child { node, zone: &known.zone, below }
+        });
+        let asked = tree::Asked {
+            zone: &self.control.member().zone,
+            path: whence.lineage.path,
+            is_leaving: whence.lineage.leaves,
+            most: self.most_children,
+        };
+        let asker = Asker { node: hello.number, zone: &hello.zone, lost: hello.lost };
+        match tree::answer(&asked, &asker, &children.collect::<Vec<_>>()) {
+            Answer::Take => Ok(None),
+            Answer::Ask(place) => {
+                let node = &*named[place].node;
+                self.control.was_sent_down(stream, node);
+                Ok(Some(node.into()))
             }
-            // What nobody asks for now was had, or can be asked for anew.
-            lock(&self.wanted).asking.retain(|_, way| {
-                Arc::strong_count(way) > 1 || way.try_lock().is_ok_and(|last| last.is_recent())
-            });
+            Answer::Refuse(why) => Err(ControlError::Conflict(why.to_string())),
         }
     }
-
-    /// Begins to chase a stream, unless that is under way.
-    pub(super) fn chase_soon(self: &Arc<Neighbours>, stream: Arc<str>) {
-        if lock(&self.wanted).chased.insert(stream.clone()) {
-            tokio::spawn(self.clone().chase(stream));
-        }
-    }
-
-    /// Takes a stream that viewers here miss from whichever node has it, as soon as one has.
-    async fn chase(self: Arc<Neighbours>, stream: Arc<str>) {
-        loop {
-            if !is_missed(&self.control, &stream) {
-                lock(&self.wanted).chased.remove(&stream);
-                // It may have been missed again before that.
-                let is_missed = is_missed(&self.control, &stream);
-                if !is_missed || !lock(&self.wanted).chased.insert(stream.clone()) {
-                    return;
-                }
-            }
-            if let Ok(Some(owner)) = self.control.owner(&stream).await
-                && owner.node != self.control.member().node
-                && owner.http.is_some()
-            {
-                // It says itself why not.
-                let _unlinked = self.bring(&stream, &owner.node).await;
-            }
-            tokio::time::sleep(LINK_LOOK).await;
-        }
-    }
-}
-
-fn is_missed(control: &Control, stream: &str) -> bool {
-    control.is_missed(stream) && !control.is_stopping()
 }
 
 /// A shard's number as a head has it: there are no more than it can say.

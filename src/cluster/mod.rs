@@ -9,7 +9,7 @@
 //! signed.rs  requests and answers under the cluster's secret    choose.rs  which node
 //! asking.rs  the way there, within bounds                       nonces.rs  none is heard twice
 //! links.rs   streams from other nodes, and to them              awaited.rs which are waited for
-//! tree.rs    who takes a stream from whom
+//! tree.rs    who takes a stream from whom                        seek.rs    and finds another
 //! ```
 
 mod asking;
@@ -17,6 +17,7 @@ mod awaited;
 mod choose;
 mod links;
 mod nonces;
+mod seek;
 mod signed;
 pub mod tree;
 
@@ -30,9 +31,9 @@ use tokio::sync::Semaphore;
 
 use crate::control::{Control, NodeRecord};
 use crate::telemetry::Exposition;
-use links::Wanted;
 pub use links::{Unlinked, is_hello};
 use nonces::Nonces;
+use seek::Wanted;
 use signed::Keys;
 pub use signed::{Carried, Head, Unsigned};
 
@@ -50,6 +51,8 @@ pub struct Neighbours {
     under_way: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
     nonces: Mutex<Nonces>,
     wanted: Mutex<Wanted>,
+    /// As many nodes as take a stream from this one.
+    most_children: u32,
     /// Links that were made, and that were not.
     links_made: [AtomicU64; 2],
     asked: [AtomicU64; 4],
@@ -113,15 +116,17 @@ pub struct Heard {
 }
 
 impl Neighbours {
-    /// The dealings of a node with these keys, the one to sign with first.
+    /// The dealings of a node with these keys, the one to sign with first. `most_children` others
+    /// take a stream from it.
     #[must_use]
-    pub fn new(control: Arc<Control>, keys: &[hmac::Key]) -> Arc<Neighbours> {
+    pub fn new(control: Arc<Control>, keys: &[hmac::Key], most_children: u32) -> Arc<Neighbours> {
         Arc::new(Neighbours {
             control,
             keys: Keys::new(keys),
             under_way: Mutex::default(),
             nonces: Mutex::new(Nonces::new(Instant::now())),
             wanted: Mutex::default(),
+            most_children,
             links_made: Default::default(),
             asked: Default::default(),
             heard: Default::default(),

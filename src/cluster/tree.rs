@@ -137,13 +137,10 @@ impl<N: Clone + PartialEq> Search<N> {
         Search { left: vec![(origin, true)], sent_down: 0 }
     }
 
-    /// Of one who leaves the last of `path`, or has lost it: those before it are asked first, the
-    /// nearest of them before the others.
-    #[must_use]
-    pub fn after(path: impl DoubleEndedIterator<Item = N>) -> Search<N> {
-        let mut left: Vec<(N, bool)> = path.map(|node| (node, false)).collect();
-        left.pop();
-        Search { left, sent_down: 0 }
+    /// Of one who leaves the node it has the stream from, or has lost it. Those by which that has
+    /// it are asked first, the last of them before the others.
+    pub fn after(above: impl IntoIterator<Item = N>) -> Search<N> {
+        Search { left: above.into_iter().map(|node| (node, false)).collect(), sent_down: 0 }
     }
 
     /// What is to be done next, where all that was done before has failed. `random` draws a number
@@ -236,7 +233,7 @@ mod tests {
 
     #[test]
     fn who_has_lost_its_parent_asks_those_above_and_then_the_directory() {
-        let mut search = Search::after([1, 2, 3].into_iter());
+        let mut search = Search::after([1, 2]);
         let alternate = |node| Next::Ask(node, Some(LINK_ALTERNATE));
         assert_eq!(search.next(|_| 0), alternate(2));
         search.sent_down(2, 7);

@@ -8,7 +8,10 @@ use ring::hmac;
 
 use super::ConfigError;
 use super::access::text_of;
-use crate::limits::{MAX_DIRECTORY_SERVERS, MAX_NODE_NAME_CHARS, MIN_CLUSTER_SECRET_BYTES};
+use crate::limits::{
+    LINK_CHILDREN, MAX_DIRECTORY_SERVERS, MAX_LINK_CHILDREN, MAX_NODE_NAME_CHARS,
+    MIN_CLUSTER_SECRET_BYTES,
+};
 
 /// The flags of clusters.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -30,6 +33,11 @@ pub struct ClusterArgs {
     /// on a second line is taken as well
     #[arg(long, value_name = "FILE", requires = "cluster")]
     pub cluster_secret_file: Option<PathBuf>,
+
+    /// How many nodes take a stream from this one, before those that come later take it from them
+    #[arg(long, value_name = "N", default_value_t = LINK_CHILDREN)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LINK_CHILDREN)))]
+    pub link_children: u32,
 }
 
 /// This node among others, with the secrets read.
@@ -45,6 +53,8 @@ pub struct Cluster {
     pub secrets: ClusterSecrets,
     /// Where they were read from.
     pub secret_file: Option<PathBuf>,
+    /// How many nodes take a stream from this one.
+    pub link_children: u32,
 }
 
 /// What nodes sign with: the first, and take: all of them. They are not printed.
@@ -57,10 +67,10 @@ impl Cluster {
     /// # Errors
     /// What is wrong with their file.
     pub fn read(args: &ClusterArgs) -> Result<Cluster, ConfigError> {
-        let ClusterArgs { cluster, node, zone, cluster_secret_file } = args.clone();
+        let ClusterArgs { cluster, node, zone, cluster_secret_file, link_children } = args.clone();
         let secrets = cluster_secret_file.as_deref().map(ClusterSecrets::read).transpose()?;
         let (secrets, secret_file) = (secrets.unwrap_or_default(), cluster_secret_file);
-        Ok(Cluster { cluster, node, zone, secrets, secret_file })
+        Ok(Cluster { cluster, node, zone, secrets, secret_file, link_children })
     }
 
     /// The secrets as their file has them now.

@@ -87,7 +87,8 @@ impl Control {
         let stream = registry.streams.get(&live.stream)?;
         let video = TrackId::first(TrackKind::Video);
         Some(StreamNow {
-            active: stream.publisher().is_some() || stream.brought.is_some(),
+            active: stream.publisher().is_some()
+                || stream.brought.as_ref().is_some_and(|link| !link.is_over()),
             viewers: stream.viewers.keys().len(),
             layers: stream.shared.offered(video).into_iter().filter(|o| o.flows).collect(),
             best: stream.shared.best_layer(video),

@@ -7,26 +7,25 @@
 //! has come to another shard, the other node asks again.
 
 mod codecs;
+mod place;
+mod tree;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use str0m::format::CodecSpec;
-
 pub use codecs::LinkCodecs;
+pub use place::{LinkPlace, OtherEnd};
+pub use tree::{KnownChild, Whence};
 
 use super::registry::Registry;
 use super::slots::Slots;
 use super::streams::Stream;
 use super::{Control, ControlError};
-use crate::id::{StreamKey, TrackId, TrackKind};
+use crate::id::StreamKey;
 use crate::limits::{LINK_LINGER, MAX_LINKS_PER_SHARD};
-use crate::link::{Keys, Peer};
-use crate::shard::{Command, LinkSetup};
-use crate::telemetry::{Exposition, LinkMeter, limited};
-use crate::track::StreamShared;
+use crate::shard::Command;
+use crate::telemetry::{Exposition, LinkEnd, LinkMeter, limited};
 
 /// A link of a stream.
 pub(super) struct KnownLink {
@@ -34,8 +33,15 @@ pub(super) struct KnownLink {
     id: u32,
     node: Box<str>,
     meter: Arc<LinkMeter>,
+    /// Of one that takes the stream away: the other node's number and zone, and how many take it
+    /// from there, with those that were sent there since.
+    number: u16,
+    zone: Box<str>,
+    below: u32,
     /// Since when a stream that it brings has had no viewer.
     idle_since: Option<Instant>,
+    /// Whether it was said that the stream does not come any more.
+    was_missed: bool,
 }
 
 /// What all links with one node have counted, in one direction.
@@ -86,51 +92,6 @@ pub enum LinkWay {
     Takes,
 }
 
-/// The other end of a link that is to be opened.
-pub struct OtherEnd {
-    /// The node.
-    pub node: Box<str>,
-    /// What the link is called there.
-    pub peer: Peer,
-    /// Where it is.
-    pub address: SocketAddr,
-    /// The keys.
-    pub keys: Keys,
-    /// What the stream carries, where the link brings it.
-    pub codecs: LinkCodecs,
-}
-
-/// A place that is held while the link for it is made.
-pub struct LinkPlace<'a> {
-    control: &'a Control,
-    way: LinkWay,
-    stream: Arc<str>,
-    shared: Arc<StreamShared>,
-    /// Its shard.
-    pub shard: u16,
-    /// What it is called there.
-    pub id: u32,
-    port: usize,
-    /// Where datagrams for it are to be sent.
-    pub addresses: Arc<[SocketAddr]>,
-    /// What the stream carries.
-    pub codecs: LinkCodecs,
-    is_held: bool,
-}
-
-impl Drop for LinkPlace<'_> {
-    fn drop(&mut self) {
-        if self.is_held {
-            let mut registry = self.control.lock();
-            registry.links.give_back(self.shard, self.id);
-            if let Some(stream) = registry.streams.get_mut(&self.stream) {
-                stream.reserved -= 1;
-            }
-            registry.forget_if_unused(&self.stream.clone());
-        }
-    }
-}
-
 impl LinkTable {
     pub fn new(shards: usize) -> LinkTable {
         let ids = (0..shards).map(|_| Slots::new(MAX_LINKS_PER_SHARD)).collect();
@@ -160,6 +121,11 @@ impl LinkTable {
     /// A link is over.
     fn forget(&mut self, link: &KnownLink, way: LinkWay) {
         self.give_back(link.shard, link.id);
+        self.count(link, way);
+    }
+
+    /// What a link has counted stays.
+    fn count(&mut self, link: &KnownLink, way: LinkWay) {
         self.over.entry(link.node.clone()).or_default()[way as usize].add(&link.meter);
     }
 }
@@ -178,11 +144,12 @@ impl Registry {
         name: &str,
         way: LinkWay,
     ) -> Result<(Arc<str>, u16, u32), ControlError> {
-        self.still_open()?;
-        let publisher = self.streams.get(name).and_then(Stream::publisher);
+        let known = self.streams.get(name);
+        let publisher = known.and_then(Stream::publisher);
         let shard = match (way, publisher) {
-            (LinkWay::Takes, None) => return Err(ControlError::no_publisher(name)),
-            (LinkWay::Takes, Some(publisher)) => publisher.shard,
+            (LinkWay::Takes, _) => known
+                .and_then(Stream::feeding_shard)
+                .ok_or_else(|| ControlError::no_publisher(name))?,
             (LinkWay::Brings, Some(_)) => {
                 return Err(ControlError::conflict(format!("`{name}` is published here")));
             }
@@ -216,39 +183,12 @@ impl Registry {
 }
 
 impl Control {
-    /// A place for a link of the stream `name`.
-    ///
-    /// # Errors
-    /// Why there is none: nobody publishes the stream here, or somebody does; there are no mux
-    /// ports, or there is no room; the server stops.
-    pub fn link_place(&self, name: &str, way: LinkWay) -> Result<LinkPlace<'_>, ControlError> {
-        let mut registry = self.lock();
-        let (port, addresses) = registry.ports.for_link().ok_or_else(|| {
-            ControlError::conflict(
-                "links go between mux ports, and none is open here (--port-range gives each \
-                 session one of its own)",
-            )
-        })?;
-        let (stream, shard, id) = registry.link_place(name, way)?;
-        let known = registry.streams.get(&stream).expect("a reservation keeps the stream");
-        let (shared, codecs) = (known.shared.clone(), LinkCodecs::of(&known.codecs));
-        drop(registry);
-        let control = self;
-        let is_held = true;
-        Ok(LinkPlace { control, way, stream, shared, shard, id, port, addresses, codecs, is_held })
-    }
-
     /// Whether a link brings the stream `name` here.
     #[must_use]
     pub fn is_brought(&self, name: &str) -> bool {
-        self.lock().streams.get(name).is_some_and(|stream| stream.brought.is_some())
-    }
-
-    /// Whether somebody here waits for a stream that nobody publishes here, and no link brings.
-    #[must_use]
-    pub fn is_missed(&self, name: &str) -> bool {
         let registry = self.lock();
-        registry.streams.get(name).is_some_and(Stream::is_awaited)
+        let brought = registry.streams.get(name).and_then(|stream| stream.brought.as_ref());
+        brought.is_some_and(KnownLink::is_alive)
     }
 
     /// Looks at all links: those that have ended are forgotten, and those that are not needed any
@@ -256,6 +196,7 @@ impl Control {
     pub fn look_at_links(&self) -> Vec<Arc<str>> {
         let now = Instant::now();
         let mut registry = self.lock();
+        let is_leaving = registry.stopping;
         let Registry { links, streams, .. } = &mut *registry;
         let (mut missed, mut unused) = (Vec::new(), Vec::new());
         let names = std::mem::take(&mut links.streams);
@@ -264,8 +205,12 @@ impl Control {
             if stream.brought.is_some() && self.look_at_brought(now, &name, stream, links) {
                 missed.push(name.clone());
             }
-            let home = stream.publisher().filter(|_| !stream.moved_on).map(|key| key.shard);
+            let home = stream.feeding_shard();
+            let leaves = is_leaving && stream.publisher().is_none();
             stream.taken.retain(|link| {
+                if leaves {
+                    link.meter.set_leaves();
+                }
                 let has_ended = link.meter.ended().is_some();
                 let stays = home == Some(link.shard) && !has_ended;
                 let goes = !stays && (has_ended || self.close_link(link));
@@ -295,19 +240,26 @@ impl Control {
         stream: &mut Stream,
         links: &mut LinkTable,
     ) -> bool {
-        let is_watched = !stream.viewers.is_empty() || stream.reserved > 0;
+        let is_watched =
+            !stream.viewers.is_empty() || !stream.taken.is_empty() || stream.reserved > 0;
         let is_published = stream.publisher().is_some();
         let Some(link) = &mut stream.brought else { return false };
         link.idle_since = if is_watched { None } else { link.idle_since.or(Some(now)) };
         let lingered = |since: Instant| now.saturating_duration_since(since) >= LINK_LINGER;
-        let why = match link.meter.ended() {
-            Some(end) => end.words(),
-            None if is_published => "it is published here",
-            None if link.meter.has_other_codec() => "its codecs have changed",
-            None if link.idle_since.is_some_and(lingered) => "nobody here watches it",
-            None => return false,
+        let lost = match link.meter.ended() {
+            None if link.meter.is_silent() => Some(LinkEnd::Silent.words()),
+            ended => ended.map(LinkEnd::words),
         };
-        if link.meter.ended().is_none() && !self.close_link(link) {
+        let why = match lost {
+            _ if is_published => "it is published here",
+            _ if link.meter.has_other_codec() => "its codecs have changed",
+            _ if link.idle_since.is_some_and(lingered) => "nobody here watches it",
+            Some(words) if !is_watched => words,
+            // It stays, so that its viewers go on with it where they were.
+            Some(_) => return link.is_missed(name),
+            None => return link.meter.moves(),
+        };
+        if !self.close_link(link) {
             // Its shard has too much to do.
             return false;
         }
@@ -340,7 +292,8 @@ impl Control {
         let known = registry.links.streams.iter();
         let streams = known.filter_map(|name| Some((name, registry.streams.get(name)?)));
         let each = streams.flat_map(|(name, stream)| {
-            let brought = stream.brought.iter().map(move |link| of(name, link, true));
+            let brought = stream.brought.iter().filter(|link| !link.is_over());
+            let brought = brought.map(move |link| of(name, link, true));
             brought.chain(stream.taken.iter().map(move |link| of(name, link, false)))
         });
         each.collect()
@@ -379,72 +332,5 @@ impl Control {
                 }
             }
         }
-    }
-}
-
-impl LinkPlace<'_> {
-    /// The link is made: its shard opens it.
-    ///
-    /// # Errors
-    /// [`ControlError::NoRoom`] where that has too much to do; [`ControlError::Conflict`] where
-    /// somebody has come to publish the stream meanwhile, or its publisher is gone.
-    pub fn open(mut self, other: OtherEnd) -> Result<(), ControlError> {
-        let OtherEnd { node, peer, address: to, keys, codecs } = other;
-        let meter = Arc::<LinkMeter>::default();
-        let codecs = codecs.codecs();
-        let track = |kind: TrackKind, spec: Option<CodecSpec>| {
-            spec.map(|spec| (TrackId::first(kind), spec.codec))
-        };
-        let tracks = [track(TrackKind::Audio, codecs.audio), track(TrackKind::Video, codecs.video)];
-        let brings = (self.way == LinkWay::Brings).then(|| tracks.into_iter().flatten().collect());
-        let setup = LinkSetup {
-            id: self.id,
-            stream: self.shared.clone(),
-            peer,
-            to,
-            port: self.port as u32,
-            keys,
-            brings,
-            meter: meter.clone(),
-        };
-        let mut registry = self.control.lock();
-        let known = registry.streams.get_mut(&self.stream).expect("a reservation keeps it");
-        let home = known.publisher().map(|key| key.shard);
-        let is_right = match self.way {
-            LinkWay::Brings => home.is_none() && known.brought.is_none(),
-            LinkWay::Takes => home == Some(self.shard),
-        };
-        if !is_right {
-            drop(registry);
-            return Err(ControlError::conflict("its publisher has changed meanwhile"));
-        }
-        let mailbox = &self.control.wiring.mailboxes[usize::from(self.shard)];
-        if mailbox.command(Command::OpenLink(Box::new(setup))).is_err() {
-            drop(registry);
-            return Err(ControlError::no_room("the shard has too much to do"));
-        }
-        known.reserved -= 1;
-        self.is_held = false;
-        let (shard, id) = (self.shard, self.id);
-        let link = KnownLink { shard, id, node, meter, idle_since: None };
-        let stream = &*self.stream;
-        let mut viewers = Vec::new();
-        match self.way {
-            LinkWay::Brings => {
-                limited!(INFO, stream, node = &*link.node, "taken from another node");
-                known.codecs = codecs;
-                known.moved_on = false;
-                viewers = known.viewers.keys().to_vec();
-                known.brought = Some(link);
-            }
-            LinkWay::Takes => {
-                limited!(INFO, stream, node = &*link.node, "sent to another node");
-                known.taken.push(link);
-            }
-        }
-        registry.links.enter(&self.stream);
-        registry.end_misfits(&viewers, &codecs);
-        self.control.end_soon(&mut registry);
-        Ok(())
     }
 }

@@ -82,7 +82,7 @@ pub use error::ControlError;
 pub use events::SessionEvent;
 pub use history::Point;
 pub use layer::LayerChoice;
-pub use links::{LinkCodecs, LinkPlace, LinkView, LinkWay, OtherEnd};
+pub use links::{KnownChild, LinkCodecs, LinkPlace, LinkView, LinkWay, OtherEnd, Whence};
 pub use member::Member;
 use member::Others;
 pub use news::{End, Happening, Listener, News};

@@ -52,9 +52,19 @@ impl Stream {
         }
     }
 
-    /// Whether somebody here waits for it though nobody publishes it here, and no link brings it.
+    /// Whether somebody here waits for it, or another node that takes it from here, though nobody
+    /// publishes it here, and no link brings it.
     pub fn is_awaited(&self) -> bool {
-        self.brought.is_none() && self.publisher().is_none() && !self.viewers.is_empty()
+        let is_taken = !self.viewers.is_empty() || !self.taken.is_empty();
+        let is_brought = self.brought.as_ref().is_some_and(KnownLink::is_alive);
+        !is_brought && self.publisher().is_none() && is_taken
+    }
+
+    /// The shard from which it goes to other nodes: the publisher's, while that is the newest
+    /// anywhere, or the one that a link brings it to, even while that does not.
+    pub fn feeding_shard(&self) -> Option<u16> {
+        let brought = self.brought.as_ref().map(|link| link.shard);
+        self.publisher().filter(|_| !self.moved_on).map(|key| key.shard).or(brought)
     }
 
     /// Who publishes it; nobody while there are only candidates.
@@ -69,7 +79,7 @@ impl Stream {
 
     /// The shard that its packets come to first, or are expected to.
     pub fn home(&self) -> Option<u16> {
-        let brought = self.brought.as_ref().map(|link| link.shard);
+        let brought = self.brought.as_ref().filter(|link| !link.is_over()).map(|link| link.shard);
         self.expected().map(|key| key.shard).or(brought)
     }
 

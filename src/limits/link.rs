@@ -15,16 +15,12 @@ pub const LINK_REPORT: Duration = Duration::from_millis(500);
 /// How often the end that takes media says so until it hears the other one.
 pub const LINK_FIRST_WORD: Duration = Duration::from_millis(50);
 
-/// The silence after which who takes media holds the other end for lost.
-pub const LINK_LOST: Duration = Duration::from_secs(2);
-
 /// The silence after which who sends media does: longer, since a link that is made anew costs more
 /// than one that leads nowhere for a while.
 pub const LINK_DESERTED: Duration = Duration::from_secs(5);
 
 const _: () = assert!(
-    LINK_ALIVE.as_millis() * 4 < LINK_LOST.as_millis()
-        && LINK_REPORT.as_millis() * 4 < LINK_DESERTED.as_millis(),
+    LINK_REPORT.as_millis() * 4 < LINK_DESERTED.as_millis(),
     "a link survives four of these that are lost"
 );
 
@@ -58,6 +54,10 @@ pub const LINK_REPAIR_SHARE: u32 = 10;
 /// Packets that may be sent again beyond that share, after a time without losses.
 pub const LINK_REPAIR_BURST: u32 = 256;
 
+/// Layers of which a node says how far they have come when it takes a stream from another one than
+/// before; of those beyond, what it has missed is lost.
+pub const MAX_LINK_LAYERS: usize = 32;
+
 /// Key frames that wait to be asked for on one link; a wish beyond that is made again.
 pub const MAX_LINK_WISHES: usize = 16;
 
@@ -65,7 +65,7 @@ pub const MAX_LINK_WISHES: usize = 16;
 pub const LINK_LINGER: Duration = Duration::from_secs(15);
 
 /// How often the control side looks at links.
-pub const LINK_LOOK: Duration = Duration::from_millis(200);
+pub const LINK_LOOK: Duration = Duration::from_millis(100);
 
 /// How soon it tries again to take a stream that could not be had.
 pub const LINK_AGAIN: Duration = Duration::from_secs(1);
@@ -80,6 +80,10 @@ pub const MAX_TREE_DEPTH: usize = 4;
 /// 213 packets a second that is 0.4 Gb/s and 0.1 to 0.2 of a core; a tree two links deep has room
 /// for 62,500 nodes.
 pub const LINK_CHILDREN: u32 = 250;
+
+/// The most that `--link-children` takes: half of a shard's links, so that those who have lost the
+/// node they took it from find room.
+pub const MAX_LINK_CHILDREN: u32 = MAX_LINKS_PER_SHARD as u32 / LINK_CHILDREN_OF_OTHERS;
 
 /// So many times as many where they have lost the node they took it from: they are many at once,
 /// and each further question is time without media.

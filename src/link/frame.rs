@@ -11,6 +11,8 @@
 //! 7 name      track, layer, 16 bytes
 //! 8 front     position 6, bytes
 //! 9 rest      as media
+//! 16 lineage  publisher 4, publication 8, leaves, path 8
+//! 17 had      publication 8, back 2; track, layer, source 2, sequence 8 of each layer
 //! ```
 //!
 //! A packet that has no room in one datagram is two frames at one position: the front of its
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use str0m::format::Codec;
 
+use super::lineage::{HAD, Had, LINEAGE, Lineage};
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use crate::limits::{
@@ -93,6 +96,10 @@ pub enum Frame<'a> {
     Front(u64, &'a [u8]),
     /// A packet whose payload is what follows its front.
     Rest(Media<&'a [u8]>),
+    /// Where the stream comes from.
+    Lineage(Lineage),
+    /// What the end that takes media has of it already.
+    Had(Had),
 }
 
 /// What an end says when it has nothing else to say.
@@ -109,17 +116,21 @@ pub struct Alive {
 }
 
 /// Writes into a slot, front to back.
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     slot: &'a mut [u8],
     length: usize,
 }
 
 impl Writer<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), DropReason> {
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), DropReason> {
         let room = self.slot.get_mut(self.length..self.length + bytes.len());
         room.ok_or(DropReason::TooLong)?.copy_from_slice(bytes);
         self.length += bytes.len();
         Ok(())
+    }
+
+    pub fn length(&self) -> usize {
+        self.length
     }
 
     fn put_position(&mut self, position: u64) -> Result<(), DropReason> {
@@ -127,11 +138,11 @@ impl Writer<'_> {
     }
 }
 
-fn writer(slot: &mut [u8]) -> Writer<'_> {
+pub(super) fn writer(slot: &mut [u8]) -> Writer<'_> {
     Writer { slot, length: 0 }
 }
 
-fn track_byte(track: TrackId) -> u8 {
+pub(super) fn track_byte(track: TrackId) -> u8 {
     match track.kind {
         TrackKind::Audio => track.number,
         TrackKind::Video => VIDEO | track.number,
@@ -300,10 +311,10 @@ pub(super) fn write_end(slot: &mut [u8]) -> Result<usize, DropReason> {
 }
 
 /// Reads front to back.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*bytes)
@@ -315,7 +326,11 @@ impl<'a> Reader<'a> {
         Some(bytes)
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    pub fn left(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn byte(&mut self) -> Option<u8> {
         self.take::<1>().map(|[byte]| byte)
     }
 
@@ -325,14 +340,14 @@ impl<'a> Reader<'a> {
         Some(u64::from_be_bytes(bytes))
     }
 
-    fn track(&mut self) -> Option<TrackId> {
+    pub fn track(&mut self) -> Option<TrackId> {
         let byte = self.byte()?;
         let kind = if byte & VIDEO != 0 { TrackKind::Video } else { TrackKind::Audio };
         let number = byte & !VIDEO;
         (usize::from(number) < MAX_TRACKS_OF_A_KIND).then_some(TrackId { kind, number })
     }
 
-    fn layer(&mut self) -> Option<u8> {
+    pub fn layer(&mut self) -> Option<u8> {
         self.byte().filter(|layer| usize::from(*layer) < MAX_LAYERS)
     }
 
@@ -432,6 +447,8 @@ impl<'a> Frame<'a> {
             FRONT => Frame::Front(reader.position()?, std::mem::take(&mut reader.0)),
             REST => Frame::Rest(reader.media(stream, received)?),
             NAME => Frame::Name(reader.track()?, reader.layer()?, LayerName(reader.take()?)),
+            LINEAGE => Frame::Lineage(reader.lineage()?),
+            HAD => Frame::Had(reader.had()?),
             _ => return None,
         };
         reader.0.is_empty().then_some(frame)

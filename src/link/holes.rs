@@ -76,6 +76,13 @@ impl Holes {
         self.due = Some(self.due.map_or(due, |at| at.min(due)));
     }
 
+    /// How many positions the oldest that is missing lies before the next one.
+    pub fn back(&self) -> u16 {
+        let oldest = self.missing.front().map(|hole| hole.position);
+        let back = self.next.zip(oldest).map_or(0, |(next, oldest)| next - oldest);
+        u16::try_from(back).unwrap_or(u16::MAX)
+    }
+
     /// When something is to be asked for, at the earliest.
     pub fn due(&self) -> Option<Instant> {
         self.due.filter(|_| !self.missing.is_empty())
@@ -149,6 +156,7 @@ mod tests {
         holes.expect(start, 7);
         holes.expect(start, 6);
         assert_eq!(asked(&mut holes, start + LINK_REORDERED), [5, 6]);
+        assert_eq!(holes.back(), 2);
     }
 
     #[test]

@@ -6,11 +6,12 @@ use super::channel::Channel;
 use super::frame::{self, Frame, Media};
 use super::fronts::Fronts;
 use super::holes::{Holes, Seen};
+use super::lineage::{Had, Lineage, write_had};
 use super::{Figures, Keys, Peer};
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId};
 use crate::limits::{
-    LINK_ASSUMED_ROUND_TRIP, LINK_FIRST_WORD, LINK_LOST, LINK_REPORT, MAX_LINK_ASKED,
+    LINK_ASSUMED_ROUND_TRIP, LINK_FIRST_WORD, LINK_REPORT, LINK_SILENT, MAX_LINK_ASKED,
     MAX_LINK_WISHES,
 };
 use crate::media::{ClockReport, LayerName, MediaPacket};
@@ -24,6 +25,8 @@ pub enum Got<'a> {
     Clock(ClockReport),
     /// What the publisher calls a layer.
     Name(TrackId, u8, LayerName),
+    /// Where the stream comes from.
+    Lineage(Lineage),
     /// A sign of life.
     Nothing,
     /// The other end sends nothing any more.
@@ -42,13 +45,26 @@ pub struct Incoming {
     next_report: Instant,
     /// Whether the other end was heard, which waits for a word of this one.
     is_heard: bool,
+    /// What this end has already, which is its first word then.
+    had: Option<Had>,
+    /// Whether the silence of the other end was noticed.
+    is_silent: bool,
+    /// Whether the other end has ended it.
+    is_over: bool,
     figures: Figures,
 }
 
 impl Incoming {
-    /// A link that begins at `now` and brings `stream`, as it is called here.
+    /// A link that begins at `now` and brings `stream`, as it is called here, from behind what was
+    /// `had` of it before.
     #[must_use]
-    pub fn new(now: Instant, stream: StreamKey, peer: Peer, keys: &Keys) -> Incoming {
+    pub fn new(
+        now: Instant,
+        stream: StreamKey,
+        peer: Peer,
+        keys: &Keys,
+        had: Option<Had>,
+    ) -> Incoming {
         Incoming {
             channel: Channel::new(now, stream, peer, keys),
             holes: Holes::default(),
@@ -57,6 +73,9 @@ impl Incoming {
             asked: Vec::with_capacity(MAX_LINK_ASKED),
             next_report: now,
             is_heard: false,
+            had,
+            is_silent: false,
+            is_over: false,
             figures: Figures::default(),
         }
     }
@@ -71,7 +90,7 @@ impl Incoming {
         datagram: &'a mut [u8],
     ) -> Result<Got<'a>, DropReason> {
         let frame = self.channel.open(arrived, datagram)?;
-        self.is_heard = true;
+        (self.is_heard, self.is_silent) = (true, false);
         match frame {
             Frame::Media(media) => {
                 take(&mut self.holes, &mut self.figures, arrived, media.position)?;
@@ -101,8 +120,14 @@ impl Incoming {
                 Ok(Got::Nothing)
             }
             Frame::Name(track, layer, name) => Ok(Got::Name(track, layer, name)),
-            Frame::End => Ok(Got::Ended),
-            Frame::Keyframe(..) | Frame::Missing(_) => Err(DropReason::MalformedLink),
+            Frame::Lineage(lineage) => Ok(Got::Lineage(lineage)),
+            Frame::End => {
+                self.is_over = true;
+                Ok(Got::Ended)
+            }
+            Frame::Keyframe(..) | Frame::Missing(_) | Frame::Had(_) => {
+                Err(DropReason::MalformedLink)
+            }
         }
     }
 
@@ -116,6 +141,9 @@ impl Incoming {
     /// When there is something to say.
     #[must_use]
     pub fn deadline(&self, now: Instant) -> Instant {
+        if !self.is_heard && self.had.is_some() {
+            return self.next_report;
+        }
         if !self.wishes.is_empty() {
             return now;
         }
@@ -125,7 +153,7 @@ impl Incoming {
     /// Whether there is something to say at `now`, which [`Incoming::say`] does then.
     #[must_use]
     pub fn has_to_say(&self, now: Instant) -> bool {
-        self.deadline(now) <= now
+        !self.is_over && self.deadline(now) <= now
     }
 
     /// Makes the next datagram that is due at `now`, in `slot`; returns its length.
@@ -133,6 +161,11 @@ impl Incoming {
     /// # Errors
     /// [`DropReason::TooLong`].
     pub fn say(&mut self, now: Instant, slot: &mut [u8]) -> Result<usize, DropReason> {
+        if let Some(had) = self.had.as_ref().filter(|_| !self.is_heard) {
+            // Nothing else comes before it: the other end begins with the first that it hears.
+            self.next_report = now + LINK_FIRST_WORD;
+            return self.channel.seal(slot, |slot| write_had(slot, had));
+        }
         if let Some((track, layer)) = self.wishes.pop() {
             return self.channel.seal(slot, |slot| frame::write_keyframe(slot, track, layer));
         }
@@ -154,10 +187,39 @@ impl Incoming {
         self.channel.seal(slot, frame::write_end)
     }
 
-    /// Whether the other end has been silent for too long.
+    /// Whether the other end has been silent for too long, where that was not noticed before. It
+    /// may speak again: what came between is asked for then.
+    pub fn falls_silent(&mut self, now: Instant) -> bool {
+        let falls = !self.is_over && !self.is_silent && self.silent_at() <= now;
+        self.is_silent |= falls;
+        falls
+    }
+
+    /// When the other end has been silent for too long, if it says nothing until then.
+    fn silent_at(&self) -> Instant {
+        self.channel.heard + LINK_SILENT
+    }
+
+    /// When there is something to do, were it that nothing has come.
     #[must_use]
-    pub fn is_lost(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.channel.heard) >= LINK_LOST
+    pub fn next(&self, now: Instant) -> Instant {
+        match (self.is_over, self.is_silent) {
+            (true, _) => now + LINK_REPORT,
+            (false, true) => self.deadline(now),
+            (false, false) => self.deadline(now).min(self.silent_at()),
+        }
+    }
+
+    /// Whether the other end is there, as far as is known.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.is_over && !self.is_silent
+    }
+
+    /// So many packets before the last one there are some missing.
+    #[must_use]
+    pub fn back(&self) -> u16 {
+        self.holes.back()
     }
 
     /// Nobody's silence is told from a time in which nobody listened.

@@ -13,7 +13,7 @@
 //! outgoing.rs   media out, what was lost sent again
 //! incoming.rs   media in, key frames asked for; holes.rs, what is missing; fronts.rs, what
 //!               comes in two datagrams
-//! path.rs       by which nodes a stream comes
+//! path.rs       by which nodes a stream comes; lineage.rs, and of which publisher
 //! ```
 //!
 //! A link has keys of its own, made anew each time, so that what was recorded of one opens nothing
@@ -27,6 +27,7 @@ mod fronts;
 mod handshake;
 mod holes;
 mod incoming;
+mod lineage;
 mod outgoing;
 mod path;
 mod seal;
@@ -37,6 +38,7 @@ pub use channel::Peer;
 pub use frame::{Alive, Frame, Media, fits, front_of};
 pub use handshake::{Exchange, Keys, PUBLIC_BYTES};
 pub use incoming::{Got, Incoming};
+pub use lineage::{Had, HadLayer, Lineage};
 pub use outgoing::{Asked, Outgoing};
 pub use path::{MAX_PATH, NoWay, Path};
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::channel::Channel;
 use super::frame::{self, Frame};
+use super::lineage::{Had, Lineage, write_lineage};
 use super::{Figures, Keys, Peer};
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId};
@@ -15,8 +16,8 @@ use crate::media::{ClockReport, LayerName, MediaPacket};
 pub enum Asked {
     /// Nothing.
     Nothing,
-    /// It is there: the link begins.
-    Begins,
+    /// It is there: the link begins, from behind what it has already.
+    Begins(Option<Had>),
     /// A key frame of a layer.
     Keyframe(TrackId, u8),
     /// These packets again, by their positions.
@@ -38,6 +39,8 @@ pub struct Outgoing {
     next_word: Instant,
     /// Packets that may be sent again, in parts of a [`LINK_REPAIR_SHARE`]th.
     repairs: u32,
+    /// What was said of the stream last.
+    said: Option<Lineage>,
     figures: Figures,
 }
 
@@ -52,6 +55,7 @@ impl Outgoing {
             sent: now,
             next_word: now,
             repairs: LINK_REPAIR_BURST * LINK_REPAIR_SHARE,
+            said: None,
             figures: Figures::default(),
         }
     }
@@ -146,11 +150,12 @@ impl Outgoing {
         match self.channel.open(arrived, datagram)? {
             Frame::End => Ok(Asked::Ended),
             Frame::Media(_) | Frame::Front(..) | Frame::Rest(_) => Err(DropReason::MalformedLink),
-            Frame::Clock(_) | Frame::Name(..) => Err(DropReason::MalformedLink),
-            _ if !has_begun => Ok(Asked::Begins),
+            Frame::Clock(_) | Frame::Name(..) | Frame::Lineage(_) => Err(DropReason::MalformedLink),
+            Frame::Had(had) if !has_begun => Ok(Asked::Begins(Some(had))),
+            _ if !has_begun => Ok(Asked::Begins(None)),
             Frame::Keyframe(track, layer) => Ok(Asked::Keyframe(track, layer)),
             Frame::Missing(positions) => Ok(Asked::Again(positions)),
-            Frame::Alive(_) => Ok(Asked::Nothing),
+            Frame::Alive(_) | Frame::Had(_) => Ok(Asked::Nothing),
         }
     }
 
@@ -180,6 +185,27 @@ impl Outgoing {
         self.channel.seal(slot, |slot| frame::write_name(slot, track, layer, name))
     }
 
+    /// Whether what is said of the stream is other than what was said last.
+    #[must_use]
+    pub fn is_news(&self, lineage: &Lineage) -> bool {
+        self.has_begun && self.said.as_ref() != Some(lineage)
+    }
+
+    /// Says where the stream comes from.
+    ///
+    /// # Errors
+    /// [`DropReason::TooLong`].
+    pub fn lineage(&mut self, lineage: &Lineage, slot: &mut [u8]) -> Result<usize, DropReason> {
+        self.said = Some(*lineage);
+        self.channel.seal(slot, |slot| write_lineage(slot, lineage))
+    }
+
+    /// How long the other end has been silent.
+    #[must_use]
+    pub fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.channel.heard)
+    }
+
     /// Says that this end is there, and how much it has sent.
     ///
     /// # Errors
@@ -200,7 +226,7 @@ impl Outgoing {
     /// Whether the other end has been silent for too long.
     #[must_use]
     pub fn is_deserted(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.channel.heard) >= LINK_DESERTED
+        self.silence(now) >= LINK_DESERTED
     }
 
     /// Nobody's silence is told from a time in which nobody listened.

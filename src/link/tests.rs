@@ -11,7 +11,7 @@ use super::*;
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use crate::limits::{
-    LINK_ALIVE, LINK_DESERTED, LINK_FIRST_WORD, LINK_LOST, LINK_REORDERED, LINK_REPAIR_BURST,
+    LINK_ALIVE, LINK_DESERTED, LINK_FIRST_WORD, LINK_REORDERED, LINK_REPAIR_BURST, LINK_SILENT,
     MAX_DATAGRAM_OUT, MAX_LINK_ASKED, MAX_PAYLOAD_OUT,
 };
 use crate::media::{
@@ -36,7 +36,7 @@ fn strangers(now: Instant) -> (Outgoing, Incoming) {
     let sends = origin.outgoing(&to_origin, &secret, b"s").expect("a key");
     let takes = edge.incoming(&to_edge, &secret, b"s").expect("a key");
     let outgoing = Outgoing::new(now, THERE, Peer { shard: 1, link: 7 }, &sends);
-    (outgoing, Incoming::new(now, HERE, Peer { shard: 2, link: 9 }, &takes))
+    (outgoing, Incoming::new(now, HERE, Peer { shard: 2, link: 9 }, &takes, None))
 }
 
 fn packet(sequence: u64, received: Instant) -> MediaPacket {
@@ -151,7 +151,7 @@ fn run(seed: u64, count: u64, loss: f64, doubled: f64, jitter_ms: u64) -> Run {
                         there.send(now, sealed(|slot| outgoing.again(position, packet, slot)));
                     }
                 }
-                Ok(Asked::Begins) => outgoing.begin(now, 0),
+                Ok(Asked::Begins(_)) => outgoing.begin(now, 0),
                 Ok(_) => {}
                 Err(reason) => done.refused.push_back(reason),
             }
@@ -287,7 +287,7 @@ fn a_link_begins_when_its_other_end_is_heard_and_that_says_so_until_it_is_answer
     let now = start + LINK_FIRST_WORD;
     assert!(!incoming.has_to_say(start) && incoming.has_to_say(now));
     let mut word = sealed(|slot| incoming.say(now, slot));
-    assert_eq!(outgoing.receive(now, &mut word), Ok(Asked::Begins));
+    assert_eq!(outgoing.receive(now, &mut word), Ok(Asked::Begins(None)));
     outgoing.begin(now, 17);
     assert_eq!(outgoing.deadline(), Some(now));
     let mut alive = sealed(|slot| outgoing.say(now, slot));
@@ -348,14 +348,17 @@ fn both_ends_know_how_far_away_the_other_is_and_that_it_is_gone() {
     assert!((10_000..12_000).contains(&sent.round_trip_us), "{sent:?}");
     let start = Instant::now();
     let (mut outgoing, mut incoming) = ends(start);
-    assert!(!incoming.is_lost(start) && incoming.is_lost(start + LINK_LOST));
+    assert!(!incoming.falls_silent(start) && incoming.is_alive());
+    let later = start + LINK_SILENT;
+    assert!(incoming.falls_silent(later) && !incoming.is_alive());
+    assert!(!incoming.falls_silent(later), "it was noticed");
     assert!(!outgoing.is_deserted(start) && outgoing.is_deserted(start + LINK_DESERTED));
-    let later = start + LINK_LOST;
     let mut alive = sealed(|slot| outgoing.say(later, slot));
     assert!(incoming.receive(later, &mut alive).is_ok());
-    assert!(!incoming.is_lost(later));
+    assert!(incoming.is_alive() && !incoming.falls_silent(later), "it speaks again");
     let mut over = sealed(|slot| outgoing.end(slot));
     assert!(matches!(incoming.receive(later, &mut over), Ok(Got::Ended)));
+    assert!(!incoming.is_alive() && !incoming.has_to_say(later + LINK_SILENT));
     let mut over = sealed(|slot| incoming.end(slot));
     assert_eq!(outgoing.receive(later, &mut over), Ok(Asked::Ended));
 }
@@ -436,4 +439,40 @@ fn half_a_packet_is_missing_until_both_halves_have_come() {
     let Ok(Got::Media(got)) = incoming.receive(now, &mut again) else { panic!("both are there") };
     assert_eq!(got.payload, &large.payload[..]);
     assert_eq!(incoming.figures().repaired, 1);
+}
+
+#[test]
+fn the_first_word_of_a_link_says_what_there_is_and_is_said_until_the_other_end_is_heard() {
+    let start = Instant::now();
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, b"the secret");
+    let (edge, origin) = (Exchange::new(), Exchange::new());
+    let (to_origin, to_edge) = (edge.public, origin.public);
+    let sends = origin.outgoing(&to_origin, &secret, b"s").expect("a key");
+    let takes = edge.incoming(&to_edge, &secret, b"s").expect("a key");
+    let had = Had { publication: 7, back: 3, layers: Vec::new() };
+    let (peer, other) = (Peer { shard: 2, link: 9 }, Peer { shard: 1, link: 7 });
+    let mut incoming = Incoming::new(start, HERE, peer, &takes, Some(had.clone()));
+    let mut outgoing = Outgoing::new(start, THERE, other, &sends);
+    // A viewer's wish waits: a link begins with the first thing that is heard.
+    incoming.want_keyframe(TrackId::first(TrackKind::Video), 0);
+    for word in 0..3 {
+        let now = start + LINK_FIRST_WORD * word;
+        assert!(incoming.has_to_say(now));
+        let mut first = sealed(|slot| incoming.say(now, slot));
+        let begins = Ok(Asked::Begins(Some(had.clone())));
+        assert_eq!(outgoing.receive(now, &mut first), begins);
+        assert!(!incoming.has_to_say(now));
+    }
+    outgoing.begin(start, 0);
+    let path = Path::new([3, 4]);
+    let lineage = Lineage { publisher: 1, publication: 7, path, leaves: false };
+    assert!(outgoing.is_news(&lineage));
+    let mut said = sealed(|slot| outgoing.lineage(&lineage, slot));
+    assert!(!outgoing.is_news(&lineage));
+    assert!(outgoing.is_news(&Lineage { leaves: true, ..lineage }));
+    let got = incoming.receive(start, &mut said);
+    assert!(matches!(got, Ok(Got::Lineage(got)) if got == lineage), "{got:?}");
+    let mut wish = sealed(|slot| incoming.say(start, slot));
+    let asked = outgoing.receive(start, &mut wish);
+    assert_eq!(asked, Ok(Asked::Keyframe(TrackId::first(TrackKind::Video), 0)));
 }

@@ -111,7 +111,7 @@ impl Node {
             if self.standing() == Standing::Serving {
                 supervisor.tell(&format!("STOPPING=1\nSTATUS={sessions} sessions are left"));
             }
-            if drain_timeout.is_zero() || sessions == 0 {
+            if drain_timeout.is_zero() || (sessions == 0 && self.control.passed_on_to() == 0) {
                 self.runtime.spawn(end_at(signals));
                 return Ok(());
             }
@@ -157,11 +157,15 @@ impl Node {
         let deadline = Instant::now() + timeout;
         loop {
             let (sessions, _streams) = self.counts();
-            if sessions == 0 {
+            // Other nodes that have a stream from here take it from elsewhere.
+            let links = self.control.passed_on_to();
+            if sessions == 0 && links == 0 {
                 return tracing::info!("the last session has ended");
             }
             if Instant::now() >= deadline {
-                return tracing::info!("{sessions} sessions are left, and are ended now");
+                return tracing::info!(
+                    "{sessions} sessions and {links} links are left, and are ended now"
+                );
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -71,7 +71,8 @@ pub(super) fn neighbours(
     runtime: &tokio::runtime::Runtime,
 ) -> Option<Arc<Neighbours>> {
     let keys = config.cluster.secrets.keys();
-    let cluster = (!keys.is_empty()).then(|| Neighbours::new(control.clone(), keys))?;
+    let cluster = (!keys.is_empty())
+        .then(|| Neighbours::new(control.clone(), keys, config.cluster.link_children))?;
     spawn_vital(runtime, "looking after links", cluster.clone().tend_links());
     spawn_vital(runtime, "looking for streams", cluster.clone().look_for_awaited());
     Some(cluster)

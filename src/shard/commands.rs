@@ -51,7 +51,7 @@ impl Core {
                 let _ = done.send(self.wish(now, key, mid.as_deref(), wish));
             }
             Command::OpenLink(setup) => self.open_link(now, *setup),
-            Command::CloseLink(link) => self.close_link(link),
+            Command::CloseLink(link) => self.close_link(now, link),
             Command::OpenPort { slot, port, done } => {
                 self.port_changes.push(PortChange::Open { slot, port, done });
             }
@@ -68,12 +68,12 @@ impl Core {
     }
 
     /// Ends every session: the server stops.
-    pub fn end_all(&mut self) {
+    pub fn end_all(&mut self, now: Instant) {
         let slots: Vec<u32> = self.sessions.occupied().collect();
         for slot in slots {
             self.take_in_hand(slot);
             self.close(slot, EndReason::Stopping);
         }
-        self.close_links();
+        self.close_links(now);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use crate::limits::{LINK_HISTORY_PACKETS, MAX_TRACKS_OF_A_KIND};
-use crate::link;
+use crate::link::{self, Had};
 use crate::media::MediaPacket;
 use crate::track::Streams;
 
@@ -53,6 +53,18 @@ impl Feed {
             self.last.iter().rposition(is_it).map(|place| first + place as u64)
         };
         best_of(self.stream, streams).filter_map(newest).min().unwrap_or(self.next)
+    }
+
+    /// Where a link begins whose other end has some of it already, of the publication that is here
+    /// `number`: with the first that it lacks, and a few before where some of those are missing.
+    pub fn begins_behind(&self, number: u32, had: &Had) -> u64 {
+        let first = self.next - self.last.len() as u64;
+        let lacks = |packet: &MediaPacket| {
+            let MediaPacket { track, layer, origin, sequence, .. } = *packet;
+            origin.publisher == number && had.lacks(track.id, layer, origin.source, sequence)
+        };
+        let place = self.last.iter().position(lacks).unwrap_or(self.last.len());
+        (first + place as u64).saturating_sub(u64::from(had.back)).max(first)
     }
 
     /// The packet at a position, while it is kept.

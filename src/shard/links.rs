@@ -3,18 +3,18 @@
 //! What is published here and taken elsewhere is copied once, into the last packets of a [`Feed`],
 //! and sealed for each link. A shard without links looks at an empty list once a turn.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::format::Codec;
-
 use super::core::Core;
 use super::feed::Feed;
+use super::lineage::destination;
 use super::post::Post;
-use super::relay::Relay;
+use super::relay::{Brings, Relay};
+use super::sending::{begin, media, repair};
 use crate::drop::DropReason;
-use crate::id::{StreamKey, TrackId, TrackKey, Via};
+use crate::id::{StreamKey, TrackKey};
 use crate::limits::{LINK_REORDERED, LINK_REPORT, MAX_LINKS_PER_SHARD};
 use crate::link::{self, Asked, Figures, Got, Incoming, Keys, Outgoing, Peer};
 use crate::media::MediaPacket;
@@ -37,23 +37,28 @@ pub struct LinkSetup {
     pub port: u32,
     /// The keys.
     pub keys: Keys,
-    /// The tracks that it brings, with their codecs; of one that takes the stream away, nothing.
-    pub brings: Option<Vec<(TrackId, Codec)>>,
+    /// This node's number.
+    pub node: u16,
+    /// What it brings; of one that takes the stream away, nothing. Where a link of this name is
+    /// there that brings the stream, this one takes its place.
+    pub brings: Option<Brings>,
     /// Where it shows how it fares.
     pub meter: Arc<LinkMeter>,
 }
 
 /// A link of this shard.
-struct Link {
-    id: u32,
-    stream: StreamKey,
-    to: Destination,
-    meter: Arc<LinkMeter>,
-    end: End,
+pub(super) struct Link {
+    pub id: u32,
+    /// This node's number.
+    pub node: u16,
+    pub stream: StreamKey,
+    pub to: Destination,
+    pub meter: Arc<LinkMeter>,
+    pub end: End,
 }
 
-enum End {
-    Incoming(Incoming, Relay),
+pub(super) enum End {
+    Incoming(Incoming, Box<Relay>),
     /// With the number of its feed.
     Outgoing(Outgoing, u32),
 }
@@ -65,7 +70,7 @@ pub(super) struct Links {
     count: usize,
     feeds: Vec<Option<Feed>>,
     /// When one of them has something to do, at the latest.
-    due: Option<Instant>,
+    pub due: Option<Instant>,
     /// Memory that is used anew each turn.
     exports: Vec<(u32, Export)>,
 }
@@ -83,7 +88,7 @@ impl Links {
         self.count
     }
 
-    fn at(&mut self, id: u32) -> Option<&mut Link> {
+    pub fn at(&mut self, id: u32) -> Option<&mut Link> {
         at(&mut self.slots, id)
     }
 
@@ -129,6 +134,7 @@ impl Link {
     /// Sends what is due; returns when there is more.
     fn run(&mut self, now: Instant, streams: &Streams, ways: &mut Ways, post: &Post) -> Instant {
         let to = self.to;
+        self.tell_lineage(now, streams, ways, post);
         if let End::Outgoing(outgoing, _) = &mut self.end
             && outgoing.is_to_report(now)
         {
@@ -146,7 +152,7 @@ impl Link {
                 End::Outgoing(outgoing, _) if outgoing.deadline().is_some_and(|at| at <= now) => {
                     (now, ways.push(to, |slot| outgoing.say(now, slot)))
                 }
-                End::Incoming(incoming, _) => (incoming.deadline(now), Ok(())),
+                End::Incoming(incoming, _) => (incoming.next(now), Ok(())),
                 End::Outgoing(outgoing, _) => {
                     (outgoing.deadline().unwrap_or(now + LINK_REPORT), Ok(()))
                 }
@@ -161,15 +167,13 @@ impl Link {
         }
     }
 
-    fn is_silent(&self, now: Instant) -> bool {
-        match &self.end {
-            End::Incoming(incoming, _) => incoming.is_lost(now),
-            End::Outgoing(outgoing, _) => outgoing.is_deserted(now),
-        }
+    /// Whether nobody is at its other end any more.
+    fn is_deserted(&self, now: Instant) -> bool {
+        matches!(&self.end, End::Outgoing(outgoing, _) if outgoing.is_deserted(now))
     }
 
     /// Says how it fares.
-    fn show(&self) {
+    pub fn show(&self, now: Instant) {
         let Figures { packets, repaired, lost, round_trip_us } = match &self.end {
             End::Incoming(incoming, _) => incoming.figures(),
             End::Outgoing(outgoing, _) => outgoing.figures(),
@@ -178,22 +182,41 @@ impl Link {
         self.meter.repaired.set(repaired);
         self.meter.lost.set(lost);
         self.meter.round_trip_us.set(round_trip_us);
+        match &self.end {
+            End::Outgoing(outgoing, _) => {
+                self.meter.silent_ms.set(outgoing.silence(now).as_millis() as u64);
+            }
+            End::Incoming(incoming, relay) => {
+                self.meter.set_silent(!incoming.is_alive());
+                self.meter.set_moves(relay.is_to_move());
+                if !relay.above().is_empty() {
+                    self.meter.above.set(relay.above().to_word());
+                }
+            }
+        }
     }
 }
 
 impl Core {
     /// A link begins. One that had its place before has ended, as the control side knows.
     pub fn open_link(&mut self, now: Instant, setup: LinkSetup) {
-        let LinkSetup { id, stream, peer, to, port, keys, brings, meter } = setup;
+        let LinkSetup { id, stream, peer, to, port, keys, node, brings, meter } = setup;
+        let to = destination(to, port);
+        let brings = match brings {
+            Some(brings) if self.links.brings(id) => {
+                return self.move_link(now, (id, peer, to, &keys), brings, meter);
+            }
+            brings => brings,
+        };
         if let Some(before) = self.links.slots.get(place(id)).and_then(|slot| slot.as_ref()) {
-            self.close_link(before.id);
+            self.close_link(now, before.id);
         }
         self.streams.join(&stream);
         let (name, stream) = (id, stream.key);
         let end = match brings {
-            Some(tracks) => {
-                let relay = Relay::new(name, stream, tracks, &mut self.streams);
-                End::Incoming(Incoming::new(now, stream, peer, &keys), relay)
+            Some(brings) => {
+                let relay = Relay::new((name, node), stream, brings, &mut self.streams);
+                End::Incoming(Incoming::new(now, stream, peer, &keys, None), Box::new(relay))
             }
             None => {
                 let index = self.links.feed(now, stream, &self.streams);
@@ -204,23 +227,18 @@ impl Core {
                 End::Outgoing(Outgoing::new(now, stream, peer, &keys), index)
             }
         };
-        let local = match to {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let to = Destination { via: Via::Udp(port), ..Destination::new(to, local, false) };
         let links = &mut self.links;
         if links.slots.len() <= place(id) {
             links.slots.resize_with(place(id) + 1, || None);
         }
-        links.slots[place(id)] = Some(Box::new(Link { id, stream, to, meter, end }));
+        links.slots[place(id)] = Some(Box::new(Link { id, node, stream, to, meter, end }));
         links.count += 1;
         links.due = None;
         self.post.wiring.ownership.links.enter(self.post.index, id);
     }
 
     /// A link ends, as this node wants, and the other end is told; one that is unknown has ended.
-    pub fn close_link(&mut self, id: u32) {
+    pub fn close_link(&mut self, now: Instant, id: u32) {
         let Core { links, paths, .. } = self;
         let Some(link) = links.at(id) else { return };
         let to = link.to;
@@ -229,22 +247,22 @@ impl Core {
             End::Incoming(incoming, _) => incoming.end(slot),
             End::Outgoing(outgoing, _) => outgoing.end(slot),
         });
-        self.remove_link(id, LinkEnd::Closed);
+        self.remove_link(now, id, LinkEnd::Closed);
     }
 
     /// All links end: the server stops.
-    pub fn close_links(&mut self) {
+    pub fn close_links(&mut self, now: Instant) {
         let all: Vec<u32> = self.links.slots.iter().flatten().map(|link| link.id).collect();
-        all.into_iter().for_each(|id| self.close_link(id));
+        all.into_iter().for_each(|id| self.close_link(now, id));
     }
 
-    fn remove_link(&mut self, id: u32, how: LinkEnd) {
+    fn remove_link(&mut self, now: Instant, id: u32, how: LinkEnd) {
         let Core { links, streams, post, .. } = self;
         post.wiring.ownership.links.leave(post.index, id);
         let Some(slot) = links.slots.get_mut(place(id)) else { return };
         let Some(link) = slot.take_if(|link| link.id == id) else { return };
         links.count -= 1;
-        link.show();
+        link.show(now);
         match &link.end {
             End::Incoming(_, relay) => relay.leave(streams),
             End::Outgoing(_, index) => {
@@ -286,16 +304,33 @@ impl Core {
                     }
                     Got::Clock(report) => relay.clock(report, streams, post),
                     Got::Name(track, layer, name) => relay.name(track, layer, name, streams),
+                    Got::Lineage(lineage) => {
+                        relay.says(lineage, streams);
+                        link.show(now);
+                        // Those who take it from here are told.
+                        self.links.due = None;
+                    }
                     Got::Nothing => {}
-                    Got::Ended => self.remove_link(id, LinkEnd::Closed),
+                    Got::Ended => {
+                        relay.has_no_source(streams);
+                        link.meter.end(LinkEnd::Closed);
+                        self.links.due = None;
+                    }
                 }
             }
             End::Outgoing(outgoing, index) => {
                 match outgoing.receive(datagram.arrived, datagram.bytes)? {
                     Asked::Nothing => {}
-                    Asked::Begins => {
+                    Asked::Begins(had) => {
                         let feed = feeds.get(*index as usize).and_then(Option::as_ref);
-                        begin(now, outgoing, feed, (link.to, &mut paths.ways), (streams, post));
+                        let had = had.as_ref();
+                        begin(
+                            now,
+                            (outgoing, had),
+                            feed,
+                            (link.to, &mut paths.ways),
+                            (streams, post),
+                        );
                         self.links.due = None;
                     }
                     Asked::Keyframe(track, layer) => {
@@ -306,13 +341,13 @@ impl Core {
                         let feed = feeds.get(*index as usize).and_then(Option::as_ref);
                         repair(outgoing, feed, &positions, (link.to, &mut paths.ways), post);
                     }
-                    Asked::Ended => self.remove_link(id, LinkEnd::Closed),
+                    Asked::Ended => self.remove_link(now, id, LinkEnd::Closed),
                 }
                 return Ok(());
             }
         }
         if let Some(Link { end: End::Incoming(incoming, _), .. }) = at(&mut self.links.slots, id) {
-            let at = incoming.deadline(now);
+            let at = incoming.next(now);
             self.links.due = self.links.due.map(|due| due.min(at));
         }
         Ok(())
@@ -330,13 +365,20 @@ impl Core {
         for index in 0..self.links.slots.len() {
             let Core { links, streams, paths, post, .. } = self;
             let Some(link) = links.slots[index].as_deref_mut() else { continue };
-            if link.is_silent(now) {
+            if link.is_deserted(now) {
                 let id = link.id;
-                self.remove_link(id, LinkEnd::Silent);
+                self.remove_link(now, id, LinkEnd::Silent);
                 continue;
             }
+            if let End::Incoming(incoming, relay) = &mut link.end
+                && incoming.falls_silent(now)
+            {
+                relay.has_no_source(streams);
+                // Those before it in the list may take it from here.
+                next = now;
+            }
             next = next.min(link.run(now, streams, &mut paths.ways, post));
-            link.show();
+            link.show(now);
         }
         self.links.due = Some(next);
         Some(next)
@@ -388,27 +430,6 @@ fn each(
     }
 }
 
-/// The other end of a link is there: it gets what a viewer would begin with.
-fn begin(
-    now: Instant,
-    outgoing: &mut Outgoing,
-    feed: Option<&Feed>,
-    (to, ways): (Destination, &mut Ways),
-    (streams, post): (&Streams, &Post),
-) {
-    let Some(feed) = feed else { return };
-    let first = feed.begins(streams);
-    outgoing.begin(now, first);
-    for position in first..feed.next {
-        let Some(packet) = feed.at(position) else { continue };
-        front(outgoing, position, packet, (to, ways), post);
-        match ways.push(to, |slot| outgoing.media(now, position, packet, slot)) {
-            Ok(()) => post.counters().link_packets_out.add(1),
-            Err(reason) => post.dropped(reason),
-        }
-    }
-}
-
 /// Sends a packet to all nodes that take it.
 fn send(
     now: Instant,
@@ -420,50 +441,6 @@ fn send(
     let position = feed.push(packet);
     let Some(packet) = feed.at(position) else { return };
     each(feed, slots, |outgoing, to| {
-        front(outgoing, position, packet, (to, ways), post);
-        match ways.push(to, |slot| outgoing.media(now, position, packet, slot)) {
-            Ok(()) => post.counters().link_packets_out.add(1),
-            Err(reason) => post.dropped(reason),
-        }
+        media(now, (outgoing, position), packet, (to, ways), post);
     });
-}
-
-/// Sends what goes ahead of a packet that has no room in one datagram.
-fn front(
-    outgoing: &mut Outgoing,
-    position: u64,
-    packet: &MediaPacket,
-    (to, ways): (Destination, &mut Ways),
-    post: &Post,
-) {
-    let front = link::front_of(packet);
-    if !front.is_empty()
-        && let Err(reason) = ways.push(to, |slot| outgoing.front(position, front, slot))
-    {
-        post.dropped(reason);
-    }
-}
-
-/// Sends again what was asked for.
-fn repair(
-    outgoing: &mut Outgoing,
-    feed: Option<&Feed>,
-    positions: &[u64],
-    (to, ways): (Destination, &mut Ways),
-    post: &Post,
-) {
-    for position in positions {
-        let packet = feed.and_then(|feed| feed.at(*position)).ok_or(DropReason::LinkRepairTooOld);
-        let pushed = packet.and_then(|packet| {
-            if !outgoing.may_repair() {
-                return Err(DropReason::LinkRepairLimited);
-            }
-            front(outgoing, *position, packet, (to, ways), post);
-            ways.push(to, |slot| outgoing.again(*position, packet, slot))
-        });
-        match pushed {
-            Ok(()) => post.counters().link_repairs_out.add(1),
-            Err(reason) => post.dropped(reason),
-        }
-    }
 }

@@ -15,7 +15,8 @@
 //! deliver.rs   packets to viewers, key frame requests to publishers
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
 //! publish.rs   a publisher's packets go to the shards that have viewers
-//! links.rs     streams from other nodes (relay.rs), and to them (feed.rs)
+//! links.rs     streams from other nodes (relay.rs), and to them (feed.rs, sending.rs);
+//!              lineage.rs, whence
 //! viewers.rs   what viewers report and are told
 //! lifecycle.rs a session comes and ends
 //! subscribe.rs streams that a session takes
@@ -54,6 +55,8 @@ mod inbound;
 )]
 mod lifecycle;
 #[expect(clippy::disallowed_types, reason = "what a link shows is counted when it comes or goes")]
+mod lineage;
+#[expect(clippy::disallowed_types, reason = "what a link shows is counted when it comes or goes")]
 mod links;
 mod mailbox;
 mod metrics;
@@ -67,6 +70,7 @@ mod reactor;
 mod relay;
 #[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod runtime;
+mod sending;
 mod sessions;
 #[expect(clippy::disallowed_types, reason = "what shards share is counted when one starts")]
 mod simulated;
@@ -88,6 +92,7 @@ mod watch;
 pub use command::{BoundPort, Command, EndReason, Ended, Report, SessionPort};
 pub use links::LinkSetup;
 pub use mailbox::{HandedOver, Mail, Mailbox, QueueFull};
+pub use relay::Brings;
 pub use runtime::{Serving, Spawned, spawn};
 pub use simulated::Simulated;
 pub use subscribe::NotSubscribed;

@@ -124,7 +124,7 @@ impl Core {
         let more_commands = self.take_commands(now);
         self.commands_left = COMMANDS_PER_TURN;
         if self.stopping {
-            self.end_all();
+            self.end_all(now);
         }
         let more_handshakes = self.shake_hands(now);
         let more_timers = self.run_timers(now);

@@ -35,6 +35,16 @@ pub struct LinkMeter {
     pub lost: Counter,
     /// The last round trip that was measured, in microseconds; 0 before.
     pub round_trip_us: Counter,
+    /// How long the other end of a link that takes a stream away had been silent when it was last
+    /// looked at, in milliseconds.
+    pub silent_ms: Counter,
+    /// The path by which the stream comes to the node that it is taken from, as the last one that
+    /// led anywhere was ([`crate::link::Path::to_word`]).
+    pub above: Counter,
+    is_silent: AtomicBool,
+    /// Whether a stream had better be taken from elsewhere.
+    moves: AtomicBool,
+    leaves: AtomicBool,
     end: AtomicU8,
     other_codec: AtomicBool,
 }
@@ -53,6 +63,40 @@ impl LinkMeter {
     /// It has ended.
     pub fn end(&self, how: LinkEnd) {
         self.end.store(if how == LinkEnd::Closed { 1 } else { 2 }, Ordering::Release);
+    }
+
+    /// Whether the other end of a link that brings a stream says nothing any more.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
+    }
+
+    /// See [`LinkMeter::is_silent`].
+    pub fn set_silent(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::Relaxed);
+    }
+
+    /// Whether a stream had better be taken from elsewhere: the other end says so, or its path
+    /// leads on to nobody.
+    #[must_use]
+    pub fn moves(&self) -> bool {
+        self.moves.load(Ordering::Relaxed)
+    }
+
+    /// See [`LinkMeter::moves`].
+    pub fn set_moves(&self, moves: bool) {
+        self.moves.store(moves, Ordering::Relaxed);
+    }
+
+    /// Whether the other end of a link that takes a stream away is told to take it from elsewhere.
+    #[must_use]
+    pub fn leaves(&self) -> bool {
+        self.leaves.load(Ordering::Relaxed)
+    }
+
+    /// See [`LinkMeter::leaves`].
+    pub fn set_leaves(&self) {
+        self.leaves.store(true, Ordering::Relaxed);
     }
 
     /// Whether it has brought another codec than was said.

@@ -46,7 +46,7 @@ pub use layers::{Admission, Carried, Carry, Track};
 pub use point::{layer_of, limit_of, point};
 pub use rate::Rate;
 pub use replay::Replay;
-pub use shared::{LayerShown, Standing, StreamShared};
+pub use shared::{LayerShown, Publication, Standing, StreamShared};
 pub use stream::{Ask, Source, Step, Stream, Viewer};
 pub use streams::{Export, NeedKeyframe, Published, Streams};
 pub use takers::Taken;

@@ -26,6 +26,11 @@ pub struct StreamShared {
     publisher_shard: AtomicU32,
     /// Counts the publishers that have taken over; see [`crate::media::Origin`].
     publishers: AtomicU32,
+    /// What other nodes are told of the newest: see [`Publication`].
+    publication: AtomicU64,
+    path: AtomicU64,
+    /// Unlike that of any other stream, here or elsewhere.
+    seed: u64,
     /// The best layer of each track that arrives, by kind and number: see [`Standing`].
     standings: [[AtomicU32; MAX_TRACKS_OF_A_KIND]; TrackKind::ALL.len()],
     /// What the publisher calls the layers of each video track, in two words each.
@@ -37,6 +42,21 @@ pub struct StreamShared {
     /// What each layer of each video track would be, thinned: see [`Thinned`].
     thinned: [[[AtomicU32; MAX_THINNED]; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND],
 }
+
+/// The publisher of a stream, as other nodes are told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Its number among the stream's publishers on this node.
+    pub number: u32,
+    /// What it is called on every node; 0 where a link brings it that has not said so.
+    pub name: u64,
+    /// Where a link brings it, the path by which it has come, this node included, as
+    /// [`crate::link::Path::to_word`] says: 0 while it comes no more.
+    pub relayed: Option<u64>,
+}
+
+/// Stands for the path of what is published on this node.
+const HERE: u64 = u64::MAX;
 
 /// How the layers of a track stand, in a word that other shards read with each packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,8 +112,13 @@ impl StreamShared {
     /// A stream nobody publishes or watches yet.
     #[must_use]
     pub fn new(key: StreamKey) -> StreamShared {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).expect("the operating system gives random bytes");
         StreamShared {
             key,
+            publication: AtomicU64::new(0),
+            path: AtomicU64::new(HERE),
+            seed: u64::from_ne_bytes(seed),
             interest: Default::default(),
             takers: Default::default(),
             publisher_shard: AtomicU32::new(NO_SHARD),
@@ -152,9 +177,49 @@ impl StreamShared {
     /// A publisher on `shard` takes the place of the one before, if there is one. Returns its
     /// number among the stream's publishers.
     pub fn take_over(&self, shard: u16) -> u32 {
+        let number = self.begin(shard, HERE);
+        let name = self.seed.wrapping_add(u64::from(number)).max(1);
+        self.publication.store(name, Ordering::Release);
+        number
+    }
+
+    /// The same for a link of `shard`, which says whose packets it brings by
+    /// [`StreamShared::relays`].
+    pub fn take_over_by_link(&self, shard: u16) -> u32 {
+        self.begin(shard, 0)
+    }
+
+    fn begin(&self, shard: u16, path: u64) -> u32 {
         self.hide_layers();
         self.publisher_shard.store(u32::from(shard), Ordering::Relaxed);
-        self.publishers.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+        self.publication.store(0, Ordering::Relaxed);
+        self.path.store(path, Ordering::Relaxed);
+        self.publishers.fetch_add(1, Ordering::Release).wrapping_add(1)
+    }
+
+    /// The link that took over with this `number` brings what is called `name` on every node, over
+    /// the nodes of `path`, this one included.
+    pub fn relays(&self, number: u32, name: u64, path: u64) {
+        if self.newest_publisher() == number {
+            self.publication.store(name, Ordering::Release);
+            self.path.store(path, Ordering::Relaxed);
+        }
+    }
+
+    /// The publisher that there is, as other nodes are told of it.
+    #[must_use]
+    pub fn publication(&self) -> Option<Publication> {
+        let _shard = self.publisher()?;
+        loop {
+            let number = self.publishers.load(Ordering::Acquire);
+            let name = self.publication.load(Ordering::Acquire);
+            let path = self.path.load(Ordering::Acquire);
+            // Another one may take over meanwhile.
+            if self.publishers.load(Ordering::Acquire) == number {
+                let relayed = Some(path).filter(|path| *path != HERE);
+                return Some(Publication { number, name, relayed });
+            }
+        }
     }
 
     /// The number of the publisher that took over last; 0 before the first.

@@ -262,7 +262,10 @@ impl Stream {
         source: Source,
         tracks: impl Iterator<Item = TrackId>,
     ) -> u32 {
-        let number = self.shared.take_over(shard);
+        let number = match source {
+            Source::Session(_) => self.shared.take_over(shard),
+            Source::Relay(_) => self.shared.take_over_by_link(shard),
+        };
         self.publisher = Some(LocalPublisher { source, number });
         let is_watched = self.shared.interested().next().is_some();
         for id in tracks.filter(|id| id.kind == TrackKind::Video && is_watched) {

@@ -55,6 +55,7 @@ mod strangers;
 mod takeover;
 mod tcp;
 mod top;
+mod tree;
 mod trust;
 mod turn;
 mod webhooks;

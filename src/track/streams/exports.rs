@@ -5,6 +5,7 @@ use super::Streams;
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::MAX_TRACKS_OF_A_KIND;
 use crate::media::{ClockReport, LayerName, MediaPacket};
+use crate::track::Publication;
 
 /// What goes to other nodes, with the numbers of the publisher.
 #[derive(Clone, Debug)]
@@ -36,6 +37,19 @@ impl Streams {
             offered.map(move |offer| (id, offer.layer, offer.name))
         });
         named.filter(|(_, _, name)| *name != LayerName::default()).collect()
+    }
+
+    /// The publisher of a stream, as other nodes are told of it; none where there is none.
+    #[must_use]
+    pub fn publication(&self, key: StreamKey) -> Option<Publication> {
+        self.get(key)?.shared.publication()
+    }
+
+    /// See [`crate::track::StreamShared::relays`].
+    pub fn relays(&self, key: StreamKey, Publication { number, name, relayed }: Publication) {
+        if let Some(stream) = self.get(key) {
+            stream.shared.relays(number, name, relayed.unwrap_or(0));
+        }
     }
 
     /// Takes what is to go to other nodes, in its order, each with its exporter, into `into`, which

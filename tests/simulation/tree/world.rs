@@ -442,7 +442,8 @@ impl World {
     fn look_for_another(&mut self, node: usize) {
         let lost = &mut self.nodes[node];
         let above: Vec<usize> = lost.known.nodes().map(node_of).collect();
-        lost.search = Some(Search::after(above.iter().copied()));
+        let others = &above[..above.len().saturating_sub(1)];
+        lost.search = Some(Search::after(others.iter().copied()));
         (lost.lost, lost.token) = (above.last().copied(), lost.token + 1);
         let token = lost.token;
         self.seek(node, token);

@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = is_hello(text);
     }
-    let mut incoming = Incoming::new(now, STREAM, PEER, takes);
+    let mut incoming = Incoming::new(now, STREAM, PEER, takes, None);
     let mut outgoing = Outgoing::new(now, STREAM, PEER, sends);
     assert!(incoming.receive(now, &mut bytes.to_vec()).is_err());
     assert!(outgoing.receive(now, &mut bytes.to_vec()).is_err());

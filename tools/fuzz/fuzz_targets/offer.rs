@@ -1,5 +1,5 @@
-//! Whatever an offer says, it is refused in words or answered; the answer is SDP, and by template it
-//! is what it was the long way.
+//! Whatever an offer says, it is refused in words or answered; the answer is SDP, and by template
+//! it is what it was the long way.
 #![no_main]
 
 use std::net::SocketAddr;

@@ -1,0 +1,205 @@
+//! A stream goes from node to node as a tree: over the long way once for each zone, past a node
+//! that dies, and away from one that drains, with nothing missing and no key frame asked for.
+
+use std::time::{Duration, Instant};
+
+use crate::cluster::{VP8, known, live};
+use crate::nodes::{Nodes, watch};
+use crate::support::client::{Client, connect, run_for, socket};
+use crate::support::{PATIENCE, Server, eventually};
+use monoport::control::LinkView;
+use str0m::media::{Direction, MediaKind};
+
+/// How far apart packets are: what a node keeps for who comes from another one is twenty seconds
+/// then, whatever else the machine has to do.
+const PACE: Duration = Duration::from_millis(20);
+
+fn meet(servers: &[&Server], nodes: usize) {
+    known(servers);
+    eventually("they know one another", || {
+        servers.iter().all(|server| server.node().control().nodes().len() == nodes)
+    });
+}
+
+/// The links by which streams come to a node.
+fn brought(server: &Server) -> Vec<LinkView> {
+    server.node().control().links().into_iter().filter(|link| link.brings).collect()
+}
+
+/// The node that a node has its one stream from.
+fn parent(server: &Server) -> Option<String> {
+    brought(server).first().map(|link| link.node.to_string())
+}
+
+/// How many links take streams from a node.
+fn children(server: &Server) -> usize {
+    server.node().control().links().iter().filter(|link| !link.brings).count()
+}
+
+/// A publisher that goes on and on, with one key frame, and those who watch it.
+struct Show {
+    publisher: Client,
+    viewers: Vec<Client>,
+    next: u32,
+}
+
+impl Show {
+    fn of(publisher: Client) -> Show {
+        Show { publisher, viewers: Vec::new(), next: 1 }
+    }
+
+    /// One that was answered comes to watch.
+    fn joins(&mut self, viewer: Client) {
+        self.viewers.push(viewer);
+        let last = self.viewers.len() - 1;
+        connect(&mut [&mut self.publisher, &mut self.viewers[last]]);
+        let since = Instant::now();
+        while self.viewers[last].received.is_empty() {
+            assert!(since.elapsed() < PATIENCE, "it plays");
+            // It may have come before there was anything to begin with.
+            let keyframe = std::mem::take(&mut self.publisher.keyframes_asked) > 0;
+            self.step(keyframe);
+        }
+    }
+
+    fn step(&mut self, keyframe: bool) {
+        self.publisher.send(MediaKind::Video, keyframe, self.next, self.next * 3_000);
+        let mut all: Vec<&mut Client> = vec![&mut self.publisher];
+        all.extend(self.viewers.iter_mut());
+        run_for(PACE, &mut all);
+        self.next += 1;
+    }
+
+    /// Goes on until `is_so`, and then until all have what was sent.
+    fn until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let since = Instant::now();
+        while !is_so() {
+            assert!(since.elapsed() < PATIENCE, "{what}");
+            self.step(false);
+        }
+        let last = self.next - 1;
+        let has = |viewer: &Client| viewer.video_numbers().contains(&last);
+        while !self.viewers.iter().all(has) {
+            assert!(since.elapsed() < PATIENCE * 2, "{what}: all play on");
+            self.step(false);
+        }
+    }
+
+    /// Each has all from its first packet on, and nobody has asked for a key frame.
+    fn is_whole(&self) {
+        for viewer in &self.viewers {
+            let mut numbers = viewer.video_numbers();
+            numbers.sort_unstable();
+            numbers.dedup();
+            let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
+            assert_eq!(numbers, (first..=last).collect::<Vec<u32>>(), "holes");
+            let mut sequence: Vec<u64> = viewer.received.iter().map(|one| *one.seq_no).collect();
+            sequence.sort_unstable();
+            sequence.dedup();
+            let (first, last) = (sequence[0], sequence[sequence.len() - 1]);
+            assert_eq!(sequence.len() as u64, last - first + 1, "its numbers have gone on");
+        }
+        assert_eq!(self.publisher.keyframes_asked, 0, "there was a picture all the time");
+    }
+
+    /// The longest time in which one of them has got nothing.
+    fn gap(&self, viewer: usize) -> Duration {
+        let times: Vec<Instant> =
+            self.viewers[viewer].received.iter().map(|p| p.timestamp).collect();
+        times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+}
+
+/// A publisher on `a`, whose stream comes to the zone of `b` and `c` by `b`.
+fn by_way_of_b(a: &Server, watch_b: impl FnOnce(&mut Show) -> Client, c: &Server) -> Show {
+    let mut show = Show::of(live(a));
+    let near = watch_b(&mut show);
+    show.joins(near);
+    let far = watch(c);
+    show.joins(far);
+    assert_eq!(parent(c).as_deref(), Some("b"), "a zone has it over the long way once");
+    assert_eq!(children(a), 1);
+    show.until("it plays", || true);
+    show.publisher.keyframes_asked = 0;
+    show
+}
+
+#[test]
+fn a_node_between_two_others_is_killed_and_viewers_behind_it_miss_nothing() {
+    let Some(nodes) = Nodes::new() else { return };
+    let (a, c) = (nodes.start("a", &["--zone", "x"]), nodes.start("c", &["--zone", "y"]));
+    let b = nodes.process("b", &["--zone", "y"]);
+    meet(&[&a, &c], 3);
+    let watch_b = |show: &mut Show| {
+        let since = Instant::now();
+        loop {
+            assert!(since.elapsed() < PATIENCE, "it is served");
+            let post = Client::try_post_at(&b.url, "/whep/s", VP8, Direction::RecvOnly, socket());
+            match post {
+                Ok(viewer) if viewer.session_url.contains("/session/b-") => return viewer,
+                _ => show.step(false),
+            }
+        }
+    };
+    let mut show = by_way_of_b(&a, watch_b, &c);
+    // Its own viewers go with it.
+    show.viewers.remove(0);
+    b.signal("-KILL");
+    show.until("it comes from elsewhere", || parent(&c).as_deref() == Some("a"));
+    for _ in 0..50 {
+        show.step(false);
+    }
+    show.until("it plays on", || true);
+    println!("without media for {:?}", show.gap(0));
+    show.is_whole();
+    assert_eq!(c.metric("monoport_link_lost_total{node=\"a\",direction=\"in\"}"), 0);
+}
+
+#[test]
+fn a_node_that_drains_sends_those_away_that_have_a_stream_from_it_and_nobody_misses_anything() {
+    let Some(nodes) = Nodes::new() else { return };
+    let a = nodes.start("a", &["--zone", "x"]);
+    let (b, c) = (nodes.start("b", &["--zone", "y"]), nodes.start("c", &["--zone", "y"]));
+    meet(&[&a, &b, &c], 3);
+    let mut show = by_way_of_b(&a, |_| watch(&b), &c);
+    assert_eq!((children(&b), brought(&b).len()), (1, 1));
+    b.node().refuse_new_sessions();
+    show.until("c has it from a", || parent(&c).as_deref() == Some("a"));
+    show.until("b gives it to nobody", || children(&b) == 0);
+    for _ in 0..20 {
+        show.step(false);
+    }
+    show.until("both play on", || true);
+    println!("without media for {:?}", show.gap(1));
+    show.is_whole();
+    assert_eq!(brought(&b).len(), 1, "its own viewers stay until they go");
+}
+
+#[test]
+fn a_node_with_children_enough_names_one_of_them_and_the_tree_is_four_deep_at_most() {
+    let Some(nodes) = Nodes::new() else { return };
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let zone = |name: &str| format!("zone-{name}");
+    let start = |name: &&str| nodes.start(name, &["--zone", &zone(name), "--link-children", "1"]);
+    let all: Vec<Server> = names.iter().map(start).collect();
+    meet(&all.iter().collect::<Vec<_>>(), names.len());
+    let mut show = Show::of(live(&all[0]));
+    for (place, server) in all.iter().enumerate().take(5).skip(1) {
+        let viewer = watch(server);
+        assert!(viewer.session_url.contains(&format!("/session/{}-", names[place])));
+        show.joins(viewer);
+        assert_eq!(parent(server).as_deref(), Some(names[place - 1]));
+        // Who has just come is told by which path it has it.
+        show.until("it plays", || true);
+    }
+    show.publisher.keyframes_asked = 0;
+    for _ in 0..20 {
+        show.step(false);
+    }
+    show.until("all play", || true);
+    show.is_whole();
+    // There is no place left: the node that has the stream serves viewers of the last one.
+    let viewer = watch(&all[5]);
+    assert!(viewer.session_url.contains("/session/a-"), "{}", viewer.session_url);
+    assert_eq!(brought(&all[5]).len(), 0);
+}
