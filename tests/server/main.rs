@@ -22,6 +22,7 @@ mod conservation;
 mod corpora;
 mod delivery;
 mod differential;
+mod failover;
 mod failures;
 mod https;
 mod layers;

@@ -196,7 +196,8 @@ impl Directory for MemoryDirectory {
         };
         record.number = number;
         let known = tables.nodes.get(&self.node);
-        let known = known.is_some_and(|node| node.incarnation == self.incarnation);
+        let held = |node: &Node| node.incarnation == self.incarnation && now < node.until_ms;
+        let known = known.is_some_and(held);
         let until_ms = now + DIRECTORY_LEASE.as_millis() as u64;
         let node = Node { incarnation: self.incarnation, until_ms, record };
         tables.nodes.insert(self.node.clone(), node);

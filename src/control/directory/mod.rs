@@ -63,7 +63,8 @@ pub trait Directory: Send + Sync {
 pub enum Beat {
     /// The lease runs anew.
     Renewed {
-        /// Whether the directory knew the node; if not, it has forgotten its claims as well.
+        /// Whether the directory knew the node, and its lease had not run out; if not, its claims
+        /// may be forgotten or others'.
         known: bool,
         /// The directory's clock, in milliseconds of Unix time.
         now_ms: u64,

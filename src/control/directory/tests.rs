@@ -154,6 +154,22 @@ fn a_node_that_is_silent_for_its_lease_is_dead_to_others() {
 }
 
 #[test]
+fn a_node_that_was_silent_for_its_lease_is_told_so_when_it_speaks_again() {
+    let world = World::new();
+    let (a, b) = (world.node("a", 1), world.node("b", 1));
+    beat(&world, &a, "a");
+    beat(&world, &b, "b");
+    claim(&a, Claim::New, 0);
+    world.pass(DIRECTORY_LEASE);
+    assert!(matches!(claim(&b, Claim::New, 0), Claimed::Mine { displaced: None, .. }));
+    let spoke = beat(&world, &a, "a");
+    let Beat::Renewed { known, ref displaced, .. } = spoke else { panic!("{spoke:?}") };
+    assert!(!known && displaced.is_empty(), "what it had may be others': {spoke:?}");
+    assert!(matches!(claim(&a, Claim::Keep, START), Claimed::Held { .. }));
+    assert!(matches!(beat(&world, &a, "a"), Beat::Renewed { known: true, .. }));
+}
+
+#[test]
 fn a_node_that_leaves_is_dead_at_once_and_its_number_is_kept_for_a_while() {
     let world = World::new();
     let terms = Terms::default();

@@ -2,8 +2,8 @@
 -- are told at once, the node's clock, how far that may be off, how many nodes there may be; its
 -- HTTP, its sessions, whether it drains, the number it has had, the version of what it says to
 -- others, fingerprints of its secrets, its ports, what else there is to know.
--- Answers: 2, or 1 where the node was not known; the clock; its number; streams of the node that
--- others have claimed since. Or why it is not one of these nodes: 0 another process has the name,
+-- Answers: 2, or 1 where the node was not known or its lease had run out; the clock; its number;
+-- streams of the node that others have claimed since. Or why it is not one of these nodes: 0 another process has the name,
 -- -1 the clock, -2 the version, -3 the secret, -4 a port, -5 there are too many; and with -1 how
 -- far, with the next three which node is otherwise, and which port it is.
 local node, incarnation = ARGV[1], ARGV[2]
@@ -69,4 +69,6 @@ redis.call('HSET', key, 'incarnation', incarnation, 'until', digits(now + ARGV[3
 redis.call('PEXPIRE', key, ARGV[3] + ARGV[4])
 redis.call('SADD', base .. ':nodes', node)
 local displaced = redis.call('SPOP', base .. ':d:' .. node, ARGV[5])
-return { known[1] == incarnation and 2 or 1, now, number, displaced, '', '' }
+-- Others may have claimed what it had while it was dead, and then it is in no list.
+local held = known[1] == incarnation and tonumber(known[2]) > now
+return { held and 2 or 1, now, number, displaced, '', '' }
