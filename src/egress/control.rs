@@ -254,7 +254,7 @@ impl Reception {
                     told.remb(now, bitrate_bps);
                     feedback.tells = true;
                 }
-                Path::Quiet(_) | Path::Unknown => {}
+                Path::Quiet(_) | Path::Outbox(_) | Path::Unknown => {}
             },
             _ => {}
         }

@@ -10,6 +10,7 @@ mod elements;
 pub mod estimate;
 mod lane;
 mod numbered;
+mod outbox;
 mod pace;
 mod path;
 mod repair;
@@ -244,9 +245,17 @@ impl Egress {
     /// The viewer could be sent better layers, if its path carried so many bits a second in all:
     /// that is found out if it is worth it. True while it is.
     pub fn wants(&mut self, now: Instant, bits_per_s: f64) -> bool {
-        let Some(numbered) = self.path.numbered_mut() else { return false };
-        numbered.wants(now, bits_per_s);
-        numbered.probes(now)
+        match &mut self.path {
+            Path::Numbered(numbered) => {
+                numbered.wants(now, bits_per_s);
+                numbered.probes(now)
+            }
+            Path::Outbox(outbox) => {
+                outbox.drain.wants(outbox.micros(now), bits_per_s);
+                false
+            }
+            Path::Unknown | Path::Quiet(_) | Path::Told(_) => false,
+        }
     }
 
     /// Whether it is being found out if the path carries more.
@@ -263,15 +272,21 @@ impl Egress {
 
     /// The viewer begins with another layer: what comes at once makes a queue that passes.
     pub fn switches(&mut self, now: Instant) {
-        if let Some(numbered) = self.path.numbered_mut() {
-            numbered.switches(now);
+        match &mut self.path {
+            Path::Numbered(numbered) => numbered.switches(now),
+            Path::Outbox(outbox) => outbox.drain.switches(outbox.micros(now)),
+            Path::Unknown | Path::Quiet(_) | Path::Told(_) => {}
         }
     }
 
-    /// How fast what waits for the viewer may leave, in bits a second, if its packets are numbered.
+    /// How fast what waits for the viewer may leave, in bits a second, if that is known.
     #[must_use]
     pub fn pace(&self) -> Option<f64> {
-        self.path.numbered().map(|numbered| numbered.estimator.pace())
+        match &self.path {
+            Path::Numbered(numbered) => Some(numbered.estimator.pace()),
+            Path::Outbox(outbox) => outbox.drain.pace(),
+            Path::Unknown | Path::Quiet(_) | Path::Told(_) => None,
+        }
     }
 
     /// What was to leave has left.

@@ -1,11 +1,12 @@
 //! What is known of a viewer's path, and by what: transport-wide numbers, a sample of them now and
-//! then, or what the viewer says of itself. There is nothing to know where nothing is decided by
-//! it.
+//! then, what the viewer says of itself, or what waits for its TCP connection. There is nothing to
+//! know where nothing is decided by it.
 
 use std::time::{Duration, Instant};
 
 use super::estimate::{Estimate, Hearsay, Micros, Rest, State};
 use super::numbered::Numbered;
+use super::outbox::Outbox;
 use super::{Egress, Lane};
 use crate::limits::{QUIET_LOST, QUIET_NACKS, QUIET_ROUND_TRIP};
 
@@ -21,6 +22,8 @@ pub(super) enum Path {
     Quiet(Box<Quiet>),
     /// What the viewer says of itself.
     Told(Box<Told>),
+    /// What waits for its TCP connection.
+    Outbox(Box<Outbox>),
 }
 
 /// By what a viewer's path is to be known.
@@ -32,6 +35,8 @@ pub enum KnownBy {
     Numbers,
     /// Its reports alone.
     Reports,
+    /// What waits for its TCP connection.
+    Outbox,
 }
 
 impl Path {
@@ -118,6 +123,8 @@ impl Egress {
                 let random = self.lanes.first().map_or(0, |lane| u64::from(lane.ssrc()));
                 self.path = Path::Numbered(Box::new(Numbered::new(now, random)));
             }
+            (KnownBy::Outbox, Path::Outbox(_)) => {}
+            (KnownBy::Outbox, _) => self.path = Path::Outbox(Box::new(Outbox::new(now))),
             (_, Path::Told(_)) => {}
             (_, _) => self.path = Path::Told(told()),
         }
@@ -163,8 +170,10 @@ impl Egress {
     /// Without a word of the viewer, its path carries as much as its best layers need; more than a
     /// share above that was never tried.
     pub fn assume(&mut self, needed: f64) {
-        if let Path::Told(told) = &mut self.path {
-            told.hearsay.assume(needed);
+        match &mut self.path {
+            Path::Told(told) => told.hearsay.assume(needed),
+            Path::Outbox(outbox) => outbox.drain.assume(needed),
+            Path::Unknown | Path::Numbered(_) | Path::Quiet(_) => {}
         }
     }
 
@@ -176,6 +185,7 @@ impl Egress {
             Path::Numbered(numbered) => Some(numbered.estimate()),
             Path::Quiet(quiet) => Some(Estimate { state: State::Quiet, ..quiet.rest.estimate() }),
             Path::Told(told) => Some(told.hearsay.estimate()),
+            Path::Outbox(outbox) => Some(outbox.drain.estimate()),
         }
     }
 
@@ -188,14 +198,18 @@ impl Egress {
             Path::Numbered(numbered) => Some((numbered.micros(now), numbered.estimate())),
             Path::Told(told) if !told.hearsay.is_doubted() => None,
             Path::Told(told) => Some((told.micros(now), told.hearsay.estimate())),
+            Path::Outbox(outbox) if !outbox.drain.is_doubted() => None,
+            Path::Outbox(outbox) => Some((outbox.micros(now), outbox.drain.estimate())),
         }
     }
 
     /// The viewer has another path.
     pub fn forget_path(&mut self, now: Instant) {
         self.wake(now, false);
-        if let Path::Numbered(numbered) = &mut self.path {
-            numbered.forget(now);
+        match &mut self.path {
+            Path::Numbered(numbered) => numbered.forget(now),
+            Path::Outbox(outbox) => **outbox = Outbox::new(now),
+            Path::Unknown | Path::Quiet(_) | Path::Told(_) => {}
         }
     }
 }

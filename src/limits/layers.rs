@@ -89,3 +89,10 @@ const _: () = assert!(
     MAX_POINTS <= u8::MAX as usize && THINNED_HOLE_PACKETS.is_power_of_two(),
     "they are numbered by a byte, and looked up by masking"
 );
+
+/// Who is further behind than this goes on with the newest key frame: what is so old is seen late,
+/// and keeps what is new waiting.
+pub const LAG_MOST: Duration = Duration::from_millis(500);
+
+/// Who is so far behind asks for a key frame this often at most: it costs all viewers of a layer.
+pub const LAG_ASK: Duration = Duration::from_secs(2);

@@ -36,8 +36,29 @@ pub const TCP_OUTBOX_BYTES: usize = 256 * 1024;
 pub const TCP_OUTBOX_KEPT_BYTES: usize = 32 * 1024;
 
 /// Bytes the kernel may hold unsent per connection (`TCP_NOTSENT_LOWAT`, tcp(7)): with its default
-/// it takes up to 4 MiB, 13 s of media at 2.5 Mb/s that nobody could take back.
-pub const TCP_UNSENT_BYTES: u32 = 128 * 1024;
+/// it takes up to 4 MiB, 13 s of media at 2.5 Mb/s that nobody could take back. These are 0.4 s at
+/// 300 kb/s; it asks for more when half of them have left.
+pub const TCP_UNSENT_BYTES: u32 = 16 * 1024;
+
+/// What a viewer may be sent in so much time may wait for its connection: what follows is sent when
+/// there is room, or not at all.
+pub const TCP_ROOM_TIME: Duration = Duration::from_millis(100);
+
+/// But so many bytes in any case, which are a few packets.
+pub const TCP_ROOM_LEAST: usize = 4 * 1024;
+
+/// And no more: half of the outbox is left for sound and for reports, which do not wait.
+pub const TCP_ROOM_MOST: usize = TCP_OUTBOX_BYTES / 2;
+
+/// What the kernel takes of an outbox that is not empty is counted for so long before it says what
+/// gets through.
+pub const TCP_WAITED: Duration = Duration::from_millis(300);
+
+/// How often what waits for a viewer's connection is looked at, where it was too much once.
+pub const TCP_LOOK: Duration = Duration::from_millis(100);
+
+/// Where nothing has waited for so long, a better layer is tried.
+pub const TCP_FREE_FOR: Duration = Duration::from_secs(5);
 
 /// A TCP connection that has something to send and takes not a byte of it for this long is closed.
 pub const TCP_STALL: Duration = Duration::from_secs(5);

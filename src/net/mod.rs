@@ -66,6 +66,7 @@ pub use transmit::{Sent, Transmitter};
 pub use uring::{RingWaker, WakeRing, ring_available, uring_available};
 
 use crate::drop::DropReason;
+pub use crate::wire::framing::Backlog;
 
 /// Raises the limit of open files to `wanted`, as far as this process may, and returns what it is
 /// now.
@@ -94,6 +95,9 @@ pub trait Way {
         to: Destination,
         write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
     ) -> Result<(), DropReason>;
+
+    /// What waits on the way to `to`, where that is a TCP connection.
+    fn backlog(&self, to: Destination) -> Option<Backlog>;
 }
 
 /// How datagrams are received.

@@ -15,6 +15,7 @@ use crate::id::ConnectionId;
 use crate::limits::{MAX_TCP_CONNECTIONS_PER_SHARD, TCP_STALL, TCP_SWEEP};
 use crate::net::{Moved, TcpConnection, TcpWatch};
 use crate::telemetry::ShardCounters;
+use crate::wire::framing::Backlog;
 
 /// A TCP connection on its way to the shard of the session it is for.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(super) struct Connection {
     /// Bytes received that are no whole frame yet.
     pub inbox: Vec<u8>,
     pub outbox: Outbox,
+    /// Bytes that the kernel has taken.
+    taken: u64,
     /// The end has come: it is behind what is left to read.
     pub ended: bool,
     /// The kernel took not all of what waits; it says when it takes more.
@@ -138,6 +141,7 @@ impl Connections {
             unproved_frames: 0,
             inbox: received,
             outbox: Outbox::default(),
+            taken: 0,
             ended: false,
             blocked: false,
             stalled_since: None,
@@ -153,6 +157,13 @@ impl Connections {
     pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let place = self.table.get_mut(id.index as usize)?;
         place.connection.as_deref_mut().filter(|_| place.generation == id.generation)
+    }
+
+    /// What waits for a connection.
+    pub(super) fn backlog(&self, id: ConnectionId) -> Option<Backlog> {
+        let Connection { outbox, taken, blocked, .. } = self.at(id)?;
+        let (waiting, taken, blocked) = (outbox.waiting().len(), *taken, *blocked);
+        Some(Backlog { waiting, taken, blocked })
     }
 
     /// The slot of the session that has proved a connection.
@@ -323,6 +334,7 @@ impl Connection {
             match self.wire.write(waiting) {
                 Moved::Bytes(count) => {
                     written.bytes += count as u64;
+                    self.taken += count as u64;
                     written.frames += self.outbox.take(count) as u64;
                     self.stalled_since = None;
                 }
@@ -355,6 +367,7 @@ fn lost(connection: &Connection, counters: &ShardCounters) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -364,6 +377,34 @@ mod tests {
         let (stream, remote) = listener.accept().unwrap();
         let local = stream.local_addr().unwrap().ip();
         (NewConnection { stream, local, remote, received: vec![0, 1, 7] }, client)
+    }
+
+    #[test]
+    fn what_waits_is_what_the_kernel_has_not_taken() {
+        let now = Instant::now();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connections = Connections::new(now).unwrap();
+        let (first, mut client) = newcomer(&listener);
+        let id = connections.add(now, first).unwrap();
+        let counters = ShardCounters::default();
+        assert_eq!(connections.backlog(id), Some(Backlog::default()));
+        let mut pushed = 0;
+        while !connections.backlog(id).unwrap().blocked {
+            connections.push(id, |_| Ok(1_200)).unwrap();
+            pushed += 1_202;
+            connections.write(id, &counters);
+        }
+        let full = connections.backlog(id).unwrap();
+        assert!(full.waiting > 0, "{full:?}");
+        assert_eq!(full.waiting as u64 + full.taken, pushed);
+        std::io::copy(&mut (&mut client).take(full.taken), &mut std::io::sink()).unwrap();
+        // The kernel hears in its own time that there is room.
+        while connections.backlog(id).unwrap().blocked {
+            connections.write(id, &counters);
+        }
+        assert_eq!(connections.backlog(id), Some(Backlog { taken: pushed, ..Backlog::default() }));
+        connections.remove(id);
+        assert_eq!(connections.backlog(id), None);
     }
 
     #[test]

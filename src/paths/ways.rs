@@ -4,6 +4,7 @@ use super::connections::Connections;
 use crate::drop::DropReason;
 use crate::id::Via;
 use crate::net::{Destination, Transmitter, Way};
+use crate::wire::framing::Backlog;
 
 /// What datagrams leave by.
 pub struct Ways {
@@ -23,6 +24,14 @@ impl Way for Ways {
         match to.via {
             Via::Udp(_) => self.transmitter.push(to, write),
             Via::Tcp(connection) => self.tcp.push(connection, write),
+        }
+    }
+
+    #[inline]
+    fn backlog(&self, to: Destination) -> Option<Backlog> {
+        match to.via {
+            Via::Udp(_) => None,
+            Via::Tcp(connection) => self.tcp.backlog(connection),
         }
     }
 }

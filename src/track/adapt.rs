@@ -163,14 +163,15 @@ impl Viewer {
 impl Stream {
     /// Whether there is something to choose for the viewer at `position`: then its packets have
     /// transport-wide numbers where it takes them and answers, and what its path carries is known;
-    /// else it is what the viewer says. Over TCP nothing of it can be told.
+    /// else it is what the viewer says. Over TCP it is what waits for the connection.
     pub(super) fn weigh(&mut self, now: Instant, position: usize, adapts: bool) {
         let Some(viewer) = self.viewers.get_mut(position).filter(|_| adapts) else { return };
         let is_over_udp = matches!(viewer.to.via, Via::Udp(_));
         let was = viewer.egress.has_known_path();
         viewer.gives_no_feedback |= viewer.egress.is_unanswered(now);
-        let by = match is_over_udp && viewer.has_choice(&self.shared) {
+        let by = match viewer.has_choice(&self.shared) {
             false => KnownBy::Nothing,
+            true if !is_over_udp => KnownBy::Outbox,
             true if viewer.gives_no_feedback => KnownBy::Reports,
             true => KnownBy::Numbers,
         };
@@ -196,7 +197,7 @@ impl Stream {
     }
 
     /// Chooses the layers of the viewer at `position` by what is thought of its path.
-    fn choose_layers(&mut self, now: Instant, position: usize) {
+    pub(super) fn choose_layers(&mut self, now: Instant, position: usize) {
         let Some(viewer) = self.viewers.get_mut(position) else { return };
         let mut choices = choices(viewer, &self.shared);
         viewer.egress.assume(needed_for_best(&choices));
@@ -235,7 +236,9 @@ impl Stream {
             self.samples = true;
             return;
         }
-        let Some(needed) = needed_for_more(&choices) else { return };
+        let Some(more) = needed_for_more(&choices) else { return };
+        let needed =
+            if self.viewers[position].egress.has_outbox() { choose::needed(more) } else { more };
         let probes = self.viewers[position].egress.wants(now, needed);
         if probes && !self.probing.contains(&position) {
             self.probing.push(position);

@@ -24,6 +24,8 @@ pub(super) struct Noted<'a> {
     pub numbered: &'a mut Vec<usize>,
     /// Those who are to be sent the rest later: all at once would be a queue on their paths.
     pub behind: &'a mut Vec<usize>,
+    /// Those over TCP for whom other layers may follow from what waits for them.
+    pub looked_at: &'a mut Vec<usize>,
 }
 
 /// Seals and queues `packets`, which stand track by track and layer by layer, for each viewer in
@@ -45,14 +47,18 @@ pub(super) fn fan_out(
         }
         let before = sent;
         let is_numbered = viewer.egress.is_numbered();
+        let is_paced = is_numbered || viewer.egress.has_outbox();
+        if is_paced && viewer.egress.look(now, way.backlog(viewer.to)) {
+            noted.looked_at.push(position);
+        }
         for run in &runs {
             let run = &packets[run.clone()];
             if let Some(reason) = viewer.egress.takes_none_of(&run[0]) {
                 counters.dropped_many(reason, run.len() as u64);
                 continue;
             }
-            if is_numbered {
-                sent += send_numbered(now, (viewer, tracks), run, way, counters);
+            if is_paced {
+                sent += send_paced(now, (viewer, tracks), run, way, counters);
                 continue;
             }
             let Viewer { egress, to, replay, .. } = viewer;
@@ -67,13 +73,11 @@ pub(super) fn fan_out(
                 }
             }
         }
-        if is_numbered {
-            if sent > before {
-                noted.numbered.push(position);
-            }
-            if viewer.replay.is_some() && !std::mem::replace(&mut viewer.replays, true) {
-                noted.behind.push(position);
-            }
+        if is_numbered && sent > before {
+            noted.numbered.push(position);
+        }
+        if is_paced && viewer.replay.is_some() && !std::mem::replace(&mut viewer.replays, true) {
+            noted.behind.push(position);
         }
         if !viewer.started && sent > before {
             viewer.started = true;
@@ -83,9 +87,9 @@ pub(super) fn fan_out(
     counters.viewer_packets.add(sent);
 }
 
-/// Sends `run` to a viewer whose packets have transport-wide numbers: as much of it as may leave at
-/// once. Returns how many packets that were.
-fn send_numbered(
+/// Sends `run` to a viewer over TCP, or to one whose packets have transport-wide numbers: as much
+/// as may leave at once. Returns how many packets that were.
+fn send_paced(
     now: Instant,
     (viewer, tracks): (&mut Viewer, &[Track]),
     run: &[MediaPacket],
@@ -94,7 +98,8 @@ fn send_numbered(
 ) -> u64 {
     let Viewer { egress, to, replay, .. } = viewer;
     let (id, layer) = (run[0].track.id, run[0].layer);
-    let is_whole = id.kind == TrackKind::Audio || replay.is_some() || {
+    let is_sound = id.kind == TrackKind::Audio;
+    let is_whole = is_sound || replay.is_some() || {
         let bytes: usize = run.iter().map(|packet| packet.payload.len() + HEADER_BYTES).sum();
         let layer = tracks.iter().find(|track| track.id() == id).and_then(|t| t.layer(layer));
         let rate = layer.map_or(0, |layer| layer.rate.bits_per_s());
@@ -105,7 +110,10 @@ fn send_numbered(
         if replay.as_ref().is_some_and(|replay| replay.holds_back(packet)) {
             continue;
         }
-        if !is_whole && !egress.has_credit() && egress.is_new(packet) {
+        let may_leave = is_sound
+            || replay.is_some()
+            || (is_whole || egress.has_credit()) && egress.has_room(way.backlog(*to));
+        if !may_leave && egress.is_new(packet) {
             *replay = Some(Box::new(Replay::behind(now, id, layer, packet.sequence)));
             continue;
         }
@@ -159,12 +167,15 @@ impl Stream {
         counters: &ShardCounters,
         started: &mut Vec<u32>,
     ) {
-        let Stream { viewers, tracks, numbered, replaying, .. } = self;
+        let Stream { viewers, tracks, numbered, replaying, looked_at, .. } = self;
         let before = replaying.len();
-        let noted = Noted { started, numbered, behind: replaying };
+        let noted = Noted { started, numbered, behind: replaying, looked_at };
         fan_out(now, (viewers, tracks), packets, way, counters, noted);
         if replaying.len() > before {
             self.replay_due.get_or_insert(now + PACE_TICK);
+        }
+        while let Some(position) = self.looked_at.pop() {
+            self.choose_layers(now, position);
         }
     }
 

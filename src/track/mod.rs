@@ -62,6 +62,8 @@ mod instead_tests;
 #[expect(clippy::disallowed_types, reason = "a shard's part is played")]
 mod switch_tests;
 #[cfg(test)]
+mod tcp_tests;
+#[cfg(test)]
 #[expect(clippy::disallowed_types, reason = "a shard's part is played")]
 mod tests;
 #[cfg(test)]

@@ -9,9 +9,15 @@
 use std::time::{Duration, Instant};
 
 use super::stream::{Stream, Viewer};
-use super::{Past, Rate, Track};
+use super::switch::newest_sent;
+use super::{Layer, Past, Rate, Track};
+use crate::drop::DropReason;
+use crate::egress::Start;
 use crate::id::TrackId;
-use crate::limits::{REPLAY_MIN_BITS_PER_S, REPLAY_SPEED, REPLAY_TICK, SWITCH_HOLD, SWITCH_PAUSE};
+use crate::limits::{
+    LAG_ASK, LAG_MOST, REPLAY_MIN_BITS_PER_S, REPLAY_PACKETS, REPLAY_SPEED, REPLAY_TICK,
+    SWITCH_HOLD, SWITCH_PAUSE,
+};
 use crate::media::MediaPacket;
 use crate::net::Way;
 use crate::telemetry::ShardCounters;
@@ -27,27 +33,36 @@ pub struct Replay {
     credit: i64,
     /// Up to when it was given credit.
     earned: Instant,
+    /// How old what it is sent next may be.
+    oldest: Duration,
+    /// It was older, when all had left that might.
+    lags: bool,
     /// Nothing is replayed: it is done with the layer, and waits for a picture of another that is
     /// newer than the last one it was sent, until then at most.
     until: Option<Instant>,
 }
 
 impl Replay {
-    pub(super) fn new(now: Instant, track: TrackId, past: Past) -> Replay {
+    /// The packet that it begins with was `received` then: it may be as old as it is.
+    pub(super) fn new(now: Instant, track: TrackId, past: Past, received: Instant) -> Replay {
         // A tick's worth at once.
         let earned = now.checked_sub(REPLAY_TICK).unwrap_or(now);
-        Replay { track, layer: past.layer, next: past.first, credit: 0, earned, until: None }
+        let oldest = now.saturating_duration_since(received) + LAG_MOST;
+        let Past { layer, first: next, .. } = past;
+        Replay { track, layer, next, credit: 0, earned, oldest, lags: false, until: None }
     }
 
     /// A viewer is behind: what is numbered `next` and what follows may not leave yet.
     pub(super) fn behind(now: Instant, track: TrackId, layer: u8, next: u64) -> Replay {
-        Replay { track, layer, next, credit: 0, earned: now, until: None }
+        let oldest = LAG_MOST;
+        Replay { track, layer, next, credit: 0, earned: now, oldest, lags: false, until: None }
     }
 
     /// Nothing more of a layer, from the packet numbered `next` on.
     pub(super) fn hold(now: Instant, track: TrackId, layer: u8, next: u64) -> Replay {
         let until = Some(now + SWITCH_HOLD);
-        Replay { track, layer, next, credit: 0, earned: now, until }
+        let oldest = LAG_MOST;
+        Replay { track, layer, next, credit: 0, earned: now, oldest, lags: false, until }
     }
 
     /// It waits no longer, and goes on with what it was not sent of the layer it has meanwhile.
@@ -69,6 +84,58 @@ impl Replay {
     #[must_use]
     pub fn holds_back(&self, packet: &MediaPacket) -> bool {
         packet.track.id == self.track && packet.layer == self.layer && packet.sequence >= self.next
+    }
+
+    /// Whether what it is sent next is too old: it would be behind for good.
+    fn is_too_old(&self, now: Instant, layer: &Layer) -> bool {
+        let newest = layer.newest().unwrap_or(self.next);
+        let behind = (newest + 1).saturating_sub(self.next);
+        let next = (self.next..=newest).find_map(|number| layer.history.get(number));
+        let age = next.map_or(Duration::ZERO, |next| now.saturating_duration_since(next.received));
+        age > self.oldest || behind > REPLAY_PACKETS
+    }
+
+    /// Where the viewer is too far behind, it goes on with the newest key frame of its layer; where
+    /// there is no newer one it is sent nothing until there is, be it of another layer. True while
+    /// that is so.
+    fn waits_behind(
+        &mut self,
+        now: Instant,
+        (viewer, track): (&mut Viewer, &mut Track),
+        publisher: Option<u32>,
+        counters: &ShardCounters,
+    ) -> bool {
+        let Some(layer) = track.layer(self.layer).filter(|_| self.until.is_none()) else {
+            return false;
+        };
+        let place = viewer.egress.lanes().iter().position(|lane| lane.id() == self.track);
+        let Some(place) = place.filter(|_| self.lags) else { return false };
+        let lane = &mut viewer.egress.lanes_mut()[place];
+        if lane.layer() != Some(self.layer) {
+            return false;
+        }
+        let past = publisher.and_then(|publisher| track.past(self.layer, now, publisher));
+        let past = past.filter(|past| past.first > self.next);
+        let first = past.zip(past.and_then(|past| layer.history.get(past.first)));
+        if let Some((past, first)) = first {
+            let sent = newest_sent(lane, track, now);
+            let start = Start { first, last: past.last, live: past.live, sent, within: false };
+            if lane.begin(&start).is_ok() {
+                let skipped = past.first - self.next;
+                counters.dropped_many(DropReason::WaitingForKeyframe, skipped);
+                *self = Replay::new(now, self.track, past, first.received);
+                viewer.egress.switches(now);
+                return false;
+            }
+        }
+        let has_newer = first.is_some();
+        let Some(keyframes) = track.keyframes_mut(self.layer) else { return false };
+        // What waits for another layer has asked for its key frame.
+        if !viewer.unsettled && now >= viewer.asks_again && !has_newer {
+            viewer.asks_again = now + LAG_ASK;
+            keyframes.request();
+        }
+        !keyframes.is_deaf()
     }
 
     /// Time has passed: where the viewer's path is known, at most `pace` bits a second of it are
@@ -115,7 +182,7 @@ impl Replay {
         }
         self.earn(now, &layer.rate, viewer.egress.pace());
         let mut sent = 0;
-        while self.next < end && self.credit > 0 {
+        while self.next < end && self.credit > 0 && viewer.egress.has_room(way.backlog(viewer.to)) {
             self.next += 1;
             let kept = layer.history.get(self.next - 1).filter(|p| !is_to_come(p.sequence));
             let Some(packet) = kept else { continue };
@@ -134,6 +201,7 @@ impl Replay {
         }
         counters.viewer_packets.add(sent);
         counters.replayed_packets.add(sent);
+        self.lags = self.next < end && self.is_too_old(now, layer);
         self.next < end
     }
 }
@@ -184,6 +252,7 @@ impl Stream {
         counters: &ShardCounters,
         started: &mut Vec<u32>,
     ) {
+        let publisher = self.shared.live_publisher();
         let Stream { tracks, viewers, replaying, numbered, .. } = self;
         replaying.retain(|position| {
             let Some(viewer) = viewers.get_mut(*position) else { return false };
@@ -192,10 +261,11 @@ impl Stream {
             if viewer.egress.is_numbered() {
                 numbered.push(*position);
             }
-            let track = tracks.iter().find(|track| track.id() == replay.track);
+            let track = tracks.iter_mut().find(|track| track.id() == replay.track);
             let goes_on = viewer.muted && replay.until.is_none()
                 || track.is_some_and(|track| {
-                    replay.go_on(now, (&mut *viewer, track), leaving, way, counters)
+                    replay.waits_behind(now, (&mut *viewer, &mut *track), publisher, counters)
+                        || replay.go_on(now, (&mut *viewer, track), leaving, way, counters)
                 });
             let has_first = viewer.egress.lanes().iter().any(|lane| lane.sent().0 > 0);
             if has_first && !std::mem::replace(&mut viewer.started, true) {

@@ -54,6 +54,8 @@ pub struct Viewer {
     pub(super) broken: u8,
     /// Before that it is not kept waiting for another layer again.
     pub(super) hold_again: Instant,
+    /// Before that no key frame is asked for again because it is too far behind.
+    pub(super) asks_again: Instant,
 }
 
 impl Viewer {
@@ -72,6 +74,7 @@ impl Viewer {
             gives_no_feedback: false,
             broken: 0,
             hold_again: now,
+            asks_again: now,
         }
     }
 }
@@ -127,6 +130,8 @@ pub struct Stream {
     /// Viewers that were sent something in this turn whose packets have transport-wide numbers, by
     /// their places in the order of fan-out.
     pub(super) numbered: Vec<usize>,
+    /// Viewers over TCP for whom other layers may follow from what waits for them, in this turn.
+    pub(super) looked_at: Vec<usize>,
     /// Viewers that are sent padding, as it is found out what their paths carry, likewise.
     pub(super) probing: Vec<usize>,
     /// When those are sent more.
@@ -153,6 +158,7 @@ impl Stream {
             replay_due: None,
             unsettled: Vec::new(),
             numbered: Vec::new(),
+            looked_at: Vec::new(),
             probing: Vec::new(),
             probe_due: None,
             samples: false,

@@ -373,6 +373,7 @@ impl Stream {
         let live = live.map_or(past.live, |live| live.timestamp);
         // What everybody is sent just now is nothing of the past to who has waited for it.
         let last = if coming.is_some() { past.first.wrapping_sub(1) } else { past.last };
+        let replay = Replay::new(now, id, past, first.received);
         let start = Start { first, last, live, sent: newest, within: false };
         if in_picture || lane.begin(&start).is_err() {
             let next = lane.newest().map(|newest| newest.sequence + 1);
@@ -396,7 +397,7 @@ impl Stream {
         if before.is_some() {
             viewer.egress.switches(now);
         }
-        viewer.start(Box::new(Replay::new(now, id, past)), (position, replaying));
+        viewer.start(Box::new(replay), (position, replaying));
         Some(before.is_some())
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Scene {
 
 /// One layer's encoder.
 pub(super) struct Encoder {
-    sequence: u64,
+    pub(super) sequence: u64,
     picture: u16,
     lowest: u8,
     first_timestamp: u32,
@@ -196,7 +196,7 @@ pub(super) struct Sent {
     timestamp: u32,
     marker: bool,
     /// In the clear: the layer, its number, the picture, TL0PICIDX. Padding has none.
-    media: Option<(u8, u64, u16, u8)>,
+    pub(super) media: Option<(u8, u64, u16, u8)>,
     pub(super) bytes: Vec<u8>,
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use str0m::format::Codec;
 
+use super::tcp_tests::Pipe;
 use super::*;
 use crate::drop::DropReason;
 use crate::egress::Egress;
@@ -12,7 +13,7 @@ use crate::id::{StreamKey, TrackId, TrackKey, TrackKind, Via};
 use crate::limits::{KEYFRAME_ANSWER, KEYFRAME_INTERVAL, KEYFRAME_RETRY};
 use crate::media::{ExtensionIds, HeaderExtensions, MediaPacket, Origin};
 use crate::media::{ViewerTerms, ViewerTrack};
-use crate::net::{Destination, Way};
+use crate::net::{Backlog, Destination, Way};
 use crate::srtp::{MasterKey, Profile, RtpOpener};
 use crate::telemetry::ShardCounters;
 
@@ -20,23 +21,32 @@ pub(super) const VIDEO: TrackId = TrackId::first(TrackKind::Video);
 pub(super) const KEY: StreamKey = StreamKey { index: 3, generation: 1 };
 pub(super) const TRACK: TrackKey = TrackKey { stream: KEY, id: VIDEO };
 
-/// What leaves: sequence numbers and timestamps, which are not encrypted, and all of it.
+/// What leaves: sequence numbers and timestamps, which are not encrypted, and all of it; some of it
+/// through a TCP connection.
 #[derive(Default)]
-pub(super) struct Left(Vec<(u16, u32)>, pub(super) Vec<Vec<u8>>);
+pub(super) struct Left(Vec<(u16, u32)>, pub(super) Vec<Vec<u8>>, pub(super) Option<Pipe>);
 
 impl Way for Left {
     fn push(
         &mut self,
-        _to: Destination,
+        to: Destination,
         write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
     ) -> Result<(), DropReason> {
         let mut datagram = [0; 1_500];
         let length = write(&mut datagram)?;
+        if let (Via::Tcp(_), Some(pipe)) = (to.via, &mut self.2) {
+            pipe.push(length);
+        }
         self.1.push(datagram[..length].to_vec());
         let sequence = u16::from_be_bytes([datagram[2], datagram[3]]);
         let timestamp = u32::from_be_bytes([datagram[4], datagram[5], datagram[6], datagram[7]]);
         self.0.push((sequence, timestamp));
         Ok(())
+    }
+
+    fn backlog(&self, to: Destination) -> Option<Backlog> {
+        let pipe = self.2.as_ref().filter(|_| matches!(to.via, Via::Tcp(_)));
+        pipe.map(Pipe::backlog)
     }
 }
 
@@ -88,6 +98,9 @@ impl Shard {
         self.asked += needed.len();
         let Shard { streams, sent, counters, started, .. } = self;
         let next = streams.deliver(now, sent, counters, started, &mut Vec::new());
+        if let Some(pipe) = &mut sent.2 {
+            pipe.flush(now);
+        }
         (needed.into_iter().map(|needed| needed.ask).collect(), next)
     }
 
@@ -112,12 +125,23 @@ impl Shard {
         slot: u32,
         track: ViewerTrack,
     ) -> usize {
+        self.watch_by(now, shared, (slot, Via::Udp(0)), track)
+    }
+
+    /// The same, by another way.
+    pub(super) fn watch_by(
+        &mut self,
+        now: Instant,
+        shared: &Arc<StreamShared>,
+        (slot, via): (u32, Via),
+        track: ViewerTrack,
+    ) -> usize {
         self.streams.join(shared);
         let terms = ViewerTerms { tracks: vec![track] };
         let egress = Egress::new(&terms, Profile::AeadAes128Gcm, &master(), 7);
         let remote = "127.0.0.1:9".parse().expect("an address");
         let local = std::net::Ipv4Addr::LOCALHOST.into();
-        let to = Destination { remote, local, via: Via::Udp(0), trains: false };
+        let to = Destination { remote, local, via, trains: false };
         self.streams.add_viewer(now, KEY, slot, egress, to).expect("the stream is there")
     }
 }

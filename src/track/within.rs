@@ -49,6 +49,7 @@ impl Stream {
             steps.find_map(|step| Some(step).zip(track.goes_on(sent, step)))?;
         let first = track.layer(goal)?.history.get(number_of_first)?;
         let (last, live) = (number_of_first.wrapping_sub(1), first.timestamp);
+        let received = first.received;
         lane.begin(&Start { first, last, live, sent: Some(sent), within: true }).ok()?;
         track.takers.add(Taken::Layer(goal), shared, (id, *shard));
         track.takers.remove(Taken::Layer(has), shared, (id, *shard));
@@ -58,7 +59,7 @@ impl Stream {
         }
         // What of it has left already, for others.
         let past = Past { layer: goal, first: number_of_first, last, live, bytes: 0 };
-        viewer.start(Box::new(Replay::new(now, id, past)), (position, replaying));
+        viewer.start(Box::new(Replay::new(now, id, past, received)), (position, replaying));
         Some(false)
     }
 }

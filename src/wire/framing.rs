@@ -16,6 +16,17 @@ use super::be16;
 /// Bytes in front of each datagram.
 pub const HEADER_BYTES: usize = 2;
 
+/// What waits to go into a byte stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Bytes that the kernel has not taken.
+    pub waiting: usize,
+    /// Bytes that it has taken since the connection is there.
+    pub taken: u64,
+    /// Whether it took less than there was, last.
+    pub blocked: bool,
+}
+
 /// What stands at the front of a byte stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front<'a> {

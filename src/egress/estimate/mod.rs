@@ -10,6 +10,7 @@
 
 mod acked;
 mod ceiling;
+mod drain;
 mod hearsay;
 mod loss;
 mod probe;
@@ -26,6 +27,7 @@ use crate::limits::{
 };
 use acked::Acked;
 use ceiling::Ceiling;
+pub use drain::Drain;
 pub use hearsay::Hearsay;
 use loss::Loss;
 use probe::{Probes, View};
