@@ -18,6 +18,7 @@ use crate::support::{PATIENCE, Server, eventually, request, steerings};
 use monoport::net::{PacketSocket, uring_available};
 use str0m::media::Direction;
 
+mod linked;
 mod place;
 
 use place::{Place, Playing, VP8, refused, signal};
