@@ -133,7 +133,7 @@
 //! - **The ufrag is the session's address** ([`wire::ufrag`]): a first check needs no table, a
 //!   forged one costs one hash, a wrong shard knows the right one.
 //! - **str0m answers offers, and is gone then.** An `Rtc` lives on a control thread until its
-//!   answer is written; a session on its shard is a lite ICE agent of ours and the DTLS of a
+//!   answer is written, and the next offer of the kind is answered by template; a session on its shard is a lite ICE agent of ours and the DTLS of a
 //!   library, a fifth of the memory. Media comes in by [`ingest`] and leaves by [`egress`], which
 //!   keep what a packet touches of a peer within a few cache lines; a session may publish and take
 //!   with the same keys.
@@ -162,6 +162,9 @@
 //! - **Another node is one more taker of a stream**: a link carries the packets with the
 //!   publisher's numbers, sealed, over the same port, and what it loses is asked for again. At the
 //!   other end it is a publisher ([`link`]).
+//! - **Nodes become a tree by being sent down**: who has enough children names one of them, and who
+//!   hears nothing of its parent asks those above it. Since packets keep the publisher's numbers,
+//!   another parent fills the gap from its history ([`cluster::tree`]).
 //! - **Machines share names, and no state**: the directory in Redis says which node has a stream
 //!   ([`control`]), requests go there in one hop, and what is being served does not need it.
 //! - **A newcomer takes over with its first media**, not when it is answered: one that never
