@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
-use crate::limits::{LINK_HISTORY_PACKETS, MAX_TRACKS_OF_A_KIND};
+use crate::limits::{HISTORY_TIME, LINK_HISTORY_PACKETS, MAX_TRACKS_OF_A_KIND};
 use crate::link::{self, Had};
 use crate::media::MediaPacket;
 use crate::track::Streams;
@@ -22,14 +22,17 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// One with what a viewer that comes at `now` would begin with.
+    /// One with what a viewer that comes at `now` would begin with, and what came of late, for who
+    /// had the stream from another node until a moment ago.
     pub fn new(now: Instant, stream: StreamKey, streams: &Streams) -> Feed {
         let mut feed = Feed { stream, links: Vec::new(), last: VecDeque::new(), next: 0 };
-        for (track, layer) in best_of(stream, streams) {
-            for packet in streams.past(now, track, layer) {
-                if link::fits(&packet).is_ok() {
-                    feed.push(packet);
-                }
+        let since = now.checked_sub(HISTORY_TIME).unwrap_or(now);
+        let past = best_of(stream, streams)
+            .flat_map(|(track, layer)| streams.past(now, track, layer))
+            .filter(|packet| packet.received < since);
+        for packet in past.chain(streams.recent(stream, since)) {
+            if link::fits(&packet).is_ok() {
+                feed.push(packet);
             }
         }
         feed

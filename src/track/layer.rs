@@ -324,6 +324,16 @@ impl Layer {
         packet
     }
 
+    /// What is kept of the origin there is that came since then, as it was published.
+    pub(super) fn recent(&self, since: Instant) -> impl Iterator<Item = MediaPacket> + '_ {
+        let end = self.newest.map_or(0, |newest| newest + 1);
+        let numbers = end.saturating_sub(self.history.reach() as u64)..end;
+        let kept = numbers.filter_map(|number| self.history.get(number));
+        let is_recent =
+            move |p: &&MediaPacket| p.received >= since && Some(p.origin) == self.origin();
+        kept.filter(is_recent).map(|packet| self.as_published(packet))
+    }
+
     /// What waits leaves, with padding that is the same whenever it is sent again.
     pub(super) fn release(&mut self, into: &mut Vec<MediaPacket>) {
         self.pending.equalise();

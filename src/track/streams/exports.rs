@@ -1,6 +1,8 @@
 //! What is published here and taken to other nodes: one copy of each packet, however many nodes
 //! take it.
 
+use std::time::Instant;
+
 use super::Streams;
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::MAX_TRACKS_OF_A_KIND;
@@ -37,6 +39,20 @@ impl Streams {
             offered.map(move |offer| (id, offer.layer, offer.name))
         });
         named.filter(|(_, _, name)| *name != LayerName::default()).collect()
+    }
+
+    /// What is kept of a stream that came since then, of all tracks and layers, in the order it
+    /// came in, as its publisher sent it.
+    #[must_use]
+    pub fn recent(&self, key: StreamKey, since: Instant) -> Vec<MediaPacket> {
+        let Some(stream) = self.get(key) else { return Vec::new() };
+        let Some(publisher) = stream.shared.live_publisher() else { return Vec::new() };
+        let layers = stream.tracks.iter().flat_map(|track| track.layers());
+        let of_all = layers.flat_map(|layer| layer.recent(since));
+        let mut all: Vec<MediaPacket> =
+            of_all.filter(|packet| packet.origin.publisher == publisher).collect();
+        all.sort_by_key(|packet| packet.received);
+        all
     }
 
     /// The publisher of a stream, as other nodes are told of it; none where there is none.
