@@ -25,7 +25,7 @@ pub(super) struct Scene {
     pub(super) other: Option<Shard>,
     /// Layers that have fallen silent.
     pub(super) fallen: u8,
-    number: u32,
+    pub(super) number: u32,
     pub(super) layers: [Encoder; 3],
     control: Control,
     /// What has left, and when.

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use str0m::format::Codec;
+
 use super::switch_tests::Scene;
-use super::tests::track;
+use super::tests::{KEY, track};
 use crate::drop::DropReason;
-use crate::id::{ConnectionId, Via};
+use crate::id::{ConnectionId, TrackId, TrackKey, TrackKind, Via};
 use crate::limits::{LAG_MOST, TCP_FREE_FOR, TCP_OUTBOX_BYTES, TCP_UNSENT_BYTES};
+use crate::media::{HeaderExtensions, MediaPacket, Origin, ViewerTrack};
 use crate::net::Backlog;
 
 /// A TCP connection, as its sender sees it, that gets so many bits a second through.
@@ -63,12 +66,46 @@ const FRAME: Duration = Duration::from_millis(39);
 const WIDE: u64 = 5_000_000;
 const NARROW: u64 = 300_000;
 const TINY: u64 = 100_000;
+const AUDIO: TrackId = TrackId::first(TrackKind::Audio);
+const SOUND: u32 = 99;
 
 impl Scene {
     fn watch_over_tcp(&mut self, slot: u32, bits_per_s: u64) -> usize {
         let by = (slot, Via::Tcp(ConnectionId { index: 0, generation: 0 }));
         self.shard.sent.2 = Some(Pipe::new(self.now, bits_per_s));
-        self.shard.watch_by(self.now, &self.shared, by, track(slot))
+        self.shard.watch_by(self.now, &self.shared, by, vec![track(slot)])
+    }
+
+    /// A viewer of sound as well.
+    fn hear_over_tcp(&mut self, slot: u32, bits_per_s: u64) -> usize {
+        let by = (slot, Via::Tcp(ConnectionId { index: 0, generation: 0 }));
+        self.shard.sent.2 = Some(Pipe::new(self.now, bits_per_s));
+        let sound = ViewerTrack { id: AUDIO, codec: Codec::Opus, ssrc: SOUND, ..track(slot) };
+        self.shard.watch_by(self.now, &self.shared, by, vec![track(slot), sound])
+    }
+
+    /// The publisher says something: whether it leaves for the viewer at once.
+    fn say_something(&mut self, sequence: u64) -> bool {
+        let mut payload = vec![0; 80];
+        payload[7..15].copy_from_slice(&sequence.to_be_bytes());
+        let packet: MediaPacket = MediaPacket {
+            track: TrackKey { stream: KEY, id: AUDIO },
+            codec: Codec::Opus,
+            layer: 0,
+            origin: Origin { publisher: self.number, source: 0 },
+            sequence,
+            timestamp: sequence as u32 * 1_872,
+            marker: false,
+            keyframe: true,
+            extensions: HeaderExtensions::default(),
+            padding: 0,
+            received: self.now,
+            payload: payload.into(),
+        };
+        let _ = self.shard.streams.publish(packet, |_, _| panic!("there is no other shard"));
+        self.log.clear();
+        self.turn(Duration::ZERO);
+        self.log.iter().any(|(_, sent)| sent.ssrc == SOUND)
     }
 
     fn pipe(&mut self) -> &mut Pipe {
@@ -175,4 +212,21 @@ fn who_is_too_far_behind_goes_on_with_the_next_key_frame_and_asks_for_few() {
     assert!(FRAME * (oldest as u32) < 3 * LAG_MOST, "{oldest} frames old when it left");
     let asked = scene.shard.asked - asked;
     assert!(asked <= 3 * 16, "{asked} key frames of three layers in 30 s");
+}
+
+#[test]
+fn who_has_less_than_64_kilobits_still_hears_everything_at_once() {
+    let mut scene = Scene::new();
+    scene.seconds(2 * SECOND);
+    let viewer = scene.hear_over_tcp(7, 60_000);
+    scene.until(viewer, 0, 8 * SECOND);
+    scene.seconds(3 * SECOND);
+    scene.pipe().longest = Duration::ZERO;
+    for sequence in 1_000..1_500 {
+        assert!(scene.say_something(sequence), "it waits for nothing");
+        scene.seconds(FRAME);
+    }
+    assert!(scene.pipe().longest < 4 * SECOND, "{:?}", scene.pipe().longest);
+    assert_eq!(scene.layer(viewer), Some(0), "and sees what there is room for");
+    assert_eq!(scene.shard.counters.drops(DropReason::TcpQueueFull), 0);
 }

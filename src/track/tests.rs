@@ -125,7 +125,7 @@ impl Shard {
         slot: u32,
         track: ViewerTrack,
     ) -> usize {
-        self.watch_by(now, shared, (slot, Via::Udp(0)), track)
+        self.watch_by(now, shared, (slot, Via::Udp(0)), vec![track])
     }
 
     /// The same, by another way.
@@ -134,10 +134,10 @@ impl Shard {
         now: Instant,
         shared: &Arc<StreamShared>,
         (slot, via): (u32, Via),
-        track: ViewerTrack,
+        tracks: Vec<ViewerTrack>,
     ) -> usize {
         self.streams.join(shared);
-        let terms = ViewerTerms { tracks: vec![track] };
+        let terms = ViewerTerms { tracks };
         let egress = Egress::new(&terms, Profile::AeadAes128Gcm, &master(), 7);
         let remote = "127.0.0.1:9".parse().expect("an address");
         let local = std::net::Ipv4Addr::LOCALHOST.into();

@@ -354,3 +354,35 @@ fn a_publisher_whose_checks_stop_lives_on_by_its_media() {
     assert_eq!(server.sessions(), 1, "media is life enough");
     assert_eq!(server.sum(|c| c.stun_requests.get()), checks, "no check has come all the time");
 }
+
+/// Opus sends a packet each 400 ms where nobody speaks (DTX): its numbers go on, its time leaps.
+#[test]
+fn sound_that_pauses_is_passed_as_it_comes() {
+    let server = Server::with_shards(2);
+    let offered = Offered { codec: Codec::Vp8, audio: true, video: false };
+    let mut publisher = Client::publish(&server, "s", offered);
+    connect(&mut [&mut publisher]);
+    let mut viewer = Client::watch(&server, "s", offered);
+    connect(&mut [&mut publisher, &mut viewer]);
+    run_until("the viewer is ready", &mut [&mut publisher, &mut viewer], |_| {
+        server.sum(|c| c.viewers_ready.get()) == 1
+    });
+    let mut times = Vec::new();
+    for number in 0..60 {
+        let speaks = number % 20 < 10;
+        let since = if speaks { 960 } else { 19_200 };
+        times.push(times.last().map_or(0, |last| last + since));
+        publisher.send(MediaKind::Audio, false, number, times[times.len() - 1]);
+        let wait = Duration::from_millis(if speaks { 20 } else { 50 });
+        run_for(wait, &mut [&mut publisher, &mut viewer]);
+    }
+    run_until("all of it", &mut [&mut publisher, &mut viewer], |all| {
+        all[1].audio_numbers() == (0..60).collect::<Vec<u32>>()
+    });
+    let heard: Vec<u32> = viewer.received.iter().map(|packet| packet.header.timestamp).collect();
+    let passed = heard.iter().map(|time| time.wrapping_sub(heard[0]));
+    assert!(passed.eq(times), "{heard:?}");
+    for reason in [DropReason::StaleMedia, DropReason::RepairTooOld] {
+        assert_eq!(server.drops(reason), 0, "{reason:?}");
+    }
+}
