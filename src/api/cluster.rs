@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Api;
 use super::answer::{Answer, json};
-use crate::control::{LinkView, MediaPorts, NodeRecord};
+use crate::control::{Control, LinkView, MediaPorts, NodeRecord, Whence};
 use crate::whip::Problem;
 
 #[derive(Serialize)]
@@ -62,6 +62,17 @@ struct Where {
     /// Where its HTTP is, while it is alive.
     http: Option<String>,
     epoch: Option<u64>,
+    /// The place of the node that is asked in the tree of nodes that have it.
+    here: Option<Here>,
+}
+
+#[derive(Serialize)]
+struct Here {
+    /// The nodes by which it comes, the one that is asked last.
+    path: Vec<String>,
+    viewers: usize,
+    /// The nodes that take it from here.
+    children: Vec<String>,
 }
 
 /// Read from what was told last: nobody who looks asks the directory anything.
@@ -128,6 +139,19 @@ pub(super) async fn locate(State(api): State<Arc<Api>>, Path(stream): Path<Strin
         node: owner.as_ref().map(|owner| owner.node.to_string()),
         http: owner.as_ref().and_then(|owner| Some(owner.http?.to_string())),
         epoch: owner.map(|owner| owner.epoch),
+        here: here(&api.control, &stream),
         stream,
     })
+}
+
+fn here(control: &Control, stream: &str) -> Option<Here> {
+    let Whence { lineage, children, viewers } = control.whence(stream)?;
+    let nodes = control.nodes();
+    let name = |number: u16| {
+        let node = nodes.iter().find(|node| node.number == number);
+        node.map_or_else(|| format!("#{number}"), |node| node.name.to_string())
+    };
+    let path = lineage.path.nodes().map(name).collect();
+    let children = children.iter().map(|child| child.node.to_string()).collect();
+    Some(Here { path, viewers, children })
 }

@@ -55,6 +55,8 @@ pub struct Neighbours {
     most_children: u32,
     /// Links that were made, and that were not.
     links_made: [AtomicU64; 2],
+    /// Streams that came from another node than before.
+    reparented: AtomicU64,
     asked: [AtomicU64; 4],
     heard: [AtomicU64; 6],
 }
@@ -128,6 +130,7 @@ impl Neighbours {
             wanted: Mutex::default(),
             most_children,
             links_made: Default::default(),
+            reparented: AtomicU64::new(0),
             asked: Default::default(),
             heard: Default::default(),
         })
@@ -228,6 +231,9 @@ impl Neighbours {
         for (label, count) in ["made", "failed"].into_iter().zip(&self.links_made) {
             metric.count(vec![("outcome", label.into())], count.load(Ordering::Relaxed));
         }
+        let help = "Streams that are taken from another node since the one before was lost or left";
+        let count = self.reparented.load(Ordering::Relaxed);
+        exposition.counter("relay_reparented", help).count(vec![], count);
         self.control.expose_links(exposition);
         let help = "Requests of other nodes, by whether they were taken or why not";
         let metric = exposition.counter("requests_of_nodes", help);

@@ -93,6 +93,7 @@ impl Neighbours {
             match asked {
                 Ok(Asked::Taken) => {
                     self.links_made[0].fetch_add(1, Ordering::Relaxed);
+                    self.reparented.fetch_add(u64::from(lost.is_some()), Ordering::Relaxed);
                     return Ok(());
                 }
                 Ok(Asked::SentDown(child)) => search.sent_down(node, child),

@@ -311,6 +311,7 @@ impl Control {
             sum.lost += link.lost;
             now[way as usize] += 1;
         }
+        self.expose_trees(exposition);
         let ways = [(LinkWay::Brings, "in"), (LinkWay::Takes, "out")];
         let help = "Streams that links with other nodes bring (in) and take (out)";
         let metric = exposition.gauge("links", help);

@@ -6,7 +6,7 @@ use super::KnownLink;
 use crate::control::Control;
 use crate::control::streams::Stream;
 use crate::link::{Lineage, Path};
-use crate::telemetry::limited;
+use crate::telemetry::{Exposition, limited};
 
 /// Where a stream comes from that this node may give to others, and who takes it from here.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Whence {
     pub lineage: Lineage,
     /// Those who do.
     pub children: Vec<KnownChild>,
+    /// Who watches it here.
+    pub viewers: usize,
 }
 
 /// A node that takes a stream from this one.
@@ -119,7 +121,20 @@ impl Control {
             silent: Duration::from_millis(link.meter.silent_ms.get()),
         });
         let lineage = Lineage { publisher, publication, path, leaves };
-        Some(Whence { lineage, children: children.collect() })
+        let viewers = stream.viewers.keys().len();
+        Some(Whence { lineage, children: children.collect(), viewers })
+    }
+
+    /// Adds what there is to say of this node's places in trees.
+    pub(super) fn expose_trees(&self, exposition: &mut Exposition) {
+        let help = "Links that take streams from here which come from elsewhere themselves";
+        exposition.gauge("relay_children", help).count(vec![], self.passed_on_to() as u64);
+        let registry = self.lock();
+        let streams = registry.links.streams.iter().filter_map(|name| registry.streams.get(name));
+        let links = streams.filter_map(|stream| stream.brought.as_ref());
+        let depth = links.map(|link| Path::from_word(link.meter.above.get()).len()).max();
+        let help = "Links that the stream which comes from furthest away comes over to this node";
+        exposition.gauge("relay_depth", help).count(vec![], depth.unwrap_or(0) as u64);
     }
 
     /// Another node was sent on to `node` for a stream.
