@@ -133,9 +133,10 @@
 //! - **The ufrag is the session's address** ([`wire::ufrag`]): a first check needs no table, a
 //!   forged one costs one hash, a wrong shard knows the right one.
 //! - **str0m answers offers, and is gone then.** An `Rtc` lives on a control thread until its
-//!   answer is written, and the next offer of the kind is answered by template; a session on its shard is a lite ICE agent of ours and the DTLS of a
-//!   library, a fifth of the memory. Media comes in by [`ingest`] and leaves by [`egress`], which
-//!   keep what a packet touches of a peer within a few cache lines; a session may publish and take
+//!   answer is written, and the next offer of the kind is answered by template; a session on its
+//!   shard is a lite ICE agent of ours and the DTLS of a library, a fifth of the memory. Media
+//!   comes in by [`ingest`] and leaves by [`egress`], which keep what a packet touches of a peer
+//!   within a few cache lines; a session may publish and take
 //!   with the same keys.
 //! - **A publisher's packet is copied once**, out of the receive slot into the memory of the packet
 //!   whose place it takes in its layer's history. Where sessions are many, a received batch is

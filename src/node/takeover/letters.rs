@@ -140,7 +140,13 @@ pub(super) fn receive<T: DeserializeOwned>(
     from: &PacketSocket,
 ) -> Result<(T, Vec<OwnedFd>), TakeoverError> {
     let mut buffer = vec![0; TAKEOVER_LETTER_BYTES];
-    let (length, descriptors) = from.receive(&mut buffer)?;
+    let (length, descriptors) = loop {
+        // One that waits for so long and no longer is not begun anew for a signal (signal(7)).
+        match from.receive(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            received => break received?,
+        }
+    };
     if length == 0 {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
