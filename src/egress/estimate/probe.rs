@@ -215,7 +215,8 @@ impl Probes {
 
     /// Congestion by losses: no probe for a while.
     pub fn discourage(&mut self, now: Micros, view: View) {
-        self.narrow = view.fastest.or(self.narrow).or(Some(view.rate));
+        // What trains said before is of another path, if that has just become narrow.
+        self.narrow = view.newest.or(view.fastest).or(self.narrow).or(Some(view.rate));
         self.pause = (2 * self.pause).min(PAUSE_MOST);
         self.not_before = self.not_before.max(now + self.pause);
     }
@@ -359,5 +360,17 @@ mod tests {
         assert!(probes.running.is_some());
         assert_eq!(probes.settle(1_000_000 + TIME + PATIENCE, CALM), None);
         assert!(probes.running.is_none() && probes.pause > PAUSE_LEAST);
+    }
+
+    #[test]
+    fn what_trains_said_before_the_path_became_narrow_is_not_what_it_carried_then() {
+        let mut probes = Probes::new(0);
+        let narrow = View { newest: Some(0.3e6), fastest: Some(50e6), ..CALM };
+        probes.discourage(1_000_000, narrow);
+        assert!(!probes.look_out(2_000_000, narrow));
+        let wider = View { newest: Some(0.9e6), ..narrow };
+        assert!(probes.look_out(3_000_000, wider));
+        probes.begin(3_000_000, NEXT, CALM);
+        assert!(probes.id(3_000_000) != 0, "and what it carries now is tried at once");
     }
 }
