@@ -104,6 +104,29 @@ fn who_has_the_best_for_long_has_numbers_now_and_then_and_keeps_it() {
     assert_eq!(scene.shard.counters.layer_switches.get(), before);
 }
 
+/// For how many frames of ten rounds packets have numbers, if each second one comes later by this.
+fn counted_with_jitter(jitter: Duration) -> (u64, Option<u8>) {
+    let (mut scene, viewer) = quiet();
+    let (mut counted, end) = (0, scene.now + 10 * QUIET_ROUND);
+    while scene.now < end {
+        for queue in [NO_QUEUE, NO_QUEUE + jitter] {
+            counted += scene.answered(viewer, Duration::from_millis(1), queue);
+        }
+    }
+    (counted, scene.layer(viewer))
+}
+
+#[test]
+fn jitter_alone_ends_no_quiet_and_lowers_no_layer() {
+    let sampled = 10 * QUIET_SAMPLE.as_millis() as u64 / 39;
+    for millis in [0, 5, 10, 20, 30] {
+        let (counted, layer) = counted_with_jitter(Duration::from_millis(millis));
+        println!("{millis} ms: {counted} frames, of {sampled} in samples");
+        assert!(counted <= 2 * sampled, "{counted} frames at {millis} ms");
+        assert_eq!(layer, Some(2));
+    }
+}
+
 #[test]
 fn a_queue_in_a_sample_ends_the_quiet_and_lowers_the_layer() {
     let (mut scene, viewer) = quiet();
