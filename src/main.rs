@@ -137,11 +137,12 @@ fn show_manual(HelpArgs { topic }: HelpArgs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn print_check(CheckArgs { peer, args }: CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
+fn print_check(CheckArgs { peer, from, args }: CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
     let config = Config::new(args, &cpu::available_cores())?;
-    let findings = match peer {
-        Some(url) => check::check_peer(&url, config.access.publish.as_deref()),
-        None => check::check(&config, &Host::at("/")),
+    let findings = match (peer, from) {
+        (Some(url), Some(node)) => check::check_from(&url, &node, config.access.admin.as_deref()),
+        (Some(url), None) => check::check_peer(&url, config.access.publish.as_deref()),
+        (None, _) => check::check(&config, &Host::at("/")),
     };
     say(&check::describe(&findings));
     Ok(match check::worst(&findings) {

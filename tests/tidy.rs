@@ -48,13 +48,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // Reads what the control side and the shards keep; nobody below knows of it.
-    ("api", &["access", "control", "shard", "track", "whip"]),
+    ("api", &["access", "cluster", "control", "shard", "track", "whip"]),
     // Who may do what: HTTP asks, it answers.
     ("access", &[]),
     // HTTP, turned into the verbs of `control`; another protocol would stand beside it.
     ("whip", &["access", "cluster", "control", "hooks"]),
-    // What nodes ask one another: signed, within bounds.
-    ("cluster", &["control", "link"]),
+    // What nodes ask one another: signed, within bounds. One tries another as `check` does.
+    ("cluster", &["check", "control", "link"]),
     // Other services, asked about who may, and told what control has seen happen.
     ("hooks", &["access", "control"]),
     // SDP is answered and an `Rtc` built on the control threads, hence `session`.

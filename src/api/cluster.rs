@@ -1,10 +1,16 @@
 //! `GET /api/v1/cluster`: the nodes there are, and how it goes with the directory they share;
-//! `GET /api/v1/streams/{name}/where`: which of them has a stream.
+//! `GET /api/v1/streams/{name}/where`: which of them has a stream; `POST /api/v1/cluster/check`:
+//! whether another one can reach this one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
-use serde::Serialize;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::answer::{Answer, json};
@@ -44,7 +50,15 @@ struct Node {
     sessions: usize,
     load: f64,
     draining: bool,
+    beat_age_s: f64,
     ports: Vec<Ports>,
+}
+
+/// The body of a POST.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckFrom {
+    from: String,
 }
 
 #[derive(Serialize)]
@@ -79,6 +93,7 @@ struct Here {
 pub(super) async fn get(State(api): State<Arc<Api>>) -> Answer {
     let control = &api.control;
     let (answers, misfit) = control.directory_state();
+    let seen_ago = control.nodes_seen_ago();
     json(&Cluster {
         node: control.member().node.to_string(),
         number: control.node_number(),
@@ -88,13 +103,14 @@ pub(super) async fn get(State(api): State<Arc<Api>>) -> Answer {
             (true, false) => "silent",
         },
         refused: misfit.map(|misfit| misfit.to_string()),
-        nodes: control.nodes().iter().map(node).collect(),
+        nodes: control.nodes().iter().map(|known| node(known, seen_ago)).collect(),
         links: control.links().iter().map(link).collect(),
     })
 }
 
-fn node(known: &NodeRecord) -> Node {
+fn node(known: &NodeRecord, seen_ago: Duration) -> Node {
     let about = &known.about;
+    let beat_ago = Duration::from_millis(known.beat_age_ms) + seen_ago;
     Node {
         name: known.name.to_string(),
         number: known.number,
@@ -104,6 +120,7 @@ fn node(known: &NodeRecord) -> Node {
         sessions: known.sessions,
         load: f64::from(about.load_permille) / 1_000.0,
         draining: known.draining,
+        beat_age_s: (beat_ago.as_secs_f64() * 10.0).round() / 10.0,
         ports: about.media.iter().map(ports).collect(),
     }
 }
@@ -128,6 +145,27 @@ fn ports(media: &MediaPorts) -> Ports {
         first_port: media.first,
         last_port: media.last,
     }
+}
+
+/// POST `{"from": "NODE"}`: that node tries whether this one can be reached.
+pub(super) async fn check(State(api): State<Arc<Api>>, body: Bytes) -> Answer {
+    let wanted = serde_json::from_slice::<CheckFrom>(&body);
+    let CheckFrom { from } = wanted.map_err(|error| {
+        Problem::bad_request(format!("the body is no {{\"from\": \"NODE\"}}: {error}"))
+    })?;
+    let Some(cluster) = api.cluster.get() else {
+        return Err(Problem::conflict(
+            "this server is no node of a cluster whose nodes ask one another (--cluster, \
+             --cluster-secret-file)",
+        ));
+    };
+    if *from == *api.control.member().node {
+        return Err(Problem::bad_request(format!("`{from}` is this node: name another one")));
+    }
+    let (status, text) = cluster.be_tried_by(&from).await?;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
+    Ok((status, [(CONTENT_TYPE, kind)], text).into_response())
 }
 
 /// What the directory says, a second old at most.

@@ -32,7 +32,7 @@ mod shards;
 mod status;
 mod streams;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
@@ -44,6 +44,7 @@ use axum::routing::{delete, get, post};
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, Action, Asker};
+use crate::cluster::Neighbours;
 use crate::control::{Control, unix_now};
 use crate::limits::MAX_API_READERS;
 use crate::shard::Wiring;
@@ -79,6 +80,8 @@ pub struct Api {
     started: Instant,
     /// Unix seconds.
     started_at: f64,
+    /// The other nodes, where some share a secret.
+    cluster: OnceLock<Arc<Neighbours>>,
 }
 
 impl Api {
@@ -95,7 +98,13 @@ impl Api {
             started_at: unix_now(),
             control,
             facts,
+            cluster: OnceLock::new(),
         })
+    }
+
+    /// There are other nodes, which can be asked something. Said once.
+    pub fn joins(&self, cluster: Arc<Neighbours>) {
+        let _said_before = self.cluster.set(cluster);
     }
 
     /// Whether a shard does not turn.
@@ -120,6 +129,7 @@ impl Api {
             .route("/api/v1/streams/{name}", delete(streams::kick))
             .route("/api/v1/streams/{name}/where", get(cluster::locate))
             .route("/api/v1/cluster", get(cluster::get))
+            .route("/api/v1/cluster/check", post(cluster::check))
             .route("/api/v1/sessions", get(sessions::get))
             .route("/api/v1/sessions/{id}", get(session::get).delete(session::kick))
             .route("/api/v1/sessions/{id}/layer", post(session::choose_layer))

@@ -5,6 +5,7 @@
 
 mod attempts;
 mod files;
+mod from;
 mod network;
 mod peer;
 mod ports;
@@ -12,7 +13,10 @@ mod ports;
 use std::fmt::{self, Write};
 
 pub use files::Host;
-pub use peer::check_peer;
+pub use from::{Told, check_from};
+pub use peer::{CheckedSession, Probe, check_peer};
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 
@@ -30,7 +34,8 @@ pub struct Finding {
 }
 
 /// How something stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// As it should be, or of no matter with these options.
     Ok,
@@ -60,7 +65,9 @@ impl Finding {
         Finding { verdict: Verdict::Warn, what, found, fix }
     }
 
-    fn fail(what: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Finding {
+    /// It would fail, and this mends it.
+    #[must_use]
+    pub fn fail(what: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Finding {
         Finding { verdict: Verdict::Fail, ..Finding::warn(what, found, fix) }
     }
 }

@@ -36,14 +36,56 @@ pub fn check_peer(url: &str, token: Option<&str>) -> Vec<Finding> {
         Ok(session) => session,
         Err(finding) => return vec![finding],
     };
-    let found = format!("answered after {}", in_ms(session.answered_after));
-    let mut findings = vec![Finding::ok("HTTP", found)];
-    findings.extend(look_at(&session));
+    let mut findings = session.look();
     if let Err(problem) = server.delete(&session.url) {
         let found = format!("the session was not ended: {problem}");
         findings.push(Finding::warn("HTTP", found, "nothing: the server ends it in half a minute"));
     }
     findings
+}
+
+/// An offer that is made to be answered, and nothing else: of a stream nobody watches.
+pub struct Probe {
+    /// Where it is posted.
+    pub path: String,
+    /// The offer.
+    pub offer: String,
+    /// Its ufrag.
+    ours: String,
+    asked: Instant,
+}
+
+impl Default for Probe {
+    fn default() -> Probe {
+        Probe::new()
+    }
+}
+
+impl Probe {
+    /// One under a throw-away name.
+    #[must_use]
+    pub fn new() -> Probe {
+        let mut rtc = Rtc::builder().build(Instant::now());
+        let mut changes = rtc.sdp_api();
+        changes.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
+        let offer = changes.apply().expect("something is offered").0.to_sdp_string();
+        let ours = rtc.direct_api().local_ice_credentials().ufrag;
+        // Of what is in a ufrag, a stream's name has letters and digits alone.
+        let name: String = ours.chars().filter(char::is_ascii_alphanumeric).collect();
+        Probe { path: format!("/whip/check-{name}"), offer, ours, asked: Instant::now() }
+    }
+
+    /// The session that was made of it, whose URL is `url`, by its `answer`.
+    #[must_use]
+    pub fn answered(&self, url: String, answer: &str) -> CheckedSession {
+        CheckedSession {
+            url,
+            username: format!("{}:{}", ice_ufrag(answer).unwrap_or_default(), self.ours),
+            password: ice_password(answer).unwrap_or_default().to_owned(),
+            candidates: candidates(answer),
+            answered_after: self.asked.elapsed(),
+        }
+    }
 }
 
 /// A server's HTTP.
@@ -53,8 +95,9 @@ struct Server<'a> {
 }
 
 /// A session that was set up.
-struct CheckedSession {
-    url: String,
+pub struct CheckedSession {
+    /// What ends it.
+    pub url: String,
     /// `theirs:ours`, the name in checks.
     username: String,
     password: String,
@@ -88,31 +131,17 @@ impl Server<'_> {
     /// Publishes a stream nobody watches.
     fn publish(&self) -> Result<CheckedSession, Finding> {
         let fail = |found: String, fix: &str| Finding::fail("HTTP", found, fix);
-        let mut rtc = Rtc::builder().build(Instant::now());
-        let mut changes = rtc.sdp_api();
-        changes.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
-        let offer = changes.apply().expect("something is offered").0.to_sdp_string();
-        let ours = rtc.direct_api().local_ice_credentials().ufrag;
-
-        // Of what is in a ufrag, a stream's name has letters and digits alone.
-        let name: String = ours.chars().filter(char::is_ascii_alphanumeric).collect();
-        let endpoint = format!("{}/whip/check-{name}", self.base);
-        let asked = Instant::now();
+        let probe = Probe::new();
+        let endpoint = format!("{}{}", self.base, probe.path);
         let (status, location, answer) =
-            self.request("POST", &endpoint, &offer).map_err(|error| {
+            self.request("POST", &endpoint, &probe.offer).map_err(|error| {
                 fail(
                     format!("POST {endpoint}: {error}"),
                     "start the server, or pass the URL under which this machine reaches its HTTP",
                 )
             })?;
         match (status, location) {
-            (201, Some(location)) => Ok(CheckedSession {
-                url: absolute(&endpoint, &location),
-                username: format!("{}:{ours}", ice_ufrag(&answer).unwrap_or_default()),
-                password: ice_password(&answer).unwrap_or_default().to_owned(),
-                candidates: candidates(&answer),
-                answered_after: asked.elapsed(),
-            }),
+            (201, Some(location)) => Ok(probe.answered(absolute(&endpoint, &location), &answer)),
             (401 | 403, _) => Err(fail(
                 format!("the server answers {status}: it wants a token"),
                 "pass --token TOKEN (or MONOPORT_TOKEN)",
@@ -229,6 +258,15 @@ fn finding(candidate: Candidate, outcome: Result<Answer, Silence>) -> Finding {
 }
 
 impl CheckedSession {
+    /// Tries its addresses, which takes some seconds where one does not answer.
+    #[must_use]
+    pub fn look(&self) -> Vec<Finding> {
+        let found = format!("answered after {}", in_ms(self.answered_after));
+        let mut findings = vec![Finding::ok("HTTP", found)];
+        findings.extend(look_at(self));
+        findings
+    }
+
     fn check(&self, candidate: Candidate) -> Result<Answer, Silence> {
         match candidate.tcp {
             true => self.check_tcp(candidate.address),
@@ -369,98 +407,4 @@ fn hmac_sha1(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_addresses_of_an_answer_are_those_a_client_can_use() {
-        let answer = "v=0\r\na=ice-ufrag:abcd\r\n\
-            a=candidate:1 1 udp 2130706431 192.0.2.1 7882 typ host\r\n\
-            a=candidate:2 1 UDP 2130706430 2001:db8::1 7882 typ host\r\n\
-            a=candidate:3 1 tcp 1671430143 192.0.2.1 7881 typ host tcptype passive\r\n\
-            a=candidate:4 1 tcp 1671430142 192.0.2.1 9 typ host tcptype active\r\n\
-            a=candidate:5 2 udp 1 192.0.2.1 7882 typ host\r\n\
-            a=candidate:6 1 udp 1 name.local 7882 typ host\r\n\
-            a=candidate:nonsense\r\n\
-            a=candidate:1 1 udp 2130706431 192.0.2.1 7882 typ host\r\n";
-        let one = |tcp, address: &str| Candidate { tcp, address: address.parse().unwrap() };
-        let expected = [
-            one(false, "192.0.2.1:7882"),
-            one(false, "[2001:db8::1]:7882"),
-            one(true, "192.0.2.1:7881"),
-        ];
-        assert_eq!(candidates(answer), expected);
-        assert_eq!((ice_ufrag(answer), ice_password(answer)), (Some("abcd"), None));
-    }
-
-    #[test]
-    fn a_session_is_where_its_server_is() {
-        let endpoint = "https://media.example.org:8443/whip/check-1";
-        let expected = "https://media.example.org:8443/session/7";
-        assert_eq!(absolute(endpoint, "/session/7"), expected);
-        assert_eq!(absolute(endpoint, "http://elsewhere/7"), "http://elsewhere/7");
-    }
-
-    fn session(candidates: Vec<Candidate>) -> CheckedSession {
-        CheckedSession {
-            url: String::new(),
-            username: "theirs:ours".into(),
-            password: "their password".into(),
-            candidates,
-            answered_after: Duration::ZERO,
-        }
-    }
-
-    /// Reads one framed check, and answers with what `answer` makes of it, framed.
-    fn serve_tcp(answer: fn(&[u8]) -> Vec<u8>) -> Candidate {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut length = [0; 2];
-            stream.read_exact(&mut length).unwrap();
-            let mut check = vec![0; usize::from(u16::from_be_bytes(length))];
-            stream.read_exact(&mut check).unwrap();
-            let answer = answer(&check);
-            stream.write_all(&(answer.len() as u16).to_be_bytes()).unwrap();
-            stream.write_all(&answer).unwrap();
-        });
-        Candidate { tcp: true, address }
-    }
-
-    #[test]
-    fn a_check_over_tcp_is_framed_and_so_is_its_answer() {
-        let good = serve_tcp(|check| {
-            let check = StunMessage::parse(check).expect("it is STUN");
-            assert!(check.verify(b"their password", hmac_sha1) && !check.use_candidate());
-            assert_eq!(check.username(), Some("theirs:ours"));
-            let reply =
-                StunMessage::binding_reply(check.trans_id(), "192.0.2.9:7".parse().unwrap());
-            let mut buffer = [0; 512];
-            let length = reply.to_bytes(Some(b"their password"), &mut buffer, hmac_sha1).unwrap();
-            buffer[..length].to_vec()
-        });
-        let mad = serve_tcp(<[u8]>::to_vec);
-        let findings = look_at(&session(vec![good, mad]));
-        let (address, found) = (good.address.to_string(), &findings[0].found);
-        assert_eq!(findings[0].verdict, crate::check::Verdict::Ok, "{found}");
-        assert!(found.contains(&address) && found.contains("sees us as 192.0.2.9:7"), "{found}");
-        assert_eq!((findings[0].what, findings[1].what), ("TCP", "TCP"));
-        assert_eq!(findings[1].verdict, crate::check::Verdict::Fail, "{:?}", findings[1]);
-    }
-
-    #[test]
-    fn an_answer_without_addresses_is_a_failure() {
-        assert_eq!(look_at(&session(Vec::new()))[0].verdict, crate::check::Verdict::Fail);
-    }
-
-    #[test]
-    fn a_server_that_is_not_there_is_a_failure_with_a_way_out() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", free.local_addr().unwrap());
-        drop(free);
-        let findings = check_peer(&url, None);
-        assert_eq!(crate::check::worst(&findings), crate::check::Verdict::Fail);
-        assert!(findings[0].found.contains(&url) && findings[0].fix.is_some(), "{findings:?}");
-    }
-}
+mod tests;

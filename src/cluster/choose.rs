@@ -67,6 +67,7 @@ mod tests {
             number: 1,
             sessions: 0,
             draining,
+            beat_age_ms: 0,
             terms: Terms::default(),
             about: About { zone: zone.into(), load_permille, ..About::default() },
         }

@@ -10,6 +10,7 @@
 //! asking.rs  the way there, within bounds                       nonces.rs  none is heard twice
 //! links.rs   streams from other nodes, and to them              awaited.rs which are waited for
 //! tree.rs    who takes a stream from whom                        seek.rs    and finds another
+//! tried.rs   one node tries another
 //! ```
 
 mod asking;
@@ -20,6 +21,7 @@ mod nonces;
 mod seek;
 mod signed;
 pub mod tree;
+mod tried;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +55,8 @@ pub struct Neighbours {
     wanted: Mutex<Wanted>,
     /// As many nodes as take a stream from this one.
     most_children: u32,
+    /// One other node is tried at a time.
+    tries: Semaphore,
     /// Links that were made, and that were not.
     links_made: [AtomicU64; 2],
     /// Streams that came from another node than before.
@@ -129,6 +133,7 @@ impl Neighbours {
             nonces: Mutex::new(Nonces::new(Instant::now())),
             wanted: Mutex::default(),
             most_children,
+            tries: Semaphore::new(1),
             links_made: Default::default(),
             reparented: AtomicU64::new(0),
             asked: Default::default(),

@@ -115,6 +115,10 @@ pub struct CheckArgs {
     #[arg(long, value_name = "URL", value_parser = server_url)]
     pub peer: Option<String>,
 
+    /// Have this other node of the cluster look at it, which needs --admin-token
+    #[arg(long, value_name = "NODE", requires = "peer")]
+    pub from: Option<String>,
+
     /// How the server would be started.
     #[command(flatten)]
     pub args: Args,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ports::PortTable;
 use super::slots::Slots;
@@ -10,6 +10,7 @@ use super::{
     About, Control, Directory, HttpAt, MediaPorts, Misfit, NodeRecord, Owner, Terms, Unreachable,
 };
 use crate::limits::{CLUSTER_PROTOCOL, DIRECTORY_PEERS_AGAIN};
+use crate::telemetry::Exposition;
 
 /// This node among others.
 pub struct Member {
@@ -149,6 +150,12 @@ impl Control {
         *told = fingerprints.into();
     }
 
+    /// How long ago the directory was asked who is alive; nothing before that.
+    #[must_use]
+    pub fn nodes_seen_ago(&self) -> Duration {
+        self.others.seen().at.map(|at| at.elapsed()).unwrap_or_default()
+    }
+
     /// Asks the directory who is alive.
     pub(super) async fn look_at_nodes(&self) -> Result<(), Unreachable> {
         let mut nodes = self.member.directory.peers().await?;
@@ -176,6 +183,7 @@ impl Control {
             number: self.others.number(),
             sessions,
             draining: self.is_stopping(),
+            beat_age_ms: 0,
             terms: Terms { protocol: CLUSTER_PROTOCOL, secrets: self.member.secrets(), ports: own },
             about: About {
                 zone: zone.clone(),
@@ -194,6 +202,14 @@ impl Control {
         let room: usize = registry.slots.iter().map(Slots::capacity).sum();
         let taken = (registry.live.len() * 1_000).checked_div(room).unwrap_or(1_000);
         self.others.busy_permille.load(Ordering::Relaxed).max(taken as u32)
+    }
+
+    /// Adds how much of what it can do the node does.
+    pub fn expose_load(&self, exposition: &mut Exposition) {
+        let help = "How much of what it can do the node does, from 0 to 1: of its cores or of its \
+                    sessions, whichever is more";
+        let load = f64::from(self.load_permille()) / 1_000.0;
+        exposition.gauge("node_load", help).float(Vec::new(), load);
     }
 
     /// The ports of media as clients are told of them.

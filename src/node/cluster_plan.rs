@@ -145,6 +145,7 @@ mod tests {
             number: 1,
             sessions: 0,
             draining: false,
+            beat_age_ms: 0,
             terms: Terms::default(),
             about: About { zone: zone.into(), version: "1".into(), media, ..About::default() },
         };

@@ -88,6 +88,9 @@ pub(super) fn served(
     earlier: Option<Arc<EarlierDoor>>,
 ) -> Served {
     let framers = config.frame_ancestors.iter().map(FrameAncestor::as_str);
+    if let Some(cluster) = &cluster {
+        api.joins(cluster.clone());
+    }
     let more = api.router().merge(dashboard::router(framers));
     let Changing { access, authority, webhooks, tls } = changing.clone();
     let admission = Admission { access: access.clone(), authority };

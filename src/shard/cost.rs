@@ -2,7 +2,10 @@
 //!
 //! `cargo test --release --lib shard::cost -- --ignored --nocapture` prints nanoseconds of CPU an
 //! Opus packet, from the datagram to the viewer's datagram, for as many streams of one viewer each:
-//! batches that are looked ahead over and batches that are not, in turn.
+//! batches that are looked ahead over and batches that are not, in turn. `shard::cost::link` does
+//! so for a stream that comes from another node, beside one that is published here.
+
+mod link;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +22,7 @@ use super::{Command, SessionPort};
 use crate::egress::Egress;
 use crate::id::{SessionKey, StreamKey, TrackId, TrackKind, Via};
 use crate::ingest::Ingest;
-use crate::media::{ExtensionIds, ViewerTerms, ViewerTrack};
+use crate::media::{ExtensionIds, ExtensionKind, ViewerTerms, ViewerTrack};
 use crate::net::Destination;
 use crate::paths::{Inbound, Path};
 use crate::session::{CodecMatch, LocalIce, Negotiator, Offer, StreamCodecs};
@@ -27,16 +30,28 @@ use crate::srtp::{MasterKey, Profile, RtpSealer};
 use crate::track::StreamShared;
 use crate::wire::rtp::HeaderWriter;
 
-const PROFILE: Profile = Profile::AeadAes256Gcm;
-const PAYLOAD: usize = 120;
 /// Datagrams of a turn: 40,000 a second, a millisecond apart.
 const BATCH: usize = 40;
 const ROUNDS: usize = 15;
 
+/// What publishers send.
+#[derive(Clone, Copy)]
+struct Media {
+    kind: TrackKind,
+    /// Bytes of a payload.
+    payload: usize,
+    profile: Profile,
+}
+
+const OPUS: Media = Media { kind: TrackKind::Audio, payload: 120, profile: Profile::AeadAes256Gcm };
+
 struct Bench {
     core: Core,
+    media: Media,
     sealers: Vec<RtpSealer>,
     payload_type: u8,
+    /// Of publishers' transport-wide numbers, which those of video write as browsers do.
+    transport_sequence: Option<u8>,
     /// Packets each publisher has sent.
     number: u64,
     now: Instant,
@@ -50,25 +65,33 @@ fn remote(slot: u32, host: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, host, (slot >> 8) as u8], 1_024 + (slot & 0xff) as u16))
 }
 
-fn master(slot: u32) -> MasterKey {
+fn master(profile: Profile, slot: u32) -> MasterKey {
     let mut bytes = [7; 32];
     bytes[..4].copy_from_slice(&slot.to_be_bytes());
-    MasterKey::new(PROFILE, &bytes, &[3; 12]).expect("lengths of the profile")
+    let bytes = &bytes[..profile.key_len()];
+    MasterKey::new(profile, bytes, &[3; 12]).expect("lengths of the profile")
 }
 
 impl Bench {
-    fn new(streams: u32) -> Bench {
+    /// Nobody yet, where there is room for so many.
+    fn empty(media: Media, sessions: u32) -> Bench {
         let now = Instant::now();
-        let mut bench = Bench {
-            core: core_of(now, streams as usize),
+        Bench {
+            core: core_of(now, sessions as usize),
+            media,
             sealers: Vec::new(),
             payload_type: 0,
+            transport_sequence: None,
             number: 0,
             now,
-        };
+        }
+    }
+
+    fn new(streams: u32) -> Bench {
+        let mut bench = Bench::empty(OPUS, streams);
         for slot in 0..streams {
             bench.publisher(slot);
-            bench.viewer(slot);
+            bench.viewer(StreamKey { index: slot, generation: 0 }, slot);
         }
         bench
     }
@@ -78,10 +101,15 @@ impl Bench {
         let stream = StreamKey { index: slot, generation: 0 };
         let mut client = str0m::Rtc::builder().build(now);
         let mut changes = client.sdp_api();
-        changes.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
+        let Media { kind, profile, .. } = self.media;
+        let kind = match kind {
+            TrackKind::Audio => MediaKind::Audio,
+            TrackKind::Video => MediaKind::Video,
+        };
+        changes.add_media(kind, Direction::SendOnly, None, None, None);
         let (offer, _pending) = changes.apply().expect("something is offered");
         let offer = Offer::to_publish(&offer.to_sdp_string()).expect("an offer");
-        let codecs = offer.choose_codecs(StreamCodecs::default()).expect("Opus");
+        let codecs = offer.choose_codecs(StreamCodecs::default()).expect("it is taken");
         let ufrag = core.post.wiring.ufrag_key.encode(key(slot)).as_str().to_owned();
         let credentials = IceCreds { ufrag, pass: "p".repeat(24) };
         let candidates = [SocketAddr::new(LOCAL, 7_882)];
@@ -96,21 +124,27 @@ impl Bench {
         let path = Path { via: Via::Udp(0), local: LOCAL, remote: remote(slot, 1) };
         core.paths.prove(now, slot, path, true, core.post.counters());
         let entry = core.sessions.at(slot).expect("it was added");
-        let master = master(slot);
+        let master = master(profile, slot);
         entry.connected = true;
-        entry.keys = Some(Box::new(Keys::new(PROFILE, master.clone(), &master)));
+        entry.keys = Some(Box::new(Keys::new(profile, master.clone(), &master)));
         let publishing = entry.publishes.as_mut().expect("it publishes");
         let terms = std::mem::take(&mut publishing.terms);
         self.payload_type = terms.tracks[0].payload.payload_type;
-        publishing.ingest = Some(Ingest::new(stream, terms, PROFILE, &master, now));
-        self.sealers.push(RtpSealer::new(PROFILE, &master));
+        let is_it = |(_, kind): &&(u8, ExtensionKind)| *kind == ExtensionKind::TransportSequence;
+        let id = terms.extensions.iter().find(is_it).map(|(id, _)| *id);
+        self.transport_sequence = id.filter(|_| self.media.kind == TrackKind::Video);
+        publishing.ingest = Some(Ingest::new(stream, terms, profile, &master, now));
+        self.sealers.push(RtpSealer::new(profile, &master));
     }
 
-    fn viewer(&mut self, slot: u32) {
-        let stream = StreamKey { index: slot, generation: 0 };
+    fn viewer(&mut self, stream: StreamKey, slot: u32) {
+        let Media { kind, profile, .. } = self.media;
         let track = ViewerTrack {
-            id: TrackId::first(TrackKind::Audio),
-            codec: str0m::format::Codec::Opus,
+            id: TrackId::first(kind),
+            codec: match kind {
+                TrackKind::Audio => str0m::format::Codec::Opus,
+                TrackKind::Video => str0m::format::Codec::Vp8,
+            },
             mid: "0".into(),
             ssrc: slot,
             rtx_ssrc: None,
@@ -119,7 +153,7 @@ impl Bench {
             extensions: ExtensionIds { mid: Some(4), ..Default::default() },
         };
         let terms = ViewerTerms { tracks: vec![track] };
-        let egress = Egress::new(&terms, PROFILE, &master(slot), u64::from(slot));
+        let egress = Egress::new(&terms, profile, &master(profile, slot), u64::from(slot));
         let to = Destination::new(remote(slot, 2), LOCAL, true);
         self.core.streams.add_viewer(self.now, stream, slot, egress, to).expect("the stream is");
     }
@@ -138,9 +172,15 @@ impl Bench {
                 timestamp: self.number as u32 * 960,
                 ssrc: slot + 1,
             };
-            let mut bytes = vec![0; 200];
-            let start = header.write(&[], &mut bytes).expect("room");
-            let sealed = sealer.seal(&mut bytes, start, start + PAYLOAD, slot + 1, self.number);
+            let payload = self.media.payload;
+            let mut bytes = vec![0; payload + 80];
+            let number = (self.number as u16).to_be_bytes();
+            let elements = self.transport_sequence.map(|id| (id, &number[..]));
+            let start = header.write(elements.as_slice(), &mut bytes).expect("room");
+            // To VP8 a key frame once in a while, and the first of a picture each.
+            bytes[start] = 0x10;
+            bytes[start + 1] = u8::from(!self.number.is_multiple_of(300));
+            let sealed = sealer.seal(&mut bytes, start, start + payload, slot + 1, self.number);
             bytes.truncate(sealed);
             (remote(slot, 1), bytes)
         };

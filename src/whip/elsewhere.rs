@@ -245,7 +245,11 @@ async fn hear(
 
 /// Has `app` answer, and signs what comes of it.
 async fn answer(cluster: &Neighbours, heard: &Heard, app: Router) -> Response<Body> {
-    let answered = match (cluster.welcome(heard), as_of_client(&heard.request)) {
+    let own = match cluster.welcome(heard) {
+        None => cluster.try_who_asks(heard).await,
+        welcome => welcome,
+    };
+    let answered = match (own, as_of_client(&heard.request)) {
         (Some(Ok(text)), _) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
         (Some(Err(error)), _) => Problem::from(error).into_response(),
         (None, Some(request)) => app.oneshot(request).await.unwrap_or_else(|never| match never {}),

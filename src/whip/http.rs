@@ -334,6 +334,7 @@ fn exposition(app: &App) -> telemetry::Exposition {
     app.admission.authority.expose(&mut exposition);
     app.webhooks.expose(&mut exposition);
     app.control.expose_directory(&mut exposition);
+    app.control.expose_load(&mut exposition);
     app.cluster.iter().for_each(|cluster| cluster.expose(&mut exposition));
     app.posts.expose(&mut exposition, app.control.connecting());
     exposition

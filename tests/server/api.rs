@@ -117,7 +117,8 @@ fn the_description_has_the_routes_there_are() {
     let routes: HashSet<&str> = routes.filter_map(|rest| rest.split('"').next()).collect();
     assert_eq!(described, routes);
     for path in described.iter().filter(|path| !path.contains('{') && !path.ends_with("events")) {
-        assert_eq!(request("GET", &server.url(path), &[], "").status, 200, "{path}");
+        let status = if document.0["paths"][path]["get"].is_object() { 200 } else { 405 };
+        assert_eq!(request("GET", &server.url(path), &[], "").status, status, "{path}");
         assert_eq!(request("PUT", &server.url(path), &[], "").status, 405, "{path}");
     }
 }

@@ -16,6 +16,7 @@ const SCRAPED: [&str; 2] = ["instance", "job"];
 
 /// What the dashboard need not show, and why.
 const NOT_SHOWN: &[(&str, &str)] = &[
+    ("monoport_node_load", "the greater of two that are shown: busy shards, and sessions"),
     ("monoport_receive_batches_total", "the histogram of batches counts them"),
     ("monoport_kernel_receive_drops", "shown by port"),
     ("monoport_turn_gap_microseconds", "its rests a second tell as much"),

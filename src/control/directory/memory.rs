@@ -219,7 +219,12 @@ impl Directory for MemoryDirectory {
     fn peers(&self) -> Reply<'_, Vec<NodeRecord>> {
         let (tables, now) = self.store.lock();
         let alive = tables.nodes.values().filter(|node| now < node.until_ms);
-        Box::pin(ready(Ok(alive.map(|node| node.record.clone()).collect())))
+        let lease_ms = DIRECTORY_LEASE.as_millis() as u64;
+        let told = |node: &Node| {
+            let beat_age_ms = (now + lease_ms).saturating_sub(node.until_ms);
+            NodeRecord { beat_age_ms, ..node.record.clone() }
+        };
+        Box::pin(ready(Ok(alive.map(told).collect())))
     }
 
     fn claim(&self, claim: Claim, streams: Vec<(Arc<str>, u64)>) -> Reply<'_, Vec<Claimed>> {

@@ -22,6 +22,9 @@ pub struct NodeRecord {
     pub sessions: usize,
     /// Whether it takes no more.
     pub draining: bool,
+    /// How long ago it told the directory of itself, in milliseconds, when that was asked; 0 in
+    /// what it tells.
+    pub beat_age_ms: u64,
     /// What nodes have to agree about.
     pub terms: Terms,
     /// What else there is to know.

@@ -311,10 +311,11 @@ fn beaten((what, now_ms, number, displaced, detail, at): Answered) -> Beat {
 }
 
 /// What is told of a node: see `lua/peers.lua`.
-type Peer = (String, String, u16, usize, u8, String, String);
+type Peer = (String, String, u16, usize, u8, String, String, u64);
 
 /// A node as it was told of; nothing where that makes no sense.
-fn peer((name, http, number, sessions, draining, terms, about): Peer) -> Option<NodeRecord> {
+fn peer(told: Peer) -> Option<NodeRecord> {
+    let (name, http, number, sessions, draining, terms, about, left_ms) = told;
     let mut terms = terms.splitn(3, '|');
     let terms = Terms {
         protocol: terms.next()?.parse().ok()?,
@@ -327,6 +328,7 @@ fn peer((name, http, number, sessions, draining, terms, about): Peer) -> Option<
         number,
         sessions,
         draining: draining == 1,
+        beat_age_ms: (DIRECTORY_LEASE.as_millis() as u64).saturating_sub(left_ms),
         terms,
         about: serde_json::from_str(&about).ok()?,
     })

@@ -48,7 +48,7 @@ fn at_once<T>(reply: Reply<'_, T>) -> T {
 fn record(name: &str, terms: Terms) -> NodeRecord {
     let http = HttpAt { tls: false, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 7880)) };
     let (name, about) = (name.into(), About::default());
-    NodeRecord { name, http, number: 0, sessions: 0, draining: false, terms, about }
+    NodeRecord { name, http, number: 0, sessions: 0, draining: false, beat_age_ms: 0, terms, about }
 }
 
 /// A beat; without the number it is given.
