@@ -97,10 +97,11 @@ pub(super) async fn get(State(api): State<Arc<Api>>) -> Answer {
     json(&Cluster {
         node: control.member().node.to_string(),
         number: control.node_number(),
-        directory: match (control.member().has_others, answers) {
-            (false, _) => "none",
-            (true, true) => "answers",
-            (true, false) => "silent",
+        directory: match (control.member().has_others, answers, &misfit) {
+            (false, ..) => "none",
+            (true, true, _) => "answers",
+            (true, false, Some(_)) => "refuses",
+            (true, false, None) => "silent",
         },
         refused: misfit.map(|misfit| misfit.to_string()),
         nodes: control.nodes().iter().map(|known| node(known, seen_ago)).collect(),
@@ -168,11 +169,17 @@ pub(super) async fn check(State(api): State<Arc<Api>>, body: Bytes) -> Answer {
     Ok((status, [(CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// What the directory says, a second old at most.
+/// What the directory says, a second old at most; where it does not answer, what this node knows.
 pub(super) async fn locate(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> Answer {
-    let owner = api.control.owner(&stream).await.map_err(|_unreachable| {
-        Problem::overloaded("the directory that knows which node has the stream does not answer")
-    })?;
+    let owner = match api.control.owner(&stream).await {
+        Ok(owner) => owner,
+        Err(_unreachable) => Some(api.control.own_claim(&stream).ok_or_else(|| {
+            Problem::overloaded(
+                "the directory that knows which node has the stream does not answer, and nobody \
+                 publishes it on this node",
+            )
+        })?),
+    };
     json(&Where {
         node: owner.as_ref().map(|owner| owner.node.to_string()),
         http: owner.as_ref().and_then(|owner| Some(owner.http?.to_string())),

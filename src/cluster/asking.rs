@@ -100,8 +100,7 @@ impl Neighbours {
         };
         if !signed::is_answer(&self.keys.now(), &nonce, &head, whole, &signature) {
             let (node, at) = (node.name.clone(), node.http.to_string());
-            let said = String::from_utf8_lossy(whole.unwrap_or_default());
-            let said: String = said.chars().filter(|char| !char.is_control()).take(300).collect();
+            let said = words_of(whole.unwrap_or_default());
             let why = format!("its answer ({}) is not signed: {said}", head.status);
             return Err(Unasked::Stranger { node, at, why });
         }
@@ -158,6 +157,17 @@ impl Neighbours {
         };
         Ok((head, signature, body))
     }
+}
+
+/// The words of a refusal: the detail of a problem (RFC 9457 §3.1.4), or the text as it is.
+pub(super) fn words_of(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        detail: String,
+    }
+    let told = serde_json::from_slice(body).map(|told: Told| told.detail);
+    let said = told.unwrap_or_else(|_other| String::from_utf8_lossy(body).into_owned());
+    said.chars().filter(|char| !char.is_control()).take(300).collect()
 }
 
 enum Received {
@@ -228,5 +238,18 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_its_words() {
+        let problem = br#"{"status":409,"title":"Conflict","detail":"it drains"}"#;
+        assert_eq!(words_of(problem), "it drains");
+        assert_eq!(words_of(b"Bad\r\nGateway"), "BadGateway");
+        assert_eq!(words_of(&[b'x'; 1_000]).len(), 300);
     }
 }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use axum::body::to_bytes;
 use serde::{Deserialize, Serialize};
 
+use super::asking::words_of;
 use super::tree::{self, Answer, Asker, Child};
 use super::{Carried, Heard, Neighbours, Unasked, choose, signed};
 use crate::control::{
@@ -22,6 +23,11 @@ use crate::link::{Exchange, Lineage, PUBLIC_BYTES, Path, Peer};
 
 /// Where links are asked for; the stream's name follows.
 const LINK: &str = "/link/";
+
+/// Why a node gives streams to nobody that the directory has not taken in.
+const NO_NUMBER: &str = "the directory (--cluster) has not taken this node in since it was \
+                         started, so it gives streams to no other one yet: `monoport top \
+                         --cluster` there says why";
 
 /// What a node that wants a stream says.
 #[derive(Serialize, Deserialize)]
@@ -180,8 +186,7 @@ impl Neighbours {
         let answered = self.ask(name, carried).await?;
         let body = to_bytes(answered.body, MAX_FORWARDED_ANSWER_BYTES).await.unwrap_or_default();
         if answered.head.status != 200 {
-            let said = String::from_utf8_lossy(&body);
-            let words = said.chars().filter(|char| !char.is_control()).take(300).collect();
+            let words = words_of(&body);
             let (node, status) = (name.into(), answered.head.status);
             return Err(Unlinked::Refused { node, status, words });
         }
@@ -219,6 +224,10 @@ impl Neighbours {
     fn open(&self, stream: &str, heard: &Heard) -> Result<String, ControlError> {
         let wrong = || ControlError::Conflict("it is no link that this version knows".into());
         let (hello, theirs) = Hello::read(&heard.request.body).ok_or_else(wrong)?;
+        // Nobody could say by which nodes the stream has come.
+        if self.control.node_number() == 0 {
+            return Err(ControlError::Conflict(NO_NUMBER.into()));
+        }
         let whence =
             self.control.whence(stream).ok_or_else(|| ControlError::NoPublisher(stream.into()))?;
         let reply = |reply: &Reply| serde_json::to_string(reply).map_err(|_error| wrong());

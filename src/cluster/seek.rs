@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::links::{Asked, Unlinked};
 use super::tree::{Next, Search};
 use super::{Neighbours, lock};
-use crate::limits::{LINK_AGAIN, LINK_LOOK};
+use crate::limits::{LINK_AGAIN, LINK_LOOK, MAX_LINK_REASONS};
 use crate::telemetry::limited;
 
 /// Streams that are being asked for.
@@ -44,6 +44,24 @@ impl Wanted {
     }
 }
 
+/// What a search has said: why nodes do not give the stream, each reason once.
+#[derive(Default)]
+struct Said(Vec<Unlinked>);
+
+impl Said {
+    /// Whether it is news that the stream is not to be had for this reason.
+    fn is_news(&mut self, why: &Unlinked) -> bool {
+        if self.0.contains(why) {
+            return false;
+        }
+        if self.0.len() == MAX_LINK_REASONS {
+            self.0.clear();
+        }
+        self.0.push(why.clone());
+        true
+    }
+}
+
 impl Neighbours {
     /// Takes `stream` from the node `name`, or from one that takes it from there, unless that is
     /// done. Of many who ask at once one does so, and for a moment after a failure nobody.
@@ -61,7 +79,8 @@ impl Neighbours {
             return Err(why.clone());
         }
         let mut search = Search::new(name.into());
-        let made = self.seek(stream, &mut search, None).await.map_err(|(why, _after)| why);
+        let made = self.seek(stream, &mut search, None, &mut Said::default()).await;
+        let made = made.map_err(|(why, _after)| why);
         last.0 = made.as_ref().err().map(|why| (Instant::now(), why.clone()));
         made
     }
@@ -76,6 +95,7 @@ impl Neighbours {
         stream: &str,
         search: &mut Search<Box<str>>,
         lost: Option<u16>,
+        said: &mut Said,
     ) -> Result<(), (Unlinked, Duration)> {
         let mut last = Unlinked::Nobody;
         loop {
@@ -99,14 +119,10 @@ impl Neighbours {
                 Ok(Asked::SentDown(child)) => search.sent_down(node, child),
                 Err(why) => {
                     self.links_made[1].fetch_add(1, Ordering::Relaxed);
-                    let (node, words) = (&*node, why.to_string());
-                    limited!(
-                        WARN,
-                        stream,
-                        node,
-                        why = words,
-                        "a stream can't be taken from another node"
-                    );
+                    if said.is_news(&why) {
+                        let (node, why) = (&*node, why.to_string());
+                        limited!(WARN, stream, node, why, "a stream can't be taken from a node");
+                    }
                     last = why;
                 }
             }
@@ -138,6 +154,7 @@ impl Neighbours {
         let mut search = self.search_above(&stream);
         // Who had it from nobody has nobody to wait for.
         let mut is_first = self.control.path_above(&stream).is_empty();
+        let mut said = Said::default();
         loop {
             if !self.is_sought(&stream) {
                 lock(&self.wanted).chased.remove(&stream);
@@ -155,9 +172,9 @@ impl Neighbours {
                 if !self.is_sought(&stream) {
                     continue;
                 }
-                match self.seek(&stream, &mut search, lost).await {
+                match self.seek(&stream, &mut search, lost, &mut said).await {
                     Ok(()) => {
-                        search = self.search_above(&stream);
+                        (search, said) = (self.search_above(&stream), Said::default());
                         continue;
                     }
                     // It says itself why not.
@@ -193,4 +210,22 @@ fn random_below(below: u64) -> u64 {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     u64::from_ne_bytes(bytes) % below
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_says_each_reason_once() {
+        let mut said = Said::default();
+        let late = |node: &str| Unlinked::Late(node.into());
+        assert!(said.is_news(&late("a")) && said.is_news(&late("b")));
+        assert!(!said.is_news(&late("a")) && !said.is_news(&late("b")));
+        assert!(said.is_news(&Unlinked::Nonsense("a".into())), "another reason");
+        for node in 0..10 * MAX_LINK_REASONS {
+            assert!(said.is_news(&late(&format!("node {node}"))));
+            assert!(said.0.len() <= MAX_LINK_REASONS);
+        }
+    }
 }

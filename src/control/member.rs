@@ -138,6 +138,19 @@ impl Control {
         Ok(owners.into_iter().next().flatten())
     }
 
+    /// This node as the one that has `stream`, where somebody publishes it here, without asking the
+    /// directory; the epoch is 0 where that was never told of it.
+    #[must_use]
+    pub fn own_claim(&self, stream: &str) -> Option<Owner> {
+        let registry = self.lock();
+        registry.streams.get(stream)?.publisher()?;
+        let epoch = registry.kept.epoch(stream);
+        drop(registry);
+        let own = &self.member.node;
+        let http = self.nodes().iter().find(|node| node.name == *own).map(|node| node.http);
+        Some(Owner { node: own.clone(), epoch, http })
+    }
+
     /// Whether the directory knew of this node at its last beat, and why not where it has said so.
     #[must_use]
     pub fn directory_state(&self) -> (bool, Option<Misfit>) {

@@ -70,6 +70,9 @@ pub const LINK_LOOK: Duration = Duration::from_millis(100);
 /// How soon it tries again to take a stream that could not be had.
 pub const LINK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Reasons that a search for a stream remembers to have said; beyond that they are said anew.
+pub const MAX_LINK_REASONS: usize = 16;
+
 /// Addresses that a node names for a link.
 pub const MAX_LINK_ADDRESSES: usize = 8;
 

@@ -169,6 +169,7 @@ pub fn cluster_notes(cluster: &Cluster) -> Vec<String> {
     let mut notes = vec![match cluster.directory.as_deref() {
         Some("none") => "this server is no node of a cluster (--cluster)".to_owned(),
         Some("silent") => format!("the directory does not answer: {node} serves alone"),
+        Some("refuses") => format!("the directory refuses this node: {node} serves alone"),
         _ => format!(
             "{node} is one of {nodes} nodes with {sessions} sessions; the directory answers"
         ),

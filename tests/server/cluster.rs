@@ -94,8 +94,14 @@ fn without_its_directory_a_node_serves_alone_says_so_and_claims_its_streams_agai
     let mut publisher = live(&a);
     eventually("b knows", || refusal(&b).1.contains("on the node `a`"));
 
+    eventually("a knows both", || a.node().control().nodes().len() == 2);
     redis.kill();
     eventually("both have seen it", || !is_known(&a) && !is_known(&b));
+    let place = request("GET", &a.url("/api/v1/streams/s/where"), &[], "");
+    let place: Value = serde_json::from_str(&place.body).expect("JSON");
+    assert_eq!((&place["node"], &place["http"]), (&"a".into(), &a.url("").into()), "{place}");
+    let elsewhere = request("GET", &a.url("/api/v1/streams/other/where"), &[], "");
+    assert_eq!(elsewhere.status, 503, "{}", elsewhere.body);
     let mut viewer = Client::watch(&a, "s", VP8);
     connect(&mut [&mut publisher, &mut viewer]);
     for number in 1..20 {
@@ -173,6 +179,44 @@ fn refused_beats(server: &Server, reason: &str) -> u64 {
     server.metric(&name)
 }
 
+/// The number that stands behind these words in the metrics of a process.
+fn count(process: &Process, words: &str) -> u64 {
+    let metrics = request("GET", &format!("{}/metrics", process.url), &[], "").body;
+    let number = metrics.lines().find_map(|line| line.strip_prefix(words)?.parse().ok());
+    number.unwrap_or(0)
+}
+
+#[test]
+fn the_log_says_once_that_the_directory_is_away() {
+    let process = Process::start(&["--cluster", "redis://127.0.0.1:9", "--node", "a"]);
+    let failed = "monoport_directory_failed_beats_total ";
+    eventually("it has tried", || count(&process, failed) >= 5);
+    let log = process.stop();
+    let said = log.matches("the directory (--cluster) does not answer").count();
+    // Again where the reason is another one.
+    assert!((1..=3).contains(&said), "{log}");
+}
+
+#[test]
+fn a_node_that_is_started_anew_has_its_number_before_its_lease_has_run_out() {
+    let Some(redis) = Redis::start() else { return };
+    let first = node(&redis.url(), "a", &[]);
+    known(&[&first]);
+    let number = first.node().control().node_number();
+    drop(first);
+    let _new: u32 = redis.ask(&["HSET", "{monoport}:n:a", "until", "9000000000000"]);
+    let second = node(&redis.url(), "a", &[]);
+    eventually("it was refused", || refused_beats(&second, "name") >= 2);
+    assert_eq!(second.node().control().node_number(), 0, "that one may be alive elsewhere");
+    let _new: u32 = redis.ask(&["HSET", "{monoport}:n:a", "http", &second.url("")]);
+    let own = || second.node().control().node_number();
+    eventually("who was at its address is gone", || own() == number);
+    let _publisher = live(&second);
+    let place = request("GET", &second.url("/api/v1/streams/s/where"), &[], "").body;
+    assert!(place.contains("\"path\":[\"a\"]"), "others can be told the way: {place}");
+    assert!(!is_known(&second));
+}
+
 #[test]
 fn a_node_that_stops_gives_its_lease_back() {
     let Some(redis) = Redis::start() else { return };
@@ -208,6 +252,8 @@ fn a_node_that_does_not_fit_in_serves_alone_says_why_and_disturbs_nobody() {
         refused_beats(&other, "secret") > 0 && refused_beats(&same_port, "port") > 0
     });
     assert!(is_known(&first) && !is_known(&other) && !is_known(&same_port));
+    let cluster = request("GET", &other.url("/api/v1/cluster"), &[], "").body;
+    assert!(cluster.contains("\"directory\":\"refuses\""), "it answers: {cluster}");
     let _publisher = live(&other);
     assert_eq!(refusal(&first).0, 409, "its streams are its own");
     assert!(refusal(&first).1.contains("nobody publishes"));
@@ -216,7 +262,11 @@ fn a_node_that_does_not_fit_in_serves_alone_says_why_and_disturbs_nobody() {
     let [flag, path] = secret(&wrong);
     let process = Process::start(&["--cluster", &redis.url(), "--node", "e", &flag, &path]);
     eventually("it says so", || process.log().contains("has another secret"));
+    let words = "monoport_directory_refused_beats_total{reason=\"secret\"} ";
+    eventually("it is told again and again", || count(&process, words) >= 4);
     let log = process.stop();
+    // Once, and again after a moment in which the directory was too slow.
+    assert!(log.matches("has another secret").count() <= 2, "and does not say so each time: {log}");
     assert!(log.contains("serves alone") && log.contains("--cluster-secret-file"), "{log}");
     assert!(!log.contains("wwww") && !log.contains("rrrr"), "{log}");
 }

@@ -339,13 +339,21 @@ fn who_may_is_decided_where_a_client_comes_and_its_token_does_not_travel() {
 
 /// What a node would send to `a`, and its signature.
 pub fn signed(secret: &str, to: &str, nonce: &str, path: &str) -> (String, String) {
+    signed_with(secret, (to, nonce), ("GET", path, ""))
+}
+
+fn signed_with(
+    secret: &str,
+    (to, nonce): (&str, &str),
+    (method, path, text): (&str, &str, &str),
+) -> (String, String) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let client = "127.0.0.1";
     let body = json!({
         "from": "b", "to": to, "nonce": nonce,
         "time_ms": now.expect("after 1970").as_millis() as u64,
-        "request": {"method": "GET", "path": path, "prefix": "", "client": client, "headers": [],
-                    "body": ""},
+        "request": {"method": method, "path": path, "prefix": "", "client": client, "headers": [],
+                    "body": text},
     });
     let body = body.to_string();
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
@@ -383,6 +391,24 @@ fn what_is_forged_replayed_or_for_others_is_refused_in_words_and_counted() {
     // Without a secret there is no such place.
     let alone = Server::with_shards(1);
     assert_eq!(request("POST", &alone.url("/cluster/v1/request"), &[], "").status, 404);
+}
+
+#[test]
+fn a_node_that_the_directory_has_not_taken_in_says_so_to_who_wants_a_stream() {
+    let secret = SecretFile::new(SECRET);
+    // Nobody listens at the discard port.
+    let a = node("redis://127.0.0.1:9", "a", &["--cluster-secret-file", secret.path()]);
+    let _publisher = live(&a);
+    let hello = json!({
+        "public": "00".repeat(32), "shard": 0, "link": 1, "addresses": [a.media()], "number": 2,
+        "zone": "", "children": 0, "lost": null,
+    });
+    let hello = hello.to_string();
+    let (body, tag) = signed_with(SECRET, ("a", "1"), ("POST", "/link/s", &hello));
+    let headers = [("monoport-signature", &*tag)];
+    let answer = request("POST", &a.url("/cluster/v1/request"), &headers, &body);
+    assert_eq!(answer.status, 409, "{}", answer.body);
+    assert!(answer.body.contains("has not taken this node in"), "{}", answer.body);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::time::MissedTickBehavior;
 
-use super::{Beat, Claim, Claimed, HttpAt, Unreachable};
+use super::{Beat, Claim, Claimed, HttpAt, Misfit, Unreachable};
 use crate::control::registry::Registry;
 use crate::control::{Control, OnConflict};
 use crate::limits::{
@@ -37,6 +37,11 @@ impl Kept {
     /// A publisher of `stream` has gone live here.
     pub fn went_live(&mut self, stream: &Arc<str>) {
         self.to_claim.insert(stream.clone());
+    }
+
+    /// The epoch of the claim of `stream`; 0 where there is none.
+    pub fn epoch(&self, stream: &str) -> u64 {
+        self.claimed.get(stream).copied().unwrap_or(0)
     }
 
     /// Whether there is something to tell.
@@ -111,23 +116,41 @@ impl Control {
         }
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let clock_ms = clock.as_millis() as u64;
-        match self.member.directory.beat(self.record(http), clock_ms).await? {
+        let beat = self.member.directory.beat(self.record(http), clock_ms).await;
+        // One that does not answer refuses nobody.
+        let beat = beat.inspect_err(|_| _ = self.directory_meter.refused(None))?;
+        match beat {
             Beat::Renewed { known, number, displaced, .. } => {
                 self.others.set_number(number);
                 self.directory_meter.refused(None);
                 Ok((known, displaced))
             }
             Beat::Refused(misfit) => {
-                let words = misfit.to_string();
-                limited!(
-                    WARN,
-                    node = &*self.member.node,
-                    why = words,
-                    "this node is none of the cluster's, and serves alone until that has changed"
-                );
-                self.directory_meter.refused(Some(misfit));
+                let why = misfit.to_string();
+                if misfit == Misfit::NameTaken && self.node_number() == 0 {
+                    self.follow_predecessor(http).await;
+                }
+                if self.directory_meter.refused(Some(misfit)) {
+                    let node = &*self.member.node;
+                    tracing::warn!(
+                        node,
+                        why,
+                        "this node is none of the cluster's, and serves alone until that changes"
+                    );
+                }
                 Err(Unreachable)
             }
+        }
+    }
+
+    /// The process that has the name in the directory, and had this very address, is gone: its
+    /// number is this one's already, so that others can take streams from here meanwhile.
+    async fn follow_predecessor(&self, http: HttpAt) {
+        let _unreachable = self.look_at_nodes().await;
+        let nodes = self.nodes();
+        let mut same = nodes.iter().filter(|node| node.name == self.member.node);
+        if let Some(before) = same.find(|node| node.http == http) {
+            self.others.set_number(before.number);
         }
     }
 
@@ -150,9 +173,8 @@ impl Control {
                 let kept = &mut registry.kept;
                 let claims = kept.to_claim.iter().take(DIRECTORY_BATCH);
                 // With the greatest epoch that was seen, which the new one must exceed.
-                let epoch = |name| kept.claimed.get(name).copied().unwrap_or(0);
                 let claims: Vec<(Arc<str>, u64)> =
-                    claims.map(|name| (name.clone(), epoch(name))).collect();
+                    claims.map(|name| (name.clone(), kept.epoch(name))).collect();
                 for (name, _) in &claims {
                     kept.to_claim.remove(name);
                 }

@@ -47,13 +47,22 @@ impl DirectoryMeter {
         }
     }
 
-    /// A beat was refused, or was not.
-    pub fn refused(&self, misfit: Option<Misfit>) {
+    /// A beat was refused, or was not. Returns whether it was refused for another reason than the
+    /// one before it.
+    pub fn refused(&self, misfit: Option<Misfit>) -> bool {
         if let Some(misfit) = &misfit {
             self.refused[misfit.index()].fetch_add(1, Ordering::Relaxed);
         }
         // Nothing under the lock panics half-way.
-        *self.misfit.lock().unwrap_or_else(PoisonError::into_inner) = misfit;
+        let mut last = self.misfit.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = match (&*last, &misfit) {
+            (_, None) => false,
+            // It is never as far off as a second ago.
+            (Some(Misfit::Clock { .. }), Some(Misfit::Clock { .. })) => false,
+            (before, now) => before != now,
+        };
+        *last = misfit;
+        is_news
     }
 
     /// Whether the directory knew of this node at its last beat, and why not where it has said so.
@@ -92,6 +101,30 @@ impl DirectoryMeter {
         let metric = exposition.counter("directory_refused_beats", help);
         for (label, count) in Misfit::LABELS.into_iter().zip(&self.refused) {
             metric.count(vec![("reason", label.into())], count.load(Ordering::Relaxed));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_news_once_and_again_when_it_has_changed() {
+        let meter = DirectoryMeter::new(true);
+        let clock = |apart_ms| Some(Misfit::Clock { apart_ms });
+        let steps = [
+            (Some(Misfit::NameTaken), true),
+            (Some(Misfit::NameTaken), false),
+            (clock(40_000), true),
+            (clock(40_001), false),
+            (Some(Misfit::Secret { node: "a".into() }), true),
+            (Some(Misfit::Secret { node: "b".into() }), true),
+            (None, false),
+            (Some(Misfit::Secret { node: "b".into() }), true),
+        ];
+        for (step, (misfit, is_news)) in steps.into_iter().enumerate() {
+            assert_eq!(meter.refused(misfit), is_news, "step {step}");
         }
     }
 }

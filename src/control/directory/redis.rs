@@ -29,6 +29,8 @@ const KEYS: &str = "{monoport}";
 pub struct RedisDirectory {
     source: Source,
     link: Mutex<Option<MultiplexedConnection>>,
+    /// Why it did not answer last, until it does: the log says it once.
+    said: Mutex<Option<Box<str>>>,
     node: Box<str>,
     /// Tells a node from its predecessor of the same name.
     incarnation: u64,
@@ -104,6 +106,7 @@ impl RedisDirectory {
         Ok(RedisDirectory {
             source,
             link: Mutex::default(),
+            said: Mutex::default(),
             node: name.into(),
             incarnation,
             scripts: Scripts::new(),
@@ -145,12 +148,19 @@ impl RedisDirectory {
         mut connection: MultiplexedConnection,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, Unreachable> {
-        in_time(call.invoke_async(&mut connection)).await.map_err(|why| self.lost(&why))
+        let answer = in_time(call.invoke_async(&mut connection)).await;
+        let answer = answer.map_err(|why| self.lost(&why))?;
+        *lock(&self.said) = None;
+        Ok(answer)
     }
 
     fn lost(&self, why: &str) -> Unreachable {
         *lock(&self.link) = None;
-        limited!(WARN, why, "the directory (--cluster) does not answer");
+        let mut said = lock(&self.said);
+        if said.as_deref() != Some(why) {
+            *said = Some(why.into());
+            limited!(WARN, why, "the directory (--cluster) does not answer");
+        }
         Unreachable
     }
 

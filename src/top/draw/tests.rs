@@ -137,10 +137,13 @@ fn the_nodes_of_a_cluster_are_listed_and_who_is_alone_says_why() {
     press(&mut model, KeyCode::Down);
     assert_eq!(model.selected, 1);
 
-    let alone = json!({"node": "fra-1", "directory": "silent", "nodes": [],
-        "refused": "the clock is 40 s off"});
+    let alone = json!({"node": "fra-1", "directory": "silent", "nodes": []});
     model.update(Fetched { cluster: Some(read(alone)), ..Fetched::default() });
     shows(&screen(&model), &["the directory does not answer: fra-1 serves alone"]);
+    let refused = json!({"node": "fra-1", "directory": "refuses", "nodes": [],
+        "refused": "the clock is 40 s off"});
+    model.update(Fetched { cluster: Some(read(refused)), ..Fetched::default() });
+    shows(&screen(&model), &["the directory refuses this node: fra-1 serves alone"]);
     shows(&screen(&model), &["not taken by the others: the clock is 40 s off"]);
     let none = json!({"node": "fra-1", "directory": "none", "nodes": []});
     model.update(Fetched { cluster: Some(read(none)), ..Fetched::default() });
