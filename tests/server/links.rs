@@ -124,7 +124,8 @@ fn many_viewers_on_another_node_are_one_subscription_there() {
         assert!(left.elapsed() < LINK_LINGER * 4, "it is over some day");
         run_for(Duration::from_millis(20), &mut [&mut publisher]);
     }
-    assert!(left.elapsed() >= LINK_LINGER, "others may come: {:?}", left.elapsed());
+    // Where the machine stands still for long, the link is given up earlier: nothing comes by it.
+    assert!(left.elapsed() >= LINK_LINGER / 2, "others may come: {:?}", left.elapsed());
     assert!(!publisher.closed);
     let mut late = vec![watch(&b)];
     connect(&mut [&mut publisher, &mut late[0]]);
