@@ -271,8 +271,13 @@ impl Neighbours {
         hello: &Hello,
         whence: &Whence,
     ) -> Result<Option<String>, ControlError> {
-        let named = whence.children.iter().filter(|child| child.silent < LINK_DOUBTED);
-        let named: Vec<&KnownChild> = named.collect();
+        // Who has asked twice, because this node stood still meanwhile, is one child.
+        let mut named: Vec<&KnownChild> = Vec::new();
+        for child in whence.children.iter().filter(|child| child.silent < LINK_DOUBTED) {
+            if !named.iter().any(|other| other.number == child.number) {
+                named.push(child);
+            }
+        }
         let children = named.iter().map(|known| {
             let KnownChild { number: node, below, .. } = **known;
             Child { node, zone: &known.zone, below }
