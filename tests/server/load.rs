@@ -321,3 +321,18 @@ fn a_soak_leaves_no_trace_and_the_untouched_lose_nothing() {
         assert_eq!(one["done"], one["tried"], "{found:#}");
     }
 }
+
+/// A long run is not lost for a folder that is not there: nobody is asked at this address.
+#[test]
+fn a_report_that_cannot_be_written_is_told_before_the_run() {
+    for flag in ["--json", "--html"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_monoport-load"))
+            .args(["run", "--url", "http://127.0.0.1:9", flag, "/nope/report"])
+            .output()
+            .expect("the load generator starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let told = format!("monoport-load: {flag} /nope/report: No such file");
+        assert!(said.starts_with(&told), "{said}");
+    }
+}

@@ -131,3 +131,24 @@ fn who_has_no_directory_is_told_what_to_install() {
     assert!(said.contains("/nonexistent/redis-server: No such file"), "{said}");
     assert!(said.contains("apt-get install redis-server"), "{said}");
 }
+
+/// What can't be meant or written is told at once: with this directory nothing could start.
+#[test]
+fn what_cannot_end_well_does_not_begin() {
+    for (options, words) in [
+        (&["--json", "/nope/x.json"][..], "--json /nope/x.json: No such file"),
+        (&["--zones", "x,,y"], "zone 2 of --zones is empty"),
+        (&["--kill", "b@30s", "--duration", "3s"], "that is after the end"),
+        (&["--", "--bogus"], "unexpected argument '--bogus'"),
+        (&["--", "--url", "http://127.0.0.1:1"], "--url behind `--`"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_monoport-load"))
+            .args(["cluster", "--redis", "/nonexistent/redis-server"])
+            .args(options)
+            .output()
+            .expect("the load generator starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+}

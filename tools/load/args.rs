@@ -199,7 +199,7 @@ pub fn parse_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// `10s`, `500ms`, `2m`, or seconds.
+/// `10s`, `500ms`, `2m`, `1h`, or seconds.
 ///
 /// # Errors
 /// What is wrong with the text, for the command line.
@@ -211,7 +211,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "" | "s" => number,
         "ms" => number / 1_000.0,
         "m" => number * 60.0,
-        _ => return Err(format!("{unit:?} is none of ms, s, m")),
+        "h" => number * 3_600.0,
+        _ => return Err(format!("{unit:?} is none of ms, s, m, h")),
     };
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
@@ -257,7 +258,8 @@ mod tests {
         assert_eq!(parse_duration("1.5"), Ok(Duration::from_millis(1_500)));
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        assert!(parse_duration("-1s").is_err() && parse_duration("1h").is_err());
+        assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3_600)));
+        assert!(parse_duration("-1s").is_err() && parse_duration("1d").is_err());
         assert_eq!(parse_one_in("1/64"), Ok(64));
         assert_eq!(parse_one_in("1"), Ok(1));
         assert!(parse_one_in("0").is_err() && parse_one_in("1/x").is_err());

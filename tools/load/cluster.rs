@@ -10,7 +10,8 @@ mod hop;
 mod nodes;
 mod shown;
 
-use crate::args::parse_duration;
+use crate::args::{RunArgs, parse_duration};
+use crate::output;
 use clap::Args;
 use nodes::{Nodes, Stopped};
 use serde_json::Value;
@@ -25,6 +26,20 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(500);
 /// How long nodes may take to know one another: a beat each, and a look at the directory.
 const MEET: Duration = Duration::from_secs(30);
+
+/// What `run` is told by [`command`] alone.
+const SET_HERE: [&str; 10] = [
+    "--url",
+    "--whip-url",
+    "--whep-url",
+    "--streams",
+    "--viewers",
+    "--duration",
+    "--live",
+    "--max-loss",
+    "--max-p99-ms",
+    "--json",
+];
 
 /// Runs a load across nodes that it starts and ends
 #[derive(Args, Clone, Debug)]
@@ -83,7 +98,7 @@ fn parse_hour(text: &str) -> Result<Duration, String> {
     let hour = Duration::from_secs(3_600);
     parse_duration(text).and_then(|duration| match duration <= hour {
         true => Ok(duration),
-        false => Err("an hour is the longest".into()),
+        false => Err("an hour at most".into()),
     })
 }
 
@@ -101,6 +116,7 @@ pub fn run(args: &ClusterArgs) -> io::Result<bool> {
     if let Some(wrong) = args.wrong() {
         return Err(io::Error::other(wrong));
     }
+    output::check("--json", args.json.as_deref())?;
     let stopped = Stopped::on_signals()?;
     let found = measure(args, &stopped);
     stopped.wait_if_told();
@@ -133,8 +149,8 @@ fn measure(args: &ClusterArgs, stopped: &Stopped) -> io::Result<Shown> {
         thread::sleep(LOOK);
     };
     watched.take(&nodes.look());
-    let text = std::fs::read_to_string(&report).map_err(|error| {
-        io::Error::other(format!("the run ended with {status}, no report: {error}"))
+    let text = std::fs::read_to_string(&report).map_err(|_| {
+        io::Error::other(format!("the run across the nodes ended with {status} and no report"))
     })?;
     let report: Value = serde_json::from_str(&text).map_err(io::Error::other)?;
     Ok(Shown::new(args, &nodes, &watched, report))
@@ -163,10 +179,8 @@ fn command(args: &ClusterArgs, nodes: &Nodes, report: &Path) -> io::Result<Comma
 
 fn conclude(args: &ClusterArgs, found: &Shown) -> io::Result<bool> {
     print!("{}", found.table());
-    if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(found).map_err(io::Error::other)?;
-        std::fs::write(path, json + "\n")?;
-    }
+    let json = serde_json::to_string_pretty(found).map_err(io::Error::other)?;
+    output::write("--json", args.json.as_deref(), &(json + "\n"))?;
     found.missed.iter().for_each(|miss| eprintln!("missed: {miss}"));
     Ok(found.missed.is_empty())
 }
@@ -188,12 +202,51 @@ impl ClusterArgs {
             let (zones, nodes) = (self.zones.len(), self.nodes);
             return Some(format!("--zones names {zones} zones for {nodes} nodes: name one each"));
         }
-        let Kill { node, .. } = self.kill.as_ref()?;
-        let is_node = (1..self.nodes).any(|number| *node == Self::name(number));
-        (!is_node).then(|| match *node == Self::name(0) {
-            true => "--kill a: the streams are published there; kill another node".to_owned(),
-            false => format!("--kill {node}: there is no such node; they are a, b, c and so on"),
+        if let Some(empty) = self.zones.iter().position(|zone| zone.trim().is_empty()) {
+            return Some(format!("zone {} of --zones is empty: name it", empty + 1));
+        }
+        self.wrong_kill().or_else(|| self.wrong_load())
+    }
+
+    fn wrong_kill(&self) -> Option<String> {
+        let Kill { node, after } = self.kill.as_ref()?;
+        if *node == Self::name(0) {
+            return Some("--kill a: the streams are published there; kill another node".to_owned());
+        }
+        if !(1..self.nodes).any(|number| *node == Self::name(number)) {
+            return Some(format!(
+                "--kill {node}: there is no such node; they are a, b, c and so on"
+            ));
+        }
+        let duration = self.duration;
+        (*after >= duration).then(|| {
+            format!(
+                "--kill {node}@{after:?}: that is after the end, since --duration is {duration:?}; \
+                 kill it earlier, or let it last longer"
+            )
         })
+    }
+
+    /// What `run` would not take.
+    fn wrong_load(&self) -> Option<String> {
+        for word in &self.load {
+            let option = word.split('=').next().unwrap_or_default();
+            if SET_HERE.contains(&option) {
+                return Some(format!(
+                    "{option} behind `--`: `cluster` itself sets that for `run`; its own options \
+                     come before the `--`"
+                ));
+            }
+        }
+        let given = ["run", "--url", "http://127.0.0.1"].map(str::to_owned);
+        let words = given.iter().chain(&self.load);
+        let command = RunArgs::augment_args(clap::Command::new("run")).disable_help_flag(true);
+        let error = command.try_get_matches_from(words).err()?.to_string();
+        // The rest is about how to use `run` alone.
+        let told = error.split("\n\n").next().unwrap_or_default();
+        let told = told.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>();
+        let told = told.join(" ");
+        Some(format!("behind `--`: {told}; see `monoport-load run --help` for what goes there"))
     }
 }
 
@@ -222,6 +275,13 @@ mod tests {
         assert_eq!(wrong(&["--nodes", "4", "--kill", "d@1s"]), None);
         assert_eq!(wrong(&["--zones", "x,y,y"]), None);
         assert!(wrong(&["--zones", "x,y"]).is_some_and(|words| words.contains("one each")));
+        let empty = wrong(&["--zones", "x,,y"]);
+        assert!(empty.is_some_and(|words| words.contains("zone 2 of --zones is empty")));
+        let late = wrong(&["--kill", "b@30s", "--duration", "3s"]);
+        assert!(late.is_some_and(|words| words.starts_with("--kill b@30s: that is after the end")));
+        assert!(
+            parsed(&["--duration", "2h"]).is_err_and(|words| words.contains("an hour at most"))
+        );
         for words in [
             ["--nodes", "1"],
             ["--nodes", "21"],
@@ -232,6 +292,22 @@ mod tests {
             ["--kill", "b"],
         ] {
             assert!(parsed(&words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_run_would_not_take_is_told_before_anything_starts() {
+        let wrong = |words: &[&str]| {
+            parsed(&[&["--"], words].concat()).expect("it parses").wrong().unwrap_or_default()
+        };
+        assert_eq!(wrong(&["--video-kbps", "1000", "--audio", "--threads", "1"]), "");
+        let told = wrong(&["--bogus"]);
+        assert!(told.starts_with("behind `--`: unexpected argument '--bogus' found;"), "{told}");
+        let told = wrong(&["--fps", "many"]);
+        assert!(told.contains("invalid value 'many' for '--fps <FPS>'"), "{told}");
+        for words in [&["--json", "x"][..], &["--whep-url=http://a"], &["--max-loss", "1"]] {
+            let told = wrong(words);
+            assert!(told.contains("`cluster` itself sets that"), "{told}");
         }
     }
 }

@@ -8,6 +8,7 @@
 //! and that is part of what a server in front of a load generator pays too.
 
 use crate::args::parse_duration;
+use crate::output;
 use clap::Args;
 use mio::unix::SourceFd;
 use monoport::limits::{MAX_DATAGRAM_OUT, MAX_TRAIN_SEGMENTS};
@@ -20,7 +21,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -68,7 +69,7 @@ pub struct Floor {
     pub train: usize,
     pub destinations: usize,
     pub packets: u64,
-    /// Of those and the ones of the warm-up, how many the reader got before its queue was full.
+    /// How many of those the reader got; the others came when its queue was full.
     pub packets_received: u64,
     pub packets_per_syscall: f64,
     /// Trains that the kernel refused; not 0 means that trains were not measured.
@@ -88,10 +89,11 @@ struct Lane {
 /// # Errors
 /// When sockets cannot be made, `/proc` does not tell CPU time, or the file cannot be written.
 pub fn run(args: &FloorArgs) -> io::Result<()> {
+    output::check("--json", args.json.as_deref())?;
     let floor = measure(args)?;
     let json = serde_json::to_string_pretty(&floor).map_err(io::Error::other)?;
     println!("{json}");
-    args.json.as_ref().map_or(Ok(()), |path| std::fs::write(path, json + "\n"))
+    output::write("--json", args.json.as_deref(), &(json + "\n"))
 }
 
 /// Measures both costs in one run, one after the other.
@@ -113,10 +115,12 @@ fn measure(args: &FloorArgs) -> io::Result<Floor> {
         syscalls: 0,
     };
     bench.pass(WARM_UP, true)?;
+    let warmed_up = reader.caught_up();
     (bench.refused, bench.syscalls) = (0, 0);
     let (packets, whole_ns) = bench.pass(args.duration, true)?;
     let (trains_refused, syscalls) = (bench.refused, bench.syscalls);
-    let received = reader.stop();
+    let received = reader.caught_up() - warmed_up;
+    reader.stop();
     let (sealed, seal_ns) = bench.pass(args.duration, false)?;
     Ok(Floor {
         floor_ns_per_packet: whole_ns as f64 / packets.max(1) as f64,
@@ -139,14 +143,24 @@ fn sinks() -> io::Result<Vec<UdpSocket>> {
 
 /// The thread that reads what is sent, as the load generator's workers do.
 struct Reader {
-    over: Arc<AtomicBool>,
-    thread: JoinHandle<u64>,
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+/// What the reader is told and tells.
+#[derive(Default)]
+struct Shared {
+    over: AtomicBool,
+    /// Datagrams it has read.
+    received: AtomicU64,
+    /// How often it has found every socket empty.
+    rounds: AtomicU64,
 }
 
 impl Reader {
     fn start(sockets: Vec<UdpSocket>) -> io::Result<Reader> {
-        let over = Arc::new(AtomicBool::new(false));
-        let stop = over.clone();
+        let shared = Arc::new(Shared::default());
+        let told = shared.clone();
         let mut poll = mio::Poll::new()?;
         for (index, socket) in sockets.iter().enumerate() {
             let (token, interest) = (mio::Token(index), mio::Interest::READABLE);
@@ -156,27 +170,37 @@ impl Reader {
         let mut receiver = Receiver::new(Backend::Mmsg, MESSAGES_PER_FLUSH, &every)?;
         let thread = std::thread::spawn(move || {
             let mut events = mio::Events::with_capacity(SINKS);
-            let mut received = 0;
-            while !stop.load(Ordering::Relaxed) {
+            while !told.over.load(Ordering::Relaxed) {
                 // An interrupted wait is a short one.
                 let _ = poll.poll(&mut events, Some(READER_PATIENCE));
                 for socket in &sockets {
                     while let Ok(count) = receiver.receive(socket)
                         && count > 0
                     {
-                        received += count as u64;
+                        told.received.fetch_add(count as u64, Ordering::Relaxed);
                     }
                 }
+                told.rounds.fetch_add(1, Ordering::Release);
             }
-            received
         });
-        Ok(Reader { over, thread })
+        Ok(Reader { shared, thread })
     }
 
-    /// Ends the thread; returns how many datagrams it read.
-    fn stop(self) -> u64 {
-        self.over.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or(0)
+    /// Waits until what was sent before is read; returns how many datagrams have been, in all.
+    fn caught_up(&self) -> u64 {
+        // The round that is under way may have passed a socket by.
+        let rounds = self.shared.rounds.load(Ordering::Acquire) + 2;
+        while self.shared.rounds.load(Ordering::Acquire) < rounds && !self.thread.is_finished() {
+            std::thread::sleep(READER_PATIENCE / 20);
+        }
+        self.shared.received.load(Ordering::Relaxed)
+    }
+
+    /// Ends the thread.
+    fn stop(self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        // It has told what it counted; one that panicked has said so.
+        let _ = self.thread.join();
     }
 }
 
@@ -289,6 +313,8 @@ mod tests {
             };
             let floor = measure(&args).unwrap();
             assert!(floor.packets >= 100 * train, "{floor:?}");
+            let received = floor.packets_received;
+            assert!(received > 0 && received <= floor.packets, "{floor:?}");
             assert_eq!(floor.trains_refused, 0, "{floor:?}");
             assert!(floor.floor_ns_per_packet > 0.0 && floor.seal_ns_per_packet > 0.0, "{floor:?}");
             assert!(floor.packets_per_syscall >= train as f64, "{floor:?}");

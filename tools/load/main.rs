@@ -32,6 +32,7 @@ mod live;
 mod media;
 mod modes;
 mod outbox;
+mod output;
 mod peer;
 mod publisher;
 mod punctuality;

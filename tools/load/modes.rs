@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cpu::resident_bytes;
+use crate::output;
 
 /// How often the server is looked at during a run.
 const LOOK: Duration = Duration::from_millis(100);
@@ -84,6 +85,7 @@ struct Compared {
 /// # Errors
 /// When the server does not start, or a run has no report.
 pub fn run(args: &ModesArgs) -> io::Result<()> {
+    output::check("--json", args.json.as_deref())?;
     let modes = modes(args);
     let mut runs: Vec<Vec<Shown>> = modes.iter().map(|_| Vec::new()).collect();
     for round in 1..=args.rounds.max(1) {
@@ -105,7 +107,7 @@ pub fn run(args: &ModesArgs) -> io::Result<()> {
     print!("{}", table(&compared));
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&compared).map_err(io::Error::other)?;
-        std::fs::write(path, json + "\n")?;
+        output::write("--json", Some(path), &(json + "\n"))?;
     }
     Ok(())
 }

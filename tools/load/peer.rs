@@ -8,7 +8,7 @@ use crate::outbox::Outbox;
 use crate::publisher::{Publisher, Shape};
 use crate::rebind::{Gap, Moved};
 use crate::sdp::{Answer, Ssrcs};
-use crate::served::Servers;
+use crate::served::{Server, Servers};
 use crate::stream::Stream;
 use crate::sums::Sums;
 use crate::tally::bump;
@@ -38,6 +38,8 @@ pub struct Plan {
     pub answer: Answer,
     /// The candidate of the answer that is used.
     pub remote: SocketAddr,
+    /// Whose it is.
+    pub server: Server,
     /// When the offer was posted.
     pub posted: Instant,
     /// When it changes its address, after the measurement began.
@@ -64,6 +66,7 @@ pub struct Peer {
     transport: Transport,
     socket: usize,
     to: Destination,
+    server: Server,
     media: Media,
     posted: Instant,
     connected: Option<Instant>,
@@ -114,6 +117,7 @@ impl Peer {
             transport: Transport::new(plan.credentials, &plan.answer, tie_breaker, now),
             socket,
             to,
+            server: plan.server,
             media: Media::Waiting {
                 stream: plan.stream,
                 publishes: plan.publishes,
@@ -318,7 +322,7 @@ impl Peer {
                 bump(&setup.tally.viewers_connected, 1);
                 let now_ns = clock::since_epoch_ns(now);
                 let viewer = Viewer::new(stream, video, &answer, keys, now_ns);
-                let viewer = viewer.of_server(lens.servers.place(self.to.remote.ip()));
+                let viewer = viewer.of_server(lens.servers.place(&self.server));
                 let linked = self.link.is_some();
                 let viewer =
                     if self.next_wish.is_some() { viewer.with_screen(linked) } else { viewer };
@@ -344,7 +348,7 @@ impl Peer {
     pub fn add_served(&self, servers: &mut Servers) {
         let Media::Viewing(viewer) = &self.media else { return };
         if !self.gap.has_moved() && self.link.is_none() {
-            servers.add_viewer(self.to.remote.ip(), viewer);
+            servers.add_viewer(&self.server, viewer);
         }
     }
 

@@ -5,6 +5,7 @@ use crate::cpu::{cpu_seconds, resident_bytes};
 use crate::html::{self, Curves};
 use crate::link::{self, Link};
 use crate::media::Format;
+use crate::output;
 use crate::publisher::Shape;
 use crate::rebind;
 use crate::report::{Harvest, Measured, Report, Thresholds};
@@ -83,6 +84,8 @@ pub fn run(args: &RunArgs) -> Result<bool, RunError> {
     if args.layers > 1 && args.video() != Some(Format::Vp8) {
         return Err(RunError::Layers);
     }
+    output::check("--json", args.json.as_deref())?;
+    output::check("--html", args.html.as_deref())?;
     let identity = Arc::new(Identity::new()?);
     let (workers, inboxes) = spawn_workers(args, &identity);
     let name = |i| format!("{}-{i}", args.prefix);
@@ -120,9 +123,10 @@ pub fn run(args: &RunArgs) -> Result<bool, RunError> {
     delete_all(&ramp);
     measured.refused = std::mem::take(&mut *lock(&ramp.refused));
     let report = Report::new(&measured, &harvests);
-    if let Some(path) = &args.html {
+    if args.html.is_some() {
         let curve = Curves::new(&harvests, watch.into_series());
-        std::fs::write(path, html::page(args, &report, &curve))?;
+        let page = html::page(args, &report, &curve);
+        output::write("--html", args.html.as_deref(), &page)?;
     }
     conclude(args, &report)
 }
@@ -261,6 +265,7 @@ fn offer_one(ramp: &Ramp, publish: bool, job: usize) -> Result<(), Refused> {
         publishes: sends.map(|ssrcs| (shape, ssrcs)),
         video: args.video(),
         credentials,
+        server: client.server(who, remote.ip()),
         remote,
         answer: accepted.answer,
         posted,
@@ -360,11 +365,8 @@ fn delete_all(ramp: &Ramp) {
 fn conclude(args: &RunArgs, report: &Report) -> Result<bool, RunError> {
     let json = serde_json::to_string_pretty(report).map_err(io::Error::other)?;
     println!("{json}");
-    if let Some(path) = &args.json {
-        std::fs::write(path, json + "\n")?;
-    }
-    let Percentages { server, client } = percentages(report);
-    eprintln!("server {server}, client {client:.0} % of a core");
+    output::write("--json", args.json.as_deref(), &(json + "\n"))?;
+    eprintln!("{}", percentages(report));
     if let Some(words) = report.own_lateness() {
         eprintln!("{words}");
     }
@@ -380,18 +382,12 @@ fn conclude(args: &RunArgs, report: &Report) -> Result<bool, RunError> {
     Ok(missed.is_empty())
 }
 
-struct Percentages {
-    server: String,
-    client: f64,
-}
-
-fn percentages(report: &Report) -> Percentages {
+/// What it cost; of the server nothing where `--server-pid` does not name it.
+fn percentages(report: &Report) -> String {
     let of_a_core = |cpu_s: f64| 100.0 * cpu_s / report.measured_s.max(f64::MIN_POSITIVE);
     let server = report.server_cpu_s.map(of_a_core);
-    Percentages {
-        server: server.map_or("unknown".to_owned(), |percent| format!("{percent:.0} % of a core")),
-        client: of_a_core(report.client_cpu_s),
-    }
+    let server = server.map_or(String::new(), |percent| format!("server {percent:.0} %, "));
+    format!("{server}client {:.0} % of a core", of_a_core(report.client_cpu_s))
 }
 
 impl Ramp {

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Servers that are told apart; what further ones serve counts as the last one's.
 const MAX_SERVERS: usize = 64;
@@ -38,14 +39,25 @@ pub struct Who {
     pub server: usize,
 }
 
-/// By where they are. The latencies of a worker's viewers are counted apart once there are two.
+/// A server, as viewers know it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Server {
+    /// Where its media comes from. Not the port: of those one server may have many.
+    pub address: IpAddr,
+    /// Where viewers post that it serves: servers at one address differ in that.
+    pub url: Arc<str>,
+}
+
+/// By what they are known. The latencies of a worker's viewers are counted apart once there are
+/// two.
 #[derive(Clone, Debug, Default)]
-pub struct Servers(Vec<(IpAddr, Served)>);
+pub struct Servers(Vec<(Server, Served)>);
 
 /// What one server's viewers got, for the report.
 #[derive(Clone, Debug, Serialize)]
 pub struct ServerReport {
     pub address: IpAddr,
+    pub url: String,
     pub viewers: u64,
     pub packets_expected: u64,
     pub packets_received: u64,
@@ -54,13 +66,13 @@ pub struct ServerReport {
 }
 
 impl Servers {
-    /// The place of the server at `address`, made where it is new.
-    pub fn place(&mut self, address: IpAddr) -> usize {
-        if let Some(place) = self.0.iter().position(|(known, _)| *known == address) {
+    /// The place of a server, made where it is new.
+    pub fn place(&mut self, server: &Server) -> usize {
+        if let Some(place) = self.0.iter().position(|(known, _)| known == server) {
             return place;
         }
         if self.0.len() < MAX_SERVERS {
-            self.0.push((address, Served::default()));
+            self.0.push((server.clone(), Served::default()));
         }
         self.0.len() - 1
     }
@@ -74,9 +86,9 @@ impl Servers {
         }
     }
 
-    /// Counts a viewer of the server at `address`.
-    pub fn add_viewer(&mut self, address: IpAddr, viewer: &Viewer) {
-        let place = self.place(address);
+    /// Counts a viewer of this server.
+    pub fn add_viewer(&mut self, server: &Server, viewer: &Viewer) {
+        let place = self.place(server);
         let (video, audio) = viewer.accounts();
         let (_, served) = &mut self.0[place];
         served.viewers += 1;
@@ -89,9 +101,9 @@ impl Servers {
     /// The sum over workers, where there are several servers.
     #[must_use]
     pub fn report<'a>(all: impl Iterator<Item = &'a Servers>) -> Vec<ServerReport> {
-        let mut sums: BTreeMap<IpAddr, Served> = BTreeMap::new();
-        for (address, served) in all.flat_map(|servers| &servers.0) {
-            let sum = sums.entry(*address).or_default();
+        let mut sums: BTreeMap<Server, Served> = BTreeMap::new();
+        for (server, served) in all.flat_map(|servers| &servers.0) {
+            let sum = sums.entry(server.clone()).or_default();
             sum.viewers += served.viewers;
             sum.expected += served.expected;
             sum.received += served.received;
@@ -100,8 +112,9 @@ impl Servers {
         if sums.len() < 2 {
             return Vec::new();
         }
-        let report = |(address, served): (IpAddr, Served)| ServerReport {
-            address,
+        let report = |(server, served): (Server, Served)| ServerReport {
+            address: server.address,
+            url: server.url.to_string(),
             viewers: served.viewers,
             packets_expected: served.expected,
             packets_received: served.received,
@@ -117,22 +130,30 @@ impl Servers {
 mod tests {
     use super::*;
 
+    fn server(address: [u8; 4], url: &str) -> Server {
+        Server { address: address.into(), url: url.into() }
+    }
+
     #[test]
     fn several_servers_are_told_apart_and_one_is_no_news() {
-        let [one, other] = [1, 2].map(|host| IpAddr::from([127, 0, 3, host]));
+        // The first two are at one address.
+        let [one, other, third] =
+            [(1, "x"), (1, "y"), (2, "x")].map(|(host, url)| server([127, 0, 3, host], url));
         let mut alone = Servers::default();
-        let place = alone.place(one);
+        let place = alone.place(&one);
         alone.record(place, 5);
         assert!(Servers::report([&alone].into_iter()).is_empty());
-        let mut both = Servers::default();
-        for (address, latency_us) in [(one, 0), (other, 7), (other, 9), (one, 3)] {
-            let place = both.place(address);
-            both.record(place, latency_us);
+        let mut all = Servers::default();
+        for (server, latency_us) in [(&one, 0), (&third, 7), (&other, 9), (&one, 3), (&third, 8)] {
+            let place = all.place(server);
+            all.record(place, latency_us);
         }
-        let report = Servers::report([&alone, &both].into_iter());
-        let shown: Vec<_> = report.iter().map(|one| (one.address, one.latency_us.max)).collect();
-        assert_eq!(shown, [(one, 3), (other, 9)]);
-        let last = (0..200u8).map(|host| both.place([127, 0, 4, host].into())).max();
+        let report = Servers::report([&alone, &all].into_iter());
+        let shown = report.iter().map(|one| (one.address, &*one.url, one.latency_us.max));
+        let expected = [(&one, 3), (&other, 9), (&third, 8)];
+        let expected = expected.map(|(server, max)| (server.address, &*server.url, max));
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+        let last = (0..200u8).map(|host| all.place(&server([127, 0, 4, host], "x"))).max();
         assert_eq!(last, Some(MAX_SERVERS - 1));
     }
 }

@@ -3,8 +3,10 @@
 use crate::args::RunArgs;
 use crate::media::Format;
 use crate::sdp::{Answer, AnswerError};
+use crate::served::Server;
 use monoport::access::Roots;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A server that takes longer to answer an offer has failed.
@@ -30,7 +32,7 @@ pub struct Client {
 /// Where one side posts its offers: templates, in which [`NAME`] stands for the stream's.
 #[derive(Clone)]
 struct Endpoint {
-    url: String,
+    url: Arc<str>,
     token: Option<String>,
 }
 
@@ -51,10 +53,15 @@ impl Session {
     /// Where its HTTP is, where that is an address.
     #[must_use]
     pub fn host(&self) -> Option<IpAddr> {
-        let authority = self.url.split("://").nth(1)?.split('/').next()?;
-        let (host, _port) = authority.rsplit_once(':').unwrap_or((authority, ""));
-        host.trim_matches(['[', ']']).parse().ok()
+        host_of(&self.url)
     }
+}
+
+/// The host of a URL, where it is an address.
+fn host_of(url: &str) -> Option<IpAddr> {
+    let authority = url.split("://").nth(1)?.split('/').next()?;
+    let (host, _port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    host.trim_matches(['[', ']']).parse().ok()
 }
 
 /// Who makes an offer.
@@ -95,7 +102,7 @@ impl Client {
             .build();
         let base = args.url.as_deref().unwrap_or_default().trim_end_matches('/');
         let endpoint = |url: Option<&String>, token: &Option<String>, kind| Endpoint {
-            url: url.cloned().unwrap_or_else(|| format!("{base}/{kind}/{NAME}")),
+            url: url.cloned().unwrap_or_else(|| format!("{base}/{kind}/{NAME}")).into(),
             token: token.clone().or_else(|| args.token.clone()),
         };
         let view = |url| endpoint(url, &args.whep_token, "whep");
@@ -118,10 +125,7 @@ impl Client {
     /// See [`Refused`].
     pub fn offer(&self, who: Who, name: &str, offer: &str) -> Result<Accepted, Refused> {
         let publish = who == Who::Publisher;
-        let Endpoint { url, token } = match who {
-            Who::Publisher => &self.publish,
-            Who::Viewer(place) => &self.view[place % self.view.len()],
-        };
+        let Endpoint { url, token } = self.endpoint(who);
         let url = url.replace(NAME, name);
         let token = token.as_ref().map(|token| token.replace(NAME, name));
         let mut request = self.agent.post(&url).header("Content-Type", "application/sdp");
@@ -148,6 +152,23 @@ impl Client {
                 Err(error.into())
             }
         }
+    }
+
+    fn endpoint(&self, who: Who) -> &Endpoint {
+        match who {
+            Who::Publisher => &self.publish,
+            Who::Viewer(place) => &self.view[place % self.view.len()],
+        }
+    }
+
+    /// The server that serves who was sent to `media`: the one asked, unless another of those that
+    /// are asked is there, to which the session was passed on.
+    #[must_use]
+    pub fn server(&self, who: Who, media: IpAddr) -> Server {
+        let asked = self.endpoint(who);
+        let there =
+            [asked].into_iter().chain(&self.view).find(|at| host_of(&at.url) == Some(media));
+        Server { address: media, url: there.unwrap_or(asked).url.clone() }
     }
 
     /// Ends a session. A failure is of no interest at the end of a run: the server reaps it.
@@ -196,6 +217,17 @@ mod tests {
     fn client(options: &[&str]) -> Client {
         let words = ["run"].iter().chain(options);
         Client::new(&<Cli as clap::Parser>::parse_from(words).args)
+    }
+
+    #[test]
+    fn servers_at_one_address_are_told_apart_by_where_viewers_post() {
+        let urls = ["http://127.0.0.1:1/a", "http://127.0.0.1:2/b", "http://127.0.0.2:1/c"];
+        let options = ["--whip-url", urls[0], "--whep-url", urls[0], "--whep-url", urls[1]];
+        let client = client(&[&options[..], &["--whep-url", urls[2]]].concat());
+        let url = |place, host| client.server(Who::Viewer(place), [127, 0, 0, host].into()).url;
+        assert_eq!([url(0, 1), url(1, 1), url(2, 2)].each_ref().map(|url| &**url), urls);
+        // Passed on from one to another; and to one that nobody asks.
+        assert_eq!([&*url(1, 2), &*url(1, 9)], [urls[2], urls[1]]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod disturb;
 mod server;
 
 use crate::args::{parse_duration, parse_url};
+use crate::output;
 use disturb::{Disturbance, Tried};
 use server::{Held, Server};
 
@@ -87,6 +88,7 @@ struct Found {
 /// # Errors
 /// When a run can't be started, or the server has no metrics.
 pub fn run(args: &SoakArgs) -> io::Result<bool> {
+    output::check("--json", args.json.as_deref())?;
     let server = Server::new(&args.url, args.server_pid, args.admin_token.as_deref());
     let idle = server.held()?;
     let duration = Duration::from_secs_f64(args.minutes.max(0.0) * 60.0).max(2 * SETTLE / 3);
@@ -229,9 +231,7 @@ impl Found {
 fn conclude(args: &SoakArgs, found: &Found) -> io::Result<bool> {
     let json = serde_json::to_string_pretty(found).map_err(io::Error::other)?;
     println!("{json}");
-    if let Some(path) = &args.json {
-        std::fs::write(path, json + "\n")?;
-    }
+    output::write("--json", args.json.as_deref(), &(json + "\n"))?;
     eprintln!("before: {}\nafter:  {}", found.before, found.after);
     found.missed.iter().for_each(|miss| eprintln!("missed: {miss}"));
     Ok(found.missed.is_empty())

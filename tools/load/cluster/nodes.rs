@@ -276,7 +276,7 @@ impl Nodes {
                 }
                 Ok(Node { name, zone, address, url, place, pid, killed, hop })
             }
-            None => Err(io::Error::other(format!("the node {name} ended: {}", self.log(&name)))),
+            None => Err(io::Error::other(format!("the node {name} ended: {}", self.why(&name)))),
         }
     }
 
@@ -289,8 +289,17 @@ impl Nodes {
 
     /// The end of what a node has logged.
     fn log(&self, name: &str) -> String {
-        let text = fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap_or_default();
+        let text = self.logged(name);
         text.lines().last().unwrap_or("it has said nothing").to_owned()
+    }
+
+    /// Why a node ended, by its own words.
+    fn why(&self, name: &str) -> String {
+        error_of(&self.logged(name)).unwrap_or("it has said nothing").to_owned()
+    }
+
+    fn logged(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap_or_default()
     }
 
     pub fn folder(&self) -> &Path {
@@ -418,6 +427,12 @@ fn host([a, b, c]: [u8; 3], host: u8) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, host)
 }
 
+/// The line that tells an error, behind which may be how the server is used; else the last.
+fn error_of(log: &str) -> Option<&str> {
+    let told = |line: &&str| line.starts_with("error:") || line.starts_with("monoport:");
+    log.lines().find(told).or_else(|| log.lines().last())
+}
+
 /// The sum of a metric over its labels.
 fn sum(metrics: &str, name: &str) -> u64 {
     let values = metrics.lines().filter_map(|line| {
@@ -437,6 +452,14 @@ mod tests {
         let text = "# TYPE monoport_sessions gauge\nmonoport_sessions{shard=\"0\"} 2\n\
                     monoport_sessions{shard=\"1\"} 3\nmonoport_sessions_limit 20000\n";
         assert_eq!(sum(text, "monoport_sessions"), 5);
+    }
+
+    #[test]
+    fn an_error_is_told_rather_than_what_comes_behind_it() {
+        let log = "error: invalid value '' for '--zone <NAME>'\n\nFor more information, try it\n";
+        assert_eq!(error_of(log), Some("error: invalid value '' for '--zone <NAME>'"));
+        assert_eq!(error_of("one\ntwo\n"), Some("two"));
+        assert_eq!(error_of(""), None);
     }
 
     #[test]

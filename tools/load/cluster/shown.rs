@@ -123,6 +123,12 @@ impl Shown {
             let why = &self.total["failures"];
             missed.push(format!("{connected} of {requested} sessions connected: {why}"));
         }
+        let spared = |node: &&NodeShown| {
+            args.kill.as_ref().is_some_and(|kill| kill.node == node.node) && !node.killed
+        };
+        for NodeShown { node, .. } in self.nodes.iter().filter(spared) {
+            missed.push(format!("{node} was not killed: the run was over before it was time"));
+        }
         for node in self.nodes.iter().filter(|node| !node.killed) {
             let NodeShown { node: name, loss_ratio, packets_received, viewers, .. } = node;
             if *viewers > 0 && (*loss_ratio > args.max_loss || *packets_received == 0) {
