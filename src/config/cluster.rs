@@ -35,7 +35,7 @@ pub struct ClusterArgs {
     pub cluster_secret_file: Option<PathBuf>,
 
     /// How many nodes take a stream from this one, before those that come later take it from them
-    #[arg(long, value_name = "N", default_value_t = LINK_CHILDREN, requires = "cluster")]
+    #[arg(long, value_name = "N", default_value_t = LINK_CHILDREN)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LINK_CHILDREN)))]
     pub link_children: u32,
 }
