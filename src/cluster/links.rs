@@ -271,13 +271,7 @@ impl Neighbours {
         hello: &Hello,
         whence: &Whence,
     ) -> Result<Option<String>, ControlError> {
-        // Who has asked twice, because this node stood still meanwhile, is one child.
-        let mut named: Vec<&KnownChild> = Vec::new();
-        for child in whence.children.iter().filter(|child| child.silent < LINK_DOUBTED) {
-            if !named.iter().any(|other| other.number == child.number) {
-                named.push(child);
-            }
-        }
+        let named = nodes(&whence.children);
         let children = named.iter().map(|known| {
             let KnownChild { number: node, below, .. } = **known;
             Child { node, zone: &known.zone, below }
@@ -299,6 +293,18 @@ impl Neighbours {
             Answer::Refuse(why) => Err(ControlError::Conflict(why.to_string())),
         }
     }
+}
+
+/// Those of `children` that are not in doubt. A node that has asked twice, because this one stood
+/// still meanwhile, is one of them.
+fn nodes(children: &[KnownChild]) -> Vec<&KnownChild> {
+    let mut nodes: Vec<&KnownChild> = Vec::new();
+    for child in children.iter().filter(|child| child.silent < LINK_DOUBTED) {
+        if !nodes.iter().any(|other| other.number == child.number) {
+            nodes.push(child);
+        }
+    }
+    nodes
 }
 
 /// A shard's number as a head has it: there are no more than it can say.
@@ -323,6 +329,21 @@ mod tests {
         assert_eq!(met, Some((ours[1], theirs[0])));
         assert_eq!(reachable(&ours[..1], &theirs), None);
         assert_eq!(reachable(&ours, &[]), None);
+    }
+
+    #[test]
+    fn a_node_is_one_child_however_often_it_has_asked_and_none_once_it_is_in_doubt() {
+        let child = |number: u16, silent| KnownChild {
+            node: format!("n{number}").into(),
+            number,
+            zone: "x".into(),
+            below: 0,
+            silent,
+        };
+        let heard = std::time::Duration::ZERO;
+        let children = [child(1, LINK_DOUBTED), child(2, heard), child(1, heard), child(2, heard)];
+        let numbers: Vec<u16> = nodes(&children).iter().map(|child| child.number).collect();
+        assert_eq!(numbers, [2, 1]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub fn node(url: &str, name: &str, more: &[&str]) -> Server {
 }
 
 /// Whether the directory knows of a node.
-fn is_known(server: &Server) -> bool {
+pub fn is_known(server: &Server) -> bool {
     let metrics = request("GET", &server.url("/metrics"), &[], "").body;
     metrics.lines().any(|line| line == "monoport_directory_up 1")
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cluster::{VP8, known, live, node, refusal};
+use crate::cluster::{VP8, is_known, known, live, node, refusal};
 use crate::nodes::{Nodes, watch};
 use crate::support::client::{Client, connect, run_for, run_until, socket};
 use crate::support::redis::{Redis, Sentinel, Way};
@@ -52,11 +52,6 @@ impl Playing {
         assert_eq!(numbers, (1..=last).collect::<Vec<_>>());
         assert!(!self.publisher.closed && !self.viewer.closed);
     }
-}
-
-fn is_known(server: &Server) -> bool {
-    let metrics = request("GET", &server.url("/metrics"), &[], "").body;
-    metrics.lines().any(|line| line == "monoport_directory_up 1")
 }
 
 /// How often the directory was told all that a node has.
