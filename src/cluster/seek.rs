@@ -181,7 +181,7 @@ impl Neighbours {
                     Err((_unlinked, after)) => tokio::time::sleep(after).await,
                 }
             }
-            if let Ok(Some(owner)) = self.control.owner(&stream).await
+            if let Ok(Some(owner)) = self.control.owner_now(&stream).await
                 && owner.node != self.control.member().node
                 && owner.http.is_some()
             {

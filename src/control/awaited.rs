@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::{Control, Owner, Unreachable};
-use crate::limits::AWAITED_PER_LOOK;
+use crate::limits::{AWAITED_PER_LOOK, DIRECTORY_RESOLVED_FOR};
 
 impl Control {
     /// Those of the next [`AWAITED_PER_LOOK`] streams, by name and after `after`, that viewers here
@@ -31,6 +31,6 @@ impl Control {
     /// # Errors
     /// That the directory does not answer.
     pub async fn owners(&self, streams: Vec<Arc<str>>) -> Result<Vec<Option<Owner>>, Unreachable> {
-        self.member.directory.resolve(streams).await
+        self.member.directory.resolve(streams, DIRECTORY_RESOLVED_FOR).await
     }
 }

@@ -9,7 +9,7 @@ use super::slots::Slots;
 use super::{
     About, Control, Directory, HttpAt, MediaPorts, Misfit, NodeRecord, Owner, Terms, Unreachable,
 };
-use crate::limits::{CLUSTER_PROTOCOL, DIRECTORY_PEERS_AGAIN};
+use crate::limits::{CLUSTER_PROTOCOL, DIRECTORY_PEERS_AGAIN, DIRECTORY_RESOLVED_FOR};
 use crate::telemetry::Exposition;
 
 /// This node among others.
@@ -134,7 +134,20 @@ impl Control {
     /// # Errors
     /// It does not answer.
     pub async fn owner(&self, stream: &str) -> Result<Option<Owner>, Unreachable> {
-        let owners = self.member.directory.resolve(vec![stream.into()]).await?;
+        self.owner_of(stream, DIRECTORY_RESOLVED_FOR).await
+    }
+
+    /// The same, asked anew: who looks for a stream that is missed waits for the moment that
+    /// somebody has it.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn owner_now(&self, stream: &str) -> Result<Option<Owner>, Unreachable> {
+        self.owner_of(stream, Duration::ZERO).await
+    }
+
+    async fn owner_of(&self, stream: &str, age: Duration) -> Result<Option<Owner>, Unreachable> {
+        let owners = self.member.directory.resolve(vec![stream.into()], age).await?;
         Ok(owners.into_iter().next().flatten())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Beat, Claim, Claimed, Directory, HttpAt, Misfit, NodeRecord, Owner, Reply};
 use crate::limits::{
@@ -232,7 +232,7 @@ impl Directory for MemoryDirectory {
         Box::pin(ready(Ok(claimed.collect())))
     }
 
-    fn resolve(&self, streams: Vec<Arc<str>>) -> Reply<'_, Vec<Option<Owner>>> {
+    fn resolve(&self, streams: Vec<Arc<str>>, _age: Duration) -> Reply<'_, Vec<Option<Owner>>> {
         let (tables, now) = self.store.lock();
         let owners = streams.iter().map(|name| {
             let stream = tables.find(name, now)?;

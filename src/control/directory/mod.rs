@@ -19,6 +19,7 @@ mod same;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -51,8 +52,9 @@ pub trait Directory: Send + Sync {
     /// the same order.
     fn claim(&self, claim: Claim, streams: Vec<(Arc<str>, u64)>) -> Reply<'_, Vec<Claimed>>;
 
-    /// Who has these streams. The answers are in the same order.
-    fn resolve(&self, streams: Vec<Arc<str>>) -> Reply<'_, Vec<Option<Owner>>>;
+    /// Who has these streams, as was found out so long ago at most. The answers are in the same
+    /// order.
+    fn resolve(&self, streams: Vec<Arc<str>>, age: Duration) -> Reply<'_, Vec<Option<Owner>>>;
 
     /// Gives streams back; only what is exactly this node's under exactly this epoch.
     fn release(&self, streams: Vec<(Arc<str>, u64)>) -> Reply<'_, ()>;

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::limits::{
     CLUSTER_CLOCK_SKEW, DIRECTORY_BATCH, DIRECTORY_CALL, DIRECTORY_CLAIM_KEPT, DIRECTORY_LEASE,
-    DIRECTORY_NODE_KEPT, DIRECTORY_RESOLVED_FOR, MAX_DIRECTORY_RESOLVED, MAX_NODES,
+    DIRECTORY_NODE_KEPT, MAX_DIRECTORY_RESOLVED, MAX_NODES,
 };
 use crate::telemetry::limited;
 
@@ -270,12 +270,12 @@ impl Directory for RedisDirectory {
         })
     }
 
-    fn resolve(&self, streams: Vec<Arc<str>>) -> Reply<'_, Vec<Option<Owner>>> {
+    fn resolve(&self, streams: Vec<Arc<str>>, age: Duration) -> Reply<'_, Vec<Option<Owner>>> {
         Box::pin(async move {
             let known = |good_for| -> Option<Vec<Option<Owner>>> {
                 streams.iter().map(|stream| self.remembered(stream, good_for)).collect()
             };
-            if let Some(owners) = known(DIRECTORY_RESOLVED_FOR) {
+            if let Some(owners) = known(age) {
                 return Ok(owners);
             }
             match self.resolve_now(&streams).await {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::slice::from_ref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{
@@ -25,7 +26,10 @@ struct Server {
 
 impl Server {
     fn start() -> Option<Server> {
-        let folder = std::env::temp_dir().join(format!("monoport-redis-{}", std::process::id()));
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("monoport-redis-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).expect("a folder of the test's own");
         let started = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--unixsocket", "socket", "--dir"])
@@ -174,7 +178,7 @@ async fn claim(node: &mut Node, how: Claim, stream: usize) {
 
 async fn resolve(node: &Node) {
     let streams: Vec<Arc<str>> = STREAMS.map(Arc::from).to_vec();
-    let memory = node.memory.resolve(streams.clone()).await.expect("memory");
+    let memory = node.memory.resolve(streams.clone(), Duration::ZERO).await.expect("memory");
     let redis = node.redis.resolve_now(&streams).await.expect("it answers");
     for (memory, redis) in memory.into_iter().zip(redis) {
         let comparable = |owner: super::Owner| (owner.node, owner.http);
@@ -264,5 +268,30 @@ fn redis_answers_as_memory_does_when_nodes_crash_freeze_and_are_forgotten() {
                 step(&mut world, &mut nodes, &mut random).await;
             }
         }
+    });
+}
+
+#[test]
+fn who_asks_for_it_hears_what_is_so_now() {
+    let Some(server) = Server::start() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let raw = connected(&server.url()).await;
+        let store = MemoryStore::new(unix_ms);
+        let mut world = World { store, url: server.url(), raw, incarnations: 0 };
+        let (a, b) = (world.node(0), world.node(1));
+        beat(&a, NODES[0]).await;
+        beat(&b, NODES[1]).await;
+        let stream: Arc<str> = STREAMS[0].into();
+        let asked = async |age| {
+            let owners = b.redis.resolve(vec![stream.clone()], age).await.expect("it answers");
+            owners.into_iter().next().flatten().map(|owner| owner.node)
+        };
+        let long = Duration::from_secs(600);
+        assert_eq!(asked(long).await, None);
+        a.redis.claim(Claim::New, vec![(stream.clone(), 0)]).await.expect("it answers");
+        assert_eq!(asked(long).await, None, "that is good for as long");
+        assert_eq!(asked(Duration::ZERO).await.as_deref(), Some(NODES[0]));
+        assert_eq!(asked(long).await.as_deref(), Some(NODES[0]), "and is known from here on");
     });
 }

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
@@ -74,7 +75,7 @@ fn claim(node: &MemoryDirectory, how: Claim, hint: u64) -> Claimed {
 }
 
 fn owner(node: &MemoryDirectory) -> Option<Owner> {
-    at_once(node.resolve(vec!["s".into()])).remove(0)
+    at_once(node.resolve(vec!["s".into()], Duration::ZERO)).remove(0)
 }
 
 fn renewed(known: bool, displaced: &[&str]) -> Beat {
