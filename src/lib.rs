@@ -152,11 +152,11 @@
 //!   that go on. Whoever must wait for anything (a key frame, its turn on a narrow path) stands in
 //!   a list, and the others are not looked at.
 //! - **An estimate is only made where it decides something**, of viewers with several layers to
-//!   get, or one that can be thinned; who has had the best for long is only sampled, and who gives
-//!   no feedback is taken at its word (`egress/path.rs`). It is a pure function of what left and
-//!   what is reported, with time as an argument and no timer ([`egress::estimate`]), so that the
-//!   same code runs over simulated links in the tests; the choice that follows is another
-//!   ([`track::choose`]).
+//!   get, or one that can be thinned; who has had the best for long is only sampled, who gives no
+//!   feedback is taken at its word, and over TCP what the kernel takes says it (`egress/path.rs`).
+//!   It is a pure function of what left and what is reported, with time as an argument and no timer
+//!   ([`egress::estimate`]), so that the same code runs over simulated links in the tests; the
+//!   choice that follows is another ([`track::choose`]).
 //! - **A thinned layer is a layer**, with numbers, history and key frames of its own, there while
 //!   somebody takes it: a viewer that gets fewer frames costs what any viewer does
 //!   (`track/point.rs`).
