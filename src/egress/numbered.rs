@@ -43,7 +43,7 @@ pub(super) struct Numbered {
     calm_for: Duration,
 }
 
-const _: () = assert!(size_of::<Numbered>() <= 3_584, "what a viewer that is estimated takes");
+const _: () = assert!(size_of::<Numbered>() <= 3_072, "what a viewer that is estimated takes");
 
 impl Numbered {
     pub fn new(now: Instant, random: u64) -> Numbered {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// Trains whose feedback is awaited: over a second of one every 10 ms. Memory: 16 bytes each.
+/// Trains whose feedback is awaited: over a second of one every 10 ms. Memory: 12 bytes each.
 pub const ESTIMATE_TRAINS: usize = 128;
 
 /// Trains that left within this time are one group, as a frame and its padding are (GCC §5.2).
