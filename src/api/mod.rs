@@ -12,7 +12,7 @@
 //! sessions.rs GET /sessions, best or worst     ready.rs     /healthz, /readyz
 //! session.rs  /sessions/{id}, and its end      events.rs    GET /events, as they come
 //! failures.rs GET /failures                    cluster.rs   the other nodes
-//! openapi.json GET /openapi.json: all of this
+//! tree.rs    GET /streams/{name}/tree           openapi.json GET /openapi.json: all of this
 //! ```
 
 mod alive;
@@ -31,6 +31,7 @@ mod sessions;
 mod shards;
 mod status;
 mod streams;
+mod tree;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -128,6 +129,7 @@ impl Api {
             .route("/api/v1/streams", get(streams::get))
             .route("/api/v1/streams/{name}", delete(streams::kick))
             .route("/api/v1/streams/{name}/where", get(cluster::locate))
+            .route("/api/v1/streams/{name}/tree", get(tree::get))
             .route("/api/v1/cluster", get(cluster::get))
             .route("/api/v1/cluster/check", post(cluster::check))
             .route("/api/v1/sessions", get(sessions::get))

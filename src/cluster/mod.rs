@@ -10,7 +10,7 @@
 //! asking.rs  the way there, within bounds                       nonces.rs  none is heard twice
 //! links.rs   streams from other nodes, and to them              awaited.rs which are waited for
 //! tree.rs    who takes a stream from whom                        seek.rs    and finds another
-//! tried.rs   one node tries another
+//! tried.rs   one node tries another                          walk.rs    all that have a stream
 //! ```
 
 mod asking;
@@ -22,6 +22,7 @@ mod seek;
 mod signed;
 pub mod tree;
 mod tried;
+mod walk;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,7 @@ use nonces::Nonces;
 use seek::Wanted;
 use signed::Keys;
 pub use signed::{Carried, Head, Unsigned};
+pub use walk::{Comes, Place, Visited, Walk};
 
 /// Where a node takes what another one asks of it, and the header with the signature of both.
 pub const PATH: &str = "/cluster/v1/request";

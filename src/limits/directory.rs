@@ -74,6 +74,14 @@ pub const AWAITED_PER_LOOK: usize = 256;
 /// must not tie up this one.
 pub const FORWARDED_UNDER_WAY: usize = 256;
 
+/// Nodes that one question for a stream's tree looks at, some of them at once, and how long it goes
+/// on: a stream with a million viewers has a hundred. What is left out is said to be.
+pub const WALK_NODES: usize = 512;
+/// See [`WALK_NODES`].
+pub const WALK_ASKED_AT_ONCE: usize = 16;
+/// See [`WALK_NODES`].
+pub const WALK_TIME: Duration = Duration::from_secs(4);
+
 /// How long another node may take to be connected to.
 pub const FORWARD_CONNECT: Duration = Duration::from_secs(1);
 

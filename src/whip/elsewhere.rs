@@ -246,7 +246,10 @@ async fn hear(
 /// Has `app` answer, and signs what comes of it.
 async fn answer(cluster: &Neighbours, heard: &Heard, app: Router) -> Response<Body> {
     let own = match cluster.welcome(heard) {
-        None => cluster.try_who_asks(heard).await,
+        None => match cluster.tell_place(heard) {
+            None => cluster.try_who_asks(heard).await,
+            place => place,
+        },
         welcome => welcome,
     };
     let answered = match (own, as_of_client(&heard.request)) {

@@ -166,6 +166,8 @@ fn a_node_between_two_others_is_killed_and_viewers_behind_it_miss_nothing() {
     show.viewers.remove(0);
     b.signal("-KILL");
     let killed = Instant::now();
+    let walked = request("GET", &a.url("/api/v1/streams/s/tree"), &[], "").body;
+    assert!(walked.contains("`b`, whose HTTP is at"), "it says who does not answer: {walked}");
     show.until("it comes from elsewhere", || parent(&c).as_deref() == Some("a"));
     for _ in 0..50 {
         show.step(false);
@@ -267,6 +269,8 @@ fn a_node_with_children_enough_names_one_of_them_and_the_tree_is_four_deep_at_mo
         serde_json::from_str::<serde_json::Value>(&body).expect("JSON")["here"].take()
     };
     let (here, below) = (show_of(&all[4]), show_of(&all[1])["children"].take());
+    // Whoever is asked, also one that has it not.
+    let walked = request("GET", &all[5].url("/api/v1/streams/s/tree"), &[], "").body;
     let (depth, passed_on) =
         (all[4].metric("monoport_relay_depth"), all[1].metric("monoport_relay_children"));
     if !are_calm(&all.iter().collect::<Vec<_>>()) {
@@ -276,6 +280,16 @@ fn a_node_with_children_enough_names_one_of_them_and_the_tree_is_four_deep_at_mo
     assert_eq!((&here["viewers"], below), (&1.into(), json!(["c"])));
     assert!(show_of(&all[5]).is_null());
     assert_eq!((depth, passed_on), (4, 1));
+    let walked: serde_json::Value = serde_json::from_str(&walked).expect("JSON");
+    assert_eq!((&walked["viewers"], &walked["more"]), (&json!(4), &json!(false)), "{walked:#}");
+    let parents = [json!(null), json!("a"), json!("b"), json!("c"), json!("d")];
+    for (depth, parent) in parents.into_iter().enumerate() {
+        let node = &walked["nodes"][depth];
+        assert_eq!((&node["node"], &node["depth"]), (&json!(names[depth]), &json!(depth)));
+        assert_eq!((&node["parent"], &node["problem"]), (&parent, &json!(null)));
+        assert_eq!(node["viewers"], json!(usize::from(depth > 0)));
+        assert_eq!(node["link"]["node"], parent);
+    }
     // There is no place left: the node that has the stream serves viewers of the last one.
     let viewer = watch(&all[5]);
     assert!(viewer.session_url.contains("/session/a-"), "{}", viewer.session_url);
