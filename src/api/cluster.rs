@@ -38,6 +38,14 @@ struct Link {
     repaired: u64,
     lost: u64,
     round_trip_ms: Option<f64>,
+    layers: Vec<Layer>,
+}
+
+/// A layer of a link's video.
+#[derive(Serialize)]
+struct Layer {
+    layer: String,
+    state: &'static str,
 }
 
 #[derive(Serialize)]
@@ -128,6 +136,8 @@ fn node(known: &NodeRecord, seen_ago: Duration) -> Node {
 
 fn link(known: &LinkView) -> Link {
     let LinkView { packets, repaired, lost, round_trip_us, .. } = *known;
+    let layers = known.layers.iter();
+    let layers = layers.map(|(name, coming)| Layer { layer: name.clone(), state: coming.label() });
     Link {
         stream: known.stream.to_string(),
         node: known.node.to_string(),
@@ -136,6 +146,7 @@ fn link(known: &LinkView) -> Link {
         repaired,
         lost,
         round_trip_ms: (round_trip_us > 0).then(|| round_trip_us as f64 / 1_000.0),
+        layers: layers.collect(),
     }
 }
 

@@ -22,8 +22,9 @@ use super::registry::Registry;
 use super::slots::Slots;
 use super::streams::Stream;
 use super::{Control, ControlError};
-use crate::id::StreamKey;
+use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::{LINK_LINGER, MAX_LINKS_PER_SHARD};
+use crate::link::Coming;
 use crate::shard::Command;
 use crate::telemetry::{Exposition, LinkEnd, LinkMeter, limited};
 
@@ -81,6 +82,8 @@ pub struct LinkView {
     pub lost: u64,
     /// The last round trip that was measured, in microseconds; 0 before.
     pub round_trip_us: u64,
+    /// The layers of its video, the smallest first, as clients call them, and whether they come.
+    pub layers: Vec<(String, Coming)>,
 }
 
 /// Which way a link goes.
@@ -136,6 +139,17 @@ impl Sum {
         self.repaired += meter.repaired.get();
         self.lost += meter.lost.get();
     }
+}
+
+/// The layers of a link's video, as clients call them, and whether they come.
+fn layers(stream: &Stream, link: &KnownLink) -> Vec<(String, Coming)> {
+    let tracks = (0..).zip(&link.meter.layers);
+    let all = tracks.flat_map(|(number, word)| {
+        let offered = stream.shared.offered(TrackId { kind: TrackKind::Video, number });
+        let known = move |layer| Coming::in_word(word.get(), layer);
+        offered.into_iter().filter_map(move |offer| Some((offer.called(), known(offer.layer)?)))
+    });
+    all.collect()
 }
 
 impl Registry {
@@ -280,7 +294,7 @@ impl Control {
     #[must_use]
     pub fn links(&self) -> Vec<LinkView> {
         let registry = self.lock();
-        let of = |name: &Arc<str>, link: &KnownLink, brings| LinkView {
+        let of = |name: &Arc<str>, stream: &Stream, link: &KnownLink, brings| LinkView {
             stream: name.clone(),
             node: link.node.clone(),
             brings,
@@ -288,13 +302,14 @@ impl Control {
             repaired: link.meter.repaired.get(),
             lost: link.meter.lost.get(),
             round_trip_us: link.meter.round_trip_us.get(),
+            layers: layers(stream, link),
         };
         let known = registry.links.streams.iter();
         let streams = known.filter_map(|name| Some((name, registry.streams.get(name)?)));
         let each = streams.flat_map(|(name, stream)| {
             let brought = stream.brought.iter().filter(|link| !link.is_over());
-            let brought = brought.map(move |link| of(name, link, true));
-            brought.chain(stream.taken.iter().map(move |link| of(name, link, false)))
+            let brought = brought.map(move |link| of(name, stream, link, true));
+            brought.chain(stream.taken.iter().map(move |link| of(name, stream, link, false)))
         });
         each.collect()
     }

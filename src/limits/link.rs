@@ -45,7 +45,8 @@ pub const MAX_LINK_FRONTS: usize = 16;
 pub const MAX_LINK_ASKED: usize = 64;
 
 /// Packets of a stream that are kept for what its links have lost: five seconds of 200 a second.
-/// That is the memory of a stream that other nodes take, however many: 1.2 MB.
+/// That is the memory of a stream that other nodes take, however many: 1.2 MB. Each link
+/// remembers which of them it carried: 8 kB.
 pub const LINK_HISTORY_PACKETS: usize = 1_024;
 
 /// Of so many packets of a link one may be sent again.
@@ -63,6 +64,15 @@ pub const MAX_LINK_WISHES: usize = 16;
 
 /// How long a stream is taken from another node after its last viewer here has left.
 pub const LINK_LINGER: Duration = Duration::from_secs(15);
+
+/// How long a layer is taken from another node after the last viewer who took it here: who goes up
+/// and down does not end it each time, and it is begun again from its last key frame.
+pub const LINK_LAYER_LINGER: Duration = Duration::from_secs(5);
+
+const _: () = assert!(
+    LINK_REPORT.as_millis() * 2 < LINK_LAYER_LINGER.as_millis(),
+    "what is wanted is said twice in it"
+);
 
 /// How often the control side looks at links.
 pub const LINK_LOOK: Duration = Duration::from_millis(100);

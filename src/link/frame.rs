@@ -13,6 +13,8 @@
 //! 9 rest      as media
 //! 16 lineage  publisher 4, publication 8, leaves, path 8
 //! 17 had      publication 8, back 2; track, layer, source 2, sequence 8 of each layer
+//! 18 wants    turn 4; layers, best of each video track
+//! 19 layers   track, best; layer, flags, rate 4, need 4, width 2, height 2, thinned 4 each
 //! ```
 //!
 //! A packet that has no room in one datagram is two frames at one position: the front of its
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use str0m::format::Codec;
 
+use super::layers::{LAYERS, SaidLayers, WANTS, Wants};
 use super::lineage::{HAD, Had, LINEAGE, Lineage};
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
@@ -100,6 +103,10 @@ pub enum Frame<'a> {
     Lineage(Lineage),
     /// What the end that takes media has of it already.
     Had(Had),
+    /// Which layers it wants.
+    Wants(Wants),
+    /// Which layers of a track there are.
+    Layers(SaidLayers),
 }
 
 /// What an end says when it has nothing else to say.
@@ -449,6 +456,8 @@ impl<'a> Frame<'a> {
             NAME => Frame::Name(reader.track()?, reader.layer()?, LayerName(reader.take()?)),
             LINEAGE => Frame::Lineage(reader.lineage()?),
             HAD => Frame::Had(reader.had()?),
+            WANTS => Frame::Wants(reader.wants()?),
+            LAYERS => Frame::Layers(reader.layers()?),
             _ => return None,
         };
         reader.0.is_empty().then_some(frame)

@@ -6,15 +6,16 @@ use super::channel::Channel;
 use super::frame::{self, Frame, Media};
 use super::fronts::Fronts;
 use super::holes::{Holes, Seen};
+use super::layers::{SaidLayers, Wants, write_wants};
 use super::lineage::{Had, Lineage, write_had};
 use super::{Figures, Keys, Peer};
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId};
 use crate::limits::{
     LINK_ASSUMED_ROUND_TRIP, LINK_FIRST_WORD, LINK_REPORT, LINK_SILENT, MAX_LINK_ASKED,
-    MAX_LINK_WISHES,
+    MAX_LINK_WISHES, MAX_TRACKS_OF_A_KIND,
 };
-use crate::media::{ClockReport, LayerName, MediaPacket};
+use crate::media::{ClockReport, LayerName, MediaPacket, WantedLayers};
 
 /// What a datagram has brought.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub enum Got<'a> {
     Name(TrackId, u8, LayerName),
     /// Where the stream comes from.
     Lineage(Lineage),
+    /// Which layers of a track there are.
+    Layers(SaidLayers),
     /// A sign of life.
     Nothing,
     /// The other end sends nothing any more.
@@ -47,6 +50,9 @@ pub struct Incoming {
     is_heard: bool,
     /// What this end has already, which is its first word then.
     had: Option<Had>,
+    /// Which layers are wanted, where it was said; and whether that is to be said now.
+    wants: Option<Wants>,
+    tells_wants: bool,
     /// Whether the silence of the other end was noticed.
     is_silent: bool,
     /// Whether the other end has ended it.
@@ -74,6 +80,8 @@ impl Incoming {
             next_report: now,
             is_heard: false,
             had,
+            wants: None,
+            tells_wants: false,
             is_silent: false,
             is_over: false,
             figures: Figures::default(),
@@ -121,11 +129,12 @@ impl Incoming {
             }
             Frame::Name(track, layer, name) => Ok(Got::Name(track, layer, name)),
             Frame::Lineage(lineage) => Ok(Got::Lineage(lineage)),
+            Frame::Layers(said) => Ok(Got::Layers(said)),
             Frame::End => {
                 self.is_over = true;
                 Ok(Got::Ended)
             }
-            Frame::Keyframe(..) | Frame::Missing(_) | Frame::Had(_) => {
+            Frame::Keyframe(..) | Frame::Missing(_) | Frame::Had(_) | Frame::Wants(_) => {
                 Err(DropReason::MalformedLink)
             }
         }
@@ -138,9 +147,21 @@ impl Incoming {
         }
     }
 
+    /// These layers of the video tracks are wanted from here on.
+    pub fn want_layers(&mut self, videos: [WantedLayers; MAX_TRACKS_OF_A_KIND]) {
+        if self.wants.is_some_and(|known| known.videos == videos) {
+            return;
+        }
+        let turn = self.wants.map_or(0, |known| known.turn.wrapping_add(1));
+        (self.wants, self.tells_wants) = (Some(Wants { turn, videos }), true);
+    }
+
     /// When there is something to say.
     #[must_use]
     pub fn deadline(&self, now: Instant) -> Instant {
+        if self.tells_wants {
+            return now;
+        }
         if !self.is_heard && self.had.is_some() {
             return self.next_report;
         }
@@ -161,9 +182,13 @@ impl Incoming {
     /// # Errors
     /// [`DropReason::TooLong`].
     pub fn say(&mut self, now: Instant, slot: &mut [u8]) -> Result<usize, DropReason> {
+        if let Some(wants) = self.wants.filter(|_| std::mem::take(&mut self.tells_wants)) {
+            return self.channel.seal(slot, |slot| write_wants(slot, &wants));
+        }
         if let Some(had) = self.had.as_ref().filter(|_| !self.is_heard) {
             // Nothing else comes before it: the other end begins with the first that it hears.
             self.next_report = now + LINK_FIRST_WORD;
+            self.tells_wants = self.wants.is_some();
             return self.channel.seal(slot, |slot| write_had(slot, had));
         }
         if let Some((track, layer)) = self.wishes.pop() {
@@ -176,6 +201,7 @@ impl Incoming {
             return channel.seal(slot, |slot| frame::write_missing(slot, asked));
         }
         self.next_report = now + if self.is_heard { LINK_REPORT } else { LINK_FIRST_WORD };
+        self.tells_wants = self.wants.is_some();
         self.channel.alive(now, 0, slot)
     }
 

@@ -56,6 +56,12 @@ pub struct Had {
 }
 
 impl Had {
+    /// Whether there was anything of a layer.
+    #[must_use]
+    pub fn has(&self, track: TrackId, layer: u8) -> bool {
+        self.layers.iter().any(|had| (had.track, had.layer) == (track, layer))
+    }
+
     /// Whether a packet with these names is not behind what there was. Layers of which there was
     /// nothing are nobody's loss.
     #[must_use]

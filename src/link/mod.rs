@@ -13,6 +13,8 @@
 //! outgoing.rs   media out, what was lost sent again
 //! incoming.rs   media in, key frames asked for; holes.rs, what is missing; fronts.rs, what
 //!               comes in two datagrams
+//! layers.rs     which layers come: what is wanted of those there are
+//! places.rs     what of the stream each link carries, without holes
 //! path.rs       by which nodes a stream comes; lineage.rs, and of which publisher
 //! ```
 //!
@@ -27,9 +29,11 @@ mod fronts;
 mod handshake;
 mod holes;
 mod incoming;
+mod layers;
 mod lineage;
 mod outgoing;
 mod path;
+mod places;
 mod seal;
 #[cfg(test)]
 mod tests;
@@ -38,9 +42,11 @@ pub use channel::Peer;
 pub use frame::{Alive, Frame, Media, fits, front_of};
 pub use handshake::{Exchange, Keys, PUBLIC_BYTES};
 pub use incoming::{Got, Incoming};
+pub use layers::{Coming, Rung, Said, SaidLayers, Wants, taken};
 pub use lineage::{Had, HadLayer, Lineage};
 pub use outgoing::{Asked, Outgoing};
 pub use path::{MAX_PATH, NoWay, Path};
+pub use places::Places;
 
 /// What a link has counted at one of its ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

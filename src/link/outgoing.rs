@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::channel::Channel;
 use super::frame::{self, Frame};
+use super::layers::{SaidLayers, Wants, write_layers};
 use super::lineage::{Had, Lineage, write_lineage};
 use super::{Figures, Keys, Peer};
 use crate::drop::DropReason;
@@ -22,6 +23,8 @@ pub enum Asked {
     Keyframe(TrackId, u8),
     /// These packets again, by their positions.
     Again(Vec<u64>),
+    /// Other layers than before.
+    Layers,
     /// No more.
     Ended,
 }
@@ -41,6 +44,8 @@ pub struct Outgoing {
     repairs: u32,
     /// What was said of the stream last.
     said: Option<Lineage>,
+    /// Which layers the other end wants; nothing where it has not said so.
+    wants: Option<Wants>,
     figures: Figures,
 }
 
@@ -56,6 +61,7 @@ impl Outgoing {
             next_word: now,
             repairs: LINK_REPAIR_BURST * LINK_REPAIR_SHARE,
             said: None,
+            wants: None,
             figures: Figures::default(),
         }
     }
@@ -151,12 +157,39 @@ impl Outgoing {
             Frame::End => Ok(Asked::Ended),
             Frame::Media(_) | Frame::Front(..) | Frame::Rest(_) => Err(DropReason::MalformedLink),
             Frame::Clock(_) | Frame::Name(..) | Frame::Lineage(_) => Err(DropReason::MalformedLink),
+            Frame::Layers(_) => Err(DropReason::MalformedLink),
+            // The link begins with what is said behind it.
+            Frame::Wants(wants) => Ok(self.heeds(wants)),
             Frame::Had(had) if !has_begun => Ok(Asked::Begins(Some(had))),
             _ if !has_begun => Ok(Asked::Begins(None)),
             Frame::Keyframe(track, layer) => Ok(Asked::Keyframe(track, layer)),
             Frame::Missing(positions) => Ok(Asked::Again(positions)),
             Frame::Alive(_) | Frame::Had(_) => Ok(Asked::Nothing),
         }
+    }
+
+    /// The other end says what it wants.
+    fn heeds(&mut self, wants: Wants) -> Asked {
+        let is_later = |known: Wants| wants.turn.wrapping_sub(known.turn).cast_signed() > 0;
+        if self.wants.is_none_or(is_later) {
+            self.wants = Some(wants);
+            return Asked::Layers;
+        }
+        Asked::Nothing
+    }
+
+    /// Which layers the other end wants; nothing where it has not said so.
+    #[must_use]
+    pub fn wants(&self) -> Option<&Wants> {
+        self.wants.as_ref()
+    }
+
+    /// Says which layers of a track there are.
+    ///
+    /// # Errors
+    /// [`DropReason::TooLong`].
+    pub fn layers(&mut self, said: &SaidLayers, slot: &mut [u8]) -> Result<usize, DropReason> {
+        self.channel.seal(slot, |slot| write_layers(slot, said))
     }
 
     /// When there is something to say beside media; before it has begun, nothing.

@@ -21,6 +21,7 @@ mod sets;
 mod structure;
 mod temporal;
 mod terms;
+mod wanted;
 
 pub use descriptor::{DEPENDENCY_DESCRIPTOR, DependencyDescriptor};
 pub use keyframe::starts_keyframe;
@@ -36,6 +37,7 @@ pub use terms::{
     ExtensionIds, ExtensionKind, KeyframeRequest, OfferedSource, PublishedPayload, PublishedTrack,
     PublisherTerms, ViewerTerms, ViewerTrack,
 };
+pub use wanted::WantedLayers;
 
 /// The canonical name of everything this server sends (RFC 3550 §6.5.1), in answers and in SDES.
 pub const CNAME: &str = "monoport";

@@ -24,7 +24,7 @@ impl Core {
                     }
                 }
                 Ask::Source(Source::Relay(relay)) => {
-                    if self.links.ask(relay, track, layer) {
+                    if self.links.ask(now, relay, track, layer) {
                         self.post.counters().keyframe_requests_out.add(1);
                     }
                 }

@@ -17,7 +17,7 @@ pub(super) struct Feed {
     pub links: Vec<u32>,
     /// Its last packets, of all tracks and layers.
     last: VecDeque<MediaPacket>,
-    /// The position of the next.
+    /// The place of the next.
     pub next: u64,
 }
 
@@ -38,7 +38,7 @@ impl Feed {
         feed
     }
 
-    /// Keeps a packet; returns its position.
+    /// Keeps a packet; returns its place.
     pub fn push(&mut self, packet: MediaPacket) -> u64 {
         if self.last.len() >= LINK_HISTORY_PACKETS {
             self.last.pop_front();
@@ -50,30 +50,47 @@ impl Feed {
 
     /// Where a link begins: with the newest key frames of the best layers, as far as they are kept.
     pub fn begins(&self, streams: &Streams) -> u64 {
-        let first = self.next - self.last.len() as u64;
-        let newest = |(track, layer): (TrackKey, u8)| {
-            let is_it = |p: &MediaPacket| p.keyframe && (p.track, p.layer) == (track, layer);
-            self.last.iter().rposition(is_it).map(|place| first + place as u64)
-        };
+        let newest = |(track, layer)| self.keyframe_of(track, layer);
         best_of(self.stream, streams).filter_map(newest).min().unwrap_or(self.next)
+    }
+
+    /// Where the newest key frame of a layer begins, as far as it is kept.
+    pub fn keyframe_of(&self, track: TrackKey, layer: u8) -> Option<u64> {
+        let is_of_it = |p: &MediaPacket| (p.track, p.layer) == (track, layer);
+        let newest = self.last.iter().rposition(|p| is_of_it(p) && p.keyframe)?;
+        let at = self.last[newest].timestamp;
+        let place = self.last.iter().position(|p| is_of_it(p) && p.timestamp == at)?;
+        Some(self.first() + place as u64)
+    }
+
+    /// The place of the oldest packet that is kept.
+    fn first(&self) -> u64 {
+        self.next - self.last.len() as u64
     }
 
     /// Where a link begins whose other end has some of it already, of the publication that is here
     /// `number`: with the first that it lacks, and a few before where some of those are missing.
-    pub fn begins_behind(&self, number: u32, had: &Had) -> u64 {
-        let first = self.next - self.last.len() as u64;
+    pub fn begins_behind(
+        &self,
+        number: u32,
+        had: &Had,
+        takes: impl Fn(&MediaPacket) -> bool,
+    ) -> u64 {
         let lacks = |packet: &MediaPacket| {
             let MediaPacket { track, layer, origin, sequence, .. } = *packet;
-            origin.publisher == number && had.lacks(track.id, layer, origin.source, sequence)
+            let lacks = had.lacks(track.id, layer, origin.source, sequence);
+            origin.publisher == number && lacks && takes(packet)
         };
         let place = self.last.iter().position(lacks).unwrap_or(self.last.len());
-        (first + place as u64).saturating_sub(u64::from(had.back)).max(first)
+        let taken = |place: &usize| self.last.get(*place).is_some_and(&takes);
+        let mut before = (0..place).rev().filter(taken);
+        let back = usize::from(had.back).checked_sub(1).map(|back| before.nth(back).unwrap_or(0));
+        self.first() + back.unwrap_or(place) as u64
     }
 
-    /// The packet at a position, while it is kept.
+    /// The packet at a place, while it is kept.
     pub fn at(&self, position: u64) -> Option<&MediaPacket> {
-        let first = self.next - self.last.len() as u64;
-        self.last.get(usize::try_from(position.checked_sub(first)?).ok()?)
+        self.last.get(usize::try_from(position.checked_sub(self.first())?).ok()?)
     }
 }
 

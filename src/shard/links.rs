@@ -7,16 +7,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::asked::Ask;
 use super::core::Core;
 use super::feed::Feed;
 use super::lineage::destination;
 use super::post::Post;
 use super::relay::{Brings, Relay};
-use super::sending::{begin, media, repair};
+use super::sending::media;
+use super::taking::Taking;
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackKey};
 use crate::limits::{LINK_REORDERED, LINK_REPORT, MAX_LINKS_PER_SHARD};
-use crate::link::{self, Asked, Figures, Got, Incoming, Keys, Outgoing, Peer};
+use crate::link::{self, Figures, Got, Incoming, Keys, Outgoing, Peer};
 use crate::media::MediaPacket;
 use crate::net::{Destination, Way};
 use crate::paths::{Inbound, Ways};
@@ -59,16 +61,22 @@ pub(super) struct Link {
 
 pub(super) enum End {
     Incoming(Incoming, Box<Relay>),
-    /// With the number of its feed.
-    Outgoing(Outgoing, u32),
+    Outgoing(Outgoing, Box<Taking>),
+}
+
+/// How the other end of a link is reached.
+pub(super) struct Reach<'a> {
+    pub to: Destination,
+    pub ways: &'a mut Ways,
+    pub post: &'a Post,
 }
 
 /// The links of one shard.
 #[derive(Default)]
 pub(super) struct Links {
-    slots: Vec<Option<Box<Link>>>,
+    pub slots: Vec<Option<Box<Link>>>,
     count: usize,
-    feeds: Vec<Option<Feed>>,
+    pub feeds: Vec<Option<Feed>>,
     /// When one of them has something to do, at the latest.
     pub due: Option<Instant>,
     /// Memory that is used anew each turn.
@@ -78,7 +86,7 @@ pub(super) struct Links {
 const _: () = assert!(MAX_LINKS_PER_SHARD.is_power_of_two(), "a name has its place in low bits");
 
 /// The place of the link with this name.
-const fn place(id: u32) -> usize {
+pub(super) const fn place(id: u32) -> usize {
     id as usize & (MAX_LINKS_PER_SHARD - 1)
 }
 
@@ -92,12 +100,18 @@ impl Links {
         at(&mut self.slots, id)
     }
 
-    /// Passes a wish for a key frame on; false where the link is no more.
-    pub fn ask(&mut self, id: u32, track: TrackKey, layer: u8) -> bool {
-        let Some(Link { end: End::Incoming(incoming, _), .. }) = self.at(id) else { return false };
-        incoming.want_keyframe(track.id, layer);
+    /// Passes a wish for a key frame on; false where the link is no more, or where all of the layer
+    /// is asked for, which begins with one.
+    pub fn ask(&mut self, now: Instant, id: u32, track: TrackKey, layer: u8) -> bool {
+        let Some(Link { end: End::Incoming(incoming, relay), .. }) = self.at(id) else {
+            return false;
+        };
+        let is_to_come = relay.is_to_come(now, track, layer);
+        if !is_to_come {
+            incoming.want_keyframe(track.id, layer);
+        }
         self.due = None;
-        true
+        !is_to_come
     }
 
     /// The shard did not run for so long.
@@ -126,23 +140,35 @@ impl Links {
     }
 }
 
-fn at(slots: &mut [Option<Box<Link>>], id: u32) -> Option<&mut Link> {
+pub(super) fn at(slots: &mut [Option<Box<Link>>], id: u32) -> Option<&mut Link> {
     slots.get_mut(place(id))?.as_deref_mut().filter(|link| link.id == id)
 }
 
 impl Link {
     /// Sends what is due; returns when there is more.
-    fn run(&mut self, now: Instant, streams: &Streams, ways: &mut Ways, post: &Post) -> Instant {
+    fn run(
+        &mut self,
+        now: Instant,
+        (streams, feeds): (&mut Streams, &mut [Option<Feed>]),
+        ways: &mut Ways,
+        post: &Post,
+    ) -> Instant {
         let to = self.to;
         self.tell_lineage(now, streams, ways, post);
-        if let End::Outgoing(outgoing, _) = &mut self.end
-            && outgoing.is_to_report(now)
-        {
-            // What the layers are called, again and again: they are few.
-            for (track, layer, name) in streams.layer_names(self.stream) {
-                let named = ways.push(to, |slot| outgoing.name(track, layer, &name, slot));
-                named.unwrap_or_else(|reason| post.dropped(reason));
+        match &mut self.end {
+            End::Outgoing(outgoing, taking) => {
+                let reports = outgoing.is_to_report(now);
+                // What the layers are called, again and again: they are few.
+                let names = reports.then(|| streams.layer_names(self.stream));
+                for (track, layer, name) in names.into_iter().flatten() {
+                    let named = ways.push(to, |slot| outgoing.name(track, layer, &name, slot));
+                    named.unwrap_or_else(|reason| post.dropped(reason));
+                }
+                let feed = feeds.get_mut(taking.feed as usize).and_then(Option::as_mut);
+                let reach = &mut Reach { to, ways, post };
+                taking.renew(now, outgoing, feed, (streams, reports), reach);
             }
+            End::Incoming(incoming, relay) => incoming.want_layers(relay.wants(now, streams)),
         }
         loop {
             let (due, said) = match &mut self.end {
@@ -182,6 +208,11 @@ impl Link {
         self.meter.repaired.set(repaired);
         self.meter.lost.set(lost);
         self.meter.round_trip_us.set(round_trip_us);
+        let layers = match &self.end {
+            End::Incoming(_, relay) => relay.layers_shown(),
+            End::Outgoing(_, taking) => taking.shown,
+        };
+        self.meter.layers.iter().zip(layers).for_each(|(shown, word)| shown.set(word));
         match &self.end {
             End::Outgoing(outgoing, _) => {
                 self.meter.silent_ms.set(outgoing.silence(now).as_millis() as u64);
@@ -215,7 +246,7 @@ impl Core {
         let (name, stream) = (id, stream.key);
         let end = match brings {
             Some(brings) => {
-                let relay = Relay::new((name, node), stream, brings, &mut self.streams);
+                let relay = Relay::new(now, (name, node), stream, brings, &mut self.streams);
                 End::Incoming(Incoming::new(now, stream, peer, &keys, None), Box::new(relay))
             }
             None => {
@@ -224,7 +255,8 @@ impl Core {
                 if let Some(feed) = self.links.feeds[index as usize].as_mut() {
                     feed.links.push(id);
                 }
-                End::Outgoing(Outgoing::new(now, stream, peer, &keys), index)
+                let taking = Box::new(Taking::new(index));
+                End::Outgoing(Outgoing::new(now, stream, peer, &keys), taking)
             }
         };
         let links = &mut self.links;
@@ -265,8 +297,8 @@ impl Core {
         link.show(now);
         match &link.end {
             End::Incoming(_, relay) => relay.leave(streams),
-            End::Outgoing(_, index) => {
-                let place = &mut links.feeds[*index as usize];
+            End::Outgoing(_, taking) => {
+                let place = &mut links.feeds[taking.feed as usize];
                 if let Some(feed) = place {
                     feed.links.retain(|other| *other != id);
                     if feed.links.is_empty() {
@@ -278,6 +310,9 @@ impl Core {
             }
         }
         link.meter.end(how);
+        if let End::Outgoing(..) = link.end {
+            links.want_together(link.stream, streams);
+        }
     }
 
     /// A datagram for the link `id`.
@@ -290,9 +325,8 @@ impl Core {
         id: u32,
         datagram: Inbound<'_>,
     ) -> Result<(), DropReason> {
-        let Core { links, streams, paths, post, .. } = self;
-        let Links { slots, feeds, .. } = links;
-        let link = at(slots, id).ok_or(DropReason::UnknownLink)?;
+        let Core { links, streams, post, .. } = self;
+        let link = links.at(id).ok_or(DropReason::UnknownLink)?;
         match &mut link.end {
             End::Incoming(incoming, relay) => {
                 match incoming.receive(datagram.arrived, datagram.bytes)? {
@@ -310,6 +344,7 @@ impl Core {
                         // Those who take it from here are told.
                         self.links.due = None;
                     }
+                    Got::Layers(said) => relay.layers(&said, streams),
                     Got::Nothing => {}
                     Got::Ended => {
                         relay.has_no_source(streams);
@@ -318,30 +353,10 @@ impl Core {
                     }
                 }
             }
-            End::Outgoing(outgoing, index) => {
-                match outgoing.receive(datagram.arrived, datagram.bytes)? {
-                    Asked::Nothing => {}
-                    Asked::Begins(had) => {
-                        let feed = feeds.get(*index as usize).and_then(Option::as_ref);
-                        let had = had.as_ref();
-                        begin(
-                            now,
-                            (outgoing, had),
-                            feed,
-                            (link.to, &mut paths.ways),
-                            (streams, post),
-                        );
-                        self.links.due = None;
-                    }
-                    Asked::Keyframe(track, layer) => {
-                        let track = TrackKey { stream: link.stream, id: track };
-                        streams.want_keyframe(track, Some(layer));
-                    }
-                    Asked::Again(positions) => {
-                        let feed = feeds.get(*index as usize).and_then(Option::as_ref);
-                        repair(outgoing, feed, &positions, (link.to, &mut paths.ways), post);
-                    }
-                    Asked::Ended => self.remove_link(now, id, LinkEnd::Closed),
+            End::Outgoing(outgoing, _) => {
+                let asked = outgoing.receive(datagram.arrived, datagram.bytes)?;
+                if self.asked(now, id, asked) == Ask::ToEnd {
+                    self.remove_link(now, id, LinkEnd::Closed);
                 }
                 return Ok(());
             }
@@ -364,7 +379,8 @@ impl Core {
         let mut next = now + LINK_REPORT;
         for index in 0..self.links.slots.len() {
             let Core { links, streams, paths, post, .. } = self;
-            let Some(link) = links.slots[index].as_deref_mut() else { continue };
+            let Links { slots, feeds, .. } = links;
+            let Some(link) = slots[index].as_deref_mut() else { continue };
             if link.is_deserted(now) {
                 let id = link.id;
                 self.remove_link(now, id, LinkEnd::Silent);
@@ -377,7 +393,7 @@ impl Core {
                 // Those before it in the list may take it from here.
                 next = now;
             }
-            next = next.min(link.run(now, streams, &mut paths.ways, post));
+            next = next.min(link.run(now, (streams, feeds), &mut paths.ways, post));
             link.show(now);
         }
         self.links.due = Some(next);
@@ -387,7 +403,7 @@ impl Core {
     /// What was published in this turn goes to the nodes that take it.
     pub fn send_exports(&mut self, now: Instant) {
         let Core { links, streams, paths, post, .. } = self;
-        let Links { slots, feeds, exports, .. } = links;
+        let Links { slots, feeds, exports, due, .. } = links;
         streams.take_exports(exports);
         for (index, export) in exports.drain(..) {
             let Some(feed) = feeds.get_mut(index as usize).and_then(Option::as_mut) else {
@@ -402,7 +418,11 @@ impl Core {
                         post.dropped(reason);
                     }
                 },
-                Export::Clock(report) => each(feed, slots, |outgoing, to| {
+                Export::Layers(_track) => {
+                    each(feed, slots, |_outgoing, taking, _to| taking.anew = true);
+                    *due = None;
+                }
+                Export::Clock(report) => each(feed, slots, |outgoing, _taking, to| {
                     if let Err(reason) =
                         paths.ways.push(to, |slot| outgoing.clock(now, &report, slot))
                     {
@@ -418,14 +438,14 @@ impl Core {
 fn each(
     feed: &Feed,
     slots: &mut [Option<Box<Link>>],
-    mut visit: impl FnMut(&mut Outgoing, Destination),
+    mut visit: impl FnMut(&mut Outgoing, &mut Taking, Destination),
 ) {
     for id in &feed.links {
         let Some(link) = at(slots, *id) else { continue };
-        if let End::Outgoing(outgoing, _) = &mut link.end
+        if let End::Outgoing(outgoing, taking) = &mut link.end
             && outgoing.has_begun()
         {
-            visit(outgoing, link.to);
+            visit(outgoing, taking, link.to);
         }
     }
 }
@@ -438,9 +458,11 @@ fn send(
     slots: &mut [Option<Box<Link>>],
     (ways, post): (&mut Ways, &Post),
 ) {
-    let position = feed.push(packet);
-    let Some(packet) = feed.at(position) else { return };
-    each(feed, slots, |outgoing, to| {
-        media(now, (outgoing, position), packet, (to, ways), post);
+    let place = feed.push(packet);
+    let Some(packet) = feed.at(place) else { return };
+    each(feed, slots, |outgoing, taking, to| {
+        if taking.takes(packet) {
+            media(now, (outgoing, taking), (place, packet), &mut Reach { to, ways, post });
+        }
     });
 }

@@ -16,7 +16,8 @@
 //! outputs.rs   what a session wants: datagrams out, keys, media, its end
 //! publish.rs   a publisher's packets go to the shards that have viewers
 //! links.rs     streams from other nodes (relay.rs), and to them (feed.rs, sending.rs);
-//!              lineage.rs, whence
+//!              lineage.rs, whence; taking.rs and wishes.rs, which layers of them; asked.rs,
+//!              what the other end wants
 //! viewers.rs   what viewers report and are told
 //! lifecycle.rs a session comes and ends
 //! subscribe.rs streams that a session takes
@@ -31,6 +32,7 @@
 
 mod ahead;
 mod arrival;
+mod asked;
 mod audit;
 #[expect(
     clippy::disallowed_types,
@@ -82,12 +84,14 @@ mod sleep;
 mod subscribe;
 mod survey;
 mod takeover;
+mod taking;
 mod tcp;
 pub mod timers;
 mod trial;
 mod turn;
 mod viewers;
 mod watch;
+mod wishes;
 
 pub use command::{BoundPort, Command, EndReason, Ended, Report, SessionPort};
 pub use links::LinkSetup;

@@ -3,14 +3,16 @@
 
 use std::time::Instant;
 
+use smallvec::SmallVec;
 use str0m::format::Codec;
 
 use super::post::Post;
 use super::publish::{publish, publish_clock, waited_too_long};
+use super::wishes::{Wanted, Wishes, shown};
 use crate::drop::DropReason;
-use crate::id::{StreamKey, TrackId, TrackKind};
-use crate::limits::MAX_LINK_LAYERS;
-use crate::link::{Had, HadLayer, Lineage, NoWay, Path};
+use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
+use crate::limits::{MAX_LAYERS, MAX_LINK_LAYERS, MAX_TRACKS_OF_A_KIND};
+use crate::link::{Had, HadLayer, Lineage, NoWay, Path, SaidLayers};
 use crate::media::{ClockReport, LayerName, MediaPacket};
 use crate::track::{Publication, Source, Streams};
 
@@ -40,12 +42,15 @@ pub(super) struct Relay {
     tracks: Vec<(TrackId, Codec)>,
     /// How far each layer has come.
     had: Vec<HadLayer>,
+    /// Which layers are wanted.
+    wishes: Wishes,
 }
 
 impl Relay {
     /// The link `name` brings `stream`, which has been joined, to `node`. Where somebody publishes
     /// it here, that one stays.
     pub fn new(
+        now: Instant,
         (name, node): (u32, u16),
         stream: StreamKey,
         Brings { tracks, lineage }: Brings,
@@ -55,14 +60,22 @@ impl Relay {
         let number = streams.connected(stream, Source::Relay(name), ids).unwrap_or(0);
         let theirs = (lineage.publication != 0).then_some(lineage.publisher);
         let (said, is_another, had) = (lineage, false, Vec::new());
-        let relay = Relay { name, node, stream, number, theirs, is_another, said, tracks, had };
+        let wishes = Wishes::new(now);
+        let relay =
+            Relay { name, node, stream, number, theirs, is_another, said, tracks, had, wishes };
         relay.show(streams);
         relay
     }
 
     /// Another link brings the stream from here on. Returns what there is of it, where it is the
     /// same publication.
-    pub fn moves(&mut self, Brings { tracks, lineage }: Brings, streams: &Streams) -> Option<Had> {
+    pub fn moves(
+        &mut self,
+        Brings { tracks, lineage }: Brings,
+        streams: &mut Streams,
+    ) -> Option<Had> {
+        streams.layers_unsaid(self.stream);
+        self.wishes.are_untold();
         let publication = self.publication();
         let is_same = publication != 0 && publication == lineage.publication;
         (self.tracks, self.said) = (tracks, lineage);
@@ -168,6 +181,32 @@ impl Relay {
     pub fn name(&self, track: TrackId, layer: u8, name: LayerName, streams: &Streams) {
         if self.theirs.is_some() {
             streams.name_layers(self.stream, self.number, vec![(track, layer, name)]);
+        }
+    }
+
+    /// Which layers of the video tracks are wanted at `now`.
+    pub fn wants(&mut self, now: Instant, streams: &Streams) -> Wanted {
+        self.wishes.at(now, self.stream, streams)
+    }
+
+    /// Somebody waits for a layer's key frame. True where all of it is to be asked for, since it
+    /// does not come.
+    pub fn is_to_come(&mut self, now: Instant, track: TrackKey, layer: u8) -> bool {
+        self.wishes.is_to_come(now, track.id, layer)
+    }
+
+    /// Which layers of each video track come, in words for others.
+    pub fn layers_shown(&self) -> [u64; MAX_TRACKS_OF_A_KIND] {
+        self.wishes.shown
+    }
+
+    /// Which layers of a track there are, as the link says.
+    pub fn layers(&mut self, said: &SaidLayers, streams: &mut Streams) {
+        if self.theirs.is_some() {
+            let key = TrackKey { stream: self.stream, id: said.track };
+            self.wishes.are_told(said);
+            let layers: SmallVec<[_; MAX_LAYERS]> = said.layers.iter().map(shown).collect();
+            streams.layers_said((key, self.number), said.best, &layers);
         }
     }
 

@@ -2,63 +2,119 @@
 
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::feed::Feed;
-use super::post::Post;
+use super::links::Reach;
+use super::taking::Taking;
 use crate::drop::DropReason;
+use crate::id::{TrackKey, TrackKind};
+use crate::limits::MAX_LAYERS;
 use crate::link::{self, Had, Outgoing};
 use crate::media::MediaPacket;
-use crate::net::{Destination, Way};
-use crate::paths::Ways;
+use crate::net::Way;
 use crate::track::Streams;
 
 /// The other end of a link is there: it gets what a viewer would begin with,
 /// or what it lacks.
 pub(super) fn begin(
     now: Instant,
-    (outgoing, had): (&mut Outgoing, Option<&Had>),
+    (outgoing, taking): (&mut Outgoing, &mut Taking),
+    had: Option<&Had>,
     feed: Option<&Feed>,
-    (to, ways): (Destination, &mut Ways),
-    (streams, post): (&Streams, &Post),
+    (streams, reach): (&mut Streams, &mut Reach<'_>),
 ) {
     let Some(feed) = feed else { return };
+    taking.choose(outgoing, feed.stream, streams);
+    taking.anew = true;
     let same = had.zip(streams.publication(feed.stream));
-    let first = match same.filter(|(had, publication)| had.publication == publication.name) {
-        Some((had, publication)) => feed.begins_behind(publication.number, had),
+    let same = same.filter(|(had, publication)| had.publication == publication.name);
+    let first = match same {
+        Some((had, publication)) => {
+            feed.begins_behind(publication.number, had, |packet| taking.takes(packet))
+        }
         None => feed.begins(streams),
     };
-    outgoing.begin(now, first);
-    for position in first..feed.next {
-        let Some(packet) = feed.at(position) else { continue };
-        media(now, (outgoing, position), packet, (to, ways), post);
+    outgoing.begin(now, taking.places.next());
+    let is_timed = taking.tell_clocks(now, outgoing, (feed.stream, streams), reach);
+    let is_here = streams.publication(feed.stream).is_none_or(|known| known.relayed.is_none());
+    let mut begun = Begun { is_timed, is_here, layers: SmallVec::new() };
+    for place in first..feed.next {
+        let packet = feed.at(place).filter(|packet| taking.takes(packet));
+        let had = same.map(|(had, _)| had);
+        if let Some(packet) = packet.filter(|packet| begun.is_of_use(place, packet, feed, had)) {
+            media(now, (outgoing, taking), (place, packet), reach);
+        }
+    }
+    let waits = !is_timed && !is_here;
+    let layers: SmallVec<[_; MAX_LAYERS]> = match waits {
+        true => taking.layers(feed.stream, streams).collect(),
+        false => SmallVec::new(),
+    };
+    layers.into_iter().for_each(|(track, layer)| streams.want_keyframe(track, Some(layer)));
+}
+
+/// Where the newest key frame of each layer begins, looked up once.
+struct Begun {
+    /// Whether the time in all of them is known: else they begin all at once, so that it can be
+    /// told from when they come. What a link has brought need not have come when it was made.
+    is_timed: bool,
+    is_here: bool,
+    layers: SmallVec<[(TrackKey, u8, Option<u64>); MAX_LAYERS]>,
+}
+
+impl Begun {
+    /// Whether anybody can begin with a packet, or go on with what there was. Of a layer without a
+    /// key frame that is said to be so of all: it is worth its way if only to show that it flows.
+    fn is_of_use(
+        &mut self,
+        place: u64,
+        packet: &MediaPacket,
+        feed: &Feed,
+        had: Option<&Had>,
+    ) -> bool {
+        let MediaPacket { track, layer, .. } = *packet;
+        let has = had.is_some_and(|had| had.has(track.id, layer));
+        if track.id.kind == TrackKind::Audio || has {
+            return true;
+        }
+        if !self.is_timed {
+            return self.is_here;
+        }
+        let known = self.layers.iter().find(|known| (known.0, known.1) == (track, layer));
+        let begins = known.map_or_else(|| feed.keyframe_of(track, layer), |known| known.2);
+        if known.is_none() {
+            self.layers.push((track, layer, begins));
+        }
+        begins.is_none_or(|begins| place >= begins)
     }
 }
 
-/// Sends a packet.
+/// Sends a packet that is kept at a place.
 pub(super) fn media(
     now: Instant,
-    (outgoing, position): (&mut Outgoing, u64),
-    packet: &MediaPacket,
-    (to, ways): (Destination, &mut Ways),
-    post: &Post,
+    (outgoing, taking): (&mut Outgoing, &mut Taking),
+    (place, packet): (u64, &MediaPacket),
+    reach: &mut Reach<'_>,
 ) {
-    front(outgoing, position, packet, (to, ways), post);
-    match ways.push(to, |slot| outgoing.media(now, position, packet, slot)) {
-        Ok(()) => post.counters().link_packets_out.add(1),
+    let position = taking.places.next();
+    front(outgoing, position, packet, reach);
+    let Reach { to, ways, post } = reach;
+    match ways.push(*to, |slot| outgoing.media(now, position, packet, slot)) {
+        Ok(()) => {
+            taking.places.push(place);
+            post.counters().link_packets_out.add(1);
+        }
         Err(reason) => post.dropped(reason),
     }
 }
 
 /// Sends what goes ahead of a packet that has no room in one datagram.
-fn front(
-    outgoing: &mut Outgoing,
-    position: u64,
-    packet: &MediaPacket,
-    (to, ways): (Destination, &mut Ways),
-    post: &Post,
-) {
+fn front(outgoing: &mut Outgoing, position: u64, packet: &MediaPacket, reach: &mut Reach<'_>) {
     let front = link::front_of(packet);
+    let Reach { to, ways, post } = reach;
     if !front.is_empty()
-        && let Err(reason) = ways.push(to, |slot| outgoing.front(position, front, slot))
+        && let Err(reason) = ways.push(*to, |slot| outgoing.front(position, front, slot))
     {
         post.dropped(reason);
     }
@@ -66,24 +122,24 @@ fn front(
 
 /// Sends again what was asked for.
 pub(super) fn repair(
-    outgoing: &mut Outgoing,
+    (outgoing, taking): (&mut Outgoing, &mut Taking),
     feed: Option<&Feed>,
     positions: &[u64],
-    (to, ways): (Destination, &mut Ways),
-    post: &Post,
+    reach: &mut Reach<'_>,
 ) {
     for position in positions {
-        let packet = feed.and_then(|feed| feed.at(*position)).ok_or(DropReason::LinkRepairTooOld);
-        let pushed = packet.and_then(|packet| {
+        let place = taking.places.ask(*position);
+        let packet = feed.zip(place).and_then(|(feed, (place, _))| feed.at(place));
+        let pushed = packet.ok_or(DropReason::LinkRepairTooOld).and_then(|packet| {
             if !outgoing.may_repair() {
                 return Err(DropReason::LinkRepairLimited);
             }
-            front(outgoing, *position, packet, (to, ways), post);
-            ways.push(to, |slot| outgoing.again(*position, packet, slot))
+            front(outgoing, *position, packet, reach);
+            reach.ways.push(reach.to, |slot| outgoing.again(*position, packet, slot))
         });
         match pushed {
-            Ok(()) => post.counters().link_repairs_out.add(1),
-            Err(reason) => post.dropped(reason),
+            Ok(()) => reach.post.counters().link_repairs_out.add(1),
+            Err(reason) => reach.post.dropped(reason),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use super::Counter;
+use crate::limits::MAX_TRACKS_OF_A_KIND;
 
 /// How a link came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct LinkMeter {
     /// The path by which the stream comes to the node that it is taken from, as the last one that
     /// led anywhere was ([`crate::link::Path::to_word`]).
     pub above: Counter,
+    /// Which layers of each video track come by it ([`crate::link::Coming::in_word`]).
+    pub layers: [Counter; MAX_TRACKS_OF_A_KIND],
     is_silent: AtomicBool,
     /// Whether a stream had better be taken from elsewhere.
     moves: AtomicBool,

@@ -165,7 +165,9 @@ impl Track {
         let (below, above) = (offered[..place].iter().rev(), &offered[place + 1..]);
         let next = below.chain(above).find(|offer| offer.flows).map(|offer| offer.layer);
         let Some((next, publisher)) = next.zip(shared.live_publisher()) else { return false };
-        if self.past(next, now, publisher).is_some() {
+        // One that does not come here is asked for when it is needed.
+        let away = self.layer(next).is_some_and(|layer| !layer.comes());
+        if away || self.past(next, now, publisher).is_some() {
             return false;
         }
         if let Some(layer) = self.layer_mut(next) {

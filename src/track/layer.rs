@@ -91,7 +91,7 @@ pub struct Layer {
     newest_frame: Option<u16>,
     /// Whether a viewer was given it since its origin began: its time stays as it is.
     used: bool,
-    clock: Option<ClockReport>,
+    pub(super) clock: Option<ClockReport>,
     /// Packets that wait for the rest of their frame.
     pub(super) pending: Pending,
     /// What has left for the viewers so far.
@@ -110,6 +110,8 @@ pub struct Layer {
     pub(super) temporals: Temporals,
     /// Of its frames, where its publisher tells it.
     structure: Option<Box<FrameStructure>>,
+    /// What the node that a link brings it from says of it, and whether it comes.
+    pub(super) told: Option<Box<(LayerShown, bool)>>,
 }
 
 impl Layer {
@@ -136,6 +138,7 @@ impl Layer {
             size: None,
             temporals: Temporals::default(),
             structure: None,
+            told: None,
         }
     }
 
@@ -195,24 +198,11 @@ impl Layer {
         }
     }
 
-    /// What it sends, for others to see.
-    pub(super) fn shown(&self) -> LayerShown {
-        let kilobits = |bits: u64| bits.div_ceil(1_000).min(1 << 30) as u32;
-        LayerShown {
-            kilobits_per_s: kilobits(self.rate.bits_per_s()),
-            size: self.size,
-            silent: !self.flow.flows(),
-            deaf: self.keyframes.is_deaf(),
-            needs_kilobits_per_s: kilobits(self.rate.needed_bits_per_s()),
-            thinned: self.temporals.thinned(self.rate.needed_bits_per_s()),
-        }
-    }
-
     /// Another publisher has come.
     pub(super) fn start_over(&mut self) {
         (self.rate, self.size, self.newest_keyframe) = (Rate::default(), None, None);
         self.flow = Flow::default();
-        (self.temporals, self.structure) = (Temporals::default(), None);
+        (self.temporals, self.structure, self.told) = (Temporals::default(), None, None);
         self.keyframes.start_over();
     }
 
@@ -273,6 +263,11 @@ impl Layer {
     /// Some of it has passed by this shard: what is kept of before leads to nothing.
     pub(super) fn was_interrupted(&mut self) {
         self.newest_keyframe = None;
+    }
+
+    /// Whether it is not known to have had one that a viewer could begin with.
+    pub(super) fn has_no_keyframe(&self) -> bool {
+        self.newest_keyframe.is_none()
     }
 
     /// A viewer is given it.

@@ -3,6 +3,7 @@
 
 mod look;
 mod points;
+mod said;
 
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,10 @@ pub struct Track {
     pub(super) takers: Takers,
     /// Of another shard's publisher: which layers come here, a bit each.
     coming: u8,
+    /// Of what a link brings: the best layer that can be had by it, and whether something was said
+    /// of the layers that nobody has looked at.
+    told_best: Option<u8>,
+    told_anew: bool,
 }
 
 const _: () = assert!(MAX_LAYERS <= 8, "a bit each");
@@ -112,6 +117,8 @@ impl Track {
             publishing_since: None,
             takers: Takers::default(),
             coming: 0,
+            told_best: None,
+            told_anew: false,
         }
     }
 
@@ -276,6 +283,7 @@ impl Track {
             return Err(Admission::TooOld);
         }
         if layer.history.get(packet.sequence).is_some() {
+            layer.note_known(packet);
             return Err(Admission::Duplicate);
         }
         let (kept, is_newest) = layer.keep(packet.clone());
@@ -302,7 +310,9 @@ impl Track {
         if self.publisher != Some(publisher) || self.id.kind != TrackKind::Video {
             return None;
         }
-        self.layer(layer)?.past(layer, now)
+        // What is kept of one that has stopped coming leads to nothing.
+        let comes = self.layers.get(usize::from(layer_of(layer))).is_some_and(Layer::comes);
+        self.layer(layer).filter(|_| comes)?.past(layer, now)
     }
 
     /// The same for another shard, whose numbers may differ: as the publisher sent it.
@@ -375,7 +385,8 @@ impl Track {
 
     /// Takes the publisher's word on what the RTP time of a layer means.
     pub fn set_clock(&mut self, report: ClockReport) {
-        if let Some(layer) = self.layers.get_mut(usize::from(report.layer)) {
+        // It may come before anything else of the layer.
+        if let Some(layer) = self.layer_made(report.layer) {
             layer.set_clock(report);
         }
     }
@@ -447,7 +458,7 @@ impl Track {
     /// Another publisher has come: its layers are others, though their numbers go on.
     fn start_over(&mut self, publisher: u32, first_layer: u8) {
         self.publisher = Some(publisher);
-        (self.best, self.looked) = (first_layer, None);
+        (self.best, self.looked, self.told_best) = (first_layer, None, None);
         let points = self.points.iter_mut().map(|point| &mut point.layer);
         for layer in self.layers.iter_mut().chain(points) {
             layer.start_over();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::{Offered, Taken, Thinned, point};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::{MAX_LAYERS, MAX_SHARDS, MAX_THINNED, MAX_TRACKS_OF_A_KIND};
-use crate::media::{LayerName, PictureSize};
+use crate::media::{LayerName, PictureSize, WantedLayers};
 
 const NO_SHARD: u32 = u32::MAX;
 
@@ -163,6 +163,18 @@ impl StreamShared {
             }
         }
         shards(all)
+    }
+
+    /// Which layers of a video track any viewers take.
+    #[must_use]
+    pub fn wanted(&self, track: TrackId) -> WantedLayers {
+        let some = |what| {
+            let mut words = self.takers_of(track, what).into_iter().flatten();
+            words.any(|bits| bits.load(Ordering::Relaxed) != 0)
+        };
+        let layers = (0..MAX_LAYERS as u8).filter(|layer| some(Taken::Layer(*layer)));
+        let layers = layers.fold(0, |bits, layer| bits | 1 << layer);
+        WantedLayers { layers, best: some(Taken::Best) }
     }
 
     fn takers_of(&self, track: TrackId, what: Taken) -> Option<&Shards> {

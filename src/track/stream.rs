@@ -9,7 +9,7 @@ use crate::drop::DropReason;
 use crate::egress::Egress;
 use crate::id::{TrackId, TrackKind};
 use crate::limits::MAX_TRACKS_OF_A_KIND;
-use crate::media::{Bytes, MediaPacket};
+use crate::media::{Bytes, MediaPacket, WantedLayers};
 use crate::net::{Destination, prefetch};
 
 /// Viewers whose memory is asked for before a packet is handled.
@@ -119,6 +119,8 @@ pub struct Stream {
     pub(super) members: usize,
     /// Whoever takes it to other nodes, by its number on the shard.
     pub(super) exporter: Option<u32>,
+    /// Which layers of its video tracks those nodes want.
+    pub(super) wanted_elsewhere: [WantedLayers; MAX_TRACKS_OF_A_KIND],
     /// Whether it stands in the list of streams with something to do.
     pub(super) active: bool,
     /// Viewers that have not caught up, by their places in the order of fan-out.
@@ -153,6 +155,7 @@ impl Stream {
             publisher: None,
             members: 0,
             exporter: None,
+            wanted_elsewhere: Default::default(),
             active: false,
             replaying: Vec::new(),
             replay_due: None,

@@ -259,12 +259,12 @@ impl Streams {
             stream.layers_changed(packet.track.id);
             stream.weigh_all(packet.received, adapts);
         }
-        let (track, mut wakes) = (packet.track, changed || asks);
+        let (track, exporter) = (packet.track, stream.exporter);
+        let mut wakes = changed || asks;
         let mut export = None;
         let published = carried.and_then(|()| {
             let (id, here) = (packet.track.id, stream.takes(&packet));
             let best = stream.shared.best_layer(id);
-            let exporter = stream.exporter;
             let mut elsewhere = exporter.is_some();
             export = exporter.map(|to| (to, Export::Media(packet.copy_for_other_shard())));
             for shard in stream.shared.takers(id, packet.layer, best).filter(|shard| *shard != own)
@@ -289,6 +289,7 @@ impl Streams {
         });
         self.exports.extend(export);
         if changed {
+            self.exports.extend(exporter.map(|to| (to, Export::Layers(track))));
             self.changed.push(track);
         }
         if wakes {

@@ -87,11 +87,11 @@ impl Temporals {
 
 impl Thinned {
     /// In a word that other threads read.
-    pub(super) fn to_word(self) -> u32 {
+    pub(crate) fn to_word(self) -> u32 {
         self.needs_kilobits_per_s << 8 | u32::from(self.frames_per_s)
     }
 
-    pub(super) fn from_word(word: u32) -> Thinned {
+    pub(crate) fn from_word(word: u32) -> Thinned {
         Thinned { needs_kilobits_per_s: word >> 8, frames_per_s: word as u8 }
     }
 }

@@ -2,12 +2,15 @@
 //! where the stream is published.
 
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::cluster::known;
-use crate::nodes::Nodes;
-use crate::support::{Server, eventually, request};
+use crate::nodes::{Nodes, try_watch};
+use crate::support::client::{connect, run_until};
+use crate::support::{PATIENCE, Server, eventually, request};
+use monoport::link::Coming;
 
 /// Publishers and viewers, which end with it.
 struct Load(Child);
@@ -37,6 +40,36 @@ fn json(url: &str) -> Value {
     serde_json::from_str(&request("GET", url, &[], "").body).unwrap_or_default()
 }
 
+/// The session of one's first viewer.
+fn viewer_of(server: &Server) -> String {
+    let mut id = String::new();
+    eventually("a viewer is there", || {
+        let page = json(&server.url("/api/v1/sessions?role=viewer"));
+        id = page["sessions"][0]["id"].as_str().unwrap_or_default().to_owned();
+        !id.is_empty()
+    });
+    server.url(&format!("/api/v1/sessions/{id}"))
+}
+
+/// It is to get a layer from here on.
+fn wishes(session: &str, layer: &str) {
+    let wish = format!(r#"{{"encodingId": "{layer}"}}"#);
+    let header = ("Content-Type", "application/json");
+    let answer = request("POST", &format!("{session}/layer"), &[header], &wish);
+    assert_eq!(answer.status, 204, "{}", answer.body);
+}
+
+/// How the layers come by the link that brings a stream to a node, or takes it from there, the
+/// smallest first.
+fn states(server: &Server, brings: bool) -> Option<Vec<Coming>> {
+    let links = server.node().control().links();
+    let link = links.into_iter().find(|link| link.brings == brings)?;
+    Some(link.layers.into_iter().map(|(_, coming)| coming).collect())
+}
+
+/// The smallest of three alone.
+const ONE: [Coming; 3] = [Coming::Comes, Coming::Unasked, Coming::Unasked];
+
 #[test]
 fn a_viewer_on_another_node_gets_each_layer_it_asks_for() {
     let Some(nodes) = Nodes::new() else { return };
@@ -47,21 +80,92 @@ fn a_viewer_on_another_node_gets_each_layer_it_asks_for() {
         [&a, &b].iter().all(|server| server.node().control().nodes().len() == 2)
     });
     let _load = load(&a, &b);
-    let mut id = String::new();
-    eventually("a viewer is there", || {
-        let page = json(&b.url("/api/v1/sessions?role=viewer"));
-        id = page["sessions"][0]["id"].as_str().unwrap_or_default().to_owned();
-        !id.is_empty()
-    });
-    let session = b.url(&format!("/api/v1/sessions/{id}"));
+    let session = viewer_of(&b);
     let offered = || json(&session)["layer"]["offered"].as_array().map_or(0, Vec::len);
     eventually("it is offered three layers", || offered() == 3);
     for layer in ["q", "f", "h", "q"] {
-        let wish = format!(r#"{{"encodingId": "{layer}"}}"#);
-        let header = ("Content-Type", "application/json");
-        let answer = request("POST", &format!("{session}/layer"), &[header], &wish);
-        assert_eq!(answer.status, 204, "{}", answer.body);
+        wishes(&session, layer);
         eventually(&format!("it gets {layer}"), || json(&session)["layer"]["got"] == layer);
     }
     assert_eq!(b.node().control().links().len(), 1, "all of them by one link");
+
+    // What nobody watches any more does not come, at either end's word, and what the link carries
+    // is what the smallest layer sends.
+    let states = |server: &Server| states(server, true).or(self::states(server, false));
+    let states = |server: &Server| states(server).unwrap_or_default();
+    eventually("the smallest alone comes", || states(&a) == ONE && states(&b) == ONE);
+    let counted = || {
+        let packets = a.node().control().links().remove(0).packets;
+        (packets, a.sum(|counters| counters.publisher_packets.get()))
+    };
+    let (carried, published) = counted();
+    std::thread::sleep(Duration::from_secs(3));
+    let (now, all) = counted();
+    let (carried, published) = (now - carried, all - published);
+    assert!(carried * 3 < published, "{carried} of {published} packets were carried");
+
+    // It is offered all the same, and comes when it is asked for.
+    assert_eq!(offered(), 3);
+    for layer in ["f", "h"] {
+        let switches = || b.sum(|counters| counters.layer_switches.get());
+        let (before, asked) = (switches(), Instant::now());
+        wishes(&session, layer);
+        while switches() == before {
+            assert!(asked.elapsed() < PATIENCE, "it goes there");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        eprintln!("a layer that did not come: {layer} after {:?}", asked.elapsed());
+        eventually(&format!("it gets {layer}"), || json(&session)["layer"]["got"] == layer);
+    }
+    assert_eq!(states(&b), [Coming::Comes; 3], "the last one for some seconds more");
+    let link = &json(&b.url("/api/v1/cluster"))["links"][0];
+    assert_eq!(link["layers"][2], serde_json::json!({ "layer": "f", "state": "comes" }));
+    assert_eq!(link["lost"], 0);
+}
+
+#[test]
+fn a_node_in_between_takes_what_its_viewers_want_and_what_nodes_below_it_want() {
+    let Some(nodes) = Nodes::new() else { return };
+    let (a, b) = (nodes.start("a", &["--zone", "x"]), nodes.start("b", &["--zone", "y"]));
+    let c = nodes.start("c", &["--zone", "y"]);
+    known(&[&a, &b, &c]);
+    eventually("they know one another", || {
+        [&a, &b, &c].iter().all(|server| server.node().control().nodes().len() == 3)
+    });
+    let _load = load(&a, &b);
+    let above = viewer_of(&b);
+    wishes_once_offered(&above, "q");
+    let mut viewer = None;
+    eventually("c serves it", || {
+        viewer = try_watch(&c, "s-0").ok();
+        viewer.is_some()
+    });
+    let mut viewer = viewer.expect("it is served");
+    connect(&mut [&mut viewer]);
+    let below = viewer_of(&c);
+    wishes_once_offered(&below, "q");
+    let mut until = |what: &str, is_so: &dyn Fn() -> bool| {
+        run_until(what, &mut [&mut viewer], |_| is_so());
+    };
+    let all_say = |states: &[Coming]| {
+        let of = |server: &Server, brings| self::states(server, brings);
+        let all = [of(&a, false), of(&b, true), of(&b, false), of(&c, true)];
+        all.iter().all(|one| one.as_deref() == Some(states))
+    };
+    until("the smallest alone comes, to both", &|| all_say(&ONE));
+    wishes(&below, "f");
+    until("it comes from the first node to the last", &|| {
+        all_say(&[Coming::Comes, Coming::Unasked, Coming::Comes])
+    });
+    until("its viewer gets it", &|| json(&below)["layer"]["got"] == "f");
+    assert_eq!(json(&above)["layer"]["got"], "q", "what another one wants is nothing to it");
+    wishes(&below, "q");
+    until("and no longer", &|| all_say(&ONE));
+}
+
+fn wishes_once_offered(session: &str, layer: &str) {
+    eventually("three layers are offered", || {
+        json(session)["layer"]["offered"].as_array().map_or(0, Vec::len) == 3
+    });
+    wishes(session, layer);
 }

@@ -20,7 +20,7 @@ impl Track {
         if carry != Carry::Yes {
             return (carry, None);
         }
-        let at_once = self.flow(packet);
+        let at_once = self.flow(packet) | std::mem::take(&mut self.told_anew);
         let changed = self.look(packet.received, at_once, show);
         let before = self.standing.unwrap_or_default();
         let changes = before.changes.wrapping_add(u32::from(changed)) & 0xff_ffff;
@@ -59,11 +59,15 @@ impl Track {
     }
 
     fn choose_best(&mut self) {
-        let flowing = |layer: u8| self.layer(layer).filter(|layer| layer.flow.flows());
-        let rate = |layer: u8| flowing(layer).map_or(0, |layer| layer.rate.needed_bits_per_s());
+        let flowing = |layer: u8| self.layer(layer).filter(|layer| layer.flows());
+        let rate = |layer: u8| flowing(layer).map_or(0, Layer::needed_bits_per_s);
         let best = (0..self.layers.len() as u8).max_by_key(|layer| rate(*layer));
+        // Who can't measure all of them is told.
+        let told = self.told_best.filter(|told| *told != self.best);
         // A layer must be plainly better than the best so far, or two equal ones would alternate.
-        let Some(best) = best.filter(|best| rate(*best) > rate(self.best) * 5 / 4) else { return };
+        let better = |best: &u8| rate(*best) > rate(self.best) * 5 / 4;
+        let better = best.filter(|_| self.told_best.is_none()).filter(better);
+        let Some(best) = told.or(better) else { return };
         let former = std::mem::replace(&mut self.best, best);
         let is_taken = self.takers.take(former, best);
         if let Some(layer) = self.layer_mut(former).filter(|_| !is_taken) {
@@ -74,8 +78,8 @@ impl Track {
 
     /// Key frames of the lowest layer are small, and may be asked for more often.
     fn find_lowest(&mut self) {
-        let needs = |layer: &Layer| layer.rate.needed_bits_per_s();
-        let sent = self.layers.iter().filter(|layer| layer.flow.flows() && needs(layer) > 0);
+        let needs = Layer::needed_bits_per_s;
+        let sent = self.layers.iter().filter(|layer| layer.flows() && needs(layer) > 0);
         let lowest = sent.map(needs).min().unwrap_or(0);
         for layer in &mut self.layers {
             let is_above = needs(layer) > lowest;

@@ -4,10 +4,10 @@
 use std::time::Instant;
 
 use super::Streams;
-use crate::id::{StreamKey, TrackId, TrackKind};
+use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use crate::limits::MAX_TRACKS_OF_A_KIND;
-use crate::media::{ClockReport, LayerName, MediaPacket};
-use crate::track::Publication;
+use crate::media::{ClockReport, LayerName, MediaPacket, WantedLayers};
+use crate::track::{LayerShown, Publication, StreamShared};
 
 /// What goes to other nodes, with the numbers of the publisher.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub enum Export {
     Media(MediaPacket),
     /// What time it is in a layer.
     Clock(ClockReport),
+    /// The layers of a track have changed.
+    Layers(TrackKey),
 }
 
 impl Streams {
@@ -66,6 +68,66 @@ impl Streams {
         if let Some(stream) = self.get(key) {
             stream.shared.relays(number, name, relayed.unwrap_or(0));
         }
+    }
+
+    /// Other nodes want these layers of the video tracks of a stream.
+    pub fn want_elsewhere(&mut self, key: StreamKey, videos: [WantedLayers; MAX_TRACKS_OF_A_KIND]) {
+        if let Some(stream) = self.get_mut(key) {
+            stream.wanted_elsewhere = videos;
+        }
+    }
+
+    /// Which layers of the video tracks of a stream somebody wants, here or on other nodes.
+    #[must_use]
+    pub fn wanted(&self, key: StreamKey) -> [WantedLayers; MAX_TRACKS_OF_A_KIND] {
+        let Some(stream) = self.get(key) else { return Default::default() };
+        let mut videos = stream.wanted_elsewhere;
+        for (number, wanted) in (0..).zip(&mut videos) {
+            *wanted = wanted.and(stream.shared.wanted(TrackId { kind: TrackKind::Video, number }));
+        }
+        videos
+    }
+
+    /// What all shards know of a stream.
+    #[must_use]
+    pub fn shared(&self, key: StreamKey) -> Option<&StreamShared> {
+        Some(&self.get(key)?.shared)
+    }
+
+    /// Whether a layer of a track comes here.
+    #[must_use]
+    pub fn comes(&self, key: TrackKey, layer: u8) -> bool {
+        let track = self.get(key.stream).and_then(|stream| stream.track(key.id));
+        track.is_some_and(|track| track.does_come(layer))
+    }
+
+    /// What the publisher said last of the time in a layer.
+    #[must_use]
+    pub fn clock_of(&self, key: TrackKey, layer: u8) -> Option<ClockReport> {
+        let stream = self.get(key.stream)?;
+        stream.track(key.id)?.layer(layer)?.told_clock()
+    }
+
+    /// The node that a link brings a stream from, as the publisher with this number, says which
+    /// layers of a track there are, each with whether it comes, and which is the best.
+    pub fn layers_said(
+        &mut self,
+        (key, number): (TrackKey, u32),
+        best: u8,
+        layers: &[(u8, LayerShown, bool)],
+    ) {
+        let Some(stream) = self.get_mut(key.stream) else { return };
+        if stream.shared.live_publisher() == Some(number)
+            && let Some(track) = stream.track_mut(key.id)
+        {
+            track.is_said(best, layers);
+        }
+    }
+
+    /// Another node gives a stream, and has said nothing of its layers.
+    pub fn layers_unsaid(&mut self, key: StreamKey) {
+        let tracks = self.get_mut(key).map(|stream| &mut stream.tracks);
+        tracks.into_iter().flatten().for_each(|track| track.is_unsaid());
     }
 
     /// Takes what is to go to other nodes, in its order, each with its exporter, into `into`, which
