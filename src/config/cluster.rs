@@ -38,6 +38,12 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "N", default_value_t = LINK_CHILDREN)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LINK_CHILDREN)))]
     pub link_children: u32,
+
+    /// How many megabits a second of a stream go to another node at most: its largest layers are
+    /// left out where it has more
+    #[arg(long, value_name = "N", requires = "cluster")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub link_mbps: Option<u32>,
 }
 
 /// This node among others, with the secrets read.
@@ -55,6 +61,8 @@ pub struct Cluster {
     pub secret_file: Option<PathBuf>,
     /// How many nodes take a stream from this one.
     pub link_children: u32,
+    /// How many megabits a second of a stream go to another node at most.
+    pub link_mbps: Option<u32>,
 }
 
 /// What nodes sign with: the first, and take: all of them. They are not printed.
@@ -67,10 +75,11 @@ impl Cluster {
     /// # Errors
     /// What is wrong with their file.
     pub fn read(args: &ClusterArgs) -> Result<Cluster, ConfigError> {
-        let ClusterArgs { cluster, node, zone, cluster_secret_file, link_children } = args.clone();
+        let ClusterArgs { cluster, node, zone, cluster_secret_file, .. } = args.clone();
+        let ClusterArgs { link_children, link_mbps, .. } = *args;
         let secrets = cluster_secret_file.as_deref().map(ClusterSecrets::read).transpose()?;
         let (secrets, secret_file) = (secrets.unwrap_or_default(), cluster_secret_file);
-        Ok(Cluster { cluster, node, zone, secrets, secret_file, link_children })
+        Ok(Cluster { cluster, node, zone, secrets, secret_file, link_children, link_mbps })
     }
 
     /// The secrets as their file has them now.

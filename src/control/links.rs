@@ -317,7 +317,7 @@ impl Control {
     /// Adds what links have counted, by node and direction.
     pub fn expose_links(&self, exposition: &mut Exposition) {
         let mut sums = self.lock().links.over.clone();
-        let mut now = [0u64; 2];
+        let (mut now, mut withheld) = ([0u64; 2], [0u64; 4]);
         for link in self.links() {
             let way = if link.brings { LinkWay::Brings } else { LinkWay::Takes };
             let sum = &mut sums.entry(link.node).or_default()[way as usize];
@@ -325,6 +325,7 @@ impl Control {
             sum.repaired += link.repaired;
             sum.lost += link.lost;
             now[way as usize] += 1;
+            link.layers.iter().for_each(|(_, why)| withheld[*why as usize] += 1);
         }
         self.expose_trees(exposition);
         let ways = [(LinkWay::Brings, "in"), (LinkWay::Takes, "out")];
@@ -332,6 +333,11 @@ impl Control {
         let metric = exposition.gauge("links", help);
         for (way, label) in ways {
             metric.count(vec![("direction", label.into())], now[way as usize]);
+        }
+        let help = "Layers that links leave out: the way loses too much (loses), or --link-mbps";
+        let metric = exposition.gauge("link_layers_withheld", help);
+        for why in [Coming::Loses, Coming::Capped] {
+            metric.count(vec![("reason", why.label().into())], withheld[why as usize]);
         }
         let kinds: [(_, _, Figure); 3] = [
             ("link_packets", "Media packets of links, without those sent again", |sum| sum.packets),

@@ -26,6 +26,8 @@ pub struct Member {
     pub zone: Box<str>,
     /// Fingerprints of the secrets it shares with the others, as [`Terms::secrets`] has them.
     pub secrets: Mutex<Box<str>>,
+    /// What a link may carry to another node.
+    pub link_bits_per_s: Option<u64>,
     /// With a port per session, all ports there are.
     pub range: Vec<MediaPorts>,
 }
@@ -41,6 +43,7 @@ impl Member {
             incarnation,
             zone: "".into(),
             secrets: Mutex::default(),
+            link_bits_per_s: None,
             range: Vec::new(),
         }
     }

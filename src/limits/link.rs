@@ -74,6 +74,29 @@ const _: () = assert!(
     "what is wanted is said twice in it"
 );
 
+/// How often it is looked at how much a link loses, and how long more than [`LINK_LOSS_PERMILLE`]
+/// is, before the layer that asks most of it is left out.
+pub const LINK_LOOK_AT_LOSS: Duration = Duration::from_secs(1);
+
+/// See [`LINK_LOOK_AT_LOSS`].
+pub const LINK_LOSSY_FOR: Duration = Duration::from_secs(5);
+
+/// Packets of a thousand that a link may lose, before they are repaired.
+pub const LINK_LOSS_PERMILLE: u64 = 20;
+
+/// How long a layer that was left out is not tried again: twice as long each time that it was
+/// tried and loss came back within [`LINK_TRIED`], up to [`LINK_TRY_AGAIN_MOST`].
+pub const LINK_TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// See [`LINK_TRY_AGAIN`].
+pub const LINK_TRY_AGAIN_MOST: Duration = Duration::from_secs(300);
+
+/// See [`LINK_TRY_AGAIN`].
+pub const LINK_TRIED: Duration = Duration::from_secs(30);
+
+/// What sound takes of a link that is capped.
+pub const LINK_AUDIO_BITS: u64 = 50_000;
+
 /// How often the control side looks at links.
 pub const LINK_LOOK: Duration = Duration::from_millis(100);
 

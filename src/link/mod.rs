@@ -15,6 +15,7 @@
 //!               comes in two datagrams
 //! layers.rs     which layers come: what is wanted of those there are
 //! places.rs     what of the stream each link carries, without holes
+//! room.rs       what a link has no room for
 //! path.rs       by which nodes a stream comes; lineage.rs, and of which publisher
 //! ```
 //!
@@ -34,6 +35,7 @@ mod lineage;
 mod outgoing;
 mod path;
 mod places;
+mod room;
 mod seal;
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,7 @@ pub use lineage::{Had, HadLayer, Lineage};
 pub use outgoing::{Asked, Outgoing};
 pub use path::{MAX_PATH, NoWay, Path};
 pub use places::Places;
+pub use room::{Load, Room};
 
 /// What a link has counted at one of its ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

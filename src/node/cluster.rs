@@ -46,7 +46,8 @@ pub(super) fn member(
     let secrets = Mutex::new(config.cluster.secrets.fingerprints().into());
     let range = range.collect();
     let member = Member::plain(&node, directory, incarnation);
-    Ok(Member { zone, secrets, range, ..member })
+    let link_bits_per_s = config.cluster.link_mbps.map(|mbps| u64::from(mbps) * 1_000_000);
+    Ok(Member { zone, secrets, range, link_bits_per_s, ..member })
 }
 
 /// Where others reach this node's HTTP: at what it is bound to, or at the first address that is

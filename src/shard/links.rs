@@ -41,6 +41,8 @@ pub struct LinkSetup {
     pub keys: Keys,
     /// This node's number.
     pub node: u16,
+    /// What it may carry at most, of one that takes the stream away.
+    pub most_bits_per_s: Option<u64>,
     /// What it brings; of one that takes the stream away, nothing. Where a link of this name is
     /// there that brings the stream, this one takes its place.
     pub brings: Option<Brings>,
@@ -231,7 +233,7 @@ impl Link {
 impl Core {
     /// A link begins. One that had its place before has ended, as the control side knows.
     pub fn open_link(&mut self, now: Instant, setup: LinkSetup) {
-        let LinkSetup { id, stream, peer, to, port, keys, node, brings, meter } = setup;
+        let LinkSetup { id, stream, peer, to, port, keys, node, brings, meter, .. } = setup;
         let to = destination(to, port);
         let brings = match brings {
             Some(brings) if self.links.brings(id) => {
@@ -255,7 +257,7 @@ impl Core {
                 if let Some(feed) = self.links.feeds[index as usize].as_mut() {
                     feed.links.push(id);
                 }
-                let taking = Box::new(Taking::new(index));
+                let taking = Box::new(Taking::new(index, setup.most_bits_per_s));
                 End::Outgoing(Outgoing::new(now, stream, peer, &keys), taking)
             }
         };

@@ -129,6 +129,7 @@ pub(super) fn repair(
 ) {
     for position in positions {
         let place = taking.places.ask(*position);
+        taking.missed += u64::from(place.is_some_and(|(_, is_first)| is_first));
         let packet = feed.zip(place).and_then(|(feed, (place, _))| feed.at(place));
         let pushed = packet.ok_or(DropReason::LinkRepairTooOld).and_then(|packet| {
             if !outgoing.may_repair() {

@@ -3,14 +3,17 @@
 
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::feed::Feed;
 use super::links::Reach;
 use super::sending::media;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use crate::limits::{LINK_HISTORY_PACKETS, MAX_LAYERS, MAX_TRACKS_OF_A_KIND};
-use crate::link::{Coming, Outgoing, Places, Rung, Said, SaidLayers, taken};
+use crate::link::{Coming, Load, Outgoing, Places, Room, Rung, Said, SaidLayers, taken};
 use crate::media::{MediaPacket, WantedLayers};
 use crate::net::Way;
+use crate::telemetry::limited;
 use crate::track::{LayerShown, Streams, Thinned};
 
 /// What one link takes.
@@ -21,6 +24,9 @@ pub(super) struct Taking {
     pub places: Places,
     /// Which layers of each video track, a bit each, and which of them is the best.
     videos: [(u8, u8); MAX_TRACKS_OF_A_KIND],
+    /// What it has no room for, and how many of its packets have been missed.
+    room: Room,
+    pub missed: u64,
     /// What of it comes, in words for others.
     pub shown: [u64; MAX_TRACKS_OF_A_KIND],
     /// Whether something was said or has changed since that was chosen.
@@ -29,10 +35,11 @@ pub(super) struct Taking {
 
 impl Taking {
     /// All, before anything is known.
-    pub fn new(feed: u32) -> Taking {
+    pub fn new(feed: u32, most_bits_per_s: Option<u64>) -> Taking {
         let videos = [(u8::MAX, 0); MAX_TRACKS_OF_A_KIND];
         let shown = Default::default();
-        Taking { feed, places: Places::default(), videos, shown, anew: true }
+        let (places, room) = (Places::default(), Room::new(most_bits_per_s));
+        Taking { feed, places, videos, room, missed: 0, shown, anew: true }
     }
 
     /// Whether it takes a packet: sound always.
@@ -58,9 +65,10 @@ impl Taking {
             let id = TrackId { kind: TrackKind::Video, number };
             let offered = shared.offered(id);
             let rungs = offered.iter().map(|offer| Rung { layer: offer.layer, flows: offer.flows });
-            let rungs: smallvec::SmallVec<[Rung; MAX_LAYERS]> = rungs.collect();
+            let rungs: SmallVec<[Rung; MAX_LAYERS]> = rungs.collect();
             let wanted = outgoing.wants().map(|wants| wants.videos[usize::from(number)]);
-            let chosen = taken(&rungs, shared.best_layer(id), wanted, 0);
+            let held = self.room.held(number);
+            let chosen = taken(&rungs, shared.best_layer(id), wanted, held);
             *more = chosen.0 & !video.0;
             *video = chosen;
         }
@@ -108,13 +116,47 @@ impl Taking {
         silent == 0 || layers < 2
     }
 
+    /// Looks whether the link has room for what it takes.
+    fn look_at_room(
+        &mut self,
+        now: Instant,
+        outgoing: &Outgoing,
+        stream: StreamKey,
+        streams: &Streams,
+    ) {
+        let Some(shared) = streams.shared(stream) else { return };
+        if !self.room.is_to_look(now, self.missed) {
+            return;
+        }
+        let mut loads: SmallVec<[Load; MAX_LAYERS]> = SmallVec::new();
+        for (track, (_, best)) in (0..).zip(self.videos) {
+            let id = TrackId { kind: TrackKind::Video, number: track };
+            let wanted = outgoing.wants().map(|wants| wants.videos[usize::from(track)]);
+            let bests = 1 << best | 1 << shared.best_layer(id);
+            let wanted = wanted
+                .map_or(u8::MAX, |wanted| wanted.layers | if wanted.best { bests } else { 0 });
+            for (place, offer) in shared.offered(id).into_iter().enumerate() {
+                let (layer, bits_per_s, is_lowest) = (offer.layer, offer.bits_per_s, place == 0);
+                let is_wanted = wanted & 1 << layer != 0;
+                loads.push(Load { track, layer, bits_per_s, is_lowest, is_wanted });
+            }
+        }
+        loads.sort_by_key(|load| load.bits_per_s);
+        let sent = outgoing.figures().packets;
+        if self.room.look(now, sent, self.missed, &loads) {
+            let held = (0..MAX_TRACKS_OF_A_KIND as u8).map(|track| self.room.held(track));
+            let held: u32 = held.map(u8::count_ones).sum();
+            limited!(INFO, "another node is sent {held} layers fewer than there are: no room");
+        }
+    }
+
     /// What is said of a track; nothing of one without layers.
     fn said(&self, key: TrackKey, streams: &Streams) -> Option<SaidLayers> {
         let shared = streams.shared(key.stream)?;
         let layers = shared.all_layers(key.id).map(|(layer, shown)| {
             let coming = match self.takes_layer(key.id, layer) {
                 true => Coming::Comes,
-                false => Coming::Unasked,
+                false => self.room.why(key.id.number, layer).unwrap_or(Coming::Unasked),
             };
             said(layer, &shown, coming)
         });
@@ -137,6 +179,7 @@ impl Taking {
             return;
         };
         let stream = feed.stream;
+        self.look_at_room(now, outgoing, stream, streams);
         let more = self.choose(outgoing, stream, streams);
         let id = |number| TrackId { kind: TrackKind::Video, number };
         for number in 0..MAX_TRACKS_OF_A_KIND as u8 {

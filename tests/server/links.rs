@@ -229,18 +229,18 @@ fn the_first_viewer_of_a_link_begins_with_the_last_key_frame_and_the_publisher_i
 
 /// What passes datagrams of links on to a node, and loses some of them. It has nothing for others,
 /// so that clients find the way past it.
-struct Hop {
+pub struct Hop {
     address: SocketAddr,
-    state: Arc<HopState>,
+    pub state: Arc<HopState>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct HopState {
+pub struct HopState {
     to: Mutex<Option<SocketAddr>>,
     is_over: AtomicBool,
     /// Of a thousand.
-    loses: AtomicU64,
+    pub loses: AtomicU64,
     lost: AtomicU64,
     passed: AtomicU64,
     /// The last that have passed.
@@ -249,7 +249,7 @@ struct HopState {
 
 impl Hop {
     fn new() -> Hop {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).expect("a port");
         let address = socket.local_addr().expect("it is bound");
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time limit");
         let state = Arc::new(HopState::default());
@@ -296,15 +296,15 @@ impl HopState {
 }
 
 /// Nodes that reach one another by hops.
-struct Hopped {
-    a: Server,
-    b: Server,
-    to_a: Hop,
-    to_b: Hop,
+pub struct Hopped {
+    pub a: Server,
+    pub b: Server,
+    pub to_a: Hop,
+    pub to_b: Hop,
 }
 
 impl Hopped {
-    fn new(nodes: &Nodes, shards: &str) -> Hopped {
+    pub fn new(nodes: &Nodes, shards: &str) -> Hopped {
         let (to_a, to_b) = (Hop::new(), Hop::new());
         let start = |name: &str, zone: &str, hop: &Hop| {
             let announced = format!("{},127.0.0.1", hop.address);

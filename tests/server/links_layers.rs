@@ -2,11 +2,13 @@
 //! where the stream is published.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::cluster::known;
+use crate::links::Hopped;
 use crate::nodes::{Nodes, try_watch};
 use crate::support::client::{connect, run_until};
 use crate::support::{PATIENCE, Server, eventually, request};
@@ -168,4 +170,43 @@ fn wishes_once_offered(session: &str, layer: &str) {
         json(session)["layer"]["offered"].as_array().map_or(0, Vec::len) == 3
     });
     wishes(session, layer);
+}
+
+#[test]
+fn a_way_that_loses_too_much_gets_no_largest_layer_until_it_loses_less() {
+    let Some(nodes) = Nodes::new() else { return };
+    let Hopped { a, b, to_b, to_a: _to_a } = Hopped::new(&nodes, "1");
+    let _load = load(&a, &b);
+    let session = viewer_of(&b);
+    wishes_once_offered(&session, "f");
+    let got = || json(&session)["layer"]["got"].clone();
+    let last = |server: &Server, brings| states(server, brings).and_then(|all| all.last().copied());
+    eventually("it gets the largest", || got() == "f");
+    to_b.state.loses.store(80, Ordering::Relaxed);
+    eventually("the largest is left out, as both say", || {
+        let all = [last(&a, false), last(&b, true)];
+        all == [Some(Coming::Loses); 2]
+    });
+    to_b.state.loses.store(0, Ordering::Relaxed);
+    assert_eq!(a.metric("monoport_link_layers_withheld{reason=\"loses\"}"), 1);
+    eventually("its viewer gets the next", || got() == "h");
+    eventually("and the largest again", || got() == "f");
+    assert_eq!(last(&a, false), Some(Coming::Comes));
+}
+
+#[test]
+fn a_link_carries_no_more_than_it_may() {
+    let Some(nodes) = Nodes::new() else { return };
+    let a = nodes.start("a", &["--zone", "x", "--link-mbps", "1"]);
+    let b = nodes.start("b", &["--zone", "y"]);
+    known(&[&a, &b]);
+    eventually("they know one another", || {
+        [&a, &b].iter().all(|server| server.node().control().nodes().len() == 2)
+    });
+    let _load = load(&a, &b);
+    let session = viewer_of(&b);
+    let capped = Some(vec![Coming::Comes, Coming::Comes, Coming::Capped]);
+    eventually("the largest is above it", || states(&a, false) == capped);
+    eventually("both say so", || states(&b, true) == capped);
+    eventually("its viewer gets the next", || json(&session)["layer"]["got"] == "h");
 }

@@ -16,6 +16,7 @@ const SCRAPED: [&str; 2] = ["instance", "job"];
 
 /// What the dashboard need not show, and why.
 const NOT_SHOWN: &[(&str, &str)] = &[
+    ("monoport_link_layers_withheld", "the API says which, and of which link"),
     ("monoport_node_load", "the greater of two that are shown: busy shards, and sessions"),
     ("monoport_receive_batches_total", "the histogram of batches counts them"),
     ("monoport_kernel_receive_drops", "shown by port"),

@@ -187,6 +187,7 @@ impl LinkPlace<'_> {
             port: self.port as u32,
             keys,
             node: self.control.node_number(),
+            most_bits_per_s: self.control.member().link_bits_per_s,
             brings,
             meter: meter.clone(),
         };

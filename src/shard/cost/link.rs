@@ -34,6 +34,7 @@ fn setups(name: u32) -> [LinkSetup; 2] {
     let sends = origin.outgoing(&to_origin, &secret, b"s").expect("a key");
     let takes = edge.incoming(&to_edge, &secret, b"s").expect("a key");
     let of = |keys, brings, host| LinkSetup {
+        most_bits_per_s: None,
         id: 1 << 31 | name,
         stream: Arc::new(StreamShared::new(STREAM)),
         peer: Peer { shard: 0, link: 1 << 31 | name },
