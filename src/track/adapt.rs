@@ -21,6 +21,9 @@ use crate::limits::{
 use crate::net::Way;
 use crate::telemetry::ShardCounters;
 
+/// A path that carries so many times what a layer needs has room for it beyond doubt.
+const CLEARLY: f64 = 1.2;
+
 /// Lanes of video of most viewers.
 const FEW_LANES: usize = 2;
 
@@ -121,11 +124,19 @@ fn has_best(choices: &[Choice]) -> bool {
     choices.iter().all(|choice| choice.next().is_none())
 }
 
-/// What all would need if the cheapest step up was taken, if there is one.
-fn needed_for_more(choices: &[Choice]) -> Option<f64> {
+/// What all would need if the cheapest step up was taken, if there is one. Who has fewer frames
+/// than there are goes for a larger layer at once, where the path is known to carry `ceiling`: one
+/// probe instead of two.
+fn needed_for_more(choices: &[Choice], ceiling: Option<f64>) -> Option<f64> {
     let all: f64 = choices.iter().map(Choice::cost).sum();
-    let steps = choices.iter().filter_map(|c| c.next().map(|next| choose::cost(next) - c.cost()));
-    Some(all + steps.min_by(f64::total_cmp)?)
+    let with = |choice: &Choice, rung: Rung| all - choice.cost() + choose::cost(rung);
+    let step = |choice: &Choice| {
+        let larger = choice.rung(choice.at.unwrap_or(0) + 1).map(|rung| with(choice, rung));
+        let has_room =
+            |needed: &f64| ceiling.is_some_and(|c| c >= CLEARLY * choose::needed(*needed));
+        Some(larger.filter(has_room).unwrap_or(with(choice, choice.next()?)))
+    };
+    choices.iter().filter_map(step).min_by(f64::total_cmp)
 }
 
 impl Aim {
@@ -236,7 +247,8 @@ impl Stream {
             self.samples = true;
             return;
         }
-        let Some(more) = needed_for_more(&choices) else { return };
+        let ceiling = estimate.ceiling_bits_per_s;
+        let Some(more) = needed_for_more(&choices, ceiling) else { return };
         let needed =
             if self.viewers[position].egress.has_outbox() { choose::needed(more) } else { more };
         let probes = self.viewers[position].egress.wants(now, needed);
@@ -328,5 +340,36 @@ impl Streams {
         if !stream.unsettled.is_empty() || !stream.probing.is_empty() {
             self.activate(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At the first of these of its lowest layer, which all frames of would be 150 kb/s, with a
+    /// layer of 500 above it.
+    fn thinned(at: u8) -> Choice {
+        let rung = |layer: u8, kbps: f64| Rung { layer, bits_per_s: kbps * 1e3 };
+        let aim = Aim { chosen: Some([8, 9, 0][usize::from(at)]), ..Aim::default() };
+        Choice {
+            lane: 0,
+            aim,
+            rungs: [rung(0, 150.0), rung(1, 500.0)].into_iter().collect(),
+            at: Some(0),
+            thinned: [rung(8, 60.0), rung(9, 90.0), rung(0, 150.0)].into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn who_has_few_frames_goes_for_a_larger_layer_where_the_path_clearly_carries_it() {
+        let needed = |at, ceiling| needed_for_more(&[thinned(at)], ceiling).map(|n| n / 1e3);
+        assert_eq!(needed(0, None), Some(150.0), "nothing is known of the path");
+        assert_eq!(needed(0, Some(600e3)), Some(150.0), "it may be too narrow");
+        assert_eq!(needed(0, Some(1e6)), Some(500.0));
+        assert_eq!(needed(1, Some(1e6)), Some(500.0));
+        assert_eq!(needed(2, Some(600e3)), Some(500.0), "there is nothing between");
+        let both = needed_for_more(&[thinned(0), thinned(2)], Some(0.3e6));
+        assert_eq!(both, Some(300e3), "the cheapest step: all frames");
     }
 }
