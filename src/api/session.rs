@@ -15,7 +15,7 @@ use crate::access::Admitted;
 use crate::control::{EndedSession, LiveSession};
 use crate::id::SessionKey;
 use crate::telemetry::{LayerGot, PROFILES, PathShown, SessionCard};
-use crate::track::{Offered, layer_of, limit_of};
+use crate::track::{Offered, frames_of, layer_of, picture_in};
 use crate::whip::{Problem, wanted_layer};
 
 /// The hint where a publisher's packets are too long.
@@ -102,17 +102,16 @@ struct LayerNow {
 impl LayerNow {
     fn new(shown: LayerGot, called: &[Offered]) -> LayerNow {
         let name = |layer: u8| {
-            let layer = layer_of(layer);
-            let known = called.iter().find(|offer| offer.layer == layer);
-            known.map_or_else(|| layer.to_string(), Offered::called)
+            let known = picture_in(called, layer).and_then(|place| called.get(place));
+            known.map_or_else(|| layer_of(layer).to_string(), Offered::called)
         };
         let LayerGot { wanted, got, why, asked, .. } = shown;
         let offered = called.iter().map(Offered::called).collect();
         LayerNow {
             wanted: name(wanted),
-            wanted_temporal_layer: limit_of(wanted),
+            wanted_temporal_layer: frames_of(wanted),
             got: got.map(name),
-            got_temporal_layer: got.and_then(limit_of),
+            got_temporal_layer: got.and_then(frames_of),
             reason: why.words(),
             asked,
             offered,

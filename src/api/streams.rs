@@ -14,7 +14,7 @@ use super::answer::{Answer, json, page, parameters};
 use super::sample::tenths;
 use crate::control::StreamView;
 use crate::id::{SessionKey, TrackId, TrackKind};
-use crate::limits::{MAX_THINNED, MAX_TRACKS_OF_A_KIND, SESSION_HISTORY_INTERVAL};
+use crate::limits::{MAX_THINNED, MAX_TRACKS_OF_A_KIND, SESSION_HISTORY_INTERVAL, THINNED_FRAMES};
 use crate::track::{StreamShared, Thinned};
 
 #[derive(Deserialize)]
@@ -58,6 +58,15 @@ struct Layer {
     silent: bool,
     deaf: bool,
     temporal_layers: Vec<TemporalLayer>,
+    spatial_layers: Vec<SpatialLayer>,
+}
+
+/// A layer without the spatial layers above one, with all frames.
+#[derive(Serialize)]
+struct SpatialLayer {
+    spatial_layer: u8,
+    bits_per_s: u64,
+    frames_per_s: u8,
 }
 
 /// A layer without the temporal layers above one.
@@ -70,14 +79,28 @@ struct TemporalLayer {
 
 impl TemporalLayer {
     fn all(thinned: [Thinned; MAX_THINNED]) -> Vec<TemporalLayer> {
-        let some = (0..).zip(thinned).filter(|(_, thinned)| thinned.needs_kilobits_per_s > 0);
         let shown = |(temporal_layer, thinned): (u8, Thinned)| TemporalLayer {
             temporal_layer,
             bits_per_s: u64::from(thinned.needs_kilobits_per_s) * 1_000,
             frames_per_s: thinned.frames_per_s,
         };
-        some.map(shown).collect()
+        there_are(&thinned[..THINNED_FRAMES]).map(shown).collect()
     }
+}
+
+impl SpatialLayer {
+    fn all(thinned: [Thinned; MAX_THINNED]) -> Vec<SpatialLayer> {
+        let shown = |(spatial_layer, thinned): (u8, Thinned)| SpatialLayer {
+            spatial_layer,
+            bits_per_s: u64::from(thinned.needs_kilobits_per_s) * 1_000,
+            frames_per_s: thinned.frames_per_s,
+        };
+        there_are(&thinned[THINNED_FRAMES..]).map(shown).collect()
+    }
+}
+
+fn there_are(thinned: &[Thinned]) -> impl Iterator<Item = (u8, Thinned)> + '_ {
+    (0..).zip(thinned.iter().copied()).filter(|(_, thinned)| thinned.needs_kilobits_per_s > 0)
 }
 
 fn layers(shared: &StreamShared) -> Vec<Layer> {
@@ -99,6 +122,7 @@ fn layers(shared: &StreamShared) -> Vec<Layer> {
             silent: shown.silent,
             deaf: shown.deaf,
             temporal_layers: TemporalLayer::all(shown.thinned),
+            spatial_layers: SpatialLayer::all(shown.thinned),
         })
     });
     each.collect()

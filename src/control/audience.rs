@@ -4,7 +4,7 @@ use super::session::LiveSession;
 use super::{Control, ControlError};
 use crate::id::{TrackId, TrackKind};
 use crate::limits::MAX_CHANNELS_PER_SESSION;
-use crate::track::Offered;
+use crate::track::{Offered, StreamShared, frames_of, picture_in};
 
 /// An event channel of a session.
 #[derive(Debug)]
@@ -16,6 +16,32 @@ pub(super) struct Channel {
     opened: u32,
 }
 
+/// A picture that a viewer may have, at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PictureNow {
+    /// What it is.
+    pub offer: Offered,
+    /// Whether viewers who choose nothing get it.
+    pub active: bool,
+    /// With how many frames it can be had, by the highest temporal layer, the fewest first.
+    pub fewer: Vec<(u8, Offered)>,
+}
+
+/// Those that are sent of a stream's first video track, the smallest first.
+fn pictures(shared: &StreamShared) -> Vec<PictureNow> {
+    let video = TrackId::first(TrackKind::Video);
+    let best = shared.best_layer(video);
+    let points = shared.points(video).into_iter().filter(|offer| offer.flows);
+    let (fewer, pictures): (Vec<Offered>, Vec<Offered>) =
+        points.partition(|offer| frames_of(offer.layer).is_some());
+    let picture = |(place, offer): (usize, &Offered)| {
+        let own = fewer.iter().filter(|fewer| picture_in(&pictures, fewer.layer) == Some(place));
+        let own = own.filter_map(|fewer| Some((frames_of(fewer.layer)?, *fewer)));
+        PictureNow { offer: *offer, active: offer.layer == best, fewer: own.collect() }
+    };
+    pictures.iter().enumerate().map(picture).collect()
+}
+
 /// How a stream is at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamNow {
@@ -23,10 +49,8 @@ pub struct StreamNow {
     pub active: bool,
     /// Viewers there are.
     pub viewers: usize,
-    /// The layers of its first video track that send something, the smallest first.
-    pub layers: Vec<Offered>,
-    /// The best of them, which viewers get.
-    pub best: u8,
+    /// The pictures of its first video track that are sent, the smallest first.
+    pub pictures: Vec<PictureNow>,
     /// The server takes no more sessions, and ends those there are by and by; or the stream is
     /// published by a process that has taken over.
     pub draining: bool,
@@ -85,13 +109,11 @@ impl Control {
         let is_open = |known: &&Channel| (known.id, known.opened) == (channel, opened);
         live.channels.iter().find(is_open)?;
         let stream = registry.streams.get(&live.stream)?;
-        let video = TrackId::first(TrackKind::Video);
         Some(StreamNow {
             active: stream.publisher().is_some()
                 || stream.brought.as_ref().is_some_and(|link| !link.is_over()),
             viewers: stream.viewers.keys().len(),
-            layers: stream.shared.offered(video).into_iter().filter(|o| o.flows).collect(),
-            best: stream.shared.best_layer(video),
+            pictures: pictures(&stream.shared),
             draining: registry.stopping || stream.moved_on,
             video_mid: live.video_mid.clone(),
         })

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::{Control, ControlError};
 use crate::id::{SessionKey, TrackId, TrackKind};
 use crate::shard::{Command, NotWished};
-use crate::track::{Bounds, Offered, StreamShared, Wish, point};
+use crate::track::{Bounds, Offered, StreamShared, Wish, layer_of, point};
 
 /// What a client wants; nothing is whatever is best for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Control {
             stream.map(|stream| stream.shared.clone())
         };
         let video = TrackId::first(TrackKind::Video);
-        shared.map_or_else(Vec::new, |shared| shared.offered(video).to_vec())
+        shared.map_or_else(Vec::new, |shared| shared.pictures(video).to_vec())
     }
 
     /// The session with this id gets the layer that is wanted, as soon as it can.
@@ -98,7 +98,7 @@ impl Control {
 
 fn wish(choice: &LayerChoice, shared: &StreamShared) -> Result<Wish, ControlError> {
     let video = TrackId::first(TrackKind::Video);
-    let offered = shared.offered(video);
+    let offered = shared.pictures(video);
     let LayerChoice { name, place, temporal, max_temporal, .. } = choice;
     let found = match (name, place) {
         (Some(name), _) => Some(offered.iter().find(|offer| offer.is_called(name))),
@@ -107,7 +107,11 @@ fn wish(choice: &LayerChoice, shared: &StreamShared) -> Result<Wish, ControlErro
     };
     if let Some(found) = found {
         let layer = found.ok_or_else(|| none(&offered))?.layer;
-        let thinned = temporal.or(*max_temporal).and_then(|limit| point(layer, limit));
+        // Frames are left out of the smallest picture of an encoding only.
+        let smallest = offered.iter().find(|offer| layer_of(offer.layer) == layer_of(layer));
+        let fewer = temporal.or(*max_temporal);
+        let fewer = fewer.filter(|_| smallest.is_some_and(|offer| offer.layer == layer));
+        let thinned = fewer.and_then(|limit| point(layer_of(layer), limit));
         // A layer without temporal layers above that one is what it is.
         let thinned = thinned.filter(|n| shared.points(video).iter().any(|o| o.layer == *n));
         return Ok(Wish::Layer(thinned.unwrap_or(layer)));

@@ -68,7 +68,7 @@ use crate::session::{CodecMatch, Negotiator};
 pub use crate::session::{OfferError, Renegotiated};
 use crate::shard::{Command, EndReason, Wiring};
 use crate::telemetry::{Exposition, Failures, SessionCard};
-pub use audience::StreamNow;
+pub use audience::{PictureNow, StreamNow};
 pub use caller::Caller;
 use connecting::Connecting;
 pub use connecting::ConnectingLimits;

@@ -53,16 +53,24 @@ export interface SessionEventMap {
 /** One size of a stream that is published in several. */
 export interface Layer {
   encodingId: string;
+  /** Its place: 0 is the smallest. */
+  spatialLayerId: number;
   bitrate: number;
   width: number | null;
   height: number | null;
   /** Whether it is the best there is. */
   active: boolean;
+  /** With how many frames it can be had, the fewest first, where that can be fewer. */
+  temporalLayers: { temporalLayerId: number; bitrate: number; framesPerSecond: number }[];
 }
 
 /** One layer; or the smallest that has as much as `max…`; or, with nothing, whatever is best. */
 export interface LayerWish {
   encodingId?: string;
+  /** The layer by its place: 0 is the smallest. */
+  spatialLayerId?: number;
+  /** No more frames than up to this temporal layer: 0 has the fewest. */
+  temporalLayerId?: number;
   maxWidth?: number;
   maxHeight?: number;
 }

@@ -18,7 +18,8 @@
 
 import { Layers } from "./layers.js";
 import { Problem } from "./problem.js";
-import { iceServersOf, preferCodec, sendableCodecs, serverPort, withStereo } from "./sdp.js";
+import { describeFrames, iceServersOf, preferCodec } from "./sdp.js";
+import { sendableCodecs, serverPort, withStereo } from "./sdp.js";
 
 export { Problem, sendableCodecs };
 
@@ -241,6 +242,7 @@ export class Session extends EventTarget {
         sendEncodings: track.kind === "video" ? this.#encodings() : [{}],
       });
       if (track.kind !== "video") continue;
+      describeFrames(transceiver);
       if (codec && codec !== "auto") preferCodec(transceiver, codec);
       if (isSharp) keepSize(transceiver.sender);
     }
@@ -263,7 +265,7 @@ export class Session extends EventTarget {
     const playing = new MediaStream();
     this.media = playing;
     pc.addTransceiver("audio", { direction: "recvonly" });
-    pc.addTransceiver("video", { direction: "recvonly" });
+    describeFrames(pc.addTransceiver("video", { direction: "recvonly" }));
     pc.ontrack = ({ track }) => {
       playing.addTrack(track);
       if (track.kind === "video" && video) video.srcObject = playing;

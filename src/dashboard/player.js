@@ -65,22 +65,30 @@ async function play() {
   }
 }
 
-// The choice is there where there is one. A layer is called by its height, else by what it sends.
+// The choice is there where there is one. A layer is called by its height, else by what it sends,
+// and by its frames a second where it has fewer of them: of one picture, that is the choice.
 function showLayers(layers) {
   const field = $("#layer");
   const chosen = field.value;
   const name = ({ height, bitrate }) => (height ? `${height}p` : `${Math.round(bitrate / 1e3)} kb/s`);
-  const options = layers.map((layer) => new Option(name(layer), layer.encodingId)).reverse();
-  field.replaceChildren(new Option("Automatic", ""), ...options);
-  field.value = [...field.options].some(({ value }) => value === chosen) ? chosen : "";
-  $("#layer-field").hidden = layers.length < 2;
+  const options = layers.flatMap((layer) => {
+    const { encodingId, temporalLayers } = layer;
+    const fewer = layers.length > 1 ? [] : temporalLayers.map(({ temporalLayerId, framesPerSecond }) => {
+      const wish = JSON.stringify({ encodingId, temporalLayerId });
+      return new Option(`${name(layer)}, ${framesPerSecond} frames a second`, wish);
+    });
+    return [...fewer, new Option(name(layer), JSON.stringify({ encodingId }))];
+  });
+  field.replaceChildren(new Option("Automatic", "{}"), ...options.reverse());
+  field.value = [...field.options].some(({ value }) => value === chosen) ? chosen : "{}";
+  $("#layer-field").hidden = options.length < 2;
 }
 
 async function chooseLayer({ target }) {
   try {
-    await choose(target.value ? { encodingId: target.value } : {});
+    await choose(JSON.parse(target.value));
   } catch ({ message }) {
-    target.value = "";
+    target.value = "{}";
     panel.say("remark", message);
   }
 }

@@ -22,6 +22,16 @@ export function preferCodec(transceiver, name) {
   transceiver.setCodecPreferences([...chosen, ...codecs.filter((c) => sameCodec(c, "rtx"))]);
 }
 
+// Has frames say which others they need, where the browser can (Chromium offers it when asked):
+// spatial layers of AV1 can't be decoded without, nor its frames be left out.
+export function describeFrames(transceiver) {
+  const known = transceiver.getHeaderExtensionsToNegotiate?.() ?? [];
+  const descriptor = known.find(({ uri }) => uri.includes("#dependency-descriptor-"));
+  if (!descriptor || descriptor.direction === "sendrecv") return;
+  descriptor.direction = "sendrecv";
+  transceiver.setHeaderExtensionsToNegotiate(known);
+}
+
 function sameCodec(codec, name) {
   return codec.mimeType.toLowerCase() === `video/${name.toLowerCase()}`;
 }

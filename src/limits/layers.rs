@@ -68,10 +68,16 @@ const _: () = assert!(REPLAY_SQUEEZE <= MAX_SQUEEZE, "it is one of those");
 
 /// Temporal layers that a layer may be thinned to: the lowest one alone, and that with the next.
 /// Browsers and hardware encoders send three at most, of which the highest is half of the frames.
-pub const MAX_THINNED: usize = 2;
+pub const THINNED_FRAMES: usize = 2;
 
-/// Layers of a track, and what each may be thinned to, by their numbers.
-pub const MAX_POINTS: usize = super::MAX_LAYERS * (1 + MAX_THINNED);
+/// What a layer may be thinned to in all: that, and of an encoding with spatial layers the smallest
+/// of three pictures, and the one between.
+pub const MAX_THINNED: usize = THINNED_FRAMES + 2;
+
+/// Layers of a track, and what each may be thinned to, by their numbers. Who has spatial layers has
+/// one encoding.
+pub const MAX_POINTS: usize =
+    super::MAX_LAYERS * (1 + THINNED_FRAMES) + (MAX_THINNED - THINNED_FRAMES);
 
 /// Packets of a thinned layer of which it is remembered what number was left for them: what is
 /// repaired on the publisher's path comes within half a second, at 16 Mb/s at most.

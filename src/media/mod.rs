@@ -17,9 +17,9 @@ mod packet;
 )]
 mod payload;
 mod picture;
+mod scalable;
 mod sets;
 mod structure;
-mod temporal;
 mod terms;
 mod wanted;
 
@@ -30,9 +30,9 @@ pub use numbers::Shift;
 pub use packet::{ClockReport, HeaderExtensions, MediaPacket, Origin};
 pub use payload::{Bytes, Payload, Shifted};
 pub use picture::{PictureSize, picture_size};
+pub use scalable::{ALL_FRAMES, Scalable, in_payload as scalable_in_payload};
 pub use sets::{ParameterSets, Placed};
 pub use structure::FrameStructure;
-pub use temporal::{Temporal, in_payload as temporal_in_payload};
 pub use terms::{
     ExtensionIds, ExtensionKind, KeyframeRequest, OfferedSource, PublishedPayload, PublishedTrack,
     PublisherTerms, ViewerTerms, ViewerTrack,

@@ -11,6 +11,16 @@ pub struct PictureSize {
     pub height: u16,
 }
 
+impl PictureSize {
+    /// Half as large each way, so many times: what browsers make of each lower spatial layer.
+    #[must_use]
+    pub fn halved(self, times: u8) -> PictureSize {
+        let times = u32::from(times);
+        let side = |side: u16| side.checked_shr(times).unwrap_or(0).max(1);
+        PictureSize { width: side(self.width), height: side(self.height) }
+    }
+}
+
 /// What the first packet of a key frame says of the picture's size. `None` where it says nothing,
 /// and for codecs whose headers are not read (H.265 and AV1).
 ///

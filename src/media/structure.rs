@@ -1,7 +1,8 @@
-//! What a dependency descriptor says of temporal layers: the structure that comes with a key frame
-//! (AV1 RTP specification, appendix A.8.2), and what follows from it for the frames behind.
+//! What a dependency descriptor says of temporal and spatial layers: the structure that comes with
+//! a key frame (AV1 RTP specification, appendix A.8.2), and what follows from it for the frames
+//! behind.
 
-use super::{DependencyDescriptor, Temporal};
+use super::{DependencyDescriptor, Scalable};
 
 /// Templates that six bits of a descriptor tell apart, and decode targets of five bits.
 const MOST_TEMPLATES: usize = 64;
@@ -14,6 +15,7 @@ const SWITCH: u8 = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Template {
     temporal: u8,
+    spatial: u8,
     /// The decode targets that it has to do with, and those it is a switching point to.
     present: u32,
     switches: u32,
@@ -26,8 +28,8 @@ pub struct FrameStructure {
     templates: [Template; MOST_TEMPLATES],
     count: u8,
     targets: u8,
-    /// The highest temporal layer of each decode target.
-    reach: [u8; MOST_TARGETS],
+    /// The highest spatial and temporal layer of each decode target.
+    reach: [(u8, u8); MOST_TARGETS],
 }
 
 impl FrameStructure {
@@ -42,18 +44,19 @@ impl FrameStructure {
         let offset = bits.take(6)?;
         let targets = bits.take(5)? + 1;
         let mut templates = [Template::default(); MOST_TEMPLATES];
-        let (mut count, mut temporal) = (0, 0u8);
+        let (mut count, mut temporal, mut spatial) = (0, 0u8, 0u8);
         loop {
-            templates.get_mut(count)?.temporal = temporal;
+            let template = templates.get_mut(count)?;
+            (template.temporal, template.spatial) = (temporal, spatial);
             count += 1;
             match bits.take(2)? {
                 0 => {}
                 1 => temporal += 1,
-                2 => temporal = 0,
+                2 => (temporal, spatial) = (0, spatial + 1),
                 _ => break,
             }
         }
-        let mut reach = [0; MOST_TARGETS];
+        let mut reach = [(0, 0); MOST_TARGETS];
         for template in &mut templates[..count] {
             for target in 0..targets {
                 let indication = bits.take(2)?;
@@ -61,25 +64,30 @@ impl FrameStructure {
                 template.present |= if indication > 0 { bit } else { 0 };
                 template.switches |= if indication == SWITCH { bit } else { 0 };
                 let reach = &mut reach[usize::from(target)];
-                *reach = if indication > 0 { template.temporal.max(*reach) } else { *reach };
+                if indication > 0 {
+                    let Template { spatial, temporal, .. } = *template;
+                    *reach = (reach.0.max(spatial), reach.1.max(temporal));
+                }
             }
         }
         Some(FrameStructure { offset, templates, count: count as u8, targets, reach })
     }
 
-    /// The temporal layer of a frame, and whether one can go up there.
+    /// The layers of a frame, and whether one can go up to more frames there.
     #[must_use]
-    pub fn temporal(&self, descriptor: &DependencyDescriptor) -> Option<Temporal> {
-        let named = descriptor.bytes().first()? & 0x3f;
-        let place = usize::from(named.wrapping_sub(self.offset) & 0x3f);
-        let Template { temporal: id, present, switches } =
+    pub fn scalable(&self, descriptor: &DependencyDescriptor) -> Option<Scalable> {
+        let flags = *descriptor.bytes().first()?;
+        let place = usize::from((flags & 0x3f).wrapping_sub(self.offset) & 0x3f);
+        let Template { temporal, spatial, present, switches } =
             *self.templates[..usize::from(self.count)].get(place)?;
         let switches = self.custom(descriptor).unwrap_or(switches);
-        let mut targets =
-            (0..usize::from(self.targets)).filter(|target| present >> target & 1 == 1);
-        let above = targets.all(|target| self.reach[target] <= id || switches >> target & 1 == 1);
+        // Of pictures of its size: what larger ones need is another question.
+        let mut targets = (0..usize::from(self.targets))
+            .filter(|target| present >> target & 1 == 1 && self.reach[*target].0 == spatial);
+        let above =
+            targets.all(|target| self.reach[target].1 <= temporal || switches >> target & 1 == 1);
         // Where there is nothing above, nobody asks.
-        Some(Temporal { id, own: false, above })
+        Some(Scalable { temporal, spatial, own: false, above, ends: flags & 0x40 != 0 })
     }
 
     /// The decode targets that a frame is a switching point to by its own word.
@@ -159,14 +167,15 @@ mod tests {
     fn the_temporal_layer_of_a_frame_follows_from_the_structure() {
         let told = FrameStructure::read(&descriptor(60, &structure(60))).expect("a structure");
         // Numbers of templates wrap at 64.
-        let of = |template: u8| told.temporal(&descriptor(template, &[])).map(|t| (t.id, t.above));
+        let of =
+            |template: u8| told.scalable(&descriptor(template, &[])).map(|t| (t.temporal, t.above));
         assert_eq!([60, 61].map(of), [Some((0, true)); 2]);
         assert_eq!(of(62), Some((1, true)));
         assert_eq!([63, 0].map(of), [Some((2, true)); 2]);
         assert_eq!(of(1), None, "there are five");
         // Flags: the frame tells its own indications, required for all.
         let custom = descriptor(60, &[0b0010_0111, 0b1111_0000]);
-        assert_eq!(told.temporal(&custom).map(|t| (t.id, t.above)), Some((0, false)));
+        assert_eq!(told.scalable(&custom).map(|t| (t.temporal, t.above)), Some((0, false)));
         assert_eq!(FrameStructure::read(&descriptor(60, &[])), None);
     }
 

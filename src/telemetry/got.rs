@@ -41,7 +41,8 @@ in_words! {
 const WANTED: u32 = MAX_POINTS as u32;
 const GOT: u32 = WANTED + 1;
 const REASONS: u32 = LayerReason::ALL.len() as u32;
-const DISTANCES: u32 = MAX_LAYERS as u32;
+/// Six layers that are larger, and seven, are one value.
+const DISTANCES: u32 = MAX_LAYERS as u32 - 1;
 
 /// Bits that [`LayerGot::pack`] takes.
 pub(super) const GOT_BITS: u32 = 16;
@@ -87,7 +88,7 @@ mod tests {
     fn what_is_packed_is_unpacked() {
         assert_eq!(LayerGot::unpack(LayerGot::pack(None)), None);
         for why in LayerReason::ALL {
-            for (wanted, got, below_largest) in [(0, None, 0), (7, Some(0), 7), (23, Some(23), 1)] {
+            for (wanted, got, below_largest) in [(0, None, 0), (7, Some(0), 6), (25, Some(25), 1)] {
                 let asked = below_largest == 1;
                 let shown = LayerGot { wanted, got, why: *why, asked, below_largest };
                 let packed = LayerGot::pack(Some(shown));

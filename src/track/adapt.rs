@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::aim::{Aim, Bounds, Offered, Wish};
 use super::choose::{self, Rung, Steps, Wanted};
 use super::stream::{Stream, Viewer};
-use super::{StreamShared, Streams, layer_of, limit_of};
+use super::{StreamShared, Streams, frames_of, layer_of, limit_of};
 use crate::drop::DropReason;
 use crate::egress::KnownBy;
 use crate::egress::estimate::{Micros, State};
@@ -79,12 +79,13 @@ impl Choice {
         thinned.or(self.rung(self.at.unwrap_or(0))).map_or(0.0, choose::cost)
     }
 
-    /// The next that is better than what it has: all frames, then a larger layer.
-    fn next(&self) -> Option<Rung> {
-        match self.thinned_at() {
-            Some(at) if at + 1 < self.thinned.len() => self.thinned.last().copied(),
-            _ => self.rung(self.at.unwrap_or(0) + 1),
-        }
+    /// Those that are better than what it has, the next one first: all frames of its picture,
+    /// larger pictures of the layer, and a larger layer.
+    fn better(&self) -> impl Iterator<Item = Rung> {
+        let above = self.thinned_at().map_or(self.thinned.len(), |at| at + 1);
+        let pictures = self.thinned.iter().skip(above).copied();
+        let pictures = pictures.filter(|rung| frames_of(rung.layer).is_none());
+        pictures.chain(self.rung(self.at.unwrap_or(0) + 1))
     }
 
     /// What it is given of its lowest rung, where so much is left for it: better fewer frames than
@@ -121,20 +122,20 @@ fn needed_for_best(choices: &[Choice]) -> f64 {
 
 /// Whether there is nothing better for any.
 fn has_best(choices: &[Choice]) -> bool {
-    choices.iter().all(|choice| choice.next().is_none())
+    choices.iter().all(|choice| choice.better().next().is_none())
 }
 
-/// What all would need if the cheapest step up was taken, if there is one. Who has fewer frames
-/// than there are goes for a larger layer at once, where the path is known to carry `ceiling`: one
-/// probe instead of two.
+/// What all would need if the cheapest step up was taken, if there is one. Who has less than its
+/// smallest layer goes two steps at once where the path is known to carry `ceiling`: one probe
+/// instead of two.
 fn needed_for_more(choices: &[Choice], ceiling: Option<f64>) -> Option<f64> {
     let all: f64 = choices.iter().map(Choice::cost).sum();
-    let with = |choice: &Choice, rung: Rung| all - choice.cost() + choose::cost(rung);
     let step = |choice: &Choice| {
-        let larger = choice.rung(choice.at.unwrap_or(0) + 1).map(|rung| with(choice, rung));
+        let mut better = choice.better().map(|rung| all - choice.cost() + choose::cost(rung));
+        let next = better.next()?;
         let has_room =
             |needed: &f64| ceiling.is_some_and(|c| c >= CLEARLY * choose::needed(*needed));
-        Some(larger.filter(has_room).unwrap_or(with(choice, choice.next()?)))
+        Some(better.next().filter(has_room).unwrap_or(next))
     };
     choices.iter().filter_map(step).min_by(f64::total_cmp)
 }
@@ -147,11 +148,13 @@ impl Aim {
             Wish::Within(bounds) => bounds,
             _ => Bounds::default(),
         };
-        let most = bounds.enough(points);
+        let most = match self.wish {
+            Wish::Within(bounds) => bounds.enough(points),
+            _ => points.len().saturating_sub(1),
+        };
         let is_allowed = |(place, offer): (usize, &Offered)| match self.wish {
             Wish::Layer(layer) => layer == offer.layer,
-            Wish::Within(_) if place > most => false,
-            _ => bounds.is_thinned_so(offer, points),
+            _ => bounds.best_of(layer_of(offer.layer), points, most) == Some(place),
         };
         let all = points.iter().enumerate();
         all.filter(|each| is_allowed(*each)).map(|(_, offer)| *offer).collect()

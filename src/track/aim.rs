@@ -6,10 +6,10 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::choose::Steps;
-use super::{StreamShared, Taken, layer_of, limit_of, point};
+use super::{StreamShared, Taken, frames_of, layer_of, point};
 use crate::id::TrackId;
 use crate::limits::{MAX_LAYERS, MAX_POINTS};
-use crate::media::{LayerName, PictureSize};
+use crate::media::{ALL_FRAMES, LayerName, PictureSize};
 
 /// What a viewer has asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,22 +108,45 @@ pub struct Offered {
     pub flows: bool,
     /// Frames a second, where it is a layer thinned.
     pub frames_per_s: Option<u8>,
+    /// Its spatial layer, where its encoding has several.
+    pub spatial: Option<u8>,
 }
 
 impl Offered {
-    /// What clients call it: as its publisher does, else by its number.
+    /// What clients call it: as its publisher does, else by its number; pictures of one encoding
+    /// by their spatial layers.
     #[must_use]
     pub fn called(&self) -> String {
-        match self.name.as_str() {
-            Some(name) => name.to_owned(),
-            None => self.layer.to_string(),
+        match (self.name.as_str(), self.spatial) {
+            (Some(name), None) => name.to_owned(),
+            (Some(name), Some(spatial)) => format!("{name}-S{spatial}"),
+            (None, Some(spatial)) => format!("S{spatial}"),
+            (None, None) => self.layer.to_string(),
         }
     }
 
     /// Whether a client that says `name` means it.
     #[must_use]
     pub fn is_called(&self, name: &str) -> bool {
-        self.name.as_str().map_or(name.parse() == Ok(self.layer), |own| own == name)
+        self.called() == name
+    }
+
+    /// Whether it has all frames: of a larger picture, it is another one.
+    fn is_picture(&self) -> bool {
+        frames_of(self.layer).is_none()
+    }
+}
+
+/// The place of what is shown of the point `number`, among pictures
+/// ([`StreamShared::pictures`]): of one with fewer frames the picture that they are of.
+#[must_use]
+pub fn picture_in(pictures: &[Offered], number: u8) -> Option<usize> {
+    let place = |number: u8| pictures.iter().position(|offer| offer.layer == number);
+    let smallest = || point(layer_of(number), ALL_FRAMES).and_then(place);
+    let whole = || place(layer_of(number));
+    match frames_of(number) {
+        Some(_) => smallest().or_else(whole),
+        None => place(number).or_else(whole),
     }
 }
 
@@ -140,6 +163,13 @@ impl StreamShared {
         points
     }
 
+    /// The pictures of a track that are told apart for clients, the smallest first: its layers, and
+    /// of an encoding with spatial layers its smaller pictures.
+    #[must_use]
+    pub fn pictures(&self, track: TrackId) -> SmallVec<[Offered; MAX_LAYERS]> {
+        self.points(track).into_iter().filter(Offered::is_picture).collect()
+    }
+
     /// The layers of a track that were ever sent by its publisher, the smallest first: by the size
     /// of their pictures, else by what they send. Never by their names, which say nothing.
     #[must_use]
@@ -154,27 +184,33 @@ impl StreamShared {
 }
 
 impl Bounds {
-    /// The place of the smallest layer that has as much as is asked for, else of the largest; if it
-    /// can be, thinned to what is asked for.
+    /// The place of the smallest picture that has as much as is asked for, else of the largest; if
+    /// it can be, with no more frames than are asked for.
     pub(super) fn enough(&self, points: &[Offered]) -> usize {
-        let layers = || points.iter().filter(|offer| limit_of(offer.layer).is_none());
-        let enough = layers().enumerate().find(|(place, offer)| self.are_met(*place, offer));
-        // The largest layer stands last.
-        let layer = enough.map(|(_, offer)| offer).or(points.last()).map(|offer| offer.layer);
-        let of_layer = |offer: &Offered| Some(layer_of(offer.layer)) == layer;
-        let found =
-            points.iter().position(|offer| of_layer(offer) && self.is_thinned_so(offer, points));
-        found.unwrap_or(points.len().saturating_sub(1))
+        let pictures = || (0..points.len()).filter(|place| points[*place].is_picture());
+        // Who bounds nothing but frames has use for the largest.
+        let is_bound = self.width.is_some() || self.height.is_some() || self.place.is_some();
+        let mut all = pictures().enumerate().filter(|_| is_bound);
+        let enough = all.find(|(nth, place)| self.are_met(*nth, &points[*place]));
+        // The largest picture stands last.
+        let picture = enough.map_or(points.len().saturating_sub(1), |(_, place)| place);
+        let layer = points.get(picture).map(|offer| layer_of(offer.layer));
+        layer.and_then(|layer| self.best_of(layer, points, picture)).unwrap_or(picture)
     }
 
-    /// Whether a layer is thinned to what is asked for: as it is, where nothing is, or where it
-    /// can't be.
-    pub(super) fn is_thinned_so(&self, offer: &Offered, points: &[Offered]) -> bool {
-        let so = |layer: u8| self.temporal.and_then(|most| point(layer, most));
-        match limit_of(offer.layer) {
-            Some(_) => so(layer_of(offer.layer)) == Some(offer.layer),
-            None => !points.iter().any(|other| Some(other.layer) == so(offer.layer)),
-        }
+    /// The place of the best of a layer that is asked for, up to `most`: its largest picture; where
+    /// that is its smallest, too, with no more frames than are asked for.
+    pub(super) fn best_of(&self, layer: u8, points: &[Offered], most: usize) -> Option<usize> {
+        let of_layer = || {
+            (0..=most).filter(|place| {
+                points.get(*place).is_some_and(|offer| layer_of(offer.layer) == layer)
+            })
+        };
+        let mut pictures = of_layer().filter(|place| points[*place].is_picture());
+        let (smallest, largest) = (pictures.next(), pictures.next_back());
+        let fewer = self.temporal.filter(|_| largest.is_none()).and_then(|most| point(layer, most));
+        let fewer = of_layer().find(|place| Some(points[*place].layer) == fewer);
+        fewer.or(largest).or(smallest).or_else(|| of_layer().next_back())
     }
 
     /// Whether a layer has as much as is asked for. One whose size is not known has as much as any.

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::flow::Flow;
 use super::pending::Pending;
+use super::ranks::Ranks;
 use super::stream::Step;
-use super::temporals::Temporals;
 use super::{Carried, History, KeyframeRequests, LayerShown, Rate};
 use crate::id::TrackKind;
 use crate::limits::{
@@ -13,7 +13,7 @@ use crate::limits::{
     PUBLISHER_REPAIR, REPLAY_BYTES, REPLAY_PACKETS, REPLAY_TIME,
 };
 use crate::media::{
-    Bytes, ClockReport, FrameStructure, MediaPacket, Origin, PictureSize, Temporal, picture_size,
+    Bytes, ClockReport, FrameStructure, MediaPacket, Origin, PictureSize, Scalable, picture_size,
 };
 
 /// How the numbers of one origin become the layer's and its time the track's.
@@ -106,8 +106,8 @@ pub struct Layer {
     pub rate: Rate,
     /// How large its pictures are, where its key frames say.
     pub size: Option<PictureSize>,
-    /// What of it is of which temporal layer.
-    pub(super) temporals: Temporals,
+    /// What of it ranks how.
+    pub(super) ranks: Ranks,
     /// Of its frames, where its publisher tells it.
     structure: Option<Box<FrameStructure>>,
     /// What the node that a link brings it from says of it, and whether it comes.
@@ -136,7 +136,7 @@ impl Layer {
             flow: Flow::default(),
             rate: Rate::default(),
             size: None,
-            temporals: Temporals::default(),
+            ranks: Ranks::default(),
             structure: None,
             told: None,
         }
@@ -155,14 +155,14 @@ impl Layer {
         }
         if self.kind == TrackKind::Video {
             let MediaPacket { timestamp, received, .. } = *packet;
-            let id = self.temporal(packet).id;
-            self.temporals.count(received, id, (timestamp, packet.payload.len()));
+            let rank = self.scalable(packet).rank();
+            self.ranks.count(received, rank, (timestamp, packet.payload.len()));
         }
     }
 
-    /// Of which temporal layer a packet is; where that is not said, of the lowest.
-    pub(super) fn temporal<P: Bytes>(&self, packet: &MediaPacket<P>) -> Temporal {
-        Temporal::of(packet, self.structure.as_deref()).unwrap_or_default()
+    /// Of which layers a packet's frame is; where that is not said, of the lowest.
+    pub(super) fn scalable<P: Bytes>(&self, packet: &MediaPacket<P>) -> Scalable {
+        Scalable::of(packet, self.structure.as_deref()).unwrap_or_default()
     }
 
     /// The numbers of what is kept since the newest key frame, else of the newest frame.
@@ -202,7 +202,7 @@ impl Layer {
     pub(super) fn start_over(&mut self) {
         (self.rate, self.size, self.newest_keyframe) = (Rate::default(), None, None);
         self.flow = Flow::default();
-        (self.temporals, self.structure, self.told) = (Temporals::default(), None, None);
+        (self.ranks, self.structure, self.told) = (Ranks::default(), None, None);
         self.keyframes.start_over();
     }
 

@@ -19,6 +19,7 @@ mod layer;
 mod layers;
 mod pending;
 mod point;
+mod ranks;
 mod rate;
 mod replay;
 mod shared;
@@ -34,23 +35,22 @@ mod stream;
 mod streams;
 mod switch;
 mod takers;
-mod temporals;
 mod told;
 mod within;
 
-pub use aim::{Bounds, Offered, Wish};
+pub use aim::{Bounds, Offered, Wish, picture_in};
 pub use history::History;
 pub use keyframes::KeyframeRequests;
 pub use layer::{Layer, Past, Recall};
 pub use layers::{Admission, Carried, Carry, Track};
-pub use point::{layer_of, limit_of, point};
+pub use point::{frames_of, layer_of, limit_of, picture_of, point};
+pub use ranks::Thinned;
 pub use rate::Rate;
 pub use replay::Replay;
 pub use shared::{LayerShown, Publication, Standing, StreamShared};
 pub use stream::{Ask, Source, Step, Stream, Viewer};
 pub use streams::{Export, NeedKeyframe, Published, Streams};
 pub use takers::Taken;
-pub use temporals::Thinned;
 
 #[cfg(test)]
 mod adapt_tests;
@@ -58,6 +58,9 @@ mod adapt_tests;
 mod flow_tests;
 #[cfg(test)]
 mod instead_tests;
+#[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "a shard's part is played")]
+mod spatial_tests;
 #[cfg(test)]
 #[expect(clippy::disallowed_types, reason = "a shard's part is played")]
 mod switch_tests;

@@ -1,5 +1,5 @@
-//! A layer thinned: without the frames of the temporal layers above a limit. It is a layer of its
-//! own, with numbers that have no holes where frames were left out, with a history for repair and
+//! A layer thinned: without what ranks above a limit, the frames of upper temporal layers, or the
+//! larger pictures of spatial ones ([`Scalable::rank`]). It is a layer of its own, with numbers that have no holes where frames were left out, with a history for repair and
 //! key frames to begin with: a viewer has it as it has any other, and costs nothing for it.
 //! Together these and the layers are what can be taken of a track, its operating points.
 //!
@@ -11,32 +11,57 @@ use std::time::{Duration, Instant};
 use super::Layer;
 use crate::id::TrackKind;
 use crate::limits::{
-    HISTORY_VIDEO_PACKETS, MAX_LAYERS, MAX_POINTS, MAX_THINNED, THINNED_HOLE_PACKETS, THINNED_KEPT,
+    HISTORY_VIDEO_PACKETS, MAX_LAYERS, MAX_POINTS, THINNED_FRAMES, THINNED_HOLE_PACKETS,
+    THINNED_KEPT,
 };
-use crate::media::{MediaPacket, Shift, Shifted, Temporal};
+use crate::media::{ALL_FRAMES, MediaPacket, Scalable, Shift, Shifted};
 
-/// The number of a layer without the temporal layers above `limit`; `None` where no layer is
-/// thinned to that.
+/// The first number of what is thinned to smaller pictures.
+const SMALLER: usize = MAX_LAYERS * (1 + THINNED_FRAMES);
+
+/// The number of a layer without what ranks above `limit`; `None` where no layer is thinned to that.
+/// Smaller pictures there are of the first layer only.
 #[must_use]
 pub fn point(layer: u8, limit: u8) -> Option<u8> {
-    let is_told_apart = usize::from(layer) < MAX_LAYERS && usize::from(limit) < MAX_THINNED;
-    is_told_apart.then(|| MAX_LAYERS as u8 + layer * MAX_THINNED as u8 + limit)
+    let number = match usize::from(limit) {
+        frames @ ..THINNED_FRAMES => MAX_LAYERS + usize::from(layer) * THINNED_FRAMES + frames,
+        pictures if layer == 0 => SMALLER + pictures - THINNED_FRAMES,
+        _ => return None,
+    };
+    let is_told_apart = usize::from(layer) < MAX_LAYERS && number < MAX_POINTS;
+    is_told_apart.then_some(number as u8)
 }
 
 /// The layer that a number is of, thinned or not.
 #[must_use]
 pub fn layer_of(number: u8) -> u8 {
-    match number.checked_sub(MAX_LAYERS as u8) {
-        Some(beyond) => beyond / MAX_THINNED as u8,
-        None => number,
+    match usize::from(number) {
+        ..MAX_LAYERS => number,
+        beyond if beyond < SMALLER => (beyond - MAX_LAYERS) as u8 / THINNED_FRAMES as u8,
+        _ => 0,
     }
 }
 
-/// The highest temporal layer of what a number is of; `None` where it is all of a layer.
+/// The highest rank of what a number is of; `None` where it is all of a layer.
 #[must_use]
 pub fn limit_of(number: u8) -> Option<u8> {
-    let beyond = number.checked_sub(MAX_LAYERS as u8).filter(|_| usize::from(number) < MAX_POINTS);
-    beyond.map(|beyond| beyond % MAX_THINNED as u8)
+    match usize::from(number) {
+        ..MAX_LAYERS | MAX_POINTS.. => None,
+        beyond if beyond < SMALLER => Some((beyond - MAX_LAYERS) as u8 % THINNED_FRAMES as u8),
+        beyond => Some((beyond - SMALLER + THINNED_FRAMES) as u8),
+    }
+}
+
+/// The highest temporal layer of what a number is of, where it has fewer frames for it.
+#[must_use]
+pub fn frames_of(number: u8) -> Option<u8> {
+    limit_of(number).filter(|limit| *limit < ALL_FRAMES)
+}
+
+/// The spatial layer of what a number is of, where its pictures are smaller for it.
+#[must_use]
+pub fn picture_of(number: u8) -> Option<u8> {
+    limit_of(number)?.checked_sub(ALL_FRAMES)
 }
 
 /// What became of a number of the layer that did not come in its turn: the number that was left for
@@ -115,7 +140,7 @@ impl Point {
         self.newest = None;
         let Some(kept) = base.since_keyframe() else { return };
         for packet in kept.filter_map(|number| base.history.get(number)) {
-            self.take(packet, base.temporal(packet), None);
+            self.take(packet, base.scalable(packet), None);
         }
     }
 
@@ -133,7 +158,7 @@ impl Point {
     pub fn feed(
         &mut self,
         packet: &MediaPacket,
-        temporal: Temporal,
+        scalable: Scalable,
         is_taken: bool,
         hold: Option<Duration>,
     ) {
@@ -144,11 +169,11 @@ impl Point {
             self.sleep();
             return;
         }
-        self.take(packet, temporal, hold);
+        self.take(packet, scalable, hold);
     }
 
-    fn take(&mut self, packet: &MediaPacket, temporal: Temporal, hold: Option<Duration>) {
-        let is_kept = temporal.id <= self.limit;
+    fn take(&mut self, packet: &MediaPacket, scalable: Scalable, hold: Option<Duration>) {
+        let is_kept = scalable.rank() <= self.limit;
         let place = match self.newest {
             Some(newest) if packet.sequence <= newest => self.place_left(packet.sequence, newest),
             _ => self.place_next(packet, is_kept),
@@ -168,7 +193,7 @@ impl Point {
             origin: packet.origin,
             sequence: number,
             timestamp: packet.timestamp,
-            marker: is_kept && packet.marker,
+            marker: is_kept && (packet.marker || self.ends_picture(scalable)),
             keyframe: is_kept && packet.keyframe,
             extensions,
             padding: 0,
@@ -185,6 +210,12 @@ impl Point {
             let ends = kept.marker || !is_kept;
             layer.pending.push(kept, hold, ends);
         }
+    }
+
+    /// Whether the last packet of a frame is the last of its picture that is kept (RFC 9628 §4.1;
+    /// AV1 RTP specification §4.3): the publisher's marker is on a larger one.
+    fn ends_picture(&self, scalable: Scalable) -> bool {
+        scalable.ends && scalable.spatial == self.limit.saturating_sub(ALL_FRAMES)
     }
 
     /// The place of the packet that comes next, if it has one. What is missing before it is left

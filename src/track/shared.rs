@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::{Offered, Taken, Thinned, point};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::{MAX_LAYERS, MAX_SHARDS, MAX_THINNED, MAX_TRACKS_OF_A_KIND};
-use crate::media::{LayerName, PictureSize, WantedLayers};
+use crate::media::{ALL_FRAMES, LayerName, PictureSize, WantedLayers};
 
 const NO_SHARD: u32 = u32::MAX;
 
@@ -353,6 +353,7 @@ impl StreamShared {
             size: shown.size,
             flows: !shown.silent,
             frames_per_s: None,
+            spatial: self.spatial_of(track, layer),
         })
     }
 
@@ -375,8 +376,21 @@ impl StreamShared {
         some.filter_map(move |(limit, thinned)| {
             let bits_per_s = u64::from(thinned.needs_kilobits_per_s) * 1_000;
             let (layer, frames_per_s) = (point(whole.layer, limit)?, Some(thinned.frames_per_s));
-            Some(Offered { layer, bits_per_s, frames_per_s, ..whole })
+            let spatial = whole.spatial.map(|_| limit.saturating_sub(ALL_FRAMES));
+            let smaller = whole.spatial.zip(spatial).map_or(0, |(all, own)| all - own);
+            let size = whole.size.map(|size| size.halved(smaller));
+            Some(Offered { layer, bits_per_s, frames_per_s, spatial, size, ..whole })
         })
+    }
+
+    /// The highest spatial layer of a layer, where it has several.
+    fn spatial_of(&self, track: TrackId, layer: u8) -> Option<u8> {
+        let thinned = self.thinned(track, layer);
+        let smaller = thinned[usize::from(ALL_FRAMES)..]
+            .iter()
+            .filter(|thinned| thinned.needs_kilobits_per_s > 0)
+            .count();
+        (layer == 0 && smaller > 0).then_some(smaller as u8)
     }
 
     fn words(&self, track: TrackId) -> impl Iterator<Item = (u8, LayerShown)> + '_ {

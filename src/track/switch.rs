@@ -20,7 +20,7 @@ use crate::limits::{
     MAX_LAYERS, PADDING_BEHIND, PICTURE_OVER, SWITCH_CATCH_UP, SWITCH_KEYFRAME, SWITCH_NEW_TICKS,
     THINNED_UP_WAIT,
 };
-use crate::media::MediaPacket;
+use crate::media::{ALL_FRAMES, MediaPacket};
 
 /// What the viewers of this turn can begin with, looked up once for all of them.
 #[derive(Default)]
@@ -289,20 +289,23 @@ impl Stream {
         self.begin(now, (position, lane), goal, pasts, leaving, held)
     }
 
-    /// Who waits to go up for long does so at a key frame.
+    /// Who waits to go up for long does so at a key frame; to a larger picture nothing else leads.
     fn may_need_keyframe(&mut self, now: Instant, (position, lane): (usize, usize), goal: u8) {
         let Stream { tracks, viewers, .. } = self;
         let viewer = &mut viewers[position];
         let id = viewer.egress.lanes()[lane].id();
         let aims = viewer.aims.as_mut();
         let Some(Aim { waits, .. }) = aims.and_then(|aims| aims.get_mut(lane)) else { return };
+        let Some(track) = tracks.iter_mut().find(|track| track.id() == id) else { return };
+        let top = track.layer(layer_of(goal)).map_or(0, |layer| layer.ranks.top());
+        let is_larger = limit_of(goal).unwrap_or(top) > ALL_FRAMES;
+        let at_once = is_larger && waits.is_none();
         let since = *waits.get_or_insert(now);
-        if now.saturating_duration_since(since) >= THINNED_UP_WAIT
-            && let Some(track) = tracks.iter_mut().find(|track| track.id() == id)
-            && let Some(keyframes) = track.keyframes_mut(goal)
-        {
+        if at_once || now.saturating_duration_since(since) >= THINNED_UP_WAIT {
             *waits = Some(now);
-            keyframes.request();
+            if let Some(keyframes) = track.keyframes_mut(goal) {
+                keyframes.request();
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which layer a viewer is to get and which it has, and why, for those who look at it.
 
 use super::stream::{Stream, Viewer};
-use super::{StreamShared, Wish, layer_of};
+use super::{StreamShared, Wish, picture_in};
 use crate::id::TrackKind;
 use crate::telemetry::{LayerGot, LayerReason};
 
@@ -13,14 +13,13 @@ impl Stream {
         let shared: &StreamShared = &self.shared;
         let mut lanes = viewer.egress.lanes().iter().enumerate();
         let (number, lane) = lanes.find(|(_, lane)| lane.id().kind == TrackKind::Video)?;
-        let (offered, points) = (shared.offered(lane.id()), shared.points(lane.id()));
+        let (pictures, points) = (shared.pictures(lane.id()), shared.points(lane.id()));
         if points.len() < 2 {
             return None;
         }
         let best = shared.best_layer(lane.id());
         let aims = viewer.aims.as_ref();
         let aim = aims.and_then(|aims| aims.get(number).copied()).unwrap_or_default();
-        let place = |number: u8| offered.iter().position(|offer| offer.layer == layer_of(number));
         // As if all of them flowed.
         let mut all = points.clone();
         all.iter_mut().for_each(|offer| offer.flows = true);
@@ -34,7 +33,9 @@ impl Stream {
             (Wish::Within(_), _) => LayerReason::Enough,
             (Wish::Automatic, _) => LayerReason::Best,
         };
-        let distance = got.and_then(place).map_or(0, |place| offered.len() - 1 - place);
+        let distance = got
+            .and_then(|got| picture_in(&pictures, got))
+            .map_or(0, |place| pictures.len() - 1 - place);
         let asked = matches!(aim.wish, Wish::Layer(_));
         Some(LayerGot { wanted, got, why, asked, below_largest: distance as u8 })
     }

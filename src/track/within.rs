@@ -6,16 +6,16 @@ use std::time::Instant;
 use super::layer::Past;
 use super::stream::Stream;
 use super::switch::{is_over, newest_sent};
-use super::{Replay, Taken, Track, layer_of, limit_of, point};
+use super::{Replay, Taken, Track, frames_of, layer_of, limit_of, point};
 use crate::egress::Start;
 use crate::limits::REPLAY_PACKETS;
-use crate::media::MediaPacket;
+use crate::media::{ALL_FRAMES, MediaPacket};
 
 /// What comes before `goal` for who goes up from `has`: one more temporal layer.
 fn next_above(has: u8, goal: u8) -> Option<u8> {
-    let next = limit_of(has)? + 1;
+    let next = frames_of(has)? + 1;
     let is_between = limit_of(goal).is_none_or(|limit| limit > next);
-    point(layer_of(has), next).filter(|_| is_between)
+    point(layer_of(has), next).filter(|_| is_between && next < ALL_FRAMES)
 }
 
 impl Stream {
@@ -88,7 +88,7 @@ impl Track {
         if first > newest {
             return None;
         }
-        let top = whole.temporals.top();
+        let top = whole.ranks.top();
         let (from, limit) = (limit_of(sent.layer).unwrap_or(top), limit_of(goal).unwrap_or(top));
         if limit <= from {
             return Some(first);
@@ -103,12 +103,12 @@ impl Track {
             if is_first {
                 frame = (number, packet.timestamp);
             }
-            let temporal = whole.temporal(packet);
-            if packet.keyframe || is_first && temporal.opens(from, limit) {
+            let scalable = whole.scalable(packet);
+            if packet.keyframe || is_first && scalable.opens(from, limit) {
                 return Some(frame.0);
             }
             // It is to be sent that first.
-            if is_first && temporal.id <= from {
+            if is_first && scalable.rank() <= from {
                 return None;
             }
         }

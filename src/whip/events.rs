@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use super::Problem;
 use super::prefix::Prefix;
 use super::resource::has_type;
-use crate::control::{Control, StreamNow};
+use crate::control::{Control, PictureNow, StreamNow};
 use crate::limits::{MAX_EVENTS_BODY_BYTES, STREAM_LOOK};
 
 /// Proxies cut connections on which nothing comes.
@@ -172,10 +172,13 @@ fn changes(before: Option<&StreamNow>, now: &StreamNow) -> Vec<(&'static str, Va
     }
     // What they send goes up and down all the time.
     let each = |now: &StreamNow| -> Vec<_> {
-        now.layers.iter().map(|layer| (layer.layer, layer.name, layer.size)).collect()
+        let one = |picture: &PictureNow| {
+            let offer = &picture.offer;
+            (offer.layer, offer.name, offer.size, picture.active, picture.fewer.len())
+        };
+        now.pictures.iter().map(one).collect()
     };
-    let same_layers =
-        before.is_some_and(|before| (each(before), before.best) == (each(now), now.best));
+    let same_layers = before.is_some_and(|before| each(before) == each(now));
     if !same_layers {
         events.push(("layers", layers(now)));
     }
@@ -185,17 +188,28 @@ fn changes(before: Option<&StreamNow>, now: &StreamNow) -> Vec<(&'static str, Va
     events
 }
 
-/// The layers by the section that carries one of them.
+/// The layers by the section that carries one of them: what is told apart by its picture, the
+/// smallest first, and with how many frames a smallest one can be had.
 fn layers(now: &StreamNow) -> Value {
-    let each = now.layers.iter().map(|offer| {
-        json!({
-            "encodingId": offer.called(),
-            "bitrate": offer.bits_per_s,
-            "width": offer.size.map(|size| size.width),
-            "height": offer.size.map(|size| size.height),
-            "active": offer.layer == now.best,
-        })
-    });
+    let each =
+        now.pictures.iter().enumerate().map(|(place, PictureNow { offer, active, fewer })| {
+            let fewer = fewer.iter().map(|(temporal, offer)| {
+                json!({
+                    "temporalLayerId": temporal,
+                    "bitrate": offer.bits_per_s,
+                    "framesPerSecond": offer.frames_per_s,
+                })
+            });
+            json!({
+                "encodingId": offer.called(),
+                "spatialLayerId": place,
+                "bitrate": offer.bits_per_s,
+                "width": offer.size.map(|size| size.width),
+                "height": offer.size.map(|size| size.height),
+                "active": active,
+                "temporalLayers": fewer.collect::<Vec<Value>>(),
+            })
+        });
     let each: Vec<Value> = each.collect();
     json!({ now.video_mid.as_deref().unwrap_or("video"): { "layers": each } })
 }

@@ -82,9 +82,9 @@ fn choose_in_the_sheet(stage: &Stage, viewer: &Tab<'_>) {
 }
 
 /// Chooses in the menu, as somebody would.
-fn choose(viewer: &Tab<'_>, encoding: &str) {
+pub fn choose(viewer: &Tab<'_>, encoding: &str) {
     viewer.eval(&format!(
-        "(() => {{ const menu = document.querySelector('#layer'); menu.value = '{encoding}';
+        "(() => {{ const menu = document.querySelector('#layer'); menu.value = JSON.stringify({{ encodingId: '{encoding}' }});
             menu.dispatchEvent(new Event('change')); }})()"
     ));
 }

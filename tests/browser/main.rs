@@ -21,6 +21,7 @@ mod loss;
 mod narrow;
 mod pages;
 mod relay;
+mod spatial;
 mod stage;
 mod tcp;
 mod thinned;

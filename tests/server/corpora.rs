@@ -13,7 +13,7 @@ use monoport::config::CommandLine;
 use monoport::id::StreamKey;
 use monoport::link::Frame;
 use monoport::media::{
-    DependencyDescriptor, FrameStructure, picture_size, starts_keyframe, temporal_in_payload,
+    DependencyDescriptor, FrameStructure, picture_size, scalable_in_payload, starts_keyframe,
 };
 use monoport::net::Strays;
 use monoport::node::understood_letter;
@@ -210,7 +210,7 @@ fn what_the_fuzzer_has_kept_makes_no_parser_of_the_server_panic() {
     for bytes in found("media") {
         for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1] {
             let _ = (starts_keyframe(codec, &bytes), picture_size(codec, &bytes));
-            let _ = temporal_in_payload(codec, &bytes);
+            let _ = scalable_in_payload(codec, &bytes);
         }
         if let Some(descriptor) = DependencyDescriptor::new(&bytes) {
             let _ = FrameStructure::read(&descriptor).map(|told| told.temporal(&descriptor));

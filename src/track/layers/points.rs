@@ -44,9 +44,9 @@ impl Track {
     pub(in crate::track) fn thin(&mut self, packet: &MediaPacket, hold: Option<Duration>) {
         let Track { layers, points, takers, best, .. } = self;
         let Some(layer) = layers.get(usize::from(packet.layer)) else { return };
-        let temporal = layer.temporal(packet);
+        let scalable = layer.scalable(packet);
         for point in points.iter_mut().filter(|point| layer_of(point.number) == packet.layer) {
-            point.feed(packet, temporal, takers.take_exactly(point.number, *best), hold);
+            point.feed(packet, scalable, takers.take_exactly(point.number, *best), hold);
         }
     }
 

@@ -74,7 +74,7 @@ impl Layer {
             silent: !self.flows(),
             deaf: self.keyframes.is_deaf(),
             needs_kilobits_per_s: told.map_or(needs, |(told, _)| told.needs_kilobits_per_s),
-            thinned: self.temporals.thinned(self.rate.needed_bits_per_s()),
+            thinned: self.ranks.thinned(self.rate.needed_bits_per_s()),
         }
     }
 

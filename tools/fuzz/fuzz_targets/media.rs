@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use monoport::media::{
-    DependencyDescriptor, FrameStructure, picture_size, starts_keyframe, temporal_in_payload,
+    DependencyDescriptor, FrameStructure, picture_size, starts_keyframe, scalable_in_payload,
 };
 use str0m::format::Codec;
 
@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     for codec in CODECS {
         assert_eq!(starts_keyframe(codec, bytes), starts_keyframe(codec, bytes));
         assert_eq!(picture_size(codec, bytes), picture_size(codec, bytes));
-        assert_eq!(temporal_in_payload(codec, bytes), temporal_in_payload(codec, bytes));
+        assert_eq!(scalable_in_payload(codec, bytes), scalable_in_payload(codec, bytes));
     }
     if let Some(descriptor) = DependencyDescriptor::new(bytes) {
         if let Some(structure) = FrameStructure::read(&descriptor) {
