@@ -2,8 +2,9 @@
 //!
 //! Every second a `status` with what the three GETs of status, ports and shards would answer, made
 //! once for all listeners; between them a `session` for each that is set up, connects, moves or
-//! ends. A listener that reads too slowly skips states, loses the oldest `session`s beyond
-//! [`crate::limits::EVENTS_KEPT`], and is told by `lost` how many. Nothing waits for it.
+//! ends, and `speakers` where others speak, or more or less loudly. A listener that reads too
+//! slowly skips states, loses the oldest `session`s beyond [`crate::limits::EVENTS_KEPT`], and is
+//! told by `lost` how many. Nothing waits for it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use super::Api;
 use super::ports::{Ports, ports};
 use super::sample::thousandths;
 use super::shards::{Shards, shards};
+use super::speakers::{self, Told};
 use super::status::{Status, status};
-use crate::control::SessionEvent;
+use crate::control::{SessionEvent, Speakers};
 use crate::limits::MAX_LISTENERS;
 use crate::whip::Problem;
 
@@ -59,6 +61,7 @@ struct Listener {
     api: Arc<Api>,
     events: broadcast::Receiver<SessionEvent>,
     state: watch::Receiver<Arc<str>>,
+    speakers: watch::Receiver<Arc<Speakers>>,
 }
 
 impl Drop for Listener {
@@ -74,6 +77,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>) -> Result<Response, Problem
     if let Some(text) = state(&api) {
         api.sampler.state.send_replace(text.into());
     }
+    speakers::look(&api);
     let stream = unfold(listener, |mut listener| async {
         let event = listener.next().await?;
         Some((Ok::<_, Infallible>(event), listener))
@@ -96,8 +100,11 @@ pub(super) fn state(api: &Api) -> Option<String> {
 
 impl Listener {
     fn admit(api: &Arc<Api>) -> Result<Listener, Problem> {
+        let mut speakers = api.speakers.subscribe();
+        speakers.mark_changed();
         let listener = Listener {
             api: api.clone(),
+            speakers,
             events: api.control.listen(),
             state: api.sampler.state.subscribe(),
         };
@@ -116,6 +123,10 @@ impl Listener {
             changed = self.state.changed() => {
                 changed.ok()?;
                 Some(Event::default().event("status").data(&*self.state.borrow_and_update()))
+            }
+            changed = self.speakers.changed() => {
+                changed.ok()?;
+                event("speakers", &Told::of(&self.speakers.borrow_and_update()))
             }
             received = self.events.recv() => match received {
                 Ok(what) => event("session", &Happened::of(&what)),

@@ -12,7 +12,8 @@
 //! sessions.rs GET /sessions, best or worst     ready.rs     /healthz, /readyz
 //! session.rs  /sessions/{id}, and its end      events.rs    GET /events, as they come
 //! failures.rs GET /failures                    cluster.rs   the other nodes
-//! tree.rs    GET /streams/{name}/tree           openapi.json GET /openapi.json: all of this
+//! tree.rs     GET /streams/{name}/tree          speakers.rs  who speaks, for GET /events
+//! openapi.json GET /openapi.json: all of this
 //! ```
 
 mod alive;
@@ -29,6 +30,7 @@ mod sampler;
 mod session;
 mod sessions;
 mod shards;
+mod speakers;
 mod status;
 mod streams;
 mod tree;
@@ -42,11 +44,11 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::access::{Access, Action, Asker};
 use crate::cluster::Neighbours;
-use crate::control::{Control, unix_now};
+use crate::control::{Control, Speakers, unix_now};
 use crate::limits::MAX_API_READERS;
 use crate::shard::Wiring;
 use crate::whip::Problem;
@@ -76,6 +78,8 @@ pub struct Api {
     access: Arc<Access>,
     alive: Alive,
     sampler: Sampler,
+    /// Who listeners were told speaks.
+    speakers: watch::Sender<Arc<Speakers>>,
     /// Places for requests that are answered at a time.
     readers: Semaphore,
     started: Instant,
@@ -94,6 +98,7 @@ impl Api {
             access,
             alive: Alive::new(control.wiring.counters.len(), now),
             sampler: Sampler::default(),
+            speakers: speakers::channel(),
             readers: Semaphore::new(MAX_API_READERS),
             started: now,
             started_at: unix_now(),
@@ -114,9 +119,9 @@ impl Api {
         self.alive.stuck().next().is_some()
     }
 
-    /// What is done every second, until the server stops.
+    /// What is done every second, and while somebody listens more often, until the server stops.
     pub async fn run(self: Arc<Api>) {
-        sampler::run(&self).await;
+        tokio::join!(sampler::run(&self), speakers::run(&self));
     }
 
     /// The routes of the API and the probes.

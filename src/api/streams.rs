@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -15,7 +16,7 @@ use super::sample::tenths;
 use crate::control::StreamView;
 use crate::id::{SessionKey, TrackId, TrackKind};
 use crate::limits::{MAX_THINNED, MAX_TRACKS_OF_A_KIND, SESSION_HISTORY_INTERVAL, THINNED_FRAMES};
-use crate::track::{StreamShared, Thinned};
+use crate::track::{Loudness, StreamShared, Thinned};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +58,8 @@ struct Layer {
     best: bool,
     silent: bool,
     deaf: bool,
+    level_dbov: Option<i8>,
+    speaks: bool,
     temporal_layers: Vec<TemporalLayer>,
     spatial_layers: Vec<SpatialLayer>,
 }
@@ -104,12 +107,17 @@ fn there_are(thinned: &[Thinned]) -> impl Iterator<Item = (u8, Thinned)> + '_ {
 }
 
 fn layers(shared: &StreamShared) -> Vec<Layer> {
+    let loudness: Vec<(u8, Loudness)> = shared.loudness(Instant::now()).collect();
     let numbers = 0..MAX_TRACKS_OF_A_KIND as u8;
     let tracks = TrackKind::ALL.into_iter().flat_map(|kind| {
         let track = move |number| TrackId { kind, number };
         numbers.clone().map(track)
     });
     let each = tracks.flat_map(|track| {
+        let is_of = |(number, _): &&(u8, Loudness)| {
+            (track.kind, track.number) == (TrackKind::Audio, *number)
+        };
+        let loudness = loudness.iter().find(is_of).map(|(_, loudness)| *loudness);
         let best = shared.best_layer(track);
         shared.all_layers(track).map(move |(layer, shown)| Layer {
             kind: if track.kind == TrackKind::Audio { "audio" } else { "video" },
@@ -121,6 +129,8 @@ fn layers(shared: &StreamShared) -> Vec<Layer> {
             best: layer == best,
             silent: shown.silent,
             deaf: shown.deaf,
+            level_dbov: loudness.map(|loudness| loudness.level),
+            speaks: loudness.is_some_and(|loudness| loudness.speaks),
             temporal_layers: TemporalLayer::all(shown.thinned),
             spatial_layers: SpatialLayer::all(shown.thinned),
         })

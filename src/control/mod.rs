@@ -21,7 +21,7 @@
 //! ports/        which UDP port it gets, and how ports come and go
 //! takeover.rs   between two processes of which one takes over from the other
 //! awaited.rs    which streams viewers wait for that another node may have
-//! audience.rs   what a session's client may know of its stream
+//! audience.rs   what a session's client may know of its stream; speakers.rs, who speaks
 //! read.rs       what the API reads; history.rs, ended.rs, events.rs
 //! news.rs       for who is to miss nothing
 //! ```
@@ -54,6 +54,7 @@ mod room;
 mod session;
 mod setup;
 mod slots;
+mod speakers;
 mod streams;
 mod takeover;
 mod viewers;
@@ -96,6 +97,7 @@ use registry::Registry;
 pub use restart::RestartedIce;
 pub use session::{LiveSession, unix_now};
 pub use setup::Placement;
+pub use speakers::{Sound, Speaker, Speakers};
 pub use takeover::{EarlierLeft, EarlierProcess};
 
 /// What a POST does to a stream that somebody publishes.

@@ -26,10 +26,12 @@ export class Layers {
     this.events = extension(links, "server-sent-events", base);
   }
 
-  // Calls `changed` with the layers there are, the smallest first, now and whenever they change.
-  async listen(changed) {
+  // Calls `changed` with the layers there are, the smallest first, now and whenever they change; and
+  // `heard`, where it is given, with the tracks in which somebody speaks, the loudest first.
+  async listen(changed, heard) {
     if (!this.events) return;
-    const channel = await this.#post(this.events, ["layers"]).catch(() => null);
+    const wanted = heard ? ["layers", "speakers"] : ["layers"];
+    const channel = await this.#post(this.events, wanted).catch(() => null);
     const location = channel?.ok && channel.headers.get("Location");
     if (!location || this.#signal.aborted) return;
     const source = new EventSource(new URL(location, this.events));
@@ -38,6 +40,7 @@ export class Layers {
       const [section] = Object.values(JSON.parse(data));
       changed(section?.layers ?? []);
     });
+    source.addEventListener("speakers", ({ data }) => heard(JSON.parse(data).speakers));
   }
 
   // Asks for a layer by `encodingId`, for no more than `maxWidth` or `maxHeight` need, or for

@@ -42,12 +42,23 @@ export interface PublishOptions extends Common {
 export interface WatchOptions extends Common {
   /** Where it is shown. Without, take `session.media` at the first `track` event. */
   video?: HTMLVideoElement;
+  /** Whether to tell who speaks, by `speakers` events. */
+  speakers?: boolean;
 }
 
 export interface SessionEventMap {
   state: CustomEvent<{ state: State; text: string }>;
   track: CustomEvent<{ track: MediaStreamTrack; media: MediaStream }>;
   layers: CustomEvent<{ layers: Layer[] }>;
+  speakers: CustomEvent<{ speakers: Speaker[] }>;
+}
+
+/** An audio track of the stream in which somebody speaks, as its publisher says. */
+export interface Speaker {
+  /** Counts the stream's audio tracks. */
+  track: number;
+  /** Decibels relative to full scale: 0 is the loudest there is, and speech begins at -40. */
+  level_dbov: number;
 }
 
 /** One size of a stream that is published in several. */

@@ -206,15 +206,14 @@ export class Session extends EventTarget {
 
   // What was chosen is chosen again after the connection was made anew.
   #lookAtLayers() {
-    const { token } = this.#options;
+    const { token, speakers } = this.#options;
     this.#connection = new AbortController();
     const { signal } = this.#connection;
     const [links, base] = this.#links;
     this.#layers = new Layers({ links, base, headers: authorization(token), signal });
-    this.#layers.listen((layers) => {
-      this.layers = layers;
-      this.dispatchEvent(new CustomEvent("layers", { detail: { layers } }));
-    });
+    const tell = (name, detail) => this.dispatchEvent(new CustomEvent(name, { detail }));
+    const changed = (layers) => tell("layers", { layers: (this.layers = layers) });
+    this.#layers.listen(changed, speakers && ((heard) => tell("speakers", { speakers: heard })));
     if (this.#wish) this.#layers.choose(this.#wish).catch(() => {});
   }
 

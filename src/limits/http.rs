@@ -90,3 +90,6 @@ pub const MAX_PROXY_HOPS: usize = 16;
 
 /// How much is kept of what a client calls itself: browsers take some 120 characters.
 pub const MAX_USER_AGENT_CHARS: usize = 160;
+
+/// Clients that may listen to the API's events at a time.
+pub const MAX_LISTENERS: usize = 32;

@@ -17,6 +17,7 @@ mod kernel;
 mod layers;
 mod link;
 mod log;
+mod speakers;
 mod takeover;
 mod tcp;
 mod top;
@@ -36,6 +37,7 @@ pub use kernel::*;
 pub use layers::*;
 pub use link::*;
 pub use log::*;
+pub use speakers::*;
 pub use takeover::*;
 pub use tcp::*;
 pub use top::*;
@@ -235,9 +237,6 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// Rates are made while there was a request or a listener of the API within this time.
 pub const LOOKED_AT: Duration = Duration::from_secs(10);
-
-/// Clients that may listen to the API's events at a time.
-pub const MAX_LISTENERS: usize = 32;
 
 /// Elements of one page of the API unless asked otherwise, and at most.
 pub const PAGE: usize = 50;

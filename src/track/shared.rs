@@ -1,8 +1,9 @@
 //! The few words of a stream that several threads read: who publishes it, which shards watch it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
-use super::{Offered, Taken, Thinned, point};
+use super::{Loudness, Offered, Taken, Thinned, loudness, point};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::{MAX_LAYERS, MAX_SHARDS, MAX_THINNED, MAX_TRACKS_OF_A_KIND};
 use crate::media::{ALL_FRAMES, LayerName, PictureSize, WantedLayers};
@@ -41,6 +42,8 @@ pub struct StreamShared {
     needs: [[AtomicU32; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND],
     /// What each layer of each video track would be, thinned: see [`Thinned`].
     thinned: [[[AtomicU32; MAX_THINNED]; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND],
+    /// How loud each audio track is.
+    levels: loudness::Levels,
 }
 
 /// The publisher of a stream, as other nodes are told of it.
@@ -128,6 +131,7 @@ impl StreamShared {
             layers: Default::default(),
             needs: Default::default(),
             thinned: Default::default(),
+            levels: loudness::Levels::new(Instant::now()),
         }
     }
 
@@ -422,8 +426,22 @@ impl StreamShared {
         name
     }
 
+    /// A packet of an audio track says how loud it is.
+    pub fn hear(&self, track: TrackId, now: Instant, said: u8) {
+        if track.kind == TrackKind::Audio {
+            self.levels.hear(track.number, now, said);
+        }
+    }
+
+    /// How loud the audio tracks are whose publisher says so.
+    pub fn loudness(&self, now: Instant) -> impl Iterator<Item = (u8, Loudness)> + '_ {
+        let numbers = 0..MAX_TRACKS_OF_A_KIND as u8;
+        numbers.filter_map(move |track| Some((track, self.levels.loudness(track, now)?)))
+    }
+
     /// Nobody sends anything any more.
     fn hide_layers(&self) {
+        self.levels.hush();
         self.names.iter().flatten().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
         let layers = self.layers.iter().flatten().flatten();
         layers.for_each(|word| word.store(0, Ordering::Relaxed));

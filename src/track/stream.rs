@@ -313,6 +313,9 @@ impl Stream {
         if let Some(standing) = standing {
             shared.set_standing(id, standing);
         }
+        if let Some(said) = packet.extensions.audio_level {
+            shared.hear(id, packet.received, said);
+        }
         let asks = track.prepare(shared, packet.received);
         (carried(carry), standing.is_some(), asks)
     }

@@ -2,13 +2,13 @@
 //!
 //! A player POSTs the events it wants to the URL in the answer's `Link`, is given the URL of a
 //! channel, and listens there by `EventSource`. The session's URL is the secret that lets it. The
-//! stream is looked at once a second; what has changed is told, and nothing waits for a player that
-//! reads slowly: it is told how things are when it reads again.
+//! stream is looked at once a second, and more often for who speaks; what has changed is told, and
+//! nothing waits for a player that reads slowly: it is told how things are when it reads again.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -24,14 +24,17 @@ use serde_json::{Value, json};
 use super::Problem;
 use super::prefix::Prefix;
 use super::resource::has_type;
-use crate::control::{Control, PictureNow, StreamNow};
-use crate::limits::{MAX_EVENTS_BODY_BYTES, STREAM_LOOK};
+use crate::control::{Control, PictureNow, Sound, Speakers, StreamNow};
+use crate::limits::{MAX_EVENTS_BODY_BYTES, SPEAKERS_LOOK, STREAM_LOOK};
 
 /// Proxies cut connections on which nothing comes.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The events there are, by the bits of a channel's set.
-const EVENTS: [&str; 5] = ["active", "inactive", "layers", "reconnect", "viewercount"];
+const EVENTS: [&str; 6] = ["active", "inactive", "layers", "reconnect", "viewercount", SPEAKERS];
+
+/// The event that is looked at more often.
+const SPEAKERS: &str = "speakers";
 
 /// The extension's name in `Link`.
 const RELATION: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
@@ -109,8 +112,21 @@ async fn channel(
         }
         Method::GET => {
             let (events, opened) = control.open_channel(&id, channel)?;
-            let (last, waiting) = (None, VecDeque::new());
-            let player = Player { control, id, channel, opened, events, last, waiting };
+            let (sound, waiting) = (control.sound_of(&id)?, VecDeque::new());
+            let (last, speakers, due) = (None, None, Instant::now());
+            let events = Wanted(events);
+            let player = Player {
+                control,
+                id,
+                channel,
+                opened,
+                events,
+                sound,
+                due,
+                last,
+                speakers,
+                waiting,
+            };
             let stream = unfold(player, |mut player| async {
                 let event = player.next().await?;
                 Some((Ok::<_, Infallible>(event), player))
@@ -122,16 +138,30 @@ async fn channel(
     }
 }
 
+/// The events that a player wants, a bit each.
+struct Wanted(u8);
+
+impl Wanted {
+    fn has(&self, name: &str) -> bool {
+        let place = EVENTS.iter().position(|event| *event == name);
+        place.is_some_and(|place| self.0 >> place & 1 == 1)
+    }
+}
+
 /// A player that listens.
 struct Player {
     control: Arc<Control>,
     id: String,
     channel: u32,
     opened: u32,
-    /// The events it wants.
-    events: u8,
+    events: Wanted,
+    sound: Sound,
+    /// When the stream is looked at again.
+    due: Instant,
     /// What it was told last.
     last: Option<StreamNow>,
+    /// Who it was told speaks.
+    speakers: Option<Speakers>,
     /// What it is yet to be told: one of each event at most.
     waiting: VecDeque<Event>,
 }
@@ -143,19 +173,48 @@ impl Player {
             if let Some(event) = self.waiting.pop_front() {
                 return Some(event);
             }
+            let wants_speakers = self.events.has(SPEAKERS);
             if self.last.is_some() {
-                tokio::time::sleep(STREAM_LOOK).await;
+                let look = if wants_speakers { SPEAKERS_LOOK } else { STREAM_LOOK };
+                tokio::time::sleep(look).await;
             }
-            let now = self.control.look_at_channel(&self.id, self.channel, self.opened)?;
-            for (name, data) in changes(self.last.as_ref(), &now) {
-                let place = EVENTS.iter().position(|event| *event == name).unwrap_or_default();
-                if self.events >> place & 1 == 1 {
-                    let event = Event::default().event(name).data(data.to_string());
-                    self.waiting.push_back(event);
-                }
+            if self.due <= Instant::now() {
+                self.look()?;
             }
-            self.last = Some(now);
+            if wants_speakers {
+                self.listen();
+            }
         }
+    }
+
+    /// Looks at the stream. `None` when the channel is no more.
+    fn look(&mut self) -> Option<()> {
+        self.due = Instant::now() + STREAM_LOOK;
+        let now = self.control.look_at_channel(&self.id, self.channel, self.opened)?;
+        for (name, data) in changes(self.last.as_ref(), &now) {
+            if self.events.has(name) {
+                self.tell(name, &data);
+            }
+        }
+        self.last = Some(now);
+        Some(())
+    }
+
+    /// Looks at who speaks.
+    fn listen(&mut self) {
+        let now = self.sound.speakers(Instant::now());
+        if self.speakers.as_ref().is_none_or(|told| now.differ(told)) {
+            let speaking = now.loudest.iter();
+            let each: Vec<Value> = speaking
+                .map(|speaker| json!({ "track": speaker.track, "level_dbov": speaker.level }))
+                .collect();
+            self.tell(SPEAKERS, &json!({ "speakers": each }));
+            self.speakers = Some(now);
+        }
+    }
+
+    fn tell(&mut self, name: &str, data: &Value) {
+        self.waiting.push_back(Event::default().event(name).data(data.to_string()));
     }
 }
 

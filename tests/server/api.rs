@@ -1,6 +1,6 @@
 //! The API: what it answers, to whom, and whether that is true.
 
-mod listener;
+pub mod listener;
 pub mod schema;
 
 use std::collections::HashSet;

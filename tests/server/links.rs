@@ -20,7 +20,7 @@ use str0m::format::Codec;
 use str0m::media::MediaKind;
 
 /// Two nodes that are far from one another, so that a viewer is served where it has come.
-fn far_apart(nodes: &Nodes) -> (Server, Server) {
+pub fn far_apart(nodes: &Nodes) -> (Server, Server) {
     let (a, b) = (nodes.start("a", &["--zone", "x"]), nodes.start("b", &["--zone", "y"]));
     meet(&[&a, &b]);
     (a, b)
@@ -33,7 +33,7 @@ fn meet(servers: &[&Server]) {
     });
 }
 
-fn b_knows(b: &Server) {
+pub fn b_knows(b: &Server) {
     eventually("b knows that a has it", || {
         let body = request("GET", &b.url("/api/v1/streams/s/where"), &[], "").body;
         body.contains(r#""node":"a""#)

@@ -52,6 +52,7 @@ mod renegotiation;
 mod rest;
 mod scarce;
 mod signalling;
+mod speakers;
 mod stderr;
 mod steering;
 mod strangers;

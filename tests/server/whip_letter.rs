@@ -310,7 +310,7 @@ fn with_whep_wait_a_viewer_comes_first_and_plays_when_its_publisher_comes() {
 }
 
 /// Reads server-sent events of a channel until `enough` says so: their names and data.
-fn listen(url: &str, enough: impl Fn(&[(String, String)]) -> bool) -> Vec<(String, String)> {
+pub fn listen(url: &str, enough: impl Fn(&[(String, String)]) -> bool) -> Vec<(String, String)> {
     let response = ureq::get(url).call().expect("it is open");
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let lines = std::io::BufReader::new(response.into_body().into_reader());
@@ -336,7 +336,8 @@ fn a_player_hears_by_server_sent_events_how_its_stream_is() {
     let made = post_sdp(&server.url("/whep/s"), &offer.to_sdp_string());
     let link = made.header("link").expect("the extension's link").to_owned();
     assert!(link.contains("rel=\"urn:ietf:params:whep:ext:core:server-sent-events\""), "{link}");
-    assert!(link.contains("events=\"active,inactive,layers,reconnect,viewercount\""), "{link}");
+    let events = "events=\"active,inactive,layers,reconnect,viewercount,speakers\"";
+    assert!(link.contains(events), "{link}");
     let path = link.split(['<', '>']).nth(1).expect("a URL in brackets");
     let url = server.url(path);
 

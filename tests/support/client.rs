@@ -42,6 +42,8 @@ pub struct Client {
     pub next_frame: Option<u16>,
     /// How long the payloads are that it sends, at least.
     pub payload_bytes: usize,
+    /// How loud it says that its audio is, in decibels relative to full scale.
+    pub level: Option<i8>,
     /// Answers this client's checks in the server's place, when they are to stay away from it.
     decoy: Option<Rtc>,
     decoy_answers: Vec<(SocketAddr, Vec<u8>)>,
@@ -139,6 +141,7 @@ impl Client {
             timeout: Instant::now(),
             next_frame: None,
             payload_bytes: 0,
+            level: None,
             decoy: None,
             decoy_answers: Vec::new(),
             deaf_to_dtls: false,
@@ -289,6 +292,11 @@ impl Client {
             values.user_values.set(descriptors::descriptor(keyframe, *frame));
             write = write.ext_vals(values);
             *frame = frame.wrapping_add(1);
+        }
+        if let Some(level) = self.level.filter(|_| kind == MediaKind::Audio) {
+            let mut values = ExtensionValues::default();
+            (values.audio_level, values.voice_activity) = (Some(level), Some(true));
+            write = write.ext_vals(values);
         }
         stream.write_rtp(write.nackable(kind == MediaKind::Video));
         self.rtc.handle_input(Input::Timeout(now)).expect("time passes");

@@ -1,10 +1,12 @@
 // The streams: who publishes how well, and how many watch.
 
-import { $, Rows, element, mark, put, tableRow } from "./dom.js";
+import { $, Rows, bar, element, fill, mark, put, tableRow } from "./dom.js";
 import { bits, codecs, count, decimal, rate } from "./format.js";
 import { Pages } from "./pages.js";
 
 const PAGE_ROWS = 12;
+// Sound that is less loud than this shows nothing: rooms are.
+const QUIET_DBOV = -60;
 
 export class Streams {
   #rows = new Rows($("#streams tbody"), streamRow, fillStream);
@@ -39,6 +41,7 @@ function streamRow() {
   const name = element("button", "link");
   name.type = "button";
   row.firstChild.append(name);
+  row.children[1].append(element("span"), bar());
   const ends = element("button", "link ends", "End");
   ends.type = "button";
   row.lastChild.append(element("a", "", "Watch"), ends);
@@ -49,7 +52,13 @@ function fillStream(row, stream) {
   const [name, media, quality, asked, viewers, incoming, outgoing, acts] = row.children;
   put(name.firstChild, stream.name);
   const spelt = codecs(stream.video, stream.audio);
-  put(media, stream.publisher ? spelt : "nobody publishes");
+  const [words, loudness] = media.children;
+  put(words, stream.publisher ? spelt : "nobody publishes");
+  const levels = (stream.layers ?? []).map(({ level_dbov }) => level_dbov ?? -Infinity);
+  const level = Math.max(-Infinity, ...levels);
+  loudness.hidden = level === -Infinity;
+  loudness.title = loudness.hidden ? "" : `sound: ${level} dBov`;
+  fill(loudness, 1 - level / QUIET_DBOV);
   put(viewers, count(stream.viewers));
   mark(viewers, "value", stream.viewers ?? "");
   put(quality, decimal(stream.publisher_quality, 0));
