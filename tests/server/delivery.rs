@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, Offered, connect, is_opus, run_for, run_until};
 use crate::support::descriptors::descriptor;
-use crate::support::{Server, eventually, steerings};
+use crate::support::{Server, eventually, request, steerings};
 use monoport::drop::DropReason;
 use monoport::limits::SESSION_IDLE;
 use monoport::media::DependencyDescriptor;
@@ -355,7 +355,8 @@ fn a_publisher_whose_checks_stop_lives_on_by_its_media() {
     assert_eq!(server.sum(|c| c.stun_requests.get()), checks, "no check has come all the time");
 }
 
-/// Opus sends a packet each 400 ms where nobody speaks (DTX): its numbers go on, its time leaps.
+/// Opus sends a packet each 400 ms where nobody speaks (DTX): its numbers go on, its time leaps,
+/// and what is said after a pause is marked. That is nobody's loss, nor silence of the publisher.
 #[test]
 fn sound_that_pauses_is_passed_as_it_comes() {
     let server = Server::with_shards(2);
@@ -367,22 +368,34 @@ fn sound_that_pauses_is_passed_as_it_comes() {
     run_until("the viewer is ready", &mut [&mut publisher, &mut viewer], |_| {
         server.sum(|c| c.viewers_ready.get()) == 1
     });
-    let mut times = Vec::new();
-    for number in 0..60 {
-        let speaks = number % 20 < 10;
-        let since = if speaks { 960 } else { 19_200 };
-        times.push(times.last().map_or(0, |last| last + since));
-        publisher.send(MediaKind::Audio, false, number, times[times.len() - 1]);
-        let wait = Duration::from_millis(if speaks { 20 } else { 50 });
-        run_for(wait, &mut [&mut publisher, &mut viewer]);
+    // What is said for a second, and not for eight: longer than quality is judged by.
+    let (mut sent, mut time) = (Vec::new(), 0);
+    for number in 0..120 {
+        let speaks = number % 60 < 40;
+        publisher.begins = number % 60 == 0;
+        sent.push((number, time, publisher.begins));
+        publisher.send(MediaKind::Audio, false, number, time);
+        let wait = if speaks { 20 } else { 400 };
+        time += 48 * wait;
+        run_for(Duration::from_millis(wait.into()), &mut [&mut publisher, &mut viewer]);
     }
     run_until("all of it", &mut [&mut publisher, &mut viewer], |all| {
-        all[1].audio_numbers() == (0..60).collect::<Vec<u32>>()
+        all[1].audio_numbers() == (0..120).collect::<Vec<u32>>()
     });
-    let heard: Vec<u32> = viewer.received.iter().map(|packet| packet.header.timestamp).collect();
-    let passed = heard.iter().map(|time| time.wrapping_sub(heard[0]));
-    assert!(passed.eq(times), "{heard:?}");
+    let first = viewer.received[0].header.timestamp;
+    let heard = viewer.received.iter().zip(viewer.audio_numbers()).map(|(packet, number)| {
+        (number, packet.header.timestamp.wrapping_sub(first), packet.header.marker)
+    });
+    assert_eq!(heard.collect::<Vec<_>>(), sent);
     for reason in [DropReason::StaleMedia, DropReason::RepairTooOld] {
         assert_eq!(server.drops(reason), 0, "{reason:?}");
+    }
+    let sessions = request("GET", &server.url("/api/v1/sessions"), &[], "").body;
+    let sessions: serde_json::Value = serde_json::from_str(&sessions).expect("JSON");
+    let sessions = sessions["sessions"].as_array().expect("a list");
+    assert_eq!(sessions.len(), 2, "none was let go");
+    for session in sessions {
+        let judged = (&session["level"], session["loss_ratio"].as_f64());
+        assert_eq!(judged, (&"excellent".into(), Some(0.0)), "{session}");
     }
 }

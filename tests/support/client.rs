@@ -44,6 +44,8 @@ pub struct Client {
     pub payload_bytes: usize,
     /// How loud it says that its audio is, in decibels relative to full scale.
     pub level: Option<i8>,
+    /// Whether its packets of audio begin to speak after a pause (RFC 3551 §4.1).
+    pub begins: bool,
     /// Answers this client's checks in the server's place, when they are to stay away from it.
     decoy: Option<Rtc>,
     decoy_answers: Vec<(SocketAddr, Vec<u8>)>,
@@ -142,6 +144,7 @@ impl Client {
             next_frame: None,
             payload_bytes: 0,
             level: None,
+            begins: true,
             decoy: None,
             decoy_answers: Vec::new(),
             deaf_to_dtls: false,
@@ -286,7 +289,8 @@ impl Client {
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_tx_by_mid(mid, None).expect("a sending stream");
         let sequence = u64::from(number) + 1_000;
-        let mut write = RtpWrite::new(pt, sequence.into(), timestamp, now, payload).marker(true);
+        let mut write = RtpWrite::new(pt, sequence.into(), timestamp, now, payload);
+        write = write.marker(kind == MediaKind::Video || self.begins);
         if let Some(frame) = self.next_frame.as_mut().filter(|_| kind == MediaKind::Video) {
             let mut values = ExtensionValues::default();
             values.user_values.set(descriptors::descriptor(keyframe, *frame));
