@@ -72,6 +72,7 @@ fn viewer(profile: Profile, number: usize) -> Viewer {
         rtx_ssrc: rtx,
         payload_type: 96,
         rtx_payload_type: rtx.map(|_ssrc| 97),
+        red_payload_type: None,
         extensions: ExtensionIds { mid: Some(4), ..ExtensionIds::default() },
     };
     let base = number as u32 * 3;

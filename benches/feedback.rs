@@ -53,6 +53,7 @@ fn viewer(number: u32, now: Instant) -> Viewer {
         rtx_ssrc: Some(ssrc + 1),
         payload_type: 96,
         rtx_payload_type: Some(97),
+        red_payload_type: None,
         extensions,
     };
     let profile = Profile::AeadAes128Gcm;

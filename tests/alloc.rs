@@ -87,6 +87,7 @@ fn terms() -> ViewerTerms {
         rtx_ssrc,
         payload_type: 96,
         rtx_payload_type: rtx_ssrc.map(|_ssrc| 97),
+        red_payload_type: None,
         extensions: ExtensionIds { mid: Some(4), playout_delay: Some(5), ..Default::default() },
     };
     ViewerTerms {

@@ -319,6 +319,7 @@ mod tests {
             rtx_ssrc: None,
             payload_type: 96,
             rtx_payload_type: None,
+            red_payload_type: None,
             extensions: ExtensionIds::default(),
         };
         let egress = Egress::new(&ViewerTerms { tracks: vec![track] }, profile, &master, 7);

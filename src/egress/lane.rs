@@ -7,7 +7,7 @@ use super::span::{Span, Start, TooEarly};
 use crate::drop::DropReason;
 use crate::id::TrackId;
 use crate::limits::{MAX_DATAGRAM_OUT, MAX_SPANS};
-use crate::media::{ExtensionIds, MediaPacket, Shift, ViewerTrack};
+use crate::media::{ExtensionIds, MediaPacket, Shift, ViewerTrack, red};
 use crate::srtp::RtpSealer;
 use crate::wire::rtp::HeaderWriter;
 
@@ -17,10 +17,12 @@ const OSN_BYTES: usize = 2;
 /// Longest section id the one-byte header extension carries (RFC 8285 §4.2).
 const MAX_MID_BYTES: usize = 16;
 
-/// Where a viewer was before it changed layers, oldest first.
+/// Where a viewer was before it changed layers, oldest first, and what else few have.
 #[derive(Debug, Default)]
 struct Earlier {
     spans: Vec<Span>,
+    /// From this number on nothing carries earlier packets again.
+    spared_from: Option<u64>,
 }
 
 /// One track to one viewer. The viewer's numbers are a short list of spans over those of layers: it
@@ -47,6 +49,8 @@ pub struct Lane {
     payload_type: u8,
     /// No RTX when there is none.
     rtx_payload_type: Option<u8>,
+    /// Nothing that carries earlier packets again when there is none.
+    red_payload_type: Option<u8>,
     playing: bool,
     /// The MID extension rides along until the viewer has reported on this SSRC.
     name_section: bool,
@@ -94,6 +98,7 @@ impl Lane {
             codec: track.codec,
             payload_type: track.payload_type,
             rtx_payload_type: track.rtx_payload_type.filter(|_| track.rtx_ssrc.is_some()),
+            red_payload_type: track.red_payload_type,
             playing: false,
             name_section: named,
             extensions: ExtensionIds {
@@ -207,7 +212,7 @@ impl Lane {
         let before = sent_in.filter(|_| self.playing);
         let span = Span::begin(start, self.next, before)?;
         if self.playing {
-            let Earlier { spans } = &mut **self.before.get_or_insert_default();
+            let Earlier { spans, .. } = &mut **self.before.get_or_insert_default();
             if spans.len() == MAX_SPANS {
                 spans.remove(0);
             }
@@ -235,7 +240,7 @@ impl Lane {
     /// here.
     pub(super) fn admit(&mut self, packet: &MediaPacket) -> Result<u64, DropReason> {
         let Span { first, offset, layer, .. } = self.span;
-        if self.codec != packet.codec {
+        if self.codec != red::without_redundancy(packet.codec) {
             return Err(DropReason::UnknownEncoding);
         }
         if self.playing && packet.layer == layer && packet.sequence >= first {
@@ -311,6 +316,24 @@ impl Lane {
         Ok(length)
     }
 
+    /// Whether the viewer is sent packets that carry earlier ones again.
+    #[must_use]
+    pub fn takes_redundancy(&self) -> bool {
+        self.red_payload_type.is_some() && !self.is_spared(self.next)
+    }
+
+    fn is_spared(&self, index: u64) -> bool {
+        let from = self.before.as_ref().and_then(|before| before.spared_from);
+        from.is_some_and(|from| index >= from)
+    }
+
+    /// From here on nothing carries earlier packets again. What was sent stays the same to the bit.
+    pub(super) fn spare_redundancy(&mut self) {
+        if self.red_payload_type.is_some() {
+            self.before.get_or_insert_default().spared_from.get_or_insert(self.next);
+        }
+    }
+
     /// Whether its packets can have transport-wide numbers. They have RTX then, so that none is
     /// sent twice under one number of its own.
     #[must_use]
@@ -321,7 +344,25 @@ impl Lane {
     fn count(&mut self, packet: &MediaPacket, index: u64) {
         self.next = self.next.max(index + 1);
         self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(packet.payload.len() as u32);
+        let bytes = self.carried(packet, index).map_or(0, |(_, payload)| payload.len());
+        self.octets = self.octets.wrapping_add(bytes as u32);
+    }
+
+    /// What a viewer is sent of a packet, and as which payload type: where it carries earlier ones
+    /// again, all of it or what is new.
+    #[inline]
+    fn carried<'p>(
+        &self,
+        packet: &'p MediaPacket,
+        index: u64,
+    ) -> Result<(u8, &'p [u8]), DropReason> {
+        if packet.codec != Codec::Red {
+            return Ok((self.payload_type, &packet.payload));
+        }
+        match self.red_payload_type.filter(|_| !self.is_spared(index)) {
+            Some(payload_type) => Ok((payload_type, &packet.payload)),
+            None => Ok((self.payload_type, new_in(packet)?)),
+        }
     }
 
     /// Writes and seals the packet numbered `index`. The same packet gives the same bytes each
@@ -338,9 +379,10 @@ impl Lane {
     ) -> Result<usize, DropReason> {
         let padding = packet.padding;
         let span = self.span_of(index).ok_or(DropReason::RepairTooOld)?;
+        let (payload_type, payload) = self.carried(packet, index)?;
         let header = self.header(span, packet, index as u16, padding > 0, None);
+        let header = HeaderWriter { payload_type, ..header };
         let start = self.write_header(&header, span.shift, packet, number, slot)?;
-        let payload = &packet.payload[..];
         let length = start + payload.len() + usize::from(padding);
         if length + sealer.overhead() > slot.len().min(MAX_DATAGRAM_OUT) {
             return Err(DropReason::TooLong);
@@ -349,6 +391,9 @@ impl Lane {
         text.copy_from_slice(payload);
         if !span.shift.spares_payload() {
             span.shift.apply(self.codec, text);
+        }
+        if payload_type != self.payload_type {
+            red::name_payloads(text, self.payload_type);
         }
         if padding > 0 {
             slot[start + payload.len()..length].fill(0);
@@ -371,13 +416,14 @@ impl Lane {
         let span = *self.span_of(index).ok_or(DropReason::RepairTooOld)?;
         let header = self.header(&span, packet, self.rtx_index as u16, false, Some(payload_type));
         let start = self.write_header(&header, span.shift, packet, number, slot)?;
-        let length = start + OSN_BYTES + packet.payload.len();
+        let payload = if packet.codec == Codec::Red { new_in(packet)? } else { &packet.payload };
+        let length = start + OSN_BYTES + payload.len();
         if length + sealer.overhead() > slot.len().min(MAX_DATAGRAM_OUT) {
             return Err(DropReason::TooLong);
         }
         slot[start..start + OSN_BYTES].copy_from_slice(&(index as u16).to_be_bytes());
         let text = &mut slot[start + OSN_BYTES..length];
-        text.copy_from_slice(&packet.payload);
+        text.copy_from_slice(payload);
         span.shift.apply(self.codec, text);
         Ok(sealer.seal(slot, start, length, self.rtx_ssrc, self.rtx_index))
     }
@@ -441,6 +487,11 @@ impl Lane {
         }
         .ok_or(DropReason::TooLong)
     }
+}
+
+/// The payload that is new in a packet with earlier ones.
+fn new_in(packet: &MediaPacket) -> Result<&[u8], DropReason> {
+    red::primary(&packet.payload).ok_or(DropReason::UnknownEncoding)
 }
 
 mod padding;

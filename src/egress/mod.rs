@@ -109,6 +109,11 @@ impl Egress {
         }
     }
 
+    /// The viewer's path has no room for sound that is sent twice.
+    pub fn spare_redundancy(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::spare_redundancy);
+    }
+
     /// Whether the viewer takes `packet`: it has the track, and either plays it already or can
     /// start here.
     ///

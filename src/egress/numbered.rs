@@ -259,6 +259,7 @@ mod tests {
             rtx_ssrc: Some(9).filter(|_| rtx && kind == TrackKind::Video),
             payload_type: 96,
             rtx_payload_type: Some(97).filter(|_| rtx && kind == TrackKind::Video),
+            red_payload_type: None,
             extensions: ExtensionIds { transport_sequence: sequence, ..ExtensionIds::default() },
         };
         let tracks = vec![track(TrackKind::Audio, None), track(TrackKind::Video, Some(ID))];

@@ -10,7 +10,7 @@ use super::{Ingest, Micros, Opened};
 use crate::drop::DropReason;
 use crate::id::{TrackKey, TrackKind};
 use crate::limits::CODEC_SWITCH_PAUSE;
-use crate::media::{ClockReport, MediaPacket, Origin, Placed, starts_keyframe};
+use crate::media::{ClockReport, MediaPacket, Origin, Placed, red, starts_keyframe};
 use crate::srtp::Rejected;
 use crate::wire::rtcp::{self, Packet};
 use crate::wire::rtp::{self, Header};
@@ -90,8 +90,10 @@ impl Ingest {
         };
         self.count(place, part.track, index, header.timestamp, now);
         let payload = payload?;
-        let known = self.terms.tracks[part.track].payload.payload_type;
-        if header.payload_type != known
+        let known = &self.terms.tracks[part.track].payload;
+        let is_redundant = known.red_payload_type == Some(header.payload_type);
+        if header.payload_type != known.payload_type
+            && !is_redundant
             && let Err(reason) = self.switch_to(part.track, header.payload_type, now)
         {
             return Ok(Opened::Unplaced(reason));
@@ -108,7 +110,7 @@ impl Ingest {
         let track = &mut self.terms.tracks[track];
         let answered = track.answered(payload_type).copied().filter(|_| !soon);
         track.payload = answered.ok_or(DropReason::UnknownPayloadType)?;
-        (self.switched, self.switched_to) = (Some(now), Some(payload_type));
+        (self.switched, self.switched_to) = (Some(now), Some(track.payload.payload_type));
         Ok(())
     }
 
@@ -193,9 +195,13 @@ impl Ingest {
         let Some(Placed { sequence, sets }) = placed else {
             return Opened::Unplaced(DropReason::StaleMedia);
         };
+        let is_redundant = track.payload.red_payload_type == Some(header.payload_type);
+        if is_redundant && red::primary(payload).is_none() {
+            return Opened::Unplaced(DropReason::MalformedRtp);
+        }
         let packet = MediaPacket {
             track: TrackKey { stream: self.stream, id: track.id },
-            codec,
+            codec: if is_redundant { Codec::Red } else { codec },
             layer: part.layer,
             origin: Origin { publisher: 0, source: part.source },
             sequence,

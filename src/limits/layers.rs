@@ -96,6 +96,13 @@ const _: () = assert!(
     "they are numbered by a byte, and looked up by masking"
 );
 
+/// Earlier packets that one of redundant audio may carry again: browsers send one or two.
+pub const MAX_RED_BLOCKS: usize = 8;
+
+/// Who has less than this is sent sound without redundancy: some 80 kb/s, headers counted in, are
+/// 50 without, and half of what there is is the picture's.
+pub const RED_LEAST_BITS_PER_S: f64 = 160_000.0;
+
 /// Who is further behind than this goes on with the newest key frame: what is so old is seen late,
 /// and keeps what is new waiting.
 pub const LAG_MOST: Duration = Duration::from_millis(500);

@@ -35,7 +35,7 @@ use crate::limits::{
     MAX_DATAGRAM_OUT, MAX_LAYERS, MAX_LINK_ASKED, MAX_PAYLOAD_OUT, MAX_TRACKS_OF_A_KIND,
 };
 use crate::media::{
-    ClockReport, DependencyDescriptor, HeaderExtensions, LayerName, MediaPacket, Origin,
+    ClockReport, DependencyDescriptor, HeaderExtensions, LayerName, MediaPacket, Origin, red,
 };
 use crate::wire::link::{HEAD_BYTES, TAG_BYTES};
 
@@ -66,8 +66,8 @@ const POSITION_BYTES: usize = 6;
 const MEDIA_BYTES: usize = 1 + POSITION_BYTES + 4 + 4 + 2 + 8 + 4 + 5;
 
 /// The codecs that are passed through; a byte is the place in here.
-const CODECS: [Codec; 6] =
-    [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1];
+const CODECS: [Codec; 7] =
+    [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1, Codec::Red];
 
 /// A media packet with its place among all of its link.
 #[derive(Clone, Debug)]
@@ -372,7 +372,8 @@ impl<'a> Reader<'a> {
         let sequence = u64::from_be_bytes(self.take()?);
         let timestamp = u32::from_be_bytes(self.take()?);
         let has = |flag: u8| flags & flag != 0;
-        if codec.is_audio() != (id.kind == TrackKind::Audio) || sequence > MOST_SEQUENCE {
+        let is_audio = red::without_redundancy(codec).is_audio();
+        if is_audio != (id.kind == TrackKind::Audio) || sequence > MOST_SEQUENCE {
             return None;
         }
         let mut extensions = HeaderExtensions::default();

@@ -17,6 +17,7 @@ mod packet;
 )]
 mod payload;
 mod picture;
+pub mod red;
 mod scalable;
 mod sets;
 mod structure;

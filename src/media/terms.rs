@@ -28,6 +28,8 @@ pub struct ViewerTrack {
     pub payload_type: u8,
     /// Payload type of retransmissions.
     pub rtx_payload_type: Option<u8>,
+    /// Payload type of packets that carry earlier ones again ([`super::red`]).
+    pub red_payload_type: Option<u8>,
     /// Ids of the header extensions the viewer takes.
     pub extensions: ExtensionIds,
 }
@@ -75,10 +77,13 @@ pub struct PublishedTrack {
 }
 
 impl PublishedTrack {
-    /// The payload with this type, of those it was answered.
+    /// The payload with this type, or with this one of what carries it again, of those it was
+    /// answered.
     #[must_use]
     pub fn answered(&self, payload_type: u8) -> Option<&PublishedPayload> {
-        self.answered.iter().find(|payload| payload.payload_type == payload_type)
+        self.answered.iter().find(|payload| {
+            payload.payload_type == payload_type || payload.red_payload_type == Some(payload_type)
+        })
     }
 
     /// Whether packets of this type are retransmissions.
@@ -97,6 +102,8 @@ pub struct PublishedPayload {
     pub payload_type: u8,
     /// Payload type of its retransmissions (RFC 4588), where they have one.
     pub rtx_payload_type: Option<u8>,
+    /// Payload type of packets that carry earlier ones again ([`super::red`]), likewise.
+    pub red_payload_type: Option<u8>,
     /// Whether the publisher sends again what is asked for (RFC 4585 §6.2.1).
     pub nack: bool,
     /// How it is asked for a key frame.

@@ -17,6 +17,7 @@ use super::descriptors::Descriptors;
 use super::handshake::Handshake;
 use super::ice::Ice;
 use super::renegotiate::{Negotiation, ViewerSection};
+use super::sdp::{Redundancies, redundant};
 use super::template::{Template, Templates};
 use super::{Offer, OfferError, Publisher, Session, StreamCodecs, dtls, sdp};
 use crate::id::{StreamKey, TrackId, TrackKind};
@@ -86,8 +87,9 @@ impl Negotiator {
         let params = self.params.of(params);
         let terms = Terms { params, publishes: true, descriptors: true };
         let named = offer.offered.named_sources();
+        let redundancies = offer.offered.redundancies();
         let (rtc, mut accepted) = self.accept(now, offer, local, terms)?;
-        let publisher = Publisher::new(stream, &rtc, &accepted.mids, &named);
+        let publisher = Publisher::new(stream, &rtc, &accepted.mids, &named, &redundancies);
         let params = rtc.codec_config().params().iter();
         let payloads = self.payloads.of(params.map(|p| (*p.pt(), p.spec())).collect());
         accepted.publisher = Some(Box::new(publisher));
@@ -121,10 +123,11 @@ impl Negotiator {
         let descriptors = offer.mixes_extension_forms;
         let params = self.params.of(params);
         let terms = Terms { params, publishes: false, descriptors };
+        let redundancies = offer.offered.redundancies();
         let (mut rtc, mut accepted) = self.accept(now, offer, local, terms)?;
         for mid in &accepted.mids {
             // What is not said to be served is refused as a whole.
-            let served = viewer_track(&mut rtc, *mid, &accepted.takes.tracks);
+            let served = viewer_track(&mut rtc, *mid, &accepted.takes.tracks, &redundancies);
             let (track, section) = served.ok_or_else(|| unserved(*mid))?;
             accepted.takes.tracks.push(track);
             accepted.sections.push(section);
@@ -216,6 +219,7 @@ pub(super) fn viewer_track(
     rtc: &mut Rtc,
     mid: Mid,
     others: &[ViewerTrack],
+    redundancies: &Redundancies,
 ) -> Option<(ViewerTrack, ViewerSection)> {
     let media = rtc.media(mid)?;
     let kind = if media.kind().is_audio() { TrackKind::Audio } else { TrackKind::Video };
@@ -251,6 +255,7 @@ pub(super) fn viewer_track(
         rtx_ssrc: rtx_ssrc.filter(|_| rtx_payload_type.is_some()),
         payload_type,
         rtx_payload_type,
+        red_payload_type: redundant(redundancies, &mid, payload_type),
         extensions,
     };
     Some((track, section))

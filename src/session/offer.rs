@@ -332,9 +332,8 @@ fn as_sender(payload: &PayloadParams, carried: &CodecSpec) -> PayloadParams {
     answered
 }
 
-/// The payload without RFC 2198 redundancy. Answered, a browser sends its audio inside RED, and RED
-/// is what viewers would be sent: the stream carries the codec alone, and losses are repaired by
-/// retransmission.
+/// The payload without RFC 2198 redundancy, which is answered beside it
+/// ([`super::sdp::Redundancies`]).
 fn without_red(params: &PayloadParams) -> PayloadParams {
     with_spec(params, params.spec())
 }

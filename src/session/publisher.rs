@@ -6,6 +6,7 @@ use str0m::media::Mid;
 use str0m::rtp::Extension;
 
 use super::descriptors::Descriptors;
+use super::sdp::{Redundancies, redundant};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::{MAX_SOURCES, MAX_TRACKS_OF_A_KIND};
 use crate::media::{
@@ -26,12 +27,13 @@ pub(super) type NamedSources = (String, Vec<(u32, Option<u32>)>);
 
 impl Publisher {
     /// The publisher whose offer `rtc` has answered, with the sections `mids` and the SSRCs that it
-    /// has `named`.
+    /// has `named`; `redundancies` are those of its offer.
     pub(super) fn new(
         stream: StreamKey,
         rtc: &Rtc,
         mids: &[Mid],
         named: &[NamedSources],
+        redundancies: &Redundancies,
     ) -> Publisher {
         let mut terms = PublisherTerms::default();
         for mid in mids {
@@ -41,7 +43,11 @@ impl Publisher {
             let number = terms.tracks.iter().filter(|track| track.id.kind == kind).count();
             let params = rtc.codec_config().params().iter();
             let of_section = params.filter(|params| media.remote_pts().contains(&params.pt()));
-            let answered: Vec<PublishedPayload> = of_section.map(published_payload).collect();
+            let answered = of_section.map(|params| PublishedPayload {
+                red_payload_type: redundant(redundancies, mid, *params.pt()),
+                ..published_payload(params)
+            });
+            let answered: Vec<PublishedPayload> = answered.collect();
             let Some(payload) = answered.first().copied() else { continue };
             if number >= MAX_TRACKS_OF_A_KIND {
                 continue;
@@ -74,6 +80,7 @@ fn published_payload(params: &PayloadParams) -> PublishedPayload {
         codec: params.spec().codec,
         payload_type: *params.pt(),
         rtx_payload_type: params.resend().map(|pt| *pt),
+        red_payload_type: None,
         nack: params.fb_nack(),
         keyframes: if heeds_fir_alone { KeyframeRequest::Fir } else { KeyframeRequest::Pli },
     }

@@ -94,6 +94,7 @@ impl Negotiator {
         let media = offer.sdp.media_lines.iter().filter(|line| line.typ.is_media());
         let mids: Vec<Mid> = media.filter(|line| !line.disabled).map(|line| line.mid()).collect();
         let mut offered = offer.offered;
+        let redundancies = offered.redundancies();
         // Who began DTLS is settled (RFC 8842 §5.5).
         offered.set_role(if negotiation.is_dtls_client { "passive" } else { "active" });
         let local = LocalIce { credentials: negotiation.local.clone(), candidates, tcp_candidates };
@@ -111,7 +112,9 @@ impl Negotiator {
             if !is_sent || known.iter().any(|section| section.mid == *mid) {
                 continue;
             }
-            if let Some((track, section)) = viewer_track(&mut rtc, *mid, &added.tracks) {
+            if let Some((track, section)) =
+                viewer_track(&mut rtc, *mid, &added.tracks, &redundancies)
+            {
                 added.tracks.push(track);
                 sections.push(section);
             }

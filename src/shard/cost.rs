@@ -150,6 +150,7 @@ impl Bench {
             rtx_ssrc: None,
             payload_type: 96,
             rtx_payload_type: None,
+            red_payload_type: None,
             extensions: ExtensionIds { mid: Some(4), ..Default::default() },
         };
         let terms = ViewerTerms { tracks: vec![track] };

@@ -13,7 +13,7 @@ use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use crate::limits::{MAX_LAYERS, MAX_LINK_LAYERS, MAX_TRACKS_OF_A_KIND};
 use crate::link::{Had, HadLayer, Lineage, NoWay, Path, SaidLayers};
-use crate::media::{ClockReport, LayerName, MediaPacket};
+use crate::media::{ClockReport, LayerName, MediaPacket, red};
 use crate::track::{Publication, Source, Streams};
 
 /// What a link brings, as the node at its other end says.
@@ -128,7 +128,8 @@ impl Relay {
     /// Whether a packet is of the codec that its track was said to have.
     pub fn is_as_said<P>(&self, packet: &MediaPacket<P>) -> bool {
         let said = |kind: TrackKind| self.tracks.iter().find(|(id, _)| id.kind == kind);
-        said(packet.track.id.kind).is_none_or(|(_, codec)| *codec == packet.codec)
+        said(packet.track.id.kind)
+            .is_none_or(|(_, codec)| *codec == red::without_redundancy(packet.codec))
     }
 
     /// A packet that the link has brought.

@@ -17,6 +17,7 @@ use crate::egress::estimate::{Micros, State};
 use crate::id::{StreamKey, TrackKind, Via};
 use crate::limits::{
     MAX_LAYERS, MAX_PADDING_PER_TICK, MAX_THINNED, PACE_TICK, PADDING_BYTES, QUIET_ROUND,
+    RED_LEAST_BITS_PER_S,
 };
 use crate::net::Way;
 use crate::telemetry::ShardCounters;
@@ -216,6 +217,9 @@ impl Stream {
         let mut choices = choices(viewer, &self.shared);
         viewer.egress.assume(needed_for_best(&choices));
         let Some((micros, estimate)) = viewer.egress.estimate_at(now) else { return };
+        if estimate.bits_per_s < RED_LEAST_BITS_PER_S {
+            viewer.egress.spare_redundancy();
+        }
         let usable = choose::usable(estimate.bits_per_s);
         let fits = shares(&choices, usable);
         let easily = shares(&choices, choose::easily(usable));

@@ -14,6 +14,9 @@ const SSRC: u32 = 7;
 /// An estimate of 300,000 bits a second (REMB).
 const NARROW: &[u8] =
     b"\x8f\xce\x00\x05\x00\x00\x00\x01\x00\x00\x00\x00REMB\x01\x09\x24\xf8\x00\x00\x00\x07";
+/// One of 100,000.
+const TINY: &[u8] =
+    b"\x8f\xce\x00\x05\x00\x00\x00\x01\x00\x00\x00\x00REMB\x01\x08\x61\xa8\x00\x00\x00\x07";
 /// Transport-wide feedback on one packet.
 const FEEDBACK: &[u8] =
     &[0x8f, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0x20, 1, 0, 0];
@@ -25,7 +28,10 @@ impl Scene {
     fn watch_counted(&mut self) -> usize {
         let extensions = ExtensionIds { transport_sequence: Some(3), ..ExtensionIds::default() };
         let (rtx_ssrc, rtx_payload_type) = (Some(SSRC + 1), Some(97));
-        let track = ViewerTrack { rtx_ssrc, rtx_payload_type, extensions, ..track(SSRC) };
+        let red_payload_type = Some(63);
+        let track = track(SSRC);
+        let track =
+            ViewerTrack { rtx_ssrc, rtx_payload_type, red_payload_type, extensions, ..track };
         self.shard.watch_as(self.now, &self.shared, SSRC, track)
     }
 
@@ -196,6 +202,24 @@ fn a_viewer_whose_path_is_narrow_gets_a_smaller_layer_and_another_keeps_the_best
         scene.frames_that_leave(4);
     }
     assert_eq!((scene.layer(narrow), scene.layer(other)), (Some(1), Some(2)));
+}
+
+#[test]
+fn who_has_next_to_nothing_is_sent_nothing_twice() {
+    let mut scene = Scene::new();
+    scene.frames(40, |_, _| false);
+    let viewer = scene.watch_counted();
+    let takes_redundancy = |scene: &Scene| {
+        let stream = scene.shard.streams.get(KEY).expect("it is there");
+        stream.viewer(viewer).expect("it watches").egress.lanes()[0].takes_redundancy()
+    };
+    for (says, takes) in [(NARROW, true), (TINY, false), (NARROW, false)] {
+        for _ in 0..10 {
+            scene.say(viewer, says);
+            scene.frames_that_leave(4);
+        }
+        assert_eq!(takes_redundancy(&scene), takes);
+    }
 }
 
 #[test]

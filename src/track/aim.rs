@@ -163,6 +163,30 @@ impl StreamShared {
         points
     }
 
+    /// What a layer may be thinned to, the least first.
+    fn points_of(&self, track: TrackId, whole: Offered) -> impl Iterator<Item = Offered> {
+        let limits = (0..).zip(self.thinned(track, whole.layer));
+        let some = limits.filter(|(_, thinned)| thinned.needs_kilobits_per_s > 0);
+        some.filter_map(move |(limit, thinned)| {
+            let bits_per_s = u64::from(thinned.needs_kilobits_per_s) * 1_000;
+            let (layer, frames_per_s) = (point(whole.layer, limit)?, Some(thinned.frames_per_s));
+            let spatial = whole.spatial.map(|_| limit.saturating_sub(ALL_FRAMES));
+            let smaller = whole.spatial.zip(spatial).map_or(0, |(all, own)| all - own);
+            let size = whole.size.map(|size| size.halved(smaller));
+            Some(Offered { layer, bits_per_s, frames_per_s, spatial, size, ..whole })
+        })
+    }
+
+    /// The highest spatial layer of a layer, where it has several.
+    fn spatial_of(&self, track: TrackId, layer: u8) -> Option<u8> {
+        let thinned = self.thinned(track, layer);
+        let smaller = thinned[usize::from(ALL_FRAMES)..]
+            .iter()
+            .filter(|thinned| thinned.needs_kilobits_per_s > 0)
+            .count();
+        (layer == 0 && smaller > 0).then_some(smaller as u8)
+    }
+
     /// The pictures of a track that are told apart for clients, the smallest first: its layers, and
     /// of an encoding with spatial layers its smaller pictures.
     #[must_use]
@@ -174,7 +198,10 @@ impl StreamShared {
     /// of their pictures, else by what they send. Never by their names, which say nothing.
     #[must_use]
     pub fn offered(&self, track: TrackId) -> SmallVec<[Offered; MAX_LAYERS]> {
-        let mut offered: SmallVec<[Offered; MAX_LAYERS]> = self.known_layers(track).collect();
+        let known = self.known_layers(track);
+        let mut offered: SmallVec<[Offered; MAX_LAYERS]> = known
+            .map(|offer| Offered { spatial: self.spatial_of(track, offer.layer), ..offer })
+            .collect();
         let pixels = |size: PictureSize| u32::from(size.width) * u32::from(size.height);
         let all_sized = offered.iter().all(|layer| layer.size.is_some());
         offered

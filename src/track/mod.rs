@@ -45,7 +45,7 @@ pub use keyframes::KeyframeRequests;
 pub use layer::{Layer, Past, Recall};
 pub use layers::{Admission, Carried, Carry, Track};
 pub use loudness::Loudness;
-pub use point::{frames_of, layer_of, limit_of, picture_of, point};
+pub use point::{frames_of, layer_of, limit_of, point};
 pub use ranks::Thinned;
 pub use rate::Rate;
 pub use replay::Replay;

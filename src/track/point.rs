@@ -1,7 +1,8 @@
 //! A layer thinned: without what ranks above a limit, the frames of upper temporal layers, or the
-//! larger pictures of spatial ones ([`Scalable::rank`]). It is a layer of its own, with numbers that have no holes where frames were left out, with a history for repair and
-//! key frames to begin with: a viewer has it as it has any other, and costs nothing for it.
-//! Together these and the layers are what can be taken of a track, its operating points.
+//! larger pictures of spatial ones ([`crate::media::Scalable::rank`]). It is a layer of its own,
+//! with numbers that have no holes where frames were left out, with a history for repair and key
+//! frames to begin with: a viewer has it as it has any other, and costs nothing for it. Together
+//! these and the layers are what can be taken of a track, its operating points.
 //!
 //! What the publisher's path has lost leaves a number free, since it may be of a frame that is
 //! kept. Where it comes, and is not, an empty packet takes the number, or viewers would ask for it.
@@ -19,7 +20,7 @@ use crate::media::{ALL_FRAMES, MediaPacket, Scalable, Shift, Shifted};
 /// The first number of what is thinned to smaller pictures.
 const SMALLER: usize = MAX_LAYERS * (1 + THINNED_FRAMES);
 
-/// The number of a layer without what ranks above `limit`; `None` where no layer is thinned to that.
+/// The number of a layer without what ranks above `limit`; `None` where none is thinned to that.
 /// Smaller pictures there are of the first layer only.
 #[must_use]
 pub fn point(layer: u8, limit: u8) -> Option<u8> {
@@ -56,12 +57,6 @@ pub fn limit_of(number: u8) -> Option<u8> {
 #[must_use]
 pub fn frames_of(number: u8) -> Option<u8> {
     limit_of(number).filter(|limit| *limit < ALL_FRAMES)
-}
-
-/// The spatial layer of what a number is of, where its pictures are smaller for it.
-#[must_use]
-pub fn picture_of(number: u8) -> Option<u8> {
-    limit_of(number)?.checked_sub(ALL_FRAMES)
 }
 
 /// What became of a number of the layer that did not come in its turn: the number that was left for

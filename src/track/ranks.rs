@@ -1,4 +1,5 @@
-//! What of a layer ranks how ([`crate::media::Scalable::rank`]), measured: what it would be, thinned.
+//! What of a layer ranks how ([`crate::media::Scalable::rank`]), measured: what it would be,
+//! thinned.
 
 use std::time::Instant;
 

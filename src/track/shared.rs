@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::{Loudness, Offered, Taken, Thinned, loudness, point};
+use super::{Loudness, Offered, Taken, Thinned, loudness};
 use crate::id::{StreamKey, TrackId, TrackKind};
 use crate::limits::{MAX_LAYERS, MAX_SHARDS, MAX_THINNED, MAX_TRACKS_OF_A_KIND};
-use crate::media::{ALL_FRAMES, LayerName, PictureSize, WantedLayers};
+use crate::media::{LayerName, PictureSize, WantedLayers};
 
 const NO_SHARD: u32 = u32::MAX;
 
@@ -311,7 +311,7 @@ impl StreamShared {
     }
 
     /// What a layer of a track would be without the temporal layers above each of the lowest.
-    fn thinned(&self, track: TrackId, layer: u8) -> [Thinned; MAX_THINNED] {
+    pub(super) fn thinned(&self, track: TrackId, layer: u8) -> [Thinned; MAX_THINNED] {
         let mut all = [Thinned::default(); MAX_THINNED];
         for (thinned, word) in
             all.iter_mut().zip(self.thinned_of(track, layer).into_iter().flatten())
@@ -357,7 +357,7 @@ impl StreamShared {
             size: shown.size,
             flows: !shown.silent,
             frames_per_s: None,
-            spatial: self.spatial_of(track, layer),
+            spatial: None,
         })
     }
 
@@ -367,34 +367,6 @@ impl StreamShared {
         let first = layers.next();
         let is_thinned = |layer| self.thinned(track, layer) != [Thinned::default(); MAX_THINNED];
         layers.next().is_some() || first.is_some_and(is_thinned)
-    }
-
-    /// What a layer may be thinned to, the least first.
-    pub(super) fn points_of(
-        &self,
-        track: TrackId,
-        whole: Offered,
-    ) -> impl Iterator<Item = Offered> {
-        let limits = (0..).zip(self.thinned(track, whole.layer));
-        let some = limits.filter(|(_, thinned)| thinned.needs_kilobits_per_s > 0);
-        some.filter_map(move |(limit, thinned)| {
-            let bits_per_s = u64::from(thinned.needs_kilobits_per_s) * 1_000;
-            let (layer, frames_per_s) = (point(whole.layer, limit)?, Some(thinned.frames_per_s));
-            let spatial = whole.spatial.map(|_| limit.saturating_sub(ALL_FRAMES));
-            let smaller = whole.spatial.zip(spatial).map_or(0, |(all, own)| all - own);
-            let size = whole.size.map(|size| size.halved(smaller));
-            Some(Offered { layer, bits_per_s, frames_per_s, spatial, size, ..whole })
-        })
-    }
-
-    /// The highest spatial layer of a layer, where it has several.
-    fn spatial_of(&self, track: TrackId, layer: u8) -> Option<u8> {
-        let thinned = self.thinned(track, layer);
-        let smaller = thinned[usize::from(ALL_FRAMES)..]
-            .iter()
-            .filter(|thinned| thinned.needs_kilobits_per_s > 0)
-            .count();
-        (layer == 0 && smaller > 0).then_some(smaller as u8)
     }
 
     fn words(&self, track: TrackId) -> impl Iterator<Item = (u8, LayerShown)> + '_ {

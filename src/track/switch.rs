@@ -20,7 +20,7 @@ use crate::limits::{
     MAX_LAYERS, PADDING_BEHIND, PICTURE_OVER, SWITCH_CATCH_UP, SWITCH_KEYFRAME, SWITCH_NEW_TICKS,
     THINNED_UP_WAIT,
 };
-use crate::media::{ALL_FRAMES, MediaPacket};
+use crate::media::{ALL_FRAMES, MediaPacket, red};
 
 /// What the viewers of this turn can begin with, looked up once for all of them.
 #[derive(Default)]
@@ -371,7 +371,7 @@ impl Stream {
         let coming = before.is_none().then(|| first_coming(track, goal, leaving)).flatten();
         let past = coming.map_or(past, |first| Past { first: first.min(past.first), ..past });
         let first = track.layer(goal).and_then(|layer| layer.history.get(past.first));
-        let first = first.filter(|first| first.codec == lane.codec())?;
+        let first = first.filter(|first| red::without_redundancy(first.codec) == lane.codec())?;
         let live = track.layer(goal).and_then(|layer| layer.history.get(past.last));
         let live = live.map_or(past.live, |live| live.timestamp);
         // What everybody is sent just now is nothing of the past to who has waited for it.

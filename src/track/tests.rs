@@ -156,6 +156,7 @@ pub(super) fn track(ssrc: u32) -> ViewerTrack {
         rtx_ssrc: None,
         payload_type: 96,
         rtx_payload_type: None,
+        red_payload_type: None,
         extensions: ExtensionIds::default(),
     }
 }

@@ -84,7 +84,8 @@ fn choose_in_the_sheet(stage: &Stage, viewer: &Tab<'_>) {
 /// Chooses in the menu, as somebody would.
 pub fn choose(viewer: &Tab<'_>, encoding: &str) {
     viewer.eval(&format!(
-        "(() => {{ const menu = document.querySelector('#layer'); menu.value = JSON.stringify({{ encodingId: '{encoding}' }});
+        "(() => {{ const menu = document.querySelector('#layer');
+            menu.value = JSON.stringify({{ encodingId: '{encoding}' }});
             menu.dispatchEvent(new Event('change')); }})()"
     ));
 }

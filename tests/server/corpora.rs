@@ -213,7 +213,7 @@ fn what_the_fuzzer_has_kept_makes_no_parser_of_the_server_panic() {
             let _ = scalable_in_payload(codec, &bytes);
         }
         if let Some(descriptor) = DependencyDescriptor::new(&bytes) {
-            let _ = FrameStructure::read(&descriptor).map(|told| told.temporal(&descriptor));
+            let _ = FrameStructure::read(&descriptor).map(|told| told.scalable(&descriptor));
         }
     }
     for bytes in found("request") {

@@ -48,6 +48,7 @@ mod ports;
 mod processes;
 mod ready;
 mod rebind;
+mod redundant;
 mod renegotiation;
 mod rest;
 mod scarce;

@@ -46,6 +46,8 @@ pub struct Client {
     pub level: Option<i8>,
     /// Whether its packets of audio begin to speak after a pause (RFC 3551 §4.1).
     pub begins: bool,
+    /// Whether its packets of audio carry the one before again (RFC 2198).
+    pub redundant: bool,
     /// Answers this client's checks in the server's place, when they are to stay away from it.
     decoy: Option<Rtc>,
     decoy_answers: Vec<(SocketAddr, Vec<u8>)>,
@@ -68,7 +70,8 @@ impl Offered {
 }
 
 fn rtc(codec: Codec) -> Rtc {
-    let config = Rtc::builder().set_rtp_mode(true).clear_codecs().enable_opus(true, false);
+    let config = Rtc::builder().set_rtp_mode(true).clear_codecs();
+    let config = config.enable_opus(true, media::REDUNDANT.get());
     let config = match codec {
         Codec::Vp8 => config.enable_vp8(true),
         Codec::Vp9 => config.enable_vp9(true),
@@ -145,6 +148,7 @@ impl Client {
             payload_bytes: 0,
             level: None,
             begins: true,
+            redundant: false,
             decoy: None,
             decoy_answers: Vec::new(),
             deaf_to_dtls: false,
@@ -273,18 +277,22 @@ impl Client {
             MediaKind::Video => (self.video, self.codec),
         };
         let mid = mid.expect("the track was offered");
-        let params = self.rtc.codec_config().params().iter();
+        let mut params = self.rtc.codec_config().params().iter();
         let accepted = self.rtc.media(mid).expect("the section exists").remote_pts().to_vec();
-        let pt = params
-            .filter(|params| params.spec().codec == codec)
-            .map(|params| params.pt())
-            .find(|pt| accepted.contains(pt))
+        let params = params
+            .find(|params| params.spec().codec == codec && accepted.contains(&params.pt()))
             .expect("the server took the codec");
+        let (mut pt, red) = (params.pt(), params.red());
         self.sequence += 1;
         let mut payload = media::payload(codec, keyframe, number);
         let last = payload.split_off(payload.len() - 4);
         payload.resize(payload.len().max(self.payload_bytes.saturating_sub(4)), 0);
         payload.extend(last);
+        if let Some(red) = red.filter(|_| self.redundant && kind == MediaKind::Audio) {
+            let before = media::payload(codec, false, number.wrapping_sub(1));
+            payload = media::redundant(*pt, &before, &payload);
+            pt = red;
+        }
         let now = Instant::now();
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_tx_by_mid(mid, None).expect("a sending stream");

@@ -24,6 +24,21 @@ pub fn payload(codec: Codec, keyframe: bool, number: u32) -> Vec<u8> {
     payload
 }
 
+thread_local! {
+    /// Whether clients that are made now offer redundant audio.
+    pub static REDUNDANT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// A packet with `new`, and `before` once more (RFC 2198 §3).
+pub fn redundant(payload_type: u8, before: &[u8], new: &[u8]) -> Vec<u8> {
+    let ago = 960_u32 << 10 | before.len() as u32;
+    let mut packet = vec![0x80 | payload_type];
+    packet.extend(&ago.to_be_bytes()[1..]);
+    packet.push(payload_type);
+    packet.extend([before, new].concat());
+    packet
+}
+
 /// The number in a payload.
 pub fn number(payload: &[u8]) -> u32 {
     let tail = payload.last_chunk::<4>().expect("a payload of ours");

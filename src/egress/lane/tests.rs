@@ -20,6 +20,7 @@ fn lane(random: u64) -> Lane {
         rtx_ssrc: Some(2),
         payload_type: 96,
         rtx_payload_type: Some(97),
+        red_payload_type: None,
         extensions,
     };
     Lane::new(&track, random)
@@ -68,6 +69,53 @@ fn a_viewer_starts_at_a_key_frame_and_with_what_it_negotiated() {
     assert_eq!(send(&mut lane, &sealer, &packet(0, 12, false)), Ok(9));
     assert_eq!((lane.find(6), lane.find(10)), (None, None), "never sent");
     assert_eq!(lane.find(8), Some(Sent { layer: 0, sequence: 11, index: 8 }), "a hole has a name");
+}
+
+#[test]
+fn redundant_audio_is_sent_as_it_is_or_without_and_under_one_number_always_the_same() {
+    let audio = TrackId::first(TrackKind::Audio);
+    let track = |red_payload_type| ViewerTrack {
+        id: audio,
+        codec: Codec::Opus,
+        mid: "0".into(),
+        ssrc: 1,
+        rtx_ssrc: None,
+        payload_type: 96,
+        rtx_payload_type: None,
+        red_payload_type,
+        extensions: ExtensionIds::default(),
+    };
+    let redundant = red::tests::packet(&[&[1, 2], &[3]]);
+    let sealer = sealer();
+    let sound = |sequence| {
+        let packet = packet(0, sequence, true);
+        let track = TrackKey { id: audio, ..packet.track };
+        MediaPacket { track, codec: Codec::Red, payload: redundant.clone().into(), ..packet }
+    };
+    let text = |lane: &mut Lane, packet: &MediaPacket, again: Option<u64>| {
+        let mut slot = [0; 200];
+        let length = match again {
+            Some(index) => lane.resend(&sealer, packet, (index, None), &mut slot),
+            None => {
+                let index = lane.admit(packet).expect("it plays");
+                lane.send(&sealer, packet, index, &mut slot)
+            }
+        };
+        slot[..length.expect("it has room")].to_vec()
+    };
+    let sealed = |payload: usize| 12 + payload + sealer.overhead();
+    let mut plain = Lane::new(&track(None), 0);
+    let sent = text(&mut plain, &sound(10), None);
+    assert_eq!((sent[1] & 0x7f, sent.len(), plain.sent()), (96, sealed(1), (1, 1)));
+    let mut lane = Lane::new(&track(Some(63)), 0);
+    let sent = text(&mut lane, &sound(10), None);
+    assert_eq!((sent[1] & 0x7f, sent.len()), (63, sealed(redundant.len())));
+    lane.spare_redundancy();
+    assert!(!lane.takes_redundancy());
+    let next = text(&mut lane, &sound(11), None);
+    assert_eq!((next[1] & 0x7f, next.len()), (96, sealed(1)));
+    assert_eq!(text(&mut lane, &sound(10), Some(0)), sent);
+    assert_eq!(text(&mut lane, &sound(11), Some(1)), next);
 }
 
 /// Begins with `first`, of whose layer it is the newest packet too, behind `sent`.

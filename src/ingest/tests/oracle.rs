@@ -275,6 +275,7 @@ fn ingest(
             codec,
             payload_type: track.payload_type,
             rtx_payload_type: track.rtx_payload_type,
+            red_payload_type: None,
             nack: kind == TrackKind::Video,
             keyframes: KeyframeRequest::Pli,
         };

@@ -63,6 +63,7 @@ fn track(kind: TrackKind, mid: &str, payload_type: u8) -> PublishedTrack {
         codec: if is_video { Codec::Vp8 } else { Codec::Opus },
         payload_type,
         rtx_payload_type: is_video.then_some(RTX),
+        red_payload_type: None,
         nack: is_video,
         keyframes: KeyframeRequest::Fir,
     };

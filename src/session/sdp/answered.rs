@@ -55,7 +55,8 @@ impl OfferedSection {
     /// video, or browsers do not play them in sync. The transport's addresses go where the first
     /// live section is.
     fn write_answer(&self, text: &mut String, lines: &[&str], candidates: &[&str]) {
-        for line in lines.iter().filter(|line| !is_candidate(line)) {
+        let lines = self.with_redundancy(lines);
+        for line in lines.iter().map(String::as_str).filter(|line| !is_candidate(line)) {
             if line.starts_with("m=") {
                 push(text, &line.replacen("UDP/TLS/RTP/SAVPF", &self.profile, 1));
                 continue;

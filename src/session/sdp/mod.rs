@@ -6,6 +6,7 @@
 
 mod answered;
 mod offered;
+mod redundancy;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 
 pub(super) use offered::Offered;
+pub(super) use redundancy::{Redundancies, redundant};
 
 use crate::id::Transport;
 

@@ -68,7 +68,7 @@ pub(in crate::session) struct OfferedSection {
     /// As it was written, for the answer repeats it.
     pub profile: String,
     /// Payload types, or whatever it has instead.
-    formats: Vec<String>,
+    pub(super) formats: Vec<String>,
     /// Its id; made up where it has none.
     pub mid: String,
     /// Whether its offerer gave it its id.

@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
             // Of its own frame, and of another one that begins in the middle.
             let behind = bytes.get(2..).and_then(DependencyDescriptor::new);
             let all = [Some(descriptor.clone()), behind];
-            let temporal = all.iter().flatten().filter_map(|frame| structure.temporal(frame));
+            let temporal = all.iter().flatten().filter_map(|frame| structure.scalable(frame));
             temporal.for_each(|temporal| assert!(temporal.id < 64));
         }
         let number = descriptor.frame_number();
