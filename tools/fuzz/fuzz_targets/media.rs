@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
             let behind = bytes.get(2..).and_then(DependencyDescriptor::new);
             let all = [Some(descriptor.clone()), behind];
             let temporal = all.iter().flatten().filter_map(|frame| structure.scalable(frame));
-            temporal.for_each(|temporal| assert!(temporal.id < 64));
+            temporal.for_each(|temporal| assert!(temporal.temporal < 64));
         }
         let number = descriptor.frame_number();
         let shifted = descriptor.clone().renumbered(number);
