@@ -158,11 +158,11 @@
 //!   ([`egress::estimate`]), so that the same code runs over simulated links in the tests; the
 //!   choice that follows is another ([`track::choose`]).
 //! - **A thinned layer is a layer**, with numbers, history and key frames of its own, there while
-//!   somebody takes it: a viewer that gets fewer frames costs what any viewer does
-//!   (`track/point.rs`).
+//!   somebody takes it: a viewer that gets fewer frames, or a smaller picture of an encoding with
+//!   spatial layers, costs what any viewer does (`track/point.rs`).
 //! - **Another node is one more taker of a stream**: a link carries the packets with the
-//!   publisher's numbers, sealed, over the same port, and what it loses is asked for again. At the
-//!   other end it is a publisher ([`link`]).
+//!   publisher's numbers, of the layers that somebody behind it watches, sealed, over the same
+//!   port, and what it loses is asked for again. At the other end it is a publisher ([`link`]).
 //! - **Nodes become a tree by being sent down**: who has enough children names one of them, and who
 //!   hears nothing of its parent asks those above it. Since packets keep the publisher's numbers,
 //!   another parent fills the gap from its history ([`cluster::tree`]).

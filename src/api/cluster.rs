@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::answer::{Answer, json};
-use crate::control::{Control, LinkView, MediaPorts, NodeRecord, Whence};
+use crate::control::{Control, LinkView, MediaPorts, NodeRecord, Owner, Whence};
 use crate::whip::Problem;
 
 #[derive(Serialize)]
@@ -180,17 +180,23 @@ pub(super) async fn check(State(api): State<Arc<Api>>, body: Bytes) -> Answer {
     Ok((status, [(CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// What the directory says, a second old at most; where it does not answer, what this node knows.
-pub(super) async fn locate(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> Answer {
-    let owner = match api.control.owner(&stream).await {
-        Ok(owner) => owner,
-        Err(_unreachable) => Some(api.control.own_claim(&stream).ok_or_else(|| {
+/// Who has a stream: what the directory says, a second old at most; where it does not answer, what
+/// this node knows.
+pub(super) async fn owner_of(control: &Control, stream: &str) -> Result<Option<Owner>, Problem> {
+    match control.owner(stream).await {
+        Ok(owner) => Ok(owner),
+        Err(_unreachable) => Ok(Some(control.own_claim(stream).ok_or_else(|| {
             Problem::overloaded(
                 "the directory that knows which node has the stream does not answer, and nobody \
                  publishes it on this node",
             )
-        })?),
-    };
+        })?)),
+    }
+}
+
+/// See [`owner_of`].
+pub(super) async fn locate(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> Answer {
+    let owner = owner_of(&api.control, &stream).await?;
     json(&Where {
         node: owner.as_ref().map(|owner| owner.node.to_string()),
         http: owner.as_ref().and_then(|owner| Some(owner.http?.to_string())),

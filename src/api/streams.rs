@@ -82,28 +82,34 @@ struct TemporalLayer {
 
 impl TemporalLayer {
     fn all(thinned: [Thinned; MAX_THINNED]) -> Vec<TemporalLayer> {
-        let shown = |(temporal_layer, thinned): (u8, Thinned)| TemporalLayer {
+        let each = there_are(&thinned[..THINNED_FRAMES]);
+        let shown = |(temporal_layer, bits_per_s, frames_per_s)| TemporalLayer {
             temporal_layer,
-            bits_per_s: u64::from(thinned.needs_kilobits_per_s) * 1_000,
-            frames_per_s: thinned.frames_per_s,
+            bits_per_s,
+            frames_per_s,
         };
-        there_are(&thinned[..THINNED_FRAMES]).map(shown).collect()
+        each.map(shown).collect()
     }
 }
 
 impl SpatialLayer {
     fn all(thinned: [Thinned; MAX_THINNED]) -> Vec<SpatialLayer> {
-        let shown = |(spatial_layer, thinned): (u8, Thinned)| SpatialLayer {
+        let each = there_are(&thinned[THINNED_FRAMES..]);
+        let shown = |(spatial_layer, bits_per_s, frames_per_s)| SpatialLayer {
             spatial_layer,
-            bits_per_s: u64::from(thinned.needs_kilobits_per_s) * 1_000,
-            frames_per_s: thinned.frames_per_s,
+            bits_per_s,
+            frames_per_s,
         };
-        there_are(&thinned[THINNED_FRAMES..]).map(shown).collect()
+        each.map(shown).collect()
     }
 }
 
-fn there_are(thinned: &[Thinned]) -> impl Iterator<Item = (u8, Thinned)> + '_ {
-    (0..).zip(thinned.iter().copied()).filter(|(_, thinned)| thinned.needs_kilobits_per_s > 0)
+/// Those there are, by their numbers, with the bits and frames a second of each.
+fn there_are(thinned: &[Thinned]) -> impl Iterator<Item = (u8, u64, u8)> + '_ {
+    let some = (0..).zip(thinned).filter(|(_, thinned)| thinned.needs_kilobits_per_s > 0);
+    some.map(|(number, thinned)| {
+        (number, u64::from(thinned.needs_kilobits_per_s) * 1_000, thinned.frames_per_s)
+    })
 }
 
 fn layers(shared: &StreamShared) -> Vec<Layer> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Api;
 use super::answer::{Answer, json};
+use super::cluster::owner_of;
 use crate::cluster::{Comes, Place, Visited, Walk};
 use crate::whip::Problem;
 
@@ -49,9 +50,7 @@ impl From<Visited> for Node {
 /// Asks the node that publishes it, those who take it from there, and so on.
 pub(super) async fn get(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> Answer {
     let control = &api.control;
-    let owner = control.owner(&stream).await.map_err(|_unreachable| {
-        Problem::overloaded("the directory that knows which node has the stream does not answer")
-    })?;
+    let owner = owner_of(control, &stream).await?;
     let owner = owner.ok_or_else(|| Problem::not_found(format!("nobody publishes `{stream}`")))?;
     let Walk { visited, more } = match api.cluster.get() {
         Some(cluster) => cluster.walk(&stream, &owner.node).await,

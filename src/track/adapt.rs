@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::aim::{Aim, Bounds, Offered, Wish};
+use super::aim::{Aim, Bounds, Offered, Wish, by_layer};
 use super::choose::{self, Rung, Steps, Wanted};
 use super::stream::{Stream, Viewer};
 use super::{StreamShared, Streams, frames_of, layer_of, limit_of};
@@ -145,20 +145,15 @@ impl Aim {
     /// The layers of all there is that it may be given, the smallest first, with no more frames
     /// than it has use for.
     fn allowed(self, points: &[Offered]) -> SmallVec<[Offered; MAX_LAYERS]> {
-        let bounds = match self.wish {
-            Wish::Within(bounds) => bounds,
-            _ => Bounds::default(),
+        let (bounds, up_to) = match self.wish {
+            Wish::Layer(layer) => {
+                return points.iter().filter(|offer| offer.layer == layer).copied().collect();
+            }
+            Wish::Within(bounds) => (bounds, points.get(..=bounds.enough(points))),
+            Wish::Automatic => (Bounds::default(), Some(points)),
         };
-        let most = match self.wish {
-            Wish::Within(bounds) => bounds.enough(points),
-            _ => points.len().saturating_sub(1),
-        };
-        let is_allowed = |(place, offer): (usize, &Offered)| match self.wish {
-            Wish::Layer(layer) => layer == offer.layer,
-            _ => bounds.best_of(layer_of(offer.layer), points, most) == Some(place),
-        };
-        let all = points.iter().enumerate();
-        all.filter(|each| is_allowed(*each)).map(|(_, offer)| *offer).collect()
+        let layers = by_layer(up_to.unwrap_or_default());
+        layers.filter_map(|of_layer| of_layer.get(bounds.best_of(of_layer)).copied()).collect()
     }
 }
 

@@ -210,6 +210,11 @@ impl StreamShared {
     }
 }
 
+/// What can be had of a track, layer by layer: those of one stand together.
+pub(super) fn by_layer(points: &[Offered]) -> impl DoubleEndedIterator<Item = &[Offered]> {
+    points.chunk_by(|one, next| layer_of(one.layer) == layer_of(next.layer))
+}
+
 impl Bounds {
     /// The place of the smallest picture that has as much as is asked for, else of the largest; if
     /// it can be, with no more frames than are asked for.
@@ -221,23 +226,22 @@ impl Bounds {
         let enough = all.find(|(nth, place)| self.are_met(*nth, &points[*place]));
         // The largest picture stands last.
         let picture = enough.map_or(points.len().saturating_sub(1), |(_, place)| place);
-        let layer = points.get(picture).map(|offer| layer_of(offer.layer));
-        layer.and_then(|layer| self.best_of(layer, points, picture)).unwrap_or(picture)
+        let Some(up_to) = points.get(..=picture) else { return picture };
+        let of_layer = by_layer(up_to).next_back().unwrap_or_default();
+        up_to.len() - of_layer.len() + self.best_of(of_layer)
     }
 
-    /// The place of the best of a layer that is asked for, up to `most`: its largest picture; where
-    /// that is its smallest, too, with no more frames than are asked for.
-    pub(super) fn best_of(&self, layer: u8, points: &[Offered], most: usize) -> Option<usize> {
-        let of_layer = || {
-            (0..=most).filter(|place| {
-                points.get(*place).is_some_and(|offer| layer_of(offer.layer) == layer)
-            })
-        };
-        let mut pictures = of_layer().filter(|place| points[*place].is_picture());
+    /// The place of the best that is asked for, among what can be had of one layer: its largest
+    /// picture; where that is its smallest, too, with no more frames than are asked for.
+    pub(super) fn best_of(&self, of_layer: &[Offered]) -> usize {
+        let mut pictures = (0..of_layer.len()).filter(|place| of_layer[*place].is_picture());
         let (smallest, largest) = (pictures.next(), pictures.next_back());
-        let fewer = self.temporal.filter(|_| largest.is_none()).and_then(|most| point(layer, most));
-        let fewer = of_layer().find(|place| Some(points[*place].layer) == fewer);
-        fewer.or(largest).or(smallest).or_else(|| of_layer().next_back())
+        let fewer = self.temporal.filter(|_| largest.is_none());
+        let fewer = of_layer
+            .iter()
+            .position(|offer| frames_of(offer.layer).is_some_and(|frames| Some(frames) == fewer));
+        let last = of_layer.len().saturating_sub(1);
+        fewer.or(largest).or(smallest).unwrap_or(last)
     }
 
     /// Whether a layer has as much as is asked for. One whose size is not known has as much as any.

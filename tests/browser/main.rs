@@ -269,6 +269,11 @@ fn stats(viewer: &Tab<'_>) -> Value {
     viewer.eval("monoport.stats().then((s) => s.watch)")
 }
 
+/// How long its picture has stood so far, in seconds.
+fn frozen(viewer: &Tab<'_>) -> f64 {
+    stats(viewer)["freezeSeconds"].as_f64().expect("a number")
+}
+
 /// An encoder may scale its picture down for a while; viewer and publisher must come to agree.
 fn assert_same_size(publisher: &Tab<'_>, viewer: &Tab<'_>) {
     let deadline = Instant::now() + PATIENCE;

@@ -3,7 +3,7 @@
 
 use crate::layers::{choose, settled};
 use crate::stage::Stage;
-use crate::{PATIENCE, Tab, assert_no_complaints, stats};
+use crate::{PATIENCE, Tab, assert_no_complaints, frozen, stats};
 
 /// How long the picture may stand altogether, on a machine that encodes and decodes three sizes.
 const FREEZE_LIMIT_S: f64 = 2.0;
@@ -26,16 +26,9 @@ fn a_viewer_gets_smaller_pictures_of_av1_and_the_largest_again() {
 fn a_viewer_whose_path_is_too_narrow_for_all_spatial_layers_gets_smaller_pictures() {
     let Some(stage) = Stage::set_with_bottleneck(2) else { return };
     let relay = stage.server.relay.as_ref().expect("it has one");
-    let publisher = stage.tab("/publish");
-    publisher.eval(
-        "monoport.publish({ stream: 'sizes', source: 'pattern', codec: 'VP9',
-            scalabilityMode: 'L3T3_KEY', width: 960, height: 540, maxBitrate: 1500000 })",
-    );
-    let fast = stage.viewer("sizes");
-    stage.assert_plays(&fast);
-    relay.narrow_newcomers(6_000_000);
-    let slow = stage.viewer("sizes");
-    stage.assert_plays(&slow);
+    let options = "source: 'pattern', codec: 'VP9', scalabilityMode: 'L3T3_KEY', \
+                   width: 960, height: 540, maxBitrate: 1500000";
+    let [publisher, fast, slow] = stage.publisher_and_viewers(("sizes", options), 6_000_000);
     println!("begins: 960 pixels after {:?}", settled(&slow, 960));
     let (before, fast_before) = (frozen(&slow), frozen(&fast));
     let sends = stage.layers()[0];
@@ -88,8 +81,4 @@ fn smaller(viewer: &Tab<'_>) -> u64 {
         PATIENCE,
     );
     stats(viewer)["width"].as_u64().expect("a number")
-}
-
-fn frozen(viewer: &Tab<'_>) -> f64 {
-    stats(viewer)["freezeSeconds"].as_f64().expect("a number")
 }

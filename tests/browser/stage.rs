@@ -75,6 +75,24 @@ impl Stage {
         tab
     }
 
+    /// A publisher of `stream` with these options, a viewer of it, and one whose path carries so
+    /// many bits a second; all of them play.
+    pub fn publisher_and_viewers(
+        &self,
+        (stream, options): (&str, &str),
+        bits_per_s: u64,
+    ) -> [Tab<'_>; 3] {
+        let relay = self.server.relay.as_ref().expect("it has one");
+        let publisher = self.tab("/publish");
+        publisher.eval(&format!("monoport.publish({{ stream: '{stream}', {options} }})"));
+        let fast = self.viewer(stream);
+        self.assert_plays(&fast);
+        relay.narrow_newcomers(bits_per_s);
+        let slow = self.viewer(stream);
+        self.assert_plays(&slow);
+        [publisher, fast, slow]
+    }
+
     /// A document of another origin: the same server by another name. It is one without the page's
     /// policy, which would let it talk to its own origin only.
     pub fn tab_elsewhere(&self) -> Tab<'_> {

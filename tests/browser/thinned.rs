@@ -2,7 +2,7 @@
 //! frames, and all of them again, without a break.
 
 use crate::stage::Stage;
-use crate::{PATIENCE, Tab, assert_no_complaints, stats};
+use crate::{PATIENCE, Tab, assert_no_complaints, frozen, stats};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -33,16 +33,9 @@ fn a_viewer_gets_half_of_the_frames_of_av1_and_a_quarter_and_all_again() {
 fn a_viewer_whose_path_is_too_narrow_for_the_only_layer_gets_fewer_frames_of_it() {
     let Some(stage) = Stage::set_with_bottleneck(2) else { return };
     let relay = stage.server.relay.as_ref().expect("it has one");
-    let publisher = stage.tab("/publish");
-    publisher.eval(
-        "monoport.publish({ stream: 'thin', source: 'pattern', codec: 'VP8',
-            scalabilityMode: 'L1T3', width: 640, height: 360, maxBitrate: 1500000 })",
-    );
-    let fast = stage.viewer("thin");
-    stage.assert_plays(&fast);
-    relay.narrow_newcomers(5_000_000);
-    let slow = stage.viewer("thin");
-    stage.assert_plays(&slow);
+    let options = "source: 'pattern', codec: 'VP8', scalabilityMode: 'L1T3', \
+                   width: 640, height: 360, maxBitrate: 1500000";
+    let [publisher, fast, slow] = stage.publisher_and_viewers(("thin", options), 5_000_000);
     std::thread::sleep(Duration::from_secs(4));
     let whole = frames_per_s(&fast);
     println!("at first {:.1} of {whole:.1} frames a second", frames_per_s(&slow));
@@ -140,8 +133,4 @@ fn frames_per_s(viewer: &Tab<'_>) -> f64 {
     let (since, before) = (Instant::now(), count());
     std::thread::sleep(Duration::from_secs(2));
     (count() - before) / since.elapsed().as_secs_f64()
-}
-
-fn frozen(viewer: &Tab<'_>) -> f64 {
-    stats(viewer)["freezeSeconds"].as_f64().expect("a number")
 }
