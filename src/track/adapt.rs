@@ -22,9 +22,6 @@ use crate::limits::{
 use crate::net::Way;
 use crate::telemetry::ShardCounters;
 
-/// A path that carries so many times what a layer needs has room for it beyond doubt.
-const CLEARLY: f64 = 1.2;
-
 /// Lanes of video of most viewers.
 const FEW_LANES: usize = 2;
 
@@ -80,13 +77,13 @@ impl Choice {
         thinned.or(self.rung(self.at.unwrap_or(0))).map_or(0.0, choose::cost)
     }
 
-    /// Those that are better than what it has, the next one first: all frames of its picture,
-    /// larger pictures of the layer, and a larger layer.
-    fn better(&self) -> impl Iterator<Item = Rung> {
+    /// The next that is better than what it has: all frames of its picture, a larger picture of
+    /// the layer, or a larger layer.
+    fn better(&self) -> Option<Rung> {
         let above = self.thinned_at().map_or(self.thinned.len(), |at| at + 1);
-        let pictures = self.thinned.iter().skip(above).copied();
-        let pictures = pictures.filter(|rung| frames_of(rung.layer).is_none());
-        pictures.chain(self.rung(self.at.unwrap_or(0) + 1))
+        let mut pictures = self.thinned.iter().skip(above).copied();
+        let picture = pictures.find(|rung| frames_of(rung.layer).is_none());
+        picture.or(self.rung(self.at.unwrap_or(0) + 1))
     }
 
     /// What it is given of its lowest rung, where so much is left for it: better fewer frames than
@@ -123,22 +120,14 @@ fn needed_for_best(choices: &[Choice]) -> f64 {
 
 /// Whether there is nothing better for any.
 fn has_best(choices: &[Choice]) -> bool {
-    choices.iter().all(|choice| choice.better().next().is_none())
+    choices.iter().all(|choice| choice.better().is_none())
 }
 
-/// What all would need if the cheapest step up was taken, if there is one. Who has less than its
-/// smallest layer goes two steps at once where the path is known to carry `ceiling`: one probe
-/// instead of two.
-fn needed_for_more(choices: &[Choice], ceiling: Option<f64>) -> Option<f64> {
+/// What all would need if the cheapest step up was taken, if there is one.
+fn needed_for_more(choices: &[Choice]) -> Option<f64> {
     let all: f64 = choices.iter().map(Choice::cost).sum();
-    let step = |choice: &Choice| {
-        let mut better = choice.better().map(|rung| all - choice.cost() + choose::cost(rung));
-        let next = better.next()?;
-        let has_room =
-            |needed: &f64| ceiling.is_some_and(|c| c >= CLEARLY * choose::needed(*needed));
-        Some(better.next().filter(has_room).unwrap_or(next))
-    };
-    choices.iter().filter_map(step).min_by(f64::total_cmp)
+    let step = |choice: &Choice| Some(choose::cost(choice.better()?) - choice.cost());
+    Some(all + choices.iter().filter_map(step).min_by(f64::total_cmp)?)
 }
 
 impl Aim {
@@ -249,8 +238,7 @@ impl Stream {
             self.samples = true;
             return;
         }
-        let ceiling = estimate.ceiling_bits_per_s;
-        let Some(more) = needed_for_more(&choices, ceiling) else { return };
+        let Some(more) = needed_for_more(&choices) else { return };
         let needed =
             if self.viewers[position].egress.has_outbox() { choose::needed(more) } else { more };
         let probes = self.viewers[position].egress.wants(now, needed);
@@ -342,36 +330,5 @@ impl Streams {
         if !stream.unsettled.is_empty() || !stream.probing.is_empty() {
             self.activate(key);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// At the first of these of its lowest layer, which all frames of would be 150 kb/s, with a
-    /// layer of 500 above it.
-    fn thinned(at: u8) -> Choice {
-        let rung = |layer: u8, kbps: f64| Rung { layer, bits_per_s: kbps * 1e3 };
-        let aim = Aim { chosen: Some([8, 9, 0][usize::from(at)]), ..Aim::default() };
-        Choice {
-            lane: 0,
-            aim,
-            rungs: [rung(0, 150.0), rung(1, 500.0)].into_iter().collect(),
-            at: Some(0),
-            thinned: [rung(8, 60.0), rung(9, 90.0), rung(0, 150.0)].into_iter().collect(),
-        }
-    }
-
-    #[test]
-    fn who_has_few_frames_goes_for_a_larger_layer_where_the_path_clearly_carries_it() {
-        let needed = |at, ceiling| needed_for_more(&[thinned(at)], ceiling).map(|n| n / 1e3);
-        assert_eq!(needed(0, None), Some(150.0), "nothing is known of the path");
-        assert_eq!(needed(0, Some(600e3)), Some(150.0), "it may be too narrow");
-        assert_eq!(needed(0, Some(1e6)), Some(500.0));
-        assert_eq!(needed(1, Some(1e6)), Some(500.0));
-        assert_eq!(needed(2, Some(600e3)), Some(500.0), "there is nothing between");
-        let both = needed_for_more(&[thinned(0), thinned(2)], Some(0.3e6));
-        assert_eq!(both, Some(300e3), "the cheapest step: all frames");
     }
 }
