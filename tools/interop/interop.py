@@ -1,6 +1,8 @@
 """Each client publishes and watches, with loss and a NAT that rebinds in the middle; prints a table.
 
-    interop.py --server target/debug/monoport --tools target/interop [--only pion,aiortc] [--json F]
+    interop.py --server target/debug/monoport --tools target/interop [--only pion,aiortc]
+
+With `--narrow firefox`, that browser watches three layers of Chromium's instead: see narrow.py.
 
 Exit status 1: a cell that must be "yes" is not (`--must`, a list of clients).
 """
@@ -13,6 +15,7 @@ import sys
 import time
 
 from clients import clients_of
+from narrow import narrow
 from relay import Relay
 from server import Server
 
@@ -283,8 +286,13 @@ def main():
     parser.add_argument("--must", type=lambda names: names.split(","), default=[])
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--port", type=int, default=27100)
+    parser.add_argument("--narrow", metavar="BROWSER")
     options = parser.parse_args()
     os.makedirs(os.path.join(options.tools, "log"), exist_ok=True)
+    if options.narrow:
+        browsers = {client.name: client for client in clients_of(options.tools)}
+        asyncio.run(narrow(Bench(options, 0), Running, browsers, options.narrow))
+        return
     done = asyncio.run(all_of(options))
     table(done)
     failed = [

@@ -2,19 +2,26 @@
 
 Clients send to the address that the server announces; each has a socket of its own towards the
 server. A *bad* one loses media in both directions, and `rebind` gives it another source port, as a
-NAT does that has forgotten the mapping.
+NAT does that has forgotten the mapping. A *narrow* one has a bottleneck on its way down.
 """
 
 import asyncio
 import random
 
+# IPv4 and UDP.
+HEADERS_BYTES = 28
+# Seconds: what waits longer in front of a bottleneck has no room.
+QUEUE = 0.3
+
 
 class Flow(asyncio.DatagramProtocol):
     """One client's way to the server."""
 
-    def __init__(self, relay, client, bad):
-        self.relay, self.client, self.bad = relay, client, bad
+    def __init__(self, relay, client, bad, narrow=False):
+        self.relay, self.client, self.bad, self.narrow = relay, client, bad, narrow
         self.lost_up = self.lost_down = self.rebinds = 0
+        # When the bottleneck has nothing to send any more.
+        self.free = 0.0
         self.transport = None
         self.waiting = []
 
@@ -43,8 +50,21 @@ class Flow(asyncio.DatagramProtocol):
     def datagram_received(self, data, _addr):
         if self.bad and self.relay.loses(data):
             self.lost_down += 1
+        elif self.narrow:
+            self.squeeze(data)
         else:
             self.relay.transport.sendto(data, self.client)
+
+    def squeeze(self, data):
+        """One datagram after the other, as fast as the bottleneck is."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        begins = max(self.free, now)
+        if begins - now > QUEUE:
+            self.lost_down += 1
+            return
+        self.free = begins + (len(data) + HEADERS_BYTES) * 8 / self.relay.speed
+        loop.call_at(self.free, self.relay.transport.sendto, data, self.client)
 
     def error_received(self, exc):
         """The server is not there yet, or no longer."""
@@ -60,6 +80,8 @@ class Relay(asyncio.DatagramProtocol):
         self.flows = {}
         # Whether clients that come now have a bad way.
         self.bad = False
+        # Whether they have a narrow one, and how many bits a second that carries.
+        self.narrow, self.speed = False, 5_000_000
         self.transport = None
 
     async def start(self):
@@ -73,7 +95,7 @@ class Relay(asyncio.DatagramProtocol):
     def datagram_received(self, data, addr):
         flow = self.flows.get(addr)
         if flow is None:
-            flow = self.flows[addr] = Flow(self, addr, self.bad)
+            flow = self.flows[addr] = Flow(self, addr, self.bad, self.narrow)
             asyncio.ensure_future(flow.open())
         flow.up(data)
 

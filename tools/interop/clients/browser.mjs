@@ -1,4 +1,6 @@
-// A browser with a camera it makes up, by the code of a page that knows nothing of this server.
+// A browser with a camera it makes up, by the code of a page that knows nothing of this server. As
+// `layers` it is the publisher of a test and no client under test: the server's own page sends three
+// sizes of a picture that keeps an encoder busy.
 
 import { entry, role, seconds, sleep, url } from './whip.mjs';
 
@@ -24,7 +26,7 @@ const browser = await puppeteer.launch({
 const version = (await browser.version()).replace(/^.*\//, '');
 const page = await browser.newPage();
 page.on('console', (line) => console.error(line.text()));
-await page.goto(new URL('/healthz', url).href);
+await page.goto(new URL(role === 'layers' ? '/publish' : '/healthz', url).href);
 
 /** Runs in the page. */
 async function start(role, url) {
@@ -41,6 +43,22 @@ async function start(role, url) {
     const stream = new MediaStream();
     Object.assign(video, { muted: true, autoplay: true, srcObject: stream });
     document.body.append(video);
+    window.video = video;
+    window.frozen = 0;
+    // As getStats() counts freezes, for browsers that do not: a picture stands for three times as
+    // long as those of the last second, and 150 ms longer.
+    const gaps = [];
+    let last = 0;
+    const shown = (now) => {
+      const gap = last ? now - last : 0;
+      const usual = gaps.reduce((sum, one) => sum + one, 0) / (gaps.length || 1);
+      if (gaps.length > 9 && gap > Math.max(3 * usual, usual + 150)) window.frozen += gap;
+      if (last) gaps.push(gap);
+      if (gaps.length > 30) gaps.shift();
+      last = now;
+      video.requestVideoFrameCallback(shown);
+    };
+    video.requestVideoFrameCallback(shown);
     peer.ontrack = ({ track }) => stream.addTrack(track);
     for (const kind of ['video', 'audio']) peer.addTransceiver(kind, { direction: 'recvonly' });
   }
@@ -70,8 +88,23 @@ async function progress(role) {
   if (role === 'watch' && seen.frames > 0) {
     window.first ??= performance.now() - window.started;
     seen.first_ms = window.first;
+    seen.width = window.video.videoWidth;
+    seen.frozen_ms = Math.round(window.frozen);
   }
   return seen;
+}
+
+/** Runs in the server's page for publishing. */
+function layers(stream) {
+  const picture = { source: 'pattern', codec: 'VP8', width: 960, height: 540 };
+  window.monoport.publish({ stream, ...picture, simulcast: true, maxBitrate: 2_500_000 });
+}
+
+if (role === 'layers') {
+  await page.evaluate(layers, url.split('/').pop());
+  await sleep(Number(seconds) * 1000);
+  await browser.close();
+  process.exit();
 }
 
 try {
