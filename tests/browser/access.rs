@@ -10,10 +10,14 @@ const NO_CAMERA: &str = "navigator.mediaDevices.getUserMedia = async () => {
     throw new DOMException('Requested device not found', 'NotFoundError');
 }";
 
+/// The least choice of the page: what is looked at is no picture.
+const SMALLER: &str = "document.querySelector('#size').value = '640x360'";
+
 #[test]
 fn wrong_token_is_called_wrong() {
     let Some(stage) = Stage::set_with_options(&["--token=right".to_owned()]) else { return };
     let page = stage.tab("/publish?source=pattern");
+    page.eval(SMALLER);
     page.eval("monoport.publish().catch(() => {})");
     page.wait_for("the question", &says("#publish", "asks for a token"), PATIENCE);
     assert_eq!(page.eval("document.activeElement.id"), "token");
@@ -27,7 +31,7 @@ fn wrong_token_is_called_wrong() {
     viewer.wait_for("the verdict", &says("#watch", "The token is wrong"), PATIENCE);
     assert_eq!(viewer.eval("location.hash"), "", "it is taken out of sight");
     enter(&viewer, "right");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     let home = stage.tab("/");
     let asks = "!document.querySelector('#token-form').hidden && monoport.streams().length === 0";
     home.wait_for("the question on the home page", asks, PATIENCE);
@@ -95,7 +99,7 @@ fn missing_microphone_is_said_and_the_picture_goes_out() {
     page.wait_for("the words", &says("#publish", "No microphone was found"), PATIENCE);
     assert_eq!(page.eval("document.querySelector('#publish').dataset.state"), "live");
     let viewer = stage.viewer("mute");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     assert_no_complaints(&[&page, &viewer]);
 }
 
@@ -109,7 +113,7 @@ fn simulcast_from_the_page_plays() {
             simulcast: true, maxBitrate: 1000000 })",
     );
     let viewer = stage.viewer("three");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     let layers = "fetch('/api/v1/streams').then((r) => r.json()).then(({ streams }) =>
         streams[0].layers.filter(({ kind }) => kind === 'video').length > 1)";
     page.wait_for("more than one layer", layers, PATIENCE);
@@ -122,6 +126,7 @@ fn token_without_the_right_is_said_to_lack_it() {
     let options = ["--publish-token=send".to_owned(), "--watch-token=see".to_owned()];
     let Some(stage) = Stage::set_with_options(&options) else { return };
     let page = stage.tab("/publish?source=pattern#token=see");
+    page.eval(SMALLER);
     page.eval("monoport.publish().catch(() => {})");
     page.wait_for("the words", &says("#publish", "This token may not publish “demo”"), PATIENCE);
     enter(&page, "send");
@@ -130,5 +135,5 @@ fn token_without_the_right_is_said_to_lack_it() {
     let viewer = stage.tab("/watch/demo#token=send");
     viewer.wait_for("the words", &says("#watch", "This token may not watch “demo”"), PATIENCE);
     enter(&viewer, "see");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
 }

@@ -35,7 +35,7 @@ const READERS: &str = "window.value = (id) => Number(document.getElementById(id)
 
 #[test]
 fn dashboard_agrees_with_metrics_and_load() {
-    let Some(stage) = Stage::set(2) else { return };
+    let Some(stage) = Stage::set_alone(2) else { return };
     let page = stage.tab("/dashboard");
     page.set_width(1440);
     page.eval(READERS);

@@ -211,9 +211,10 @@ impl Tab<'_> {
         self.call("Emulation.setDeviceMetricsOverride", screen);
     }
 
-    /// Has the system prefer `light` or `dark`.
+    /// Has the system prefer `light` or `dark`, and nothing that moves: colours change at once.
     pub fn set_scheme(&self, scheme: &str) {
-        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme },
+            { "name": "prefers-reduced-motion", "value": "reduce" }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
     }
 

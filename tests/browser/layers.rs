@@ -17,7 +17,7 @@ const SWITCHES: &str = "monoport_layer_switches_total";
 /// stands, and no viewer asks for a key frame.
 #[test]
 fn a_viewer_goes_from_layer_to_layer_without_a_break() {
-    let Some(stage) = Stage::set(2) else { return };
+    let Some(stage) = Stage::set_alone(2) else { return };
     let publisher = stage.tab("/publish");
     publisher.eval(
         "monoport.publish({ stream: 'three', source: 'camera', codec: 'VP8', simulcast: true,
@@ -45,7 +45,7 @@ fn a_viewer_goes_from_layer_to_layer_without_a_break() {
     let requests = stage.server.metric(REQUESTS) - asked;
     println!("{requests} key frames asked for by the viewer");
     assert!(requests <= REQUESTS_LIMIT, "the viewer asked for {requests} key frames");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     viewer.eval("monoport.choose({ maxHeight: 200 })");
     settled(&viewer, 480);
     viewer.eval("monoport.choose({})");

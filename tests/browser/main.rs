@@ -1,9 +1,9 @@
 //! The server's own page in a real Chromium, against the real binary.
 //!
 //! Needs a Chromium (`/usr/bin/chromium`, or the one named in `MONOPORT_BROWSER`). Without one the
-//! tests say so and pass, unless `MONOPORT_REQUIRE_BROWSER=1`. They run one at a time: each is a
-//! browser that encodes and decodes video, and two of them on a small machine only measure each
-//! other.
+//! tests say so and pass, unless `MONOPORT_REQUIRE_BROWSER=1`. Two of them run at a time, and those
+//! that measure alone: each is a browser that encodes and decodes video, and on a small machine two
+//! only measure each other.
 
 #![expect(clippy::disallowed_types, reason = "a test may wait for its threads")]
 
@@ -16,6 +16,7 @@ mod axe;
 mod coturn;
 mod dashboard;
 mod devtools;
+mod floor;
 mod layers;
 mod loss;
 mod narrow;
@@ -42,6 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Frames a viewer must decode in five seconds. The publisher makes 20 to 30 a second; a loaded
 /// machine encodes fewer.
 const FRAMES_IN_FIVE_SECONDS: u64 = 30;
+/// A picture for tests of something else than pictures.
+const SMALL: &str = "source: 'pattern', width: 640, height: 360";
 
 #[test]
 fn one_shard_plays_the_camera() {
@@ -78,7 +81,7 @@ fn test_pattern_starts_from_the_address_and_plays() {
         PATIENCE,
     );
     let viewer = stage.tab("/watch/pattern");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     assert_same_size(&page, &viewer);
     viewer.wait_for("the tone", "monoport.stats().then((s) => s.watch.audioEnergy > 0)", PATIENCE);
     // The numbers on the page are those of the connection.
@@ -119,14 +122,15 @@ fn every_codec_of_the_browser_plays() {
 fn viewer_survives_a_republish() {
     let Some(stage) = Stage::set(2) else { return };
     let publisher = stage.tab("/publish");
-    publisher.eval("monoport.publish({ stream: 'again', source: 'pattern' })");
+    let publish = format!("monoport.publish({{ stream: 'again', {SMALL} }})");
+    publisher.eval(&publish);
     let viewer = stage.viewer("again");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     let connection = "monoport.stats().then((s) => s.watch.pair)";
     let before = viewer.eval(connection);
     publisher.eval("monoport.stop()");
     viewer.wait_for("the viewer to say that it waits", &says("#watch", "may be away"), PATIENCE);
-    publisher.eval("monoport.publish({ stream: 'again', source: 'pattern' })");
+    publisher.eval(&publish);
     stage.assert_plays(&viewer);
     assert_eq!(viewer.eval(connection), before, "the viewer had to connect anew");
     assert_no_complaints(&[&publisher, &viewer]);
@@ -163,7 +167,7 @@ fn frames_with_dependency_descriptors_play_across_a_republish() {
                    width: 640, height: 360 })";
     publisher.eval(publish);
     viewer.eval("monoport.watch()");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     for tab in [&publisher, &viewer] {
         assert_eq!(tab.eval(NEGOTIATED), true, "the descriptor was taken");
     }
@@ -181,7 +185,7 @@ fn watcher_of_nothing_waits_in_words_and_then_plays() {
     viewer.wait_for("words for the wait", &words, PATIENCE);
     let publisher = stage.tab("/publish?stream=nobody&source=pattern&start=1");
     viewer.show();
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     let unexpected: Vec<String> =
         viewer.complaints().into_iter().filter(|c| !c.contains("status of 409")).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
@@ -190,7 +194,7 @@ fn watcher_of_nothing_waits_in_words_and_then_plays() {
 
 #[test]
 fn joining_is_quick() {
-    let Some(stage) = Stage::set(2) else { return };
+    let Some(stage) = Stage::set_alone(2) else { return };
     let publisher = stage.tab("/publish");
     publisher.eval("monoport.publish({ stream: 'quick', source: 'pattern' })");
     let viewer = stage.tab("/watch/quick?autoplay=0");
@@ -222,9 +226,9 @@ fn joining_is_quick() {
 fn both_roles_come_back_after_a_restart_of_the_server() {
     let Some(stage) = Stage::set(1) else { return };
     let publisher = stage.tab("/publish");
-    publisher.eval("monoport.publish({ stream: 'restart', source: 'pattern' })");
+    publisher.eval(&format!("monoport.publish({{ stream: 'restart', {SMALL} }})"));
     let viewer = stage.viewer("restart");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     stage.server.restart();
     for (tab, panel) in [(&publisher, "#publish"), (&viewer, "#watch")] {
         let again = format!("document.querySelector('{panel}').dataset.state !== 'live'");

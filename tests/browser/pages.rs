@@ -2,11 +2,10 @@
 
 use crate::devtools::Tab;
 use crate::stage::Stage;
-use crate::{PATIENCE, assert_no_complaints, says, stats};
+use crate::{PATIENCE, SMALL, assert_no_complaints, says, stats};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const SMALL: &str = "source: 'pattern', width: 640, height: 360";
 /// A desk, a phone upright, a phone on its side.
 const SCREENS: [(u32, u32); 3] = [(1280, 720), (360, 640), (640, 360)];
 
@@ -18,7 +17,7 @@ fn of_two_pages_with_one_name_the_first_stops_and_says_so() {
     let first = stage.tab("/publish");
     first.eval(&publish);
     let viewer = stage.viewer("one");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     let second = stage.tab("/publish");
     second.eval(&publish);
     let said = says("#publish", "has taken over “one”");
@@ -34,7 +33,7 @@ fn of_two_pages_with_one_name_the_first_stops_and_says_so() {
     assert_eq!(first.eval("document.querySelector('#start').textContent"), "Publish");
     let sent = "monoport.stats().then((s) => s.publish)";
     assert_eq!(first.eval(sent), Value::Null, "the first has no connection any more");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     let publishers = "fetch('/api/v1/sessions?role=publisher').then((r) => r.json())
         .then(({ sessions }) => sessions.length)";
     assert_eq!(second.eval(publishers), 1);
@@ -62,7 +61,7 @@ fn home_lists_what_is_live_and_leads_to_the_player() {
     let publisher = stage.tab("/publish");
     publisher.eval(&format!("monoport.publish({{ stream: 'seen', {SMALL} }})"));
     let viewer = stage.viewer("seen");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     home.show();
     let row = "document.querySelector('#streams li')?.innerText.replace(/\\s+/g, ' ')";
     let told = format!("/^seen 640×360 · 1 viewer · for \\d+ s Copy link$/.test({row})");
@@ -73,7 +72,7 @@ fn home_lists_what_is_live_and_leads_to_the_player() {
     home.eval("document.querySelector('#streams a').click()");
     let player = "location.pathname === '/watch/seen' && Boolean(window.monoport?.stats)";
     home.wait_for("the player", player, PATIENCE);
-    stage.assert_plays(&home);
+    stage.assert_shows(&home);
     publisher.eval("monoport.stop()");
     let other = stage.tab("/");
     other.wait_for("the stream to be gone from the list", nobody, PATIENCE);
@@ -178,7 +177,7 @@ fn player_has_sound_size_and_stop_at_hand() {
     let publisher = stage.tab("/publish");
     publisher.eval(&format!("monoport.publish({{ stream: 'held', {SMALL} }})"));
     let viewer = stage.tab("/watch/held");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     let label = |id: &str| viewer.eval(&format!("document.querySelector('#{id}').ariaLabel"));
     assert_eq!(label("mute"), "Mute");
     viewer.eval("document.querySelector('#mute').click()");
@@ -196,7 +195,7 @@ fn player_has_sound_size_and_stop_at_hand() {
     viewer.eval("document.querySelector('#stop').click()");
     assert_eq!((label("stop"), stats(&viewer)), ("Play".into(), Value::Null));
     viewer.eval("document.querySelector('#play').click()");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     assert_no_complaints(&[&publisher, &viewer]);
 }
 
@@ -296,7 +295,7 @@ fn both_pages_ask_for_stereo() {
     let viewer = stage.tab("/watch/wide?autoplay=0");
     viewer.eval(KEEP);
     viewer.eval("monoport.watch()");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     let opus =
         "connection.localDescription.sdp.match(/a=rtpmap:(\\d+) opus[^]*?a=fmtp:\\1 (.*)/)[2]";
     for (tab, wanted) in [(&publisher, "sprop-stereo=1"), (&viewer, "stereo=1")] {
@@ -311,7 +310,8 @@ fn both_pages_ask_for_stereo() {
 fn pages_work_under_a_base_path() {
     let options = ["--base-path=/tv/live".to_owned()];
     let Some(stage) = Stage::set_with_options(&options) else { return };
-    let publisher = stage.tab("/tv/live/publish?source=pattern&stream=based&start=1");
+    let publisher = stage.tab("/tv/live/publish");
+    publisher.eval(&format!("monoport.publish({{ stream: 'based', {SMALL} }})"));
     let on_air = "document.querySelector('#publish')?.dataset.state === 'live'";
     publisher.wait_for("the stream to go on air", on_air, PATIENCE);
     // Without the slash it leads to where relative names hold.
@@ -323,7 +323,7 @@ fn pages_work_under_a_base_path() {
     home.eval("document.querySelector('#streams a').click()");
     let player = "location.pathname === '/tv/live/watch/based' && Boolean(window.monoport?.stats)";
     home.wait_for("the player", player, PATIENCE);
-    stage.assert_plays(&home);
+    stage.assert_shows(&home);
     for page in [&publisher, &home, &dashboard] {
         let outside = "performance.getEntriesByType('resource').map((r) => r.name)
             .filter((name) => !name.startsWith(`${location.origin}/tv/live/`))";

@@ -45,7 +45,7 @@ fn a_viewer_whose_path_is_too_narrow_for_all_spatial_layers_gets_smaller_picture
 }
 
 fn chooses(codec: &str, mode: &str) {
-    let Some(stage) = Stage::set(2) else { return };
+    let Some(stage) = Stage::set_alone(2) else { return };
     let publisher = stage.tab("/publish");
     publisher.eval(&format!(
         "monoport.publish({{ stream: 'sizes', source: 'camera', codec: '{codec}',
@@ -61,7 +61,7 @@ fn chooses(codec: &str, mode: &str) {
         choose(&viewer, size);
         println!("{codec} {size}: {width} pixels after {:?}", settled(&viewer, width));
     }
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     viewer.eval("monoport.choose({ spatialLayerId: 1 })");
     settled(&viewer, 480);
     viewer.eval("monoport.choose({})");

@@ -1,6 +1,7 @@
 //! What a test of the page needs around it: a server of its own, a browser, a loss on the way.
 
 use crate::devtools::{Browser, Tab, find_chromium};
+use crate::floor::{self, Place};
 use crate::relay::{Hardship, Relay};
 use crate::{FRAMES_IN_FIVE_SECONDS, PATIENCE, stats};
 use std::cell::RefCell;
@@ -8,60 +9,72 @@ use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// A server, a browser, and the floor to themselves.
+/// Frames that were decoded, for the page.
+const FRAMES: &str = "monoport.stats().then((s) => s.watch?.framesDecoded ?? 0)";
+/// More than a key frame and what was under way with it.
+const FRAMES_TO_SEE: u64 = 10;
+
+/// A server, a browser, and a place on the floor.
 pub struct Stage {
     // Dropped in this order: the browser says goodbye before the server goes.
     browser: Browser,
     pub server: Server,
-    _turn: MutexGuard<'static, ()>,
+    _place: Place,
 }
 
 impl Stage {
     /// A stage; none on a machine without a browser.
     pub fn set(shards: usize) -> Option<Stage> {
-        Stage::set_with(|| Server::start(shards, Announced::As("127.0.0.1"), &[]))
+        Stage::set_with(floor::shared, || Server::start(shards, Announced::As("127.0.0.1"), &[]))
     }
 
-    /// A stage on which datagrams get lost between the browser and the server.
+    /// The same for a test that measures: no other runs beside it.
+    pub fn set_alone(shards: usize) -> Option<Stage> {
+        Stage::set_with(floor::alone, || Server::start(shards, Announced::As("127.0.0.1"), &[]))
+    }
+
+    /// Another such, on which datagrams get lost between the browser and the server.
     pub fn set_with_loss(shards: usize) -> Option<Stage> {
-        Stage::set_with(|| Server::start(shards, Announced::AsRelay(Hardship::Loss), &[]))
+        let relayed = Announced::AsRelay(Hardship::Loss);
+        Stage::set_with(floor::alone, || Server::start(shards, relayed, &[]))
     }
 
-    /// A stage on which the path to some viewers can be made narrow.
+    /// Another such, on which the path to some viewers can be made narrow.
     pub fn set_with_bottleneck(shards: usize) -> Option<Stage> {
-        Stage::set_with(|| Server::start(shards, Announced::AsRelay(Hardship::Narrow), &[]))
+        let relayed = Announced::AsRelay(Hardship::Narrow);
+        Stage::set_with(floor::alone, || Server::start(shards, relayed, &[]))
     }
 
     /// A stage whose server is reached at `announced`, over TCP as well.
     pub fn set_with_tcp(shards: usize, announced: &str, tcp_port: u16) -> Option<Stage> {
         let tcp_port = format!("--tcp-port={tcp_port}");
-        Stage::set_with(|| Server::start(shards, Announced::As(announced), &[tcp_port]))
+        let announced = Announced::As(announced);
+        Stage::set_with(floor::shared, || Server::start(shards, announced, &[tcp_port]))
     }
 
     /// A stage whose server takes these options too.
     pub fn set_with_options(options: &[String]) -> Option<Stage> {
-        Stage::set_with(|| Server::start(1, Announced::As("127.0.0.1"), options))
+        Stage::set_with(floor::shared, || Server::start(1, Announced::As("127.0.0.1"), options))
     }
 
     /// A stage whose server asks for this token before it says anything of itself.
     pub fn set_guarded(admin_token: &str) -> Option<Stage> {
-        let options = [format!("--admin-token={admin_token}")];
-        Stage::set_with(|| Server::start(1, Announced::As("127.0.0.1"), &options))
+        Stage::set_with_options(&[format!("--admin-token={admin_token}")])
     }
 
-    fn set_with(server: impl FnOnce() -> Server) -> Option<Stage> {
+    fn set_with(place: fn() -> Place, server: impl FnOnce() -> Server) -> Option<Stage> {
         let Some(chromium) = find_chromium() else {
             let required = std::env::var("MONOPORT_REQUIRE_BROWSER").is_ok_and(|v| v == "1");
             assert!(!required, "MONOPORT_REQUIRE_BROWSER=1, and no Chromium is installed");
             println!("no Chromium is installed: this test did not run (see tests/browser/main.rs)");
             return None;
         };
-        let turn = turn();
+        let place = place();
         let server = server();
-        Some(Stage { browser: Browser::start(&chromium), server, _turn: turn })
+        Some(Stage { browser: Browser::start(&chromium), server, _place: place })
     }
 
     pub fn tab(&self, path: &str) -> Tab<'_> {
@@ -101,13 +114,16 @@ impl Stage {
 
     /// Decoded frames grow over five seconds, from the first one on.
     pub fn assert_plays(&self, viewer: &Tab<'_>) {
-        let decoded = "monoport.stats().then((s) => s.watch?.framesDecoded ?? 0)";
-        let at_first = viewer.eval(decoded).as_u64().unwrap_or(0);
-        viewer.wait_for("a frame", &format!("{decoded}.then((n) => n > {at_first})"), PATIENCE);
-        let before = viewer.eval(decoded).as_u64().expect("a count");
+        let before = frames_from_now(viewer);
         std::thread::sleep(Duration::from_secs(5));
-        let grown = viewer.eval(decoded).as_u64().expect("a count").saturating_sub(before);
+        let grown = frames(viewer).saturating_sub(before);
         assert!(grown >= FRAMES_IN_FIVE_SECONDS, "{grown} frames in 5 s: {:#}", stats(viewer));
+    }
+
+    /// A picture moves: for tests of something else that it belongs to.
+    pub fn assert_shows(&self, viewer: &Tab<'_>) {
+        let wanted = frames_from_now(viewer) + FRAMES_TO_SEE;
+        viewer.wait_for("some frames", &format!("{FRAMES}.then((n) => n >= {wanted})"), PATIENCE);
     }
 
     /// What the layers of the first stream's video send, in bits a second, the smallest first.
@@ -131,11 +147,15 @@ impl Stage {
     }
 }
 
-/// Waits for the floor, and has it until the guard is dropped.
-pub fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    // A failed test poisons the lock; the next one may still run.
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// Decoded so far, once another frame has been.
+fn frames_from_now(viewer: &Tab<'_>) -> u64 {
+    let more = format!("{FRAMES}.then((n) => n > {})", frames(viewer));
+    viewer.wait_for("a frame", &more, PATIENCE);
+    frames(viewer)
+}
+
+fn frames(viewer: &Tab<'_>) -> u64 {
+    viewer.eval(FRAMES).as_u64().expect("a count")
 }
 
 /// Where the browser is told to find the server.
@@ -258,13 +278,20 @@ impl Drop for Server {
 }
 
 /// A free TCP and a free UDP port below the range the kernel gives out by itself, or the browser's
-/// own sockets might take them between our look and the server's bind.
+/// own sockets might take them between our look and the server's bind. No other stage has had them:
+/// its server may be between two lives.
 fn free_ports() -> (u16, u16) {
+    static LOOKED_AT: AtomicU16 = AtomicU16::new(0);
     let start = 20_000 + (std::process::id() % 5_000) as u16;
-    let mut free = (start..30_000).filter(|&port| {
-        TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok()
-    });
-    (free.next().expect("a free port"), free.next().expect("another free port"))
+    let next = || {
+        std::iter::from_fn(|| Some(start + LOOKED_AT.fetch_add(1, Ordering::Relaxed)))
+            .take_while(|&port| port < 30_000)
+            .find(|&port| {
+                TcpListener::bind(("127.0.0.1", port)).is_ok()
+                    && UdpSocket::bind(("0.0.0.0", port)).is_ok()
+            })
+    };
+    (next().expect("a free port"), next().expect("another free port"))
 }
 
 /// Local ports of the UDP sockets that a process has open, by the kernel's tables (proc(5)): its

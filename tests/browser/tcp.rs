@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::alone::is_alone;
 use crate::devtools::Tab;
+use crate::floor;
 use crate::namespace::{in_namespace, run};
-use crate::stage::{Stage, turn};
+use crate::stage::Stage;
 use crate::{PATIENCE, assert_no_complaints, stats};
 
 /// A host of its own with a card, and a firewall that drops every UDP datagram.
@@ -48,7 +49,7 @@ const KEEP: &str = "(() => {
 fn a_network_without_udp_is_served_over_tcp() {
     let name = "tcp::a_network_without_udp_is_served_over_tcp";
     // The browser is that of another process: its stage does not know of the others' here.
-    let _turn = (!is_alone(name)).then(turn);
+    let _place = (!is_alone(name)).then(floor::alone);
     in_namespace(name, HOST_WITHOUT_UDP, || {
         let port = 7_881u16;
         let Some(stage) = Stage::set_with_tcp(2, "192.0.2.1", port) else { return };

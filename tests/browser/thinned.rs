@@ -39,7 +39,7 @@ fn a_viewer_whose_path_is_too_narrow_for_the_only_layer_gets_fewer_frames_of_it(
     std::thread::sleep(Duration::from_secs(4));
     let whole = frames_per_s(&fast);
     println!("at first {:.1} of {whole:.1} frames a second", frames_per_s(&slow));
-    println!("all of them after {:?}", settled(&slow, (0.85 * whole, 1.5 * whole)));
+    println!("all of them after {:?}", settled(&slow, (0.85 * whole, 1.5 * whole)).0);
     let (before, fast_before) = (frozen(&slow), frozen(&fast));
     let sends = stage.layers()[0];
     let narrow = sends * 85 / 100 + 100_000;
@@ -50,7 +50,7 @@ fn a_viewer_whose_path_is_too_narrow_for_the_only_layer_gets_fewer_frames_of_it(
     std::thread::sleep(Duration::from_secs(3));
     println!("{:.1} frames a second, frozen {} s", frames_per_s(&slow), frozen(&slow) - before);
     relay.set_speed(5_000_000);
-    println!("all again after {:?}", settled(&slow, (0.85 * whole, 1.5 * whole)));
+    println!("all again after {:?}", settled(&slow, (0.85 * whole, 1.5 * whole)).0);
     println!("frozen {} s, {:#}", frozen(&slow) - before, stats(&slow));
     assert!(frozen(&slow) - before <= NARROW_LIMIT_S);
     assert!(frozen(&fast) - fast_before <= FREEZE_LIMIT_S);
@@ -58,7 +58,7 @@ fn a_viewer_whose_path_is_too_narrow_for_the_only_layer_gets_fewer_frames_of_it(
 }
 
 fn thins(codec: &str) {
-    let Some(stage) = Stage::set(2) else { return };
+    let Some(stage) = Stage::set_alone(2) else { return };
     let publisher = stage.tab("/publish");
     publisher.eval(&format!(
         "monoport.publish({{ stream: 'thin', source: 'camera', codec: '{codec}',
@@ -79,8 +79,8 @@ fn thins(codec: &str) {
         ("", 0.7, 1.5),
     ] {
         viewer.eval(&format!("monoport.choose({{ {wish} }})"));
-        let took = settled(&viewer, (least * whole, most * whole));
-        println!("{{{wish}}}: {:.1} frames a second after {took:?}", frames_per_s(&viewer));
+        let (took, rate) = settled(&viewer, (least * whole, most * whole));
+        println!("{{{wish}}}: {rate:.1} frames a second after {took:?}");
     }
     println!("the other: {:.1} frames a second", frames_per_s(&other));
     let (frozen, requests) = (frozen(&viewer) - before, stage.server.metric(REQUESTS) - asked);
@@ -115,13 +115,13 @@ fn thinned(stage: &Stage) -> Duration {
     }
 }
 
-/// How long it takes until so many frames a second are decoded.
-fn settled(viewer: &Tab<'_>, (least, most): (f64, f64)) -> Duration {
+/// How long it takes until so many frames a second are decoded, and how many those are.
+fn settled(viewer: &Tab<'_>, (least, most): (f64, f64)) -> (Duration, f64) {
     let since = Instant::now();
     loop {
         let rate = frames_per_s(viewer);
         if (least..=most).contains(&rate) {
-            return since.elapsed();
+            return (since.elapsed(), rate);
         }
         let shown = stats(viewer);
         assert!(since.elapsed() < PATIENCE, "{rate}, and not {least} to {most}: {shown:#}");

@@ -1,9 +1,8 @@
 //! The page takes the TURN server it is handed: everything through coturn, nothing beside it.
 
-use crate::PATIENCE;
-use crate::assert_no_complaints;
 use crate::coturn::{Coturn, SECRET};
 use crate::stage::Stage;
+use crate::{PATIENCE, SMALL, assert_no_complaints};
 
 /// Lets connections made from here on use relays alone.
 const RELAYS_ALONE: &str = "{
@@ -22,7 +21,7 @@ fn the_page_plays_through_a_relay() {
     ];
     let Some(stage) = Stage::set_with_options(&options) else { return };
     let publisher = stage.tab("/publish");
-    publisher.eval("monoport.publish({ stream: 'relayed', source: 'pattern' })");
+    publisher.eval(&format!("monoport.publish({{ stream: 'relayed', {SMALL} }})"));
     let viewer = stage.tab("/watch/relayed?autoplay=0");
     viewer.eval(RELAYS_ALONE);
     viewer.eval("monoport.watch()");

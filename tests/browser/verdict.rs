@@ -144,7 +144,7 @@ fn a_stream_and_a_session_are_ended_from_the_dashboard() {
     publisher
         .eval("monoport.publish({ stream: 'show', source: 'camera', width: 640, height: 360 })");
     let viewer = stage.viewer("show");
-    stage.assert_plays(&viewer);
+    stage.assert_shows(&viewer);
     let page = stage.tab("/dashboard");
     page.set_size(1280, 3000);
     let listed = "document.querySelectorAll('#sessions tbody tr').length === 2";
