@@ -70,6 +70,8 @@ struct SpatialLayer {
     spatial_layer: u8,
     bits_per_s: u64,
     frames_per_s: u8,
+    width: Option<u16>,
+    height: Option<u16>,
 }
 
 /// A layer without the temporal layers above one.
@@ -83,10 +85,10 @@ struct TemporalLayer {
 impl TemporalLayer {
     fn all(thinned: [Thinned; MAX_THINNED]) -> Vec<TemporalLayer> {
         let each = there_are(&thinned[..THINNED_FRAMES]);
-        let shown = |(temporal_layer, bits_per_s, frames_per_s)| TemporalLayer {
+        let shown = |(temporal_layer, thinned): (u8, &Thinned)| TemporalLayer {
             temporal_layer,
-            bits_per_s,
-            frames_per_s,
+            bits_per_s: u64::from(thinned.needs_kilobits_per_s) * 1_000,
+            frames_per_s: thinned.frames_per_s,
         };
         each.map(shown).collect()
     }
@@ -95,21 +97,20 @@ impl TemporalLayer {
 impl SpatialLayer {
     fn all(thinned: [Thinned; MAX_THINNED]) -> Vec<SpatialLayer> {
         let each = there_are(&thinned[THINNED_FRAMES..]);
-        let shown = |(spatial_layer, bits_per_s, frames_per_s)| SpatialLayer {
+        let shown = |(spatial_layer, thinned): (u8, &Thinned)| SpatialLayer {
             spatial_layer,
-            bits_per_s,
-            frames_per_s,
+            bits_per_s: u64::from(thinned.needs_kilobits_per_s) * 1_000,
+            frames_per_s: thinned.frames_per_s,
+            width: thinned.size.map(|size| size.width),
+            height: thinned.size.map(|size| size.height),
         };
         each.map(shown).collect()
     }
 }
 
-/// Those there are, by their numbers, with the bits and frames a second of each.
-fn there_are(thinned: &[Thinned]) -> impl Iterator<Item = (u8, u64, u8)> + '_ {
-    let some = (0..).zip(thinned).filter(|(_, thinned)| thinned.needs_kilobits_per_s > 0);
-    some.map(|(number, thinned)| {
-        (number, u64::from(thinned.needs_kilobits_per_s) * 1_000, thinned.frames_per_s)
-    })
+/// Those there are, by their numbers.
+fn there_are(thinned: &[Thinned]) -> impl Iterator<Item = (u8, &Thinned)> + '_ {
+    (0..).zip(thinned).filter(|(_, thinned)| thinned.needs_kilobits_per_s > 0)
 }
 
 fn layers(shared: &StreamShared) -> Vec<Layer> {

@@ -74,6 +74,9 @@ pub const THINNED_FRAMES: usize = 2;
 /// of three pictures, and the one between.
 pub const MAX_THINNED: usize = THINNED_FRAMES + 2;
 
+/// Spatial layers of an encoding that are told apart: those, and all of it.
+pub const MAX_SPATIAL: usize = MAX_THINNED - THINNED_FRAMES + 1;
+
 /// Layers of a track, and what each may be thinned to, by their numbers. Who has spatial layers has
 /// one encoding.
 pub const MAX_POINTS: usize =

@@ -17,7 +17,7 @@ pub(super) const WANTS: u8 = 18;
 pub(super) const LAYERS: u8 = 19;
 
 /// Bytes that say what a layer is.
-const LAYER_BYTES: usize = 14 + 4 * MAX_THINNED;
+const LAYER_BYTES: usize = 14 + 8 * MAX_THINNED;
 
 const SILENT: u8 = 1;
 const DEAF: u8 = 1 << 1;
@@ -103,7 +103,7 @@ pub struct Said {
     /// Of its pictures, where it is known.
     pub size: Option<PictureSize>,
     /// What it would be thinned, a word each.
-    pub thinned: [u32; MAX_THINNED],
+    pub thinned: [u64; MAX_THINNED],
 }
 
 /// What an end says of the layers of a video track.
@@ -164,9 +164,7 @@ pub(super) fn write_layers(slot: &mut [u8], said: &SaidLayers) -> Result<usize, 
         out.put(&[layer.layer, flags])?;
         out.put(&layer.kilobits_per_s.to_be_bytes())?;
         out.put(&layer.needs_kilobits_per_s.to_be_bytes())?;
-        let PictureSize { width, height } = layer.size.unwrap_or_default();
-        out.put(&width.to_be_bytes())?;
-        out.put(&height.to_be_bytes())?;
+        out.put(&PictureSize::to_word(layer.size).to_be_bytes())?;
         for word in layer.thinned {
             out.put(&word.to_be_bytes())?;
         }
@@ -197,13 +195,10 @@ impl Reader<'_> {
         let coming = *Coming::ALL.get(usize::from(flags >> COMING_SHIFT))?;
         let kilobits_per_s = u32::from_be_bytes(self.take()?);
         let needs_kilobits_per_s = u32::from_be_bytes(self.take()?);
-        let width = u16::from_be_bytes(self.take()?);
-        let height = u16::from_be_bytes(self.take()?);
-        let size = Some(PictureSize { width, height });
-        let size = size.filter(|size| *size != PictureSize::default());
+        let size = PictureSize::from_word(u32::from_be_bytes(self.take()?));
         let mut thinned = [0; MAX_THINNED];
         for word in &mut thinned {
-            *word = u32::from_be_bytes(self.take()?);
+            *word = u64::from_be_bytes(self.take()?);
         }
         let (silent, deaf) = (flags & SILENT != 0, flags & DEAF != 0);
         Some(Said {
@@ -286,7 +281,7 @@ mod tests {
             kilobits_per_s: 1 << 31,
             needs_kilobits_per_s: 7,
             size: Some(PictureSize { width: 9, height: 65_535 }),
-            thinned: [5; MAX_THINNED],
+            thinned: [u64::MAX - 5; MAX_THINNED],
         };
         let track = TrackId { kind: TrackKind::Video, number: 1 };
         for count in [0, 1, MAX_LAYERS] {

@@ -46,6 +46,11 @@ impl DependencyDescriptor {
         }
     }
 
+    /// What it says besides what each says: a structure, or of its frame alone.
+    pub(super) fn behind_frame_number(&self) -> &[u8] {
+        self.bytes().get(MANDATORY_BYTES..).unwrap_or_default()
+    }
+
     /// Counts frames; wraps.
     #[must_use]
     pub fn frame_number(&self) -> u16 {

@@ -2,6 +2,7 @@
 //! and publishers were promised. Plain data that knows nobody; sessions and ingests make it,
 //! streams decide about it, lanes send it.
 
+mod bits;
 #[expect(
     clippy::disallowed_types,
     reason = "the viewers of one shard share a payload, and no other thread has it"
@@ -30,7 +31,7 @@ pub use layer_name::LayerName;
 pub use numbers::Shift;
 pub use packet::{ClockReport, HeaderExtensions, MediaPacket, Origin};
 pub use payload::{Bytes, Payload, Shifted};
-pub use picture::{PictureSize, picture_size};
+pub use picture::{PictureSize, PictureSizes, picture_sizes};
 pub use scalable::{ALL_FRAMES, Scalable, in_payload as scalable_in_payload};
 pub use sets::{ParameterSets, Placed};
 pub use structure::FrameStructure;

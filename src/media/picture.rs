@@ -2,6 +2,9 @@
 
 use str0m::format::Codec;
 
+use super::bits::Bits;
+use crate::limits::MAX_SPATIAL;
+
 /// Width and height in pixels, as coded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PictureSize {
@@ -12,26 +15,63 @@ pub struct PictureSize {
 }
 
 impl PictureSize {
-    /// Half as large each way, so many times: what browsers make of each lower spatial layer.
+    /// In a word that other threads and nodes read: 0 where it is not known.
     #[must_use]
-    pub fn halved(self, times: u8) -> PictureSize {
-        let times = u32::from(times);
-        let side = |side: u16| side.checked_shr(times).unwrap_or(0).max(1);
-        PictureSize { width: side(self.width), height: side(self.height) }
+    pub fn to_word(size: Option<PictureSize>) -> u32 {
+        let PictureSize { width, height } = size.unwrap_or_default();
+        u32::from(width) << 16 | u32::from(height)
+    }
+
+    /// What [`PictureSize::to_word`] has made.
+    #[must_use]
+    pub fn from_word(word: u32) -> Option<PictureSize> {
+        let size = PictureSize { width: (word >> 16) as u16, height: word as u16 };
+        Some(size).filter(|size| *size != PictureSize::default())
     }
 }
 
-/// What the first packet of a key frame says of the picture's size. `None` where it says nothing,
-/// and for codecs whose headers are not read (H.265 and AV1).
+/// Of the pictures of a layer: of one, or of an encoding with spatial layers the smaller ones, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PictureSizes([Option<PictureSize>; MAX_SPATIAL]);
+
+impl PictureSizes {
+    /// The same with that of another spatial layer, of which each comes behind those below it: of
+    /// those that are not told apart the highest counts.
+    #[must_use]
+    pub fn with(mut self, spatial: u8, size: Option<PictureSize>) -> PictureSizes {
+        self.0[usize::from(spatial).min(MAX_SPATIAL - 1)] = size;
+        self
+    }
+
+    /// That of pictures up to a spatial layer, 0 where there is one.
+    #[must_use]
+    pub fn of(self, spatial: u8) -> Option<PictureSize> {
+        self.0.get(usize::from(spatial)).copied().flatten()
+    }
+
+    /// The highest spatial layer that is told, 0 where there is one.
+    #[must_use]
+    pub fn highest(self) -> u8 {
+        self.0.iter().rposition(Option::is_some).unwrap_or(0) as u8
+    }
+}
+
+/// What a packet says of the sizes of its pictures: the first packet of a key frame, or of VP9 any
+/// with a scalability structure. `None` where it says nothing, and for codecs whose headers are not
+/// read: of AV1 the dependency descriptor says it ([`super::FrameStructure`]), of H.265 nothing.
 ///
 /// VP8: RFC 6386 §9.1. VP9: RFC 9628 §4.2 and the bitstream's uncompressed header. H.264: the
 /// sequence parameter set, ITU-T H.264 §7.3.2.1.1, alone or in an aggregate (RFC 6184 §5.7.1).
 #[must_use]
-pub fn picture_size(codec: Codec, payload: &[u8]) -> Option<PictureSize> {
+pub fn picture_sizes(codec: Codec, payload: &[u8], keyframe: bool) -> Option<PictureSizes> {
+    let one = |size| PictureSizes::default().with(0, Some(size));
     match codec {
-        Codec::Vp8 => vp8(payload),
-        Codec::Vp9 => vp9(payload),
-        Codec::H264 => h264(payload),
+        Codec::Vp8 if keyframe => vp8(payload).map(one),
+        Codec::Vp9 => {
+            let header = || vp9(payload).filter(|_| keyframe).map(one);
+            vp9_structure(payload).or_else(header)
+        }
+        Codec::H264 if keyframe => h264(payload).map(one),
         _ => None,
     }
 }
@@ -50,30 +90,54 @@ const VP8_START_CODE: [u8; 3] = [0x9d, 0x01, 0x2a];
 /// RFC 7741 §4.2: two bytes of flags, two of picture, one each of the rest.
 const MAX_VP8_DESCRIPTOR: usize = 6;
 
-fn vp9(payload: &[u8]) -> Option<PictureSize> {
-    // RFC 9628 §4.2: I, P, L, F, B, E, V, Z; then the picture's number and the layer's indices.
+/// VP9's payload descriptor begins with I, P, L, F, B, E, V, Z (RFC 9628 §4.2).
+const NUMBERED: u8 = 0x80;
+const PREDICTED: u8 = 0x40;
+const LAYERED: u8 = 0x20;
+const FLEXIBLE: u8 = 0x10;
+const BEGINS: u8 = 0x08;
+const STRUCTURED: u8 = 0x02;
+
+/// The flags, and where what follows the picture's number, the layer's indices and what the picture
+/// needs stands: the structure, if there is one, else the picture.
+fn behind_indices(payload: &[u8]) -> Option<(u8, usize)> {
     let flags = *payload.first()?;
-    if flags & 0x40 != 0 || flags & 0x08 == 0 {
-        return None;
-    }
+    let has = |all: u8| flags & all == all;
     let mut at = 1;
-    if flags & 0x80 != 0 {
+    if has(NUMBERED) {
         at += if *payload.get(at)? & 0x80 != 0 { 2 } else { 1 };
     }
-    if flags & 0x20 != 0 {
+    if has(LAYERED) {
         // Without flexible mode another byte counts the lowest layer's pictures.
-        at += if flags & 0x10 != 0 { 1 } else { 2 };
+        at += if has(FLEXIBLE) { 1 } else { 2 };
     }
-    if flags & 0x02 != 0 {
-        // The scalability structure names the size of each spatial layer: the last is the largest.
-        let structure = *payload.get(at)?;
-        let layers = usize::from(structure >> 5) + 1;
-        if structure & 0x10 != 0 {
-            let last = payload.get(at + 1 + 4 * (layers - 1)..at + 1 + 4 * layers)?;
-            let side = |high: u8, low: u8| u32::from(u16::from_be_bytes([high, low]));
-            return size(side(last[0], last[1]), side(last[2], last[3]));
-        }
-        // Its length is not worth following: the structure comes without sizes from nobody.
+    if has(FLEXIBLE | PREDICTED) {
+        // Three at most, each of which says whether another one follows.
+        let needed = payload.get(at..)?.iter().take(3);
+        at += 1 + needed.take_while(|needed| *needed & 1 == 1).count().min(2);
+    }
+    Some((flags, at))
+}
+
+/// The scalability structure: behind the number of spatial layers less one, in three bits, and a
+/// bit each for whether their sizes and the group of pictures follow.
+fn vp9_structure(payload: &[u8]) -> Option<PictureSizes> {
+    let is_there = payload.first()? & STRUCTURED != 0;
+    let (_, at) = behind_indices(payload).filter(|_| is_there)?;
+    let structure = *payload.get(at)?;
+    let (layers, has_sizes) = (usize::from(structure >> 5) + 1, structure & 0x10 != 0);
+    let sizes = payload.get(at + 1..).filter(|_| has_sizes)?.get(..4 * layers)?;
+    let side = |high: u8, low: u8| u32::from(u16::from_be_bytes([high, low]));
+    let each = (0..).zip(sizes.as_chunks::<4>().0);
+    Some(each.fold(PictureSizes::default(), |all, (spatial, [a, b, c, d])| {
+        all.with(spatial, size(side(*a, *b), side(*c, *d)))
+    }))
+}
+
+fn vp9(payload: &[u8]) -> Option<PictureSize> {
+    let (flags, at) = behind_indices(payload)?;
+    // A structure without sizes is sent by nobody, and its length is not worth following.
+    if flags & (PREDICTED | BEGINS | STRUCTURED) != BEGINS {
         return None;
     }
     let mut bits = Bits::new(payload.get(at..)?);
@@ -211,55 +275,24 @@ fn size(width: u32, height: u32) -> Option<PictureSize> {
     (width > 0 && height > 0).then_some(PictureSize { width, height })
 }
 
-/// Bits from the front of some bytes, the highest of each first.
-struct Bits<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Bits<'a> {
-    fn new(bytes: &'a [u8]) -> Bits<'a> {
-        Bits { bytes, at: 0 }
-    }
-
-    /// The next `count` bits, 32 at most.
-    fn take(&mut self, count: usize) -> Option<u32> {
-        let mut value = 0u32;
-        for _ in 0..count {
-            let byte = *self.bytes.get(self.at / 8)?;
-            value = value << 1 | u32::from(byte >> (7 - self.at % 8) & 1);
-            self.at += 1;
-        }
-        Some(value)
-    }
-
-    /// An unsigned Exp-Golomb code (ITU-T H.264 §9.1).
-    fn golomb(&mut self) -> Option<u32> {
-        let mut zeros = 0;
-        while self.take(1)? == 0 {
-            zeros += 1;
-            if zeros > 31 {
-                return None;
-            }
-        }
-        Some((1u32 << zeros) - 1 + self.take(zeros)?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    /// A codec, a payload, and the width and height it says.
+    /// A codec, a payload, and the width and height it says of the largest picture.
     type Case = (Codec, &'static [u8], Option<(u16, u16)>);
+
+    fn largest(codec: Codec, payload: &[u8]) -> Option<PictureSize> {
+        picture_sizes(codec, payload, true).and_then(|sizes| sizes.of(sizes.highest()))
+    }
 
     /// Found by the fuzzer: the code of a difference was the greatest number there is.
     #[test]
     fn a_scaling_list_with_a_difference_out_of_its_range_says_no_size() {
         let payload = *b"\x67\x2c\x06\x25\xff\xff\xff\xff\xff\x14\0\0\0\x02\0\0\0\0\xf7\0";
-        assert_eq!(picture_size(Codec::H264, &payload), None);
+        assert_eq!(picture_sizes(Codec::H264, &payload, true), None);
     }
 
     #[test]
@@ -307,18 +340,56 @@ mod tests {
         ];
         for (codec, payload, expected) in cases {
             let expected = expected.map(|(width, height)| PictureSize { width, height });
-            assert_eq!(picture_size(*codec, payload), expected, "{codec:?} {payload:02x?}");
+            assert_eq!(largest(*codec, payload), expected, "{codec:?} {payload:02x?}");
         }
+    }
+
+    /// Three spatial layers of 1.5:1 each, as libvpx makes them for `L3T3h`, in each form in which
+    /// they may come.
+    #[test]
+    fn the_structure_of_vp9_names_the_size_of_each_spatial_layer() {
+        let sides = [(426u16, 240u16), (640, 360), (960, 540)];
+        let sizes: Vec<u8> =
+            sides.iter().flat_map(|(w, h)| [w.to_be_bytes(), h.to_be_bytes()].concat()).collect();
+        let heads: [&[u8]; 5] = [
+            &[0xaa, 0x81, 2, 0, 7],
+            &[0xba, 0x81, 2, 0],
+            &[0x2a, 0, 7],
+            // Of no key frame, behind what it needs: one picture, and three of them.
+            &[0xfa, 0x81, 2, 0, 2],
+            &[0xfa, 1, 0, 3, 5, 6],
+        ];
+        for head in heads {
+            let payload = [head, &[0x58], &sizes].concat();
+            let is_key = payload[0] & PREDICTED == 0;
+            let told = picture_sizes(Codec::Vp9, &payload, is_key).expect("a structure");
+            let told = [0, 1, 2].map(|spatial| told.of(spatial));
+            let expected = sides.map(|(width, height)| Some(PictureSize { width, height }));
+            assert_eq!(told, expected, "{head:02x?}");
+            for length in 0..payload.len() {
+                assert_eq!(picture_sizes(Codec::Vp9, &payload[..length], false), None);
+            }
+        }
+        let four = [&[0xaa, 0, 0, 0, 0x78][..], &sizes, &[7, 0x80, 4, 0x38]].concat();
+        let told = picture_sizes(Codec::Vp9, &four, true).expect("a structure");
+        let highest = told.of(told.highest()).expect("the fourth");
+        assert_eq!((highest.width, highest.height), (1920, 1080), "all above the second are one");
+        // A layer that is off is said to be of no size (libwebrtc).
+        let off = [&[0xaa, 0, 0, 0, 0x38][..], &[0; 4], &sizes[8..]].concat();
+        let told = picture_sizes(Codec::Vp9, &off, true).expect("a structure");
+        assert_eq!((told.of(0), told.highest()), (None, 1));
     }
 
     proptest! {
         #[test]
         fn no_payload_panics(first: u8, payload in prop::collection::vec(any::<u8>(), 0..300)) {
             for codec in [Codec::Vp8, Codec::Vp9, Codec::H264] {
-                let _ = picture_size(codec, &payload);
+                let _ = picture_sizes(codec, &payload, first & 1 == 1);
             }
             let sps = [&[0x67, first][..], &payload].concat();
-            let _ = picture_size(Codec::H264, &sps);
+            let _ = picture_sizes(Codec::H264, &sps, true);
+            let structured = [&[first | STRUCTURED][..], &payload].concat();
+            let _ = picture_sizes(Codec::Vp9, &structured, false);
         }
     }
 }

@@ -171,8 +171,8 @@ impl StreamShared {
             let bits_per_s = u64::from(thinned.needs_kilobits_per_s) * 1_000;
             let (layer, frames_per_s) = (point(whole.layer, limit)?, Some(thinned.frames_per_s));
             let spatial = whole.spatial.map(|_| limit.saturating_sub(ALL_FRAMES));
-            let smaller = whole.spatial.zip(spatial).map_or(0, |(all, own)| all - own);
-            let size = whole.size.map(|size| size.halved(smaller));
+            // Where that is not known of smaller pictures, it is of none.
+            let size = if spatial.is_some() { thinned.size } else { whole.size };
             Some(Offered { layer, bits_per_s, frames_per_s, spatial, size, ..whole })
         })
     }

@@ -13,7 +13,7 @@ use crate::limits::{
     PUBLISHER_REPAIR, REPLAY_BYTES, REPLAY_PACKETS, REPLAY_TIME,
 };
 use crate::media::{
-    Bytes, ClockReport, FrameStructure, MediaPacket, Origin, PictureSize, Scalable, picture_size,
+    Bytes, ClockReport, FrameStructure, MediaPacket, Origin, PictureSizes, Scalable, picture_sizes,
 };
 
 /// How the numbers of one origin become the layer's and its time the track's.
@@ -105,7 +105,7 @@ pub struct Layer {
     /// What it sends.
     pub rate: Rate,
     /// How large its pictures are, where its key frames say.
-    pub size: Option<PictureSize>,
+    pub(super) sizes: PictureSizes,
     /// What of it ranks how.
     pub(super) ranks: Ranks,
     /// Of its frames, where its publisher tells it.
@@ -135,7 +135,7 @@ impl Layer {
             keyframes: KeyframeRequests::default(),
             flow: Flow::default(),
             rate: Rate::default(),
-            size: None,
+            sizes: PictureSizes::default(),
             ranks: Ranks::default(),
             structure: None,
             told: None,
@@ -150,9 +150,8 @@ impl Layer {
     /// Counts a packet that it sends.
     pub(super) fn count<P: Bytes>(&mut self, packet: &MediaPacket<P>) {
         self.rate.count(packet.received, packet.timestamp, packet.payload.len());
-        if packet.keyframe {
-            self.size = picture_size(packet.codec, &packet.payload).or(self.size);
-        }
+        let sizes = picture_sizes(packet.codec, &packet.payload, packet.keyframe);
+        self.sizes = sizes.unwrap_or(self.sizes);
         if self.kind == TrackKind::Video {
             let MediaPacket { timestamp, received, .. } = *packet;
             let rank = self.scalable(packet).rank();
@@ -200,7 +199,8 @@ impl Layer {
 
     /// Another publisher has come.
     pub(super) fn start_over(&mut self) {
-        (self.rate, self.size, self.newest_keyframe) = (Rate::default(), None, None);
+        (self.rate, self.newest_keyframe) = (Rate::default(), None);
+        self.sizes = PictureSizes::default();
         self.flow = Flow::default();
         (self.ranks, self.structure, self.told) = (Ranks::default(), None, None);
         self.keyframes.start_over();
@@ -370,6 +370,7 @@ impl Layer {
     fn note_structure<P>(&mut self, packet: &MediaPacket<P>) {
         let told = packet.extensions.descriptor.as_ref().filter(|told| told.has_structure());
         let Some(structure) = told.and_then(FrameStructure::read) else { return };
+        self.sizes = structure.sizes().unwrap_or(self.sizes);
         match &mut self.structure {
             Some(known) => **known = structure,
             None => self.structure = Some(Box::new(structure)),

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use super::flow::Flows;
 use super::layer::{Latest, Layer, Past, Recall};
 use super::point::{Point, layer_of};
+use super::shared::Sizes;
 use super::stream::Step;
 use super::takers::Takers;
 use super::{KeyframeRequests, LayerShown, Standing};
 use crate::id::{TrackId, TrackKind};
 use crate::limits::{ARRIVAL_CLOCK_AFTER, LAYERS_APART, MAX_LAYERS};
-use crate::media::{Bytes, ClockReport, MediaPacket, PictureSize};
+use crate::media::{Bytes, ClockReport, MediaPacket};
 use crate::net::prefetch;
 
 /// What becomes of a packet of a publisher, before anybody is there to see it.
@@ -58,7 +59,7 @@ pub struct Track {
     standing: Option<Standing>,
     /// Which layers sent something at the last look, how large their pictures were, and whether
     /// they can be thinned.
-    seen: [Option<(Option<PictureSize>, bool)>; MAX_LAYERS],
+    seen: [Option<(Sizes, bool)>; MAX_LAYERS],
     /// How its packets come, on the publisher's shard.
     pub(super) flows: Flows,
     latest: Option<Latest>,

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::limits::{MAX_THINNED, RATE_PERIOD};
-use crate::media::ALL_FRAMES;
+use crate::media::{ALL_FRAMES, PictureSize, PictureSizes};
 
 /// A layer without what ranks above one of its ranks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Thinned {
     pub needs_kilobits_per_s: u32,
     /// Frames a second.
     pub frames_per_s: u8,
+    /// Of its pictures, where they are smaller than those of all of the layer, and it is known.
+    pub size: Option<PictureSize>,
 }
 
 /// Ranks that are told apart: what a layer may be thinned to, and what is above.
@@ -86,28 +88,45 @@ impl Ranks {
         }
     }
 
-    /// What the layer would be, thinned, where all of it needs so many bits a second.
-    pub fn thinned(&self, needed_bits_per_s: u64) -> [Thinned; MAX_THINNED] {
+    /// How large the pictures of all of it are, of `sizes`: those of the highest spatial layer that
+    /// comes, which need not be the highest there is.
+    pub fn size(&self, sizes: PictureSizes) -> Option<PictureSize> {
+        let came = self.came.checked_ilog2().map(|top| spatial(top as u8));
+        sizes.of(came.unwrap_or(sizes.highest()))
+    }
+
+    /// What the layer would be, thinned, where all of it needs so many bits a second, and its
+    /// spatial layers have these `sizes`.
+    pub fn thinned(&self, needed_bits_per_s: u64, sizes: PictureSizes) -> [Thinned; MAX_THINNED] {
+        let has_smaller = self.has(ALL_FRAMES);
         let mut all = [Thinned::default(); MAX_THINNED];
         for (limit, (thinned, left)) in (0..).zip(all.iter_mut().zip(self.left)) {
             if self.has(limit) {
                 let bits = needed_bits_per_s.saturating_mul(u64::from(left.0)) / 1_000;
                 thinned.needs_kilobits_per_s = bits.div_ceil(1_000).min(1 << 23) as u32;
                 thinned.frames_per_s = left.1.min(255) as u8;
+                thinned.size = sizes.of(spatial(limit)).filter(|_| has_smaller);
             }
         }
         all
     }
 }
 
+/// The highest spatial layer of what ranks up to this.
+fn spatial(rank: u8) -> u8 {
+    rank.saturating_sub(ALL_FRAMES)
+}
+
 impl Thinned {
     /// In a word that other threads read.
-    pub(crate) fn to_word(self) -> u32 {
-        self.needs_kilobits_per_s << 8 | u32::from(self.frames_per_s)
+    pub(crate) fn to_word(self) -> u64 {
+        let sends = self.needs_kilobits_per_s << 8 | u32::from(self.frames_per_s);
+        u64::from(sends) << 32 | u64::from(PictureSize::to_word(self.size))
     }
 
-    pub(crate) fn from_word(word: u32) -> Thinned {
-        Thinned { needs_kilobits_per_s: word >> 8, frames_per_s: word as u8 }
+    pub(crate) fn from_word(word: u64) -> Thinned {
+        let (sends, size) = ((word >> 32) as u32, PictureSize::from_word(word as u32));
+        Thinned { needs_kilobits_per_s: sends >> 8, frames_per_s: sends as u8, size }
     }
 }
 
@@ -131,22 +150,32 @@ mod tests {
             at += Duration::from_millis(33);
         }
         assert_eq!(ranks.top(), 2);
-        let [lowest, middle, smaller @ ..] = ranks.thinned(1_000_000);
+        let sizes = sizes(1);
+        let [lowest, middle, smaller @ ..] = ranks.thinned(1_000_000, sizes);
         assert_eq!(smaller, [Thinned::default(); 2], "all pictures are of one size");
         assert!((480..530).contains(&lowest.needs_kilobits_per_s), "{lowest:?}: half of it");
         assert!((720..780).contains(&middle.needs_kilobits_per_s), "{middle:?}");
         assert!((7..=8).contains(&lowest.frames_per_s), "{lowest:?}");
         assert!((14..=16).contains(&middle.frames_per_s), "{middle:?}");
+        assert_eq!((middle.size, ranks.size(sizes)), (None, sizes.of(0)), "there is one");
         assert_eq!(Thinned::from_word(middle.to_word()), middle);
         for frame in 120..200u32 {
             ranks.count(at, 0, (frame * 3_000, 1_000));
             at += Duration::from_millis(33);
         }
-        assert_eq!(ranks.thinned(1_000_000), [Thinned::default(); MAX_THINNED]);
+        assert_eq!(ranks.thinned(1_000_000, sizes), [Thinned::default(); MAX_THINNED]);
+    }
+
+    /// Of so many spatial layers: 300 lines, 500, 700.
+    fn sizes(spatial: u8) -> PictureSizes {
+        (0..spatial).fold(PictureSizes::default(), |all, spatial| {
+            let height = 300 + 200 * u16::from(spatial);
+            all.with(spatial, Some(PictureSize { width: 65_535, height }))
+        })
     }
 
     /// Pictures of `spatial` layers and `temporal` ones, of 1,000, 2,000 and 4,000 bytes.
-    fn pictures(spatial: u8, temporal: u8) -> [u32; MAX_THINNED] {
+    fn ranks(spatial: u8, temporal: u8) -> Ranks {
         let mut ranks = Ranks::default();
         let mut at = Instant::now();
         for frame in 0..120u32 {
@@ -158,7 +187,29 @@ mod tests {
             }
             at += Duration::from_millis(33);
         }
-        ranks.thinned(7_000_000).map(|thinned| thinned.needs_kilobits_per_s)
+        ranks
+    }
+
+    fn pictures(spatial: u8, temporal: u8) -> [u32; MAX_THINNED] {
+        let thinned = ranks(spatial, temporal).thinned(7_000_000, sizes(spatial));
+        thinned.map(|thinned| thinned.needs_kilobits_per_s)
+    }
+
+    #[test]
+    fn pictures_are_as_large_as_the_highest_spatial_layer_that_comes() {
+        let heights = |spatial: u8, told: u8| {
+            let (ranks, sizes) = (ranks(spatial, 3), sizes(told));
+            let thinned = ranks.thinned(7_000_000, sizes).map(|thinned| {
+                assert_eq!(Thinned::from_word(thinned.to_word()), thinned);
+                thinned.size.map_or(0, |size| size.height)
+            });
+            (thinned, ranks.size(sizes).map_or(0, |size| size.height))
+        };
+        assert_eq!(heights(3, 3), ([300, 300, 300, 500], 700));
+        assert_eq!(heights(2, 3), ([300, 300, 300, 0], 500), "the highest is left out");
+        assert_eq!(heights(1, 3), ([0; 4], 300));
+        assert_eq!(heights(3, 1), ([300, 300, 300, 0], 0), "nothing is said of the others");
+        assert_eq!(Ranks::default().size(sizes(3)), sizes(3).of(2), "before it is known");
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct StreamShared {
     /// What each layer of each video track needs, in thousands of bits a second.
     needs: [[AtomicU32; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND],
     /// What each layer of each video track would be, thinned: see [`Thinned`].
-    thinned: [[[AtomicU32; MAX_THINNED]; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND],
+    thinned: [[[AtomicU64; MAX_THINNED]; MAX_LAYERS]; MAX_TRACKS_OF_A_KIND],
     /// How loud each audio track is.
     levels: loudness::Levels,
 }
@@ -76,6 +76,9 @@ const SILENT: u32 = 1 << 31;
 /// Set in what a layer needs that answers no requests for key frames.
 const DEAF: u32 = 1 << 31;
 
+/// How large a layer's pictures are, thinned and not.
+pub(super) type Sizes = ([Option<PictureSize>; MAX_THINNED], Option<PictureSize>);
+
 /// What a layer sends, for those who look at a stream from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LayerShown {
@@ -94,17 +97,19 @@ pub struct LayerShown {
 }
 
 impl LayerShown {
+    /// How large its pictures are, thinned and not.
+    pub(super) fn sizes(&self) -> Sizes {
+        (self.thinned.map(|thinned| thinned.size), self.size)
+    }
+
     fn to_word(self) -> u64 {
-        let PictureSize { width, height } = self.size.unwrap_or_default();
         let silent = if self.silent { SILENT } else { 0 };
         u64::from(self.kilobits_per_s & !SILENT | silent) << 32
-            | u64::from(width) << 16
-            | u64::from(height)
+            | u64::from(PictureSize::to_word(self.size))
     }
 
     fn from_word(word: u64) -> LayerShown {
-        let size = PictureSize { width: (word >> 16) as u16, height: word as u16 };
-        let size = Some(size).filter(|size| *size != PictureSize::default());
+        let size = PictureSize::from_word(word as u32);
         let kilobits = (word >> 32) as u32;
         let silent = kilobits & SILENT != 0;
         LayerShown { kilobits_per_s: kilobits & !SILENT, size, silent, ..LayerShown::default() }
@@ -305,7 +310,7 @@ impl StreamShared {
         }
     }
 
-    fn thinned_of(&self, track: TrackId, layer: u8) -> Option<&[AtomicU32; MAX_THINNED]> {
+    fn thinned_of(&self, track: TrackId, layer: u8) -> Option<&[AtomicU64; MAX_THINNED]> {
         let track = Some(track).filter(|track| track.kind == TrackKind::Video)?;
         self.thinned.get(usize::from(track.number))?.get(usize::from(layer))
     }

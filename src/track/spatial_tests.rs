@@ -10,10 +10,16 @@ use str0m::format::Codec;
 
 use super::tests::{KEY, Shard, TRACK, VIDEO, payload, shared, track};
 use super::*;
-use crate::media::{HeaderExtensions, MediaPacket, Origin, ViewerTrack};
+use crate::media::{HeaderExtensions, MediaPacket, Origin, PictureSize, ViewerTrack};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const SPATIAL: u8 = 3;
+/// Of modes with an `h`.
+const SIZES: [PictureSize; 3] = [
+    PictureSize { width: 426, height: 240 },
+    PictureSize { width: 640, height: 360 },
+    PictureSize { width: 960, height: 540 },
+];
 /// Of four pictures, as libvpx makes them of three temporal layers.
 const TEMPORAL: [u8; 4] = [0, 2, 1, 2];
 
@@ -89,6 +95,12 @@ impl Studio {
             let indices = temporal << 5 | up | spatial << 1 | u8::from(spatial > 0);
             let mut payload = vec![flags, high, low, indices];
             payload.extend((!key).then_some(2));
+            if key && first && spatial == 0 {
+                payload[0] |= 0x02;
+                payload.push(0x58);
+                let sides = SIZES[..].iter().flat_map(|size| [size.width, size.height]);
+                payload.extend(sides.flat_map(u16::to_be_bytes));
+            }
             payload.resize(300, 0x55);
             let packet: MediaPacket = MediaPacket {
                 track: TRACK,
@@ -205,14 +217,18 @@ fn pictures_are_offered_by_size_and_the_smallest_with_fewer_frames() {
     let of = |limit: u8| point(0, limit).expect("there is one");
     let all = [(of(2), "S0".to_owned()), (of(3), "S1".to_owned()), (0, "S2".to_owned())];
     assert_eq!(offered(&pictures), all);
+    let sizes = |offers: &[Offered]| offers.iter().map(|offer| offer.size).collect::<Vec<_>>();
+    assert_eq!(sizes(&pictures), SIZES.map(Some), "as the publisher says");
     let points = scene.shared.points(VIDEO);
     let numbers: Vec<u8> = points.iter().map(|offer| offer.layer).collect();
     assert_eq!(numbers, [of(0), of(1), of(2), of(3), 0]);
+    assert_eq!(sizes(&points)[..3], [Some(SIZES[0]); 3], "fewer frames are of the smallest");
     assert!(points.windows(2).all(|pair| pair[0].bits_per_s < pair[1].bits_per_s), "{points:?}");
     let places = numbers.iter().map(|number| picture_in(&pictures, *number).expect("one"));
     assert_eq!(places.collect::<Vec<_>>(), [0, 0, 0, 1, 2]);
     let place = |bounds: Bounds| points[bounds.enough(&points)].layer;
     assert_eq!(place(Bounds { place: Some(1), ..Bounds::default() }), of(3));
+    assert_eq!(place(Bounds { height: Some(300), ..Bounds::default() }), of(3), "halves are less");
     assert_eq!(
         place(Bounds { temporal: Some(0), ..Bounds::default() }),
         0,

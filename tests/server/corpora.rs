@@ -13,7 +13,7 @@ use monoport::config::CommandLine;
 use monoport::id::StreamKey;
 use monoport::link::Frame;
 use monoport::media::{
-    DependencyDescriptor, FrameStructure, picture_size, scalable_in_payload, starts_keyframe,
+    DependencyDescriptor, FrameStructure, picture_sizes, scalable_in_payload, starts_keyframe,
 };
 use monoport::net::Strays;
 use monoport::node::understood_letter;
@@ -130,7 +130,11 @@ fn requests_of_the_corpus_with_tokens_that_nobody_has_made_may_not_publish() {
 
 #[test]
 fn payloads_of_the_corpus_begin_key_frames_or_do_not_as_their_names_say() {
-    replay_named("tools/fuzz/corpus/media", 8, |meaning, payload| {
+    replay_named("tools/fuzz/corpus/media", 10, |meaning, payload| {
+        if meaning.starts_with("descriptor") {
+            let told = DependencyDescriptor::new(payload).as_ref().and_then(FrameStructure::read);
+            return told.is_some_and(|told| told.sizes().is_some());
+        }
         let codec = match meaning.split('-').next() {
             Some("vp8") => Codec::Vp8,
             Some("vp9") => Codec::Vp9,
@@ -139,7 +143,7 @@ fn payloads_of_the_corpus_begin_key_frames_or_do_not_as_their_names_say() {
             codec => panic!("no codec: {codec:?}"),
         };
         // Whatever it says, or nothing.
-        let _ = picture_size(codec, payload);
+        let _ = picture_sizes(codec, payload, true);
         starts_keyframe(codec, payload)
     });
 }
@@ -209,7 +213,7 @@ fn what_the_fuzzer_has_kept_makes_no_parser_of_the_server_panic() {
     }
     for bytes in found("media") {
         for codec in [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1] {
-            let _ = (starts_keyframe(codec, &bytes), picture_size(codec, &bytes));
+            let _ = (starts_keyframe(codec, &bytes), picture_sizes(codec, &bytes, true));
             let _ = scalable_in_payload(codec, &bytes);
         }
         if let Some(descriptor) = DependencyDescriptor::new(&bytes) {

@@ -51,7 +51,7 @@ impl Track {
             show(number, shown);
             let is_there = shown.kilobits_per_s > 0 && !shown.silent;
             let is_thinned = shown.thinned != [Thinned::default(); MAX_THINNED];
-            seen[usize::from(number)] = is_there.then_some((shown.size, is_thinned));
+            seen[usize::from(number)] = is_there.then_some((shown.sizes(), is_thinned));
         }
         self.choose_best();
         self.find_lowest();

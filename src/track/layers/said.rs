@@ -15,7 +15,8 @@ impl Track {
             let came = layer.comes();
             let before = layer.told.replace(Box::new((*shown, *comes)));
             let is_news = before.as_deref().is_none_or(|(known, _)| {
-                (known.silent, known.size, known.deaf) != (shown.silent, shown.size, shown.deaf)
+                let of = |shown: &LayerShown| (shown.silent, shown.sizes(), shown.deaf);
+                of(known) != of(shown)
             });
             self.told_anew |= is_news || came != *comes;
             let Some(layer) = self.layer_mut(*number) else { continue };
@@ -70,11 +71,11 @@ impl Layer {
         let needs = kilobits(self.rate.needed_bits_per_s());
         LayerShown {
             kilobits_per_s: kilobits(self.rate.bits_per_s()),
-            size: self.size,
+            size: self.ranks.size(self.sizes),
             silent: !self.flows(),
             deaf: self.keyframes.is_deaf(),
             needs_kilobits_per_s: told.map_or(needs, |(told, _)| told.needs_kilobits_per_s),
-            thinned: self.ranks.thinned(self.rate.needed_bits_per_s()),
+            thinned: self.ranks.thinned(self.rate.needed_bits_per_s(), self.sizes),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use monoport::media::{
-    DependencyDescriptor, FrameStructure, picture_size, starts_keyframe, scalable_in_payload,
+    DependencyDescriptor, FrameStructure, picture_sizes, scalable_in_payload, starts_keyframe,
 };
 use str0m::format::Codec;
 
@@ -14,7 +14,12 @@ const CODECS: [Codec; 6] =
 fuzz_target!(|bytes: &[u8]| {
     for codec in CODECS {
         assert_eq!(starts_keyframe(codec, bytes), starts_keyframe(codec, bytes));
-        assert_eq!(picture_size(codec, bytes), picture_size(codec, bytes));
+        for keyframe in [false, true] {
+            let sizes = picture_sizes(codec, bytes, keyframe);
+            assert_eq!(sizes, picture_sizes(codec, bytes, keyframe));
+            let highest = sizes.map(|sizes| sizes.of(sizes.highest()));
+            assert!(highest.flatten().is_none_or(|size| size.width > 0 && size.height > 0));
+        }
         assert_eq!(scalable_in_payload(codec, bytes), scalable_in_payload(codec, bytes));
     }
     if let Some(descriptor) = DependencyDescriptor::new(bytes) {

@@ -1,7 +1,7 @@
 //! What is written is found again, and is what others look for.
 
 use super::*;
-use monoport::media::{PictureSize, picture_size, starts_keyframe};
+use monoport::media::{PictureSize, picture_sizes, starts_keyframe};
 
 const STAMP: Stamp = Stamp { layer: 2, number: 0x1ead_beef, sent_ns: 0x0102_0304_0506_0708 };
 const VIDEO: [Format; 4] = [Format::Vp8, Format::H264, Format::Vp9, Format::Av1];
@@ -41,7 +41,7 @@ fn a_key_frame_begins_where_it_should_and_says_its_size() {
         let slices = &key_frame[1 + usize::from(format == Format::H264)..];
         assert!(!slices.is_empty() && !slices.iter().any(starts), "{format:?}");
         assert!(!frame(format, 5_000, false).iter().any(starts), "{format:?}");
-        let size = picture_size(format.codec(), &key_frame[0]);
+        let size = picture_sizes(format.codec(), &key_frame[0], true).and_then(|sizes| sizes.of(0));
         let wanted = (format != Format::Av1).then_some(PictureSize { width: 1280, height: 720 });
         assert_eq!(size, wanted, "{format:?}");
     }
