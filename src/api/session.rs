@@ -97,16 +97,32 @@ struct LayerNow {
     reason: &'static str,
     asked: bool,
     offered: Vec<String>,
+    fewer_frames: Vec<FewerFrames>,
+}
+
+/// One of those that are offered, up to a temporal layer of it.
+#[derive(Serialize)]
+struct FewerFrames {
+    layer: String,
+    temporal_layer: u8,
+    frames_per_s: u8,
 }
 
 impl LayerNow {
-    fn new(shown: LayerGot, called: &[Offered]) -> LayerNow {
+    fn new(shown: LayerGot, points: &[Offered]) -> LayerNow {
+        let (fewer, pictures): (Vec<Offered>, Vec<Offered>) =
+            points.iter().partition(|offer| frames_of(offer.layer).is_some());
         let name = |layer: u8| {
-            let known = picture_in(called, layer).and_then(|place| called.get(place));
+            let known = picture_in(&pictures, layer).and_then(|place| pictures.get(place));
             known.map_or_else(|| layer_of(layer).to_string(), Offered::called)
         };
         let LayerGot { wanted, got, why, asked, .. } = shown;
-        let offered = called.iter().map(Offered::called).collect();
+        let offered = pictures.iter().map(Offered::called).collect();
+        let fewer_frames = fewer.iter().filter_map(|offer| {
+            let (temporal_layer, frames_per_s) = (frames_of(offer.layer)?, offer.frames_per_s?);
+            Some(FewerFrames { layer: name(offer.layer), temporal_layer, frames_per_s })
+        });
+        let fewer_frames = fewer_frames.collect();
         LayerNow {
             wanted: name(wanted),
             wanted_temporal_layer: frames_of(wanted),
@@ -115,6 +131,7 @@ impl LayerNow {
             reason: why.words(),
             asked,
             offered,
+            fewer_frames,
         }
     }
 }
@@ -163,14 +180,14 @@ pub(super) async fn get(
     let key: SessionKey =
         id.parse().map_err(|error| Problem::bad_request(format!("`{id}`: {error}")))?;
     let card = api.control.card(key);
-    let called = api.control.layers_of(key);
+    let points = api.control.points_of(key);
     let living = api.control.with_session(key, |live| {
-        detail(key, live, card.as_ref(), None, admitted.addresses, &called)
+        detail(key, live, card.as_ref(), None, admitted.addresses, &points)
     });
     let ended = || {
         api.control.with_ended(key, |ended| {
             let card = ended.card.as_deref();
-            detail(key, &ended.live, card, Some(ended), admitted.addresses, &called)
+            detail(key, &ended.live, card, Some(ended), admitted.addresses, &points)
         })
     };
     let gone = || {
@@ -239,7 +256,7 @@ fn detail(
     card: Option<&SessionCard>,
     ended: Option<&EndedSession>,
     addresses: bool,
-    called: &[Offered],
+    points: &[Offered],
 ) -> Detail {
     let brief = Brief::new(key, live, card, ended.is_some());
     let card = card.copied().unwrap_or_default();
@@ -262,7 +279,7 @@ fn detail(
         keyframe_requests: card.keyframe_requests,
         expected_bits_per_s: Some(card.expected_bits_per_s).filter(|bits| *bits > 0),
         layer_distance: card.layer.map_or(0.0, |layer| f64::from(layer.below_largest)),
-        layer: card.layer.map(|layer| LayerNow::new(layer, called)),
+        layer: card.layer.map(|layer| LayerNow::new(layer, points)),
         estimate: card.path.map(PathEstimate::new),
         hint: card.oversized.then_some(OVERSIZED),
         phases_ms: Phases {

@@ -29,17 +29,17 @@ pub struct LayerChoice {
 }
 
 impl Control {
-    /// The layers of the video of the stream that a session watches, the smallest first; none where
-    /// there is no such session.
+    /// What can be had of the video of the stream that a session watches: see
+    /// [`StreamShared::points`]. None where there is no such session.
     #[must_use]
-    pub fn layers_of(&self, key: SessionKey) -> Vec<Offered> {
+    pub fn points_of(&self, key: SessionKey) -> Vec<Offered> {
         let shared = {
             let registry = self.lock();
             let stream = registry.live.get(&key).and_then(|l| registry.streams.get(&l.stream));
             stream.map(|stream| stream.shared.clone())
         };
         let video = TrackId::first(TrackKind::Video);
-        shared.map_or_else(Vec::new, |shared| shared.pictures(video).to_vec())
+        shared.map_or_else(Vec::new, |shared| shared.points(video).to_vec())
     }
 
     /// The session with this id gets the layer that is wanted, as soon as it can.

@@ -69,10 +69,11 @@ fn choose_in_the_sheet(stage: &Stage, viewer: &Tab<'_>) {
     );
     let menu = "document.querySelector('#detail').open && \
                 document.querySelectorAll('#detail-layer option').length === 4 && \
-                document.querySelector('#detail-layer').value === ''";
+                document.querySelector('#detail-layer').value === '{}'";
     page.wait_for("a menu of three layers in the sheet", menu, PATIENCE);
     page.eval(
-        "(() => { const menu = document.querySelector('#detail-layer'); menu.value = 'q';
+        "(() => { const menu = document.querySelector('#detail-layer');
+            menu.value = JSON.stringify({ encodingId: 'q' });
             menu.dispatchEvent(new Event('change')); })()",
     );
     settled(viewer, 240);

@@ -88,6 +88,40 @@ fn thins(codec: &str) {
     assert!(frozen <= FREEZE_LIMIT_S, "the picture stood for {frozen} s");
     assert!(requests < 1.0, "{requests} key frames were asked for");
     assert_no_complaints(&[&publisher, &viewer, &other]);
+    if codec == "VP8" {
+        choose_in_the_sheet(&stage);
+    }
+}
+
+/// Whoever looks at the dashboard chooses how many frames a viewer gets of the only picture.
+fn choose_in_the_sheet(stage: &Stage) {
+    let page = stage.tab("/dashboard");
+    page.set_size(1280, 3000);
+    let listed = "document.querySelectorAll('#sessions tbody tr').length >= 3";
+    page.wait_for("the sessions", listed, PATIENCE);
+    page.eval(
+        "[...document.querySelectorAll('#sessions tbody tr')]
+            .find((row) => row.textContent.includes('Viewer')).click()",
+    );
+    let menu = "document.querySelector('#detail').open && \
+                document.querySelectorAll('#detail-layer option').length === 4";
+    page.wait_for("a menu of three rates", menu, PATIENCE);
+    let names =
+        page.eval("[...document.querySelectorAll('#detail-layer option')].map((o) => o.text)");
+    let names: Vec<&str> = names.as_array().expect("some").iter().flat_map(Value::as_str).collect();
+    assert_eq!(names[..2], ["Automatic", "All frames"]);
+    assert!(names[2..].iter().all(|name| name.ends_with(" frames a second")), "{names:?}");
+    page.eval(
+        "(() => { const menu = document.querySelector('#detail-layer');
+            menu.value = JSON.stringify({ encodingId: '0', temporalLayerId: 0 });
+            menu.dispatchEvent(new Event('change')); })()",
+    );
+    let words = "document.querySelector('#detail-numbers [data-row=layer] dd')?.textContent";
+    let told = "0 up to temporal layer 0. It was asked for by name.";
+    page.wait_for("fewer frames, and why", &format!("{words} === '{told}'"), PATIENCE);
+    let chosen = "document.querySelector('#detail-layer').selectedIndex === 3";
+    page.wait_for("what was chosen in the menu", chosen, PATIENCE);
+    assert_no_complaints(&[&page]);
 }
 
 /// How long it takes until a viewer has not all temporal layers of what it gets.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::api::schema::Document;
 use crate::support::client::{Client, Offered, connect, run_for, socket};
 use crate::support::{Response, Server, post_sdp, request};
+use serde_json::{Value, json};
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind};
 
@@ -12,6 +14,14 @@ const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 fn wish(url: &str, body: &str) -> Response {
     request("POST", url, &[JSON], body)
+}
+
+/// The id of the session there is of that kind.
+fn only_session(server: &Server, role: &str) -> String {
+    let url = server.url(&format!("/api/v1/sessions?role={role}"));
+    let page = request("GET", &url, &[], "").body;
+    let page: Value = serde_json::from_str(&page).expect("a page");
+    page["sessions"][0]["id"].as_str().expect("it is there").to_owned()
 }
 
 /// A publisher that has sent for more than a second, and a viewer that plays.
@@ -61,16 +71,10 @@ fn a_viewer_says_which_layer_it_wants_and_is_told_what_it_can_have() {
 fn whoever_administers_the_server_chooses_for_a_viewer() {
     let server = Server::with_shards(2);
     let (_publisher, _viewer) = playing(&server);
-    let of = |role: &str| {
-        let url = server.url(&format!("/api/v1/sessions?role={role}"));
-        let page: serde_json::Value =
-            serde_json::from_str(&request("GET", &url, &[], "").body).expect("a page");
-        page["sessions"][0]["id"].as_str().expect("it is there").to_owned()
-    };
-    let (viewer, publisher) = (of("viewer"), of("publisher"));
+    let (viewer, publisher) = (only_session(&server, "viewer"), only_session(&server, "publisher"));
     let session = request("GET", &server.url(&format!("/api/v1/sessions/{viewer}")), &[], "");
-    let session: serde_json::Value = serde_json::from_str(&session.body).expect("a session");
-    assert_eq!(session["layer"], serde_json::Value::Null, "it comes in one");
+    let session: Value = serde_json::from_str(&session.body).expect("a session");
+    assert_eq!(session["layer"], Value::Null, "it comes in one");
     for (status, id, body) in [
         (204, &*viewer, r#"{"encodingId": "0"}"#),
         (204, &viewer, "{}"),
@@ -83,6 +87,43 @@ fn whoever_administers_the_server_chooses_for_a_viewer() {
         let answer = wish(&server.url(&format!("/api/v1/sessions/{id}/layer")), body);
         assert_eq!(answer.status, status, "{id} {body}: {}", answer.body);
     }
+}
+
+/// Of a single layer there are its frames to choose: all of them, or half.
+#[test]
+fn whoever_administers_the_server_is_told_of_fewer_frames_and_chooses_them() {
+    let server = Server::with_shards(2);
+    let h265 = Offered { codec: Codec::H265, ..VP8 };
+    let mut publisher = Client::publish(&server, "s", h265);
+    publisher.temporal = true;
+    connect(&mut [&mut publisher]);
+    let mut viewer = Client::watch(&server, "s", h265);
+    connect(&mut [&mut publisher, &mut viewer]);
+    let mut numbers = 0..;
+    let mut shown = |until: &dyn Fn(&Value) -> bool| {
+        for number in numbers.by_ref().take(500) {
+            publisher.send(MediaKind::Video, number % 20 == 0, number, number * 1_800);
+            run_for(Duration::from_millis(20), &mut [&mut publisher, &mut viewer]);
+            let id = only_session(&server, "viewer");
+            let answer = request("GET", &server.url(&format!("/api/v1/sessions/{id}")), &[], "");
+            let session: Value = serde_json::from_str(&answer.body).expect("a session");
+            if until(&session["layer"]) {
+                return (id, session);
+            }
+        }
+        panic!("it did not come to that");
+    };
+    let (id, session) = shown(&|layer| layer["fewer_frames"][0].is_object());
+    let document = request("GET", &server.url("/api/v1/openapi.json"), &[], "");
+    let document = Document(serde_json::from_str(&document.body).expect("JSON"));
+    document.check(&session, document.answer("/api/v1/sessions/{id}"), "a viewer's layer");
+    let fewer = &session["layer"]["fewer_frames"];
+    assert_eq!((&fewer[0]["layer"], &fewer[0]["temporal_layer"]), (&json!("0"), &json!(0)));
+    assert_eq!((fewer[1].is_null(), &session["layer"]["offered"]), (true, &json!(["0"])));
+    let url = server.url(&format!("/api/v1/sessions/{id}/layer"));
+    assert_eq!(wish(&url, r#"{"encodingId": "0", "temporalLayerId": 0}"#).status, 204);
+    let (_, session) = shown(&|layer| layer["got_temporal_layer"] == 0);
+    assert_eq!(session["layer"]["asked"], true);
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub struct Client {
     pub level: Option<i8>,
     /// Whether its packets of audio begin to speak after a pause (RFC 3551 §4.1).
     pub begins: bool,
+    /// Whether each second frame of H.265 is of an upper temporal layer.
+    pub temporal: bool,
     /// Whether its packets of audio carry the one before again (RFC 2198).
     pub redundant: bool,
     /// Answers this client's checks in the server's place, when they are to stay away from it.
@@ -148,6 +150,7 @@ impl Client {
             payload_bytes: 0,
             level: None,
             begins: true,
+            temporal: false,
             redundant: false,
             decoy: None,
             decoy_answers: Vec::new(),
@@ -285,6 +288,9 @@ impl Client {
         let (mut pt, red) = (params.pt(), params.red());
         self.sequence += 1;
         let mut payload = media::payload(codec, keyframe, number);
+        if self.temporal && codec == Codec::H265 {
+            payload[1] += (number % 2) as u8;
+        }
         let last = payload.split_off(payload.len() - 4);
         payload.resize(payload.len().max(self.payload_bytes.saturating_sub(4)), 0);
         payload.extend(last);

@@ -122,10 +122,10 @@ export class Detail {
   }
 
   // A viewer's layer, as its player would choose it.
-  async #choose(encodingId) {
+  async #choose(wish) {
     const path = `sessions/${encodeURIComponent(this.#id)}/layer`;
     try {
-      await this.#feed.send("POST", path, encodingId ? { encodingId } : {});
+      await this.#feed.send("POST", path, JSON.parse(wish));
       this.#say("");
     } catch (problem) {
       this.#say(sentence(problem.message));
@@ -139,14 +139,25 @@ export class Detail {
   }
 }
 
-// The choice is there where there is one, the largest layer first.
+// The choice is there where there is one, the largest layer first: of a single one, how many frames.
 function showLayers(layer) {
   const field = $("#detail-layer");
-  $("#detail-layer-field").hidden = !layer || layer.offered.length < 2;
-  if (!layer || document.activeElement === field) return;
-  const options = layer.offered.map((name) => new Option(name, name)).reverse();
-  field.replaceChildren(new Option("Automatic", ""), ...options);
-  field.value = layer.asked ? layer.wanted : "";
+  const { offered = [], fewer_frames = [] } = layer ?? {};
+  const [single, ...others] = offered;
+  const fewer = others.length ? [] : fewer_frames.map(({ temporal_layer, frames_per_s }) => {
+    return new Option(`${frames_per_s} frames a second`, wishFor(single, temporal_layer));
+  });
+  const all = (name) => new Option(others.length ? name : "All frames", wishFor(name, null));
+  const options = [...fewer, ...offered.map(all)].reverse();
+  $("#detail-layer-field").hidden = options.length < 2;
+  if (document.activeElement === field) return;
+  field.replaceChildren(new Option("Automatic", "{}"), ...options);
+  field.value = layer?.asked ? wishFor(layer.wanted, layer.wanted_temporal_layer) : "{}";
+}
+
+// What is asked for with a layer, as text.
+function wishFor(encodingId, temporal) {
+  return JSON.stringify({ encodingId, temporalLayerId: temporal ?? undefined });
 }
 
 function endWords({ at, reason, words }) {
