@@ -52,7 +52,8 @@ pub struct Lane {
     /// Nothing that carries earlier packets again when there is none.
     red_payload_type: Option<u8>,
     playing: bool,
-    /// The MID extension rides along until the viewer has reported on this SSRC.
+    /// The MID extension rides along until the viewer has reported on this SSRC, and on that of RTX
+    /// always: once Firefox has had it on one, it lets nothing in of others that come without.
     name_section: bool,
     extensions: ExtensionIds,
     mid_length: u8,
@@ -459,7 +460,7 @@ impl Lane {
         let level = [extensions.audio_level.unwrap_or_default()];
         let orientation = [extensions.video_orientation.unwrap_or_default()];
         let delay = extensions.playout_delay.unwrap_or_default();
-        let mid = self.extensions.mid.filter(|_| self.name_section);
+        let mid = self.extensions.mid.filter(|_| self.name_section || header.ssrc != self.ssrc);
         let mut elements = Elements::default();
         elements.push(mid, &self.mid[..usize::from(self.mid_length)]);
         elements

@@ -1,6 +1,6 @@
 //! Packets to a viewer that are padding and nothing else (RFC 3550 §5.1).
 
-use super::Lane;
+use super::{Elements, Lane};
 use crate::drop::DropReason;
 use crate::limits::PADDING_BYTES;
 use crate::srtp::RtpSealer;
@@ -38,7 +38,8 @@ impl Lane {
     }
 
     /// Writes a packet of padding alone on the SSRC of retransmissions, under a transport-wide
-    /// `number`: media would have a number without a picture. Without RTX nothing is written.
+    /// `number`: media would have a number without a picture. It names its section, or Firefox does
+    /// not count it. Without RTX nothing is written.
     pub fn pad(
         &mut self,
         sealer: &RtpSealer,
@@ -57,7 +58,10 @@ impl Lane {
         };
         let number = number.to_be_bytes();
         let id = self.extensions.transport_sequence.ok_or(DropReason::UnknownEncoding)?;
-        let start = header.write(&[(id, &number)], slot).ok_or(DropReason::TooLong)?;
+        let mut elements = Elements::default();
+        elements.push(self.extensions.mid, &self.mid[..usize::from(self.mid_length)]);
+        elements.push(Some(id), &number);
+        let start = header.write(elements.as_slice(), slot).ok_or(DropReason::TooLong)?;
         let length = start + usize::from(PADDING_BYTES);
         if length + sealer.overhead() > slot.len() {
             return Err(DropReason::TooLong);

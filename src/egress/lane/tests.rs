@@ -49,6 +49,28 @@ fn sealer() -> RtpSealer {
     RtpSealer::new(profile, &MasterKey::new(profile, &key, &salt).unwrap())
 }
 
+/// Firefox lets nothing in of an SSRC that has named no section, when another one has.
+#[test]
+fn what_is_sent_again_and_padding_name_their_section_whenever_they_leave() {
+    let (mut lane, sealer) = (lane(0), sealer());
+    (lane.extensions.mid, lane.extensions.transport_sequence) = (Some(3), Some(7));
+    let mut slot = [0; 400];
+    // The first element behind what says how long they are.
+    let names_it = |slot: &[u8]| slot[16..18] == [0x30, b'0'];
+    let packet = packet(0, 10, true);
+    lane.admit(&packet).expect("it plays");
+    lane.send(&sealer, &packet, 0, &mut slot).expect("it fits");
+    assert!(names_it(&slot), "the first does");
+    lane.acknowledged();
+    lane.write(&sealer, &packet, 0, Some(1), &mut slot).expect("it fits");
+    assert!(!names_it(&slot), "it is known by then");
+    lane.resend(&sealer, &packet, (0, Some(2)), &mut slot).expect("it fits");
+    assert!(names_it(&slot));
+    slot.fill(0);
+    lane.pad(&sealer, 3, &mut slot).expect("it fits");
+    assert!(names_it(&slot));
+}
+
 /// Sends `packet` if the lane takes it, and returns the viewer's number.
 fn send(lane: &mut Lane, sealer: &RtpSealer, packet: &MediaPacket) -> Result<u64, DropReason> {
     let index = lane.admit(packet)?;
