@@ -1,9 +1,11 @@
 """A browser watches behind a path that becomes narrow, and wide again: which layer it gets, and when.
 
-Chromium publishes three layers, 240, 480 and 960 pixels wide, on a path that carries everything.
+Chromium publishes three layers, 240, 480 and 960 pixels wide, on a path that carries everything. What
+the server makes of the path is written down meanwhile, in a log beside those of the browsers.
 """
 
 import asyncio
+import json
 import sys
 import time
 
@@ -61,7 +63,7 @@ async def narrow(bench, running, browsers, name):
             return await running(command, log, client.environment).start()
 
         sends = await begin(publisher, "layers", "whip")
-        watches = None
+        watches = told = None
         try:
             async def all_come():
                 return sorted(await layers(bench.server), key=str) == WIDTHS
@@ -75,12 +77,28 @@ async def narrow(bench, running, browsers, name):
             watches = await begin(viewer, "watch", "whep")
             if await until(BEGIN, lambda: watches.first_frame) is None:
                 sys.exit(f"nothing is seen: {watches.complaint()}")
+            told = asyncio.ensure_future(tell(bench, bench.log(name, "narrow", "server")))
             await steps(bench, watches)
             print(f"{viewer.title} {watches.version}: frozen {frozen(watches)} ms in all")
         finally:
+            if told:
+                told.cancel()
             if watches:
                 await watches.stop()
             await sends.stop()
+
+
+async def tell(bench, path):
+    """Writes twice a second what the server thinks of the viewer's path, and what it sends."""
+    begun = time.monotonic()
+    with open(path, "w") as log:
+        while True:
+            card = await bench.server.session(STREAM, "viewer") or {}
+            names = ["estimate", "layer", "nacked", "repaired", "keyframe_requests", "rtt_ms"]
+            seen = {name: card.get(name) for name in names}
+            at = round(time.monotonic() - begun, 1)
+            print(json.dumps({"at": at, "speed": bench.relay.speed, **seen}), file=log, flush=True)
+            await asyncio.sleep(0.5)
 
 
 def frozen(watches):
