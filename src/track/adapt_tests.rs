@@ -1,14 +1,14 @@
 //! What the server chooses for viewers.
 
 use super::switch_tests::Scene;
-use super::tests::{KEY, track};
+use super::tests::{KEY, VIDEO, track};
 use std::time::Duration;
 
 use crate::egress::{Feedback, Reception, said};
 use crate::limits::{
     FEEDBACK_WITHIN, QUIET_AFTER, QUIET_NACKS, QUIET_ROUND, QUIET_SAMPLE, RESENDS_PER_PACKET,
 };
-use crate::media::{ExtensionIds, ViewerTrack};
+use crate::media::{ExtensionIds, ViewerTrack, WantedLayers};
 
 const SSRC: u32 = 7;
 /// An estimate of 300,000 bits a second (REMB).
@@ -268,4 +268,22 @@ fn who_reports_losses_alone_gets_a_smaller_layer_and_the_best_back_when_they_end
     assert_eq!(lossy.last(), Some(&Some(1)), "{lossy:?}");
     let well: Vec<_> = (0..30).map(|_| say(&mut scene, 0)).collect();
     assert_eq!(well.last(), Some(&Some(2)), "{well:?}");
+}
+
+/// What is counted of who takes what decides what comes from other shards and nodes.
+#[test]
+fn who_comes_once_layers_are_known_is_counted_once() {
+    let mut scene = Scene::new();
+    scene.frames(40, |_, _| false);
+    let viewer = scene.watch_counted();
+    scene.frames_that_leave(10);
+    scene.wish(viewer, 0);
+    for encoder in &mut scene.layers {
+        encoder.wants_keyframe = true;
+    }
+    scene.frames_that_leave(60);
+    let wanted = scene.shared.wanted(VIDEO);
+    assert_eq!(wanted, WantedLayers { layers: 0b001, best: false });
+    scene.shard.streams.remove_viewer(KEY, viewer);
+    assert_eq!(scene.shared.wanted(VIDEO), WantedLayers::default());
 }

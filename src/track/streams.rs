@@ -172,9 +172,10 @@ impl Streams {
         }
         stream.viewers.push(Viewer::new(now, slot, egress, to));
         stream.tell_interest();
-        stream.weigh(now, position, adapts);
         stream.make_tracks(position);
+        // What is chosen for it takes the place of what is counted.
         stream.count_taken(position, true);
+        stream.weigh(now, position, adapts);
         stream.unsettle(position);
         stream.settle(now, &mut []);
         self.activate(key);

@@ -29,7 +29,7 @@ fn brought(server: &Server) -> Vec<LinkView> {
 }
 
 /// The node that a node has its one stream from.
-fn parent(server: &Server) -> Option<String> {
+pub fn parent(server: &Server) -> Option<String> {
     brought(server).first().map(|link| link.node.to_string())
 }
 
@@ -115,7 +115,7 @@ impl Show {
 
 /// Whether no node has taken another one for dead that was only kept waiting for a core. Where one
 /// has, the tree is right and another one than is to be shown here.
-fn are_calm(servers: &[&Server]) -> bool {
+pub fn are_calm(servers: &[&Server]) -> bool {
     let moved = |server: &&Server| server.metric("monoport_relay_reparented_total") > 0;
     let are_calm = !servers.iter().any(moved);
     if !are_calm {
