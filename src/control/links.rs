@@ -23,7 +23,7 @@ use super::slots::Slots;
 use super::streams::Stream;
 use super::{Control, ControlError};
 use crate::id::{StreamKey, TrackId, TrackKind};
-use crate::limits::{LINK_LINGER, MAX_LINKS_PER_SHARD};
+use crate::limits::{LINK_DESERTED, LINK_LINGER, MAX_LINKS_PER_SHARD};
 use crate::link::Coming;
 use crate::shard::Command;
 use crate::telemetry::{Exposition, LinkEnd, LinkMeter, limited};
@@ -34,6 +34,10 @@ pub(super) struct KnownLink {
     id: u32,
     node: Box<str>,
     meter: Arc<LinkMeter>,
+    /// Of one that has taken the place of another: what that one has shown, and what was counted
+    /// before that.
+    before: Option<Arc<LinkMeter>>,
+    counted: Sum,
     /// Of one that takes the stream away: the other node's number and zone, and how many take it
     /// from there, with those that were sent there since.
     number: u16,
@@ -63,6 +67,8 @@ pub(super) struct LinkTable {
     streams: Vec<Arc<str>>,
     /// Of links that are over, by node: of those that brought streams, and that took them.
     over: BTreeMap<Box<str>, [Sum; 2]>,
+    /// Links that are to end, until their shards have counted all of them, since when.
+    ending: Vec<(Box<str>, LinkWay, Arc<LinkMeter>, Instant)>,
 }
 
 /// A link as others see it.
@@ -74,11 +80,12 @@ pub struct LinkView {
     pub node: Box<str>,
     /// Whether it brings the stream here.
     pub brings: bool,
-    /// Media packets sent the first time, or received.
+    /// Media packets sent the first time, or received; of one that brings a stream also those that
+    /// came from the nodes it was taken from before.
     pub packets: u64,
-    /// Media packets sent again, or received so.
+    /// Media packets sent again, or received so, likewise.
     pub repaired: u64,
-    /// Media packets that came neither way.
+    /// Media packets that came neither way, likewise.
     pub lost: u64,
     /// The last round trip that was measured, in microseconds; 0 before.
     pub round_trip_us: u64,
@@ -98,7 +105,7 @@ pub enum LinkWay {
 impl LinkTable {
     pub fn new(shards: usize) -> LinkTable {
         let ids = (0..shards).map(|_| Slots::new(MAX_LINKS_PER_SHARD)).collect();
-        LinkTable { ids, streams: Vec::new(), over: BTreeMap::new() }
+        LinkTable { ids, streams: Vec::new(), over: BTreeMap::new(), ending: Vec::new() }
     }
 
     /// A name on `shard` that nobody can guess.
@@ -127,9 +134,49 @@ impl LinkTable {
         self.count(link, way);
     }
 
-    /// What a link has counted stays.
+    /// What a link has counted stays, and what it counts until its shard has ended it.
     fn count(&mut self, link: &KnownLink, way: LinkWay) {
-        self.over.entry(link.node.clone()).or_default()[way as usize].add(&link.meter);
+        let (node, meter) = (link.node.clone(), link.meter.clone());
+        self.ending.push((node, way, meter, Instant::now()));
+    }
+
+    /// Links that have ended are counted for good.
+    fn settle(&mut self, now: Instant) {
+        let LinkTable { over, ending, .. } = self;
+        // A shard that has not heard of it by then has failed.
+        let is_late = |since: Instant| now.saturating_duration_since(since) >= LINK_DESERTED;
+        ending.retain(|(node, way, meter, since)| {
+            let ends = meter.ended().is_some() || is_late(*since);
+            if ends {
+                over.entry(node.clone()).or_default()[*way as usize].add(meter);
+            }
+            !ends
+        });
+    }
+
+    /// What all links with each node have counted, but for those there are.
+    fn sums(&self) -> BTreeMap<Box<str>, [Sum; 2]> {
+        let mut sums = self.over.clone();
+        for (node, way, meter, _since) in &self.ending {
+            sums.entry(node.clone()).or_default()[*way as usize].add(meter);
+        }
+        sums
+    }
+}
+
+impl KnownLink {
+    /// What it has counted, with those whose place it has taken.
+    fn sum(&self) -> Sum {
+        let mut sum = self.counted;
+        self.before.iter().chain([&self.meter]).for_each(|meter| sum.add(meter));
+        sum
+    }
+
+    /// It takes the place of another one, and counts on.
+    fn goes_on(&mut self, before: &KnownLink) {
+        let mut counted = before.counted;
+        before.before.iter().for_each(|meter| counted.add(meter));
+        (self.counted, self.before) = (counted, Some(before.meter.clone()));
     }
 }
 
@@ -196,6 +243,41 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// All links there are; one that has ended and waits for another is none.
+    fn links_shown(&self) -> Vec<LinkView> {
+        let of = |name: &Arc<str>, stream: &Stream, link: &KnownLink, brings| {
+            let Sum { packets, repaired, lost } = link.sum();
+            let (node, stream_name) = (link.node.clone(), name.clone());
+            let round_trip_us = link.meter.round_trip_us.get();
+            let layers = layers(stream, link);
+            let stream = stream_name;
+            LinkView { stream, node, brings, packets, repaired, lost, round_trip_us, layers }
+        };
+        let known = self.links.streams.iter();
+        let streams = known.filter_map(|name| Some((name, self.streams.get(name)?)));
+        let each = streams.flat_map(|(name, stream)| {
+            let brought = stream.brought.iter().filter(|link| !link.is_over());
+            let brought = brought.map(move |link| of(name, stream, link, true));
+            brought.chain(stream.taken.iter().map(move |link| of(name, stream, link, false)))
+        });
+        each.collect()
+    }
+
+    /// What all links with each node have counted, those that are over and those there are.
+    fn links_counted(&self) -> BTreeMap<Box<str>, [Sum; 2]> {
+        let mut sums = self.links.sums();
+        for stream in self.links.streams.iter().filter_map(|name| self.streams.get(name)) {
+            let brought = stream.brought.iter().map(|link| (link, LinkWay::Brings));
+            let taken = stream.taken.iter().map(|link| (link, LinkWay::Takes));
+            for (link, way) in brought.chain(taken) {
+                sums.entry(link.node.clone()).or_default()[way as usize].add(&link.meter);
+            }
+        }
+        sums
+    }
+}
+
 impl Control {
     /// Whether a link brings the stream `name` here.
     #[must_use]
@@ -211,6 +293,7 @@ impl Control {
         let now = Instant::now();
         let mut registry = self.lock();
         let is_leaving = registry.stopping;
+        registry.links.settle(now);
         let Registry { links, streams, .. } = &mut *registry;
         let (mut missed, mut unused) = (Vec::new(), Vec::new());
         let names = std::mem::take(&mut links.streams);
@@ -293,37 +376,18 @@ impl Control {
     /// Shows all links there are.
     #[must_use]
     pub fn links(&self) -> Vec<LinkView> {
-        let registry = self.lock();
-        let of = |name: &Arc<str>, stream: &Stream, link: &KnownLink, brings| LinkView {
-            stream: name.clone(),
-            node: link.node.clone(),
-            brings,
-            packets: link.meter.packets.get(),
-            repaired: link.meter.repaired.get(),
-            lost: link.meter.lost.get(),
-            round_trip_us: link.meter.round_trip_us.get(),
-            layers: layers(stream, link),
-        };
-        let known = registry.links.streams.iter();
-        let streams = known.filter_map(|name| Some((name, registry.streams.get(name)?)));
-        let each = streams.flat_map(|(name, stream)| {
-            let brought = stream.brought.iter().filter(|link| !link.is_over());
-            let brought = brought.map(move |link| of(name, stream, link, true));
-            brought.chain(stream.taken.iter().map(move |link| of(name, stream, link, false)))
-        });
-        each.collect()
+        self.lock().links_shown()
     }
 
     /// Adds what links have counted, by node and direction.
     pub fn expose_links(&self, exposition: &mut Exposition) {
-        let mut sums = self.lock().links.over.clone();
-        let (mut now, mut withheld) = ([0u64; 2], [0u64; 4]);
-        for link in self.links() {
+        let (sums, views) = {
+            let registry = self.lock();
+            (registry.links_counted(), registry.links_shown())
+        };
+        let (mut now, mut withheld) = ([0u64; 2], [0u64; Coming::ALL.len()]);
+        for link in views {
             let way = if link.brings { LinkWay::Brings } else { LinkWay::Takes };
-            let sum = &mut sums.entry(link.node).or_default()[way as usize];
-            sum.packets += link.packets;
-            sum.repaired += link.repaired;
-            sum.lost += link.lost;
             now[way as usize] += 1;
             link.layers.iter().for_each(|(_, why)| withheld[*why as usize] += 1);
         }

@@ -48,7 +48,8 @@ pub enum Coming {
 }
 
 impl Coming {
-    const ALL: [Coming; 4] = [Coming::Comes, Coming::Unasked, Coming::Loses, Coming::Capped];
+    /// All there are.
+    pub const ALL: [Coming; 4] = [Coming::Comes, Coming::Unasked, Coming::Loses, Coming::Capped];
 
     /// Whether it can't be had, though it is wanted.
     #[must_use]

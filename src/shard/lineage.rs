@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::Core;
-use super::links::{End, Link, Links};
+use super::links::{End, Link, Links, count};
 use super::post::Post;
 use super::relay::Brings;
 use crate::id::Via;
 use crate::link::{Incoming, Keys, Lineage, Path, Peer};
 use crate::net::{Destination, Way};
 use crate::paths::Ways;
-use crate::telemetry::LinkMeter;
+use crate::telemetry::{LinkEnd, LinkMeter};
 use crate::track::Streams;
 
 /// The way to another node's `address`, from the mux port in the slot `port`.
@@ -73,7 +73,11 @@ impl Core {
         let _told = paths.ways.push(link.to, |slot| incoming.end(slot));
         let back = incoming.back();
         let had = relay.moves(brings, streams).map(|had| crate::link::Had { back, ..had });
-        *incoming = Incoming::new(now, link.stream, peer, keys, had);
+        let moved = Incoming::new(now, link.stream, peer, keys, had);
+        let before = std::mem::replace(incoming, moved);
+        // All that it has counted is seen before it is over.
+        count(&link.meter, before.figures());
+        link.meter.end(LinkEnd::Closed);
         (link.to, link.meter) = (to, meter);
         link.show(now);
         links.due = None;

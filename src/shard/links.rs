@@ -202,14 +202,11 @@ impl Link {
 
     /// Says how it fares.
     pub fn show(&self, now: Instant) {
-        let Figures { packets, repaired, lost, round_trip_us } = match &self.end {
+        let figures = match &self.end {
             End::Incoming(incoming, _) => incoming.figures(),
             End::Outgoing(outgoing, _) => outgoing.figures(),
         };
-        self.meter.packets.set(packets);
-        self.meter.repaired.set(repaired);
-        self.meter.lost.set(lost);
-        self.meter.round_trip_us.set(round_trip_us);
+        count(&self.meter, figures);
         let layers = match &self.end {
             End::Incoming(_, relay) => relay.layers_shown(),
             End::Outgoing(_, taking) => taking.shown,
@@ -228,6 +225,15 @@ impl Link {
             }
         }
     }
+}
+
+/// Shows what an end of a link has counted.
+pub(super) fn count(meter: &LinkMeter, figures: Figures) {
+    let Figures { packets, repaired, lost, round_trip_us } = figures;
+    meter.packets.set(packets);
+    meter.repaired.set(repaired);
+    meter.lost.set(lost);
+    meter.round_trip_us.set(round_trip_us);
 }
 
 impl Core {
@@ -350,6 +356,7 @@ impl Core {
                     Got::Nothing => {}
                     Got::Ended => {
                         relay.has_no_source(streams);
+                        link.show(now);
                         link.meter.end(LinkEnd::Closed);
                         self.links.due = None;
                     }

@@ -226,7 +226,20 @@ fn a_node_that_drains_sends_those_away_that_have_a_stream_from_it_and_nobody_mis
     let Some(mut show) = by_way_of_b(&a, |_| watch(&b), &c) else { return };
     let drained = Instant::now();
     b.node().refuse_new_sessions();
-    show.until("c has it from a", || parent(&c).as_deref() == Some("a"));
+    let from = |node: &str| {
+        c.metric(&format!("monoport_link_packets_total{{node=\"{node}\",direction=\"in\"}}"))
+    };
+    let (mut counted, mut all) = (from("b"), brought(&c)[0].packets);
+    show.until("c has it from a", || {
+        let before = counted;
+        counted = from("b");
+        assert!(counted >= before, "no counter steps back: {counted} after {before}");
+        if let Some(link) = brought(&c).first() {
+            assert!(link.packets >= all, "a link counts on: {} after {all}", link.packets);
+            all = link.packets;
+        }
+        parent(&c).as_deref() == Some("a")
+    });
     show.until("b gives it to nobody", || children(&b) == 0);
     for _ in 0..20 {
         show.step(false);
@@ -235,6 +248,15 @@ fn a_node_that_drains_sends_those_away_that_have_a_stream_from_it_and_nobody_mis
     println!("without media for {:?}", show.gap(1, drained));
     show.is_whole();
     assert_eq!(brought(&b).len(), 1, "its own viewers stay until they go");
+    let is_sum = || brought(&c)[0].packets == from("a") + from("b");
+    eventually("what has come from all of them is what came from each", is_sum);
+    let sent = b.metric("monoport_link_packets_total{node=\"c\",direction=\"out\"}");
+    let figure = |name: &str| {
+        c.metric(&format!("monoport_link_{name}_total{{node=\"b\",direction=\"in\"}}"))
+    };
+    let came = figure("packets") + figure("repaired") + figure("lost");
+    // What was on its way when it left comes to nobody.
+    assert!(came <= sent && sent - came <= 4, "{came} of {sent} are accounted for");
 }
 
 #[test]

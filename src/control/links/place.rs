@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use str0m::format::CodecSpec;
 
-use super::{KnownLink, LinkCodecs, LinkWay};
+use super::{KnownLink, LinkCodecs, LinkWay, Sum};
 use crate::control::streams::Stream;
 use crate::control::{Control, ControlError};
 use crate::id::{TrackId, TrackKind};
@@ -127,7 +127,7 @@ impl LinkPlace<'_> {
     /// somebody has come to publish the stream meanwhile, or its publisher is gone.
     pub fn open(mut self, other: OtherEnd) -> Result<(), ControlError> {
         let codecs = other.codecs.codecs();
-        let (setup, link) = self.made(other, &codecs);
+        let (setup, mut link) = self.made(other, &codecs);
         let mut registry = self.control.lock();
         let known = registry.streams.get_mut(&self.stream).expect("a reservation keeps it");
         if !self.is_right(known) {
@@ -149,7 +149,10 @@ impl LinkPlace<'_> {
                 known.codecs = codecs;
                 known.moved_on = false;
                 viewers = known.viewers.keys().to_vec();
-                if let Some(before) = known.brought.replace(link) {
+                let before = known.brought.take();
+                before.iter().for_each(|before| link.goes_on(before));
+                known.brought = Some(link);
+                if let Some(before) = before {
                     registry.links.count(&before, LinkWay::Brings);
                 }
             }
@@ -191,9 +194,19 @@ impl LinkPlace<'_> {
             brings,
             meter: meter.clone(),
         };
-        let (idle_since, was_missed) = (None, false);
-        let link =
-            KnownLink { shard, id, node, meter, number, zone, below, idle_since, was_missed };
+        let link = KnownLink {
+            shard,
+            id,
+            node,
+            meter,
+            before: None,
+            counted: Sum::default(),
+            number,
+            zone,
+            below,
+            idle_since: None,
+            was_missed: false,
+        };
         (setup, link)
     }
 
