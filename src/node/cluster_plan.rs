@@ -80,7 +80,8 @@ impl ClusterPlan {
     }
 
     /// Rules for `nft -f -` of a firewall in front of the nodes, for the chain `forward` of the
-    /// table `inet filter`. What only a node's own machine reaches has none.
+    /// table `inet filter`. What only a node's own machine reaches has none, and a node of which
+    /// that is all has a comment.
     #[must_use]
     pub fn nft(&self) -> String {
         let mut text = String::new();
@@ -88,6 +89,14 @@ impl ClusterPlan {
             let listed = listed(node);
             let reached: Vec<_> =
                 listed.iter().filter(|(.., ports)| !ports.ip.is_loopback()).collect();
+            if reached.is_empty() {
+                let _ = writeln!(
+                    text,
+                    "# node {}: no rule, since all that it announces is loopback: nobody comes to \
+                     it from elsewhere (--announce, --http)",
+                    node.name
+                );
+            }
             let heads: BTreeSet<_> = reached.iter().map(|(p, u, at)| (at.ip, *p, *u)).collect();
             for (ip, protocol, purpose) in heads {
                 let same = |one: &&&(&str, &str, MediaPorts)| {
@@ -183,6 +192,9 @@ node b, monoport 1
             ),
         ];
         assert_eq!(plan.nft(), rules.concat());
+        let alone = vec![at(false, "127.0.0.1", 7_882, 7_882), at(true, "::1", 7_881, 7_881)];
+        let alone = ClusterPlan(vec![node("c", "", "127.0.0.1:7880", alone)]).nft();
+        assert!(alone.starts_with("# node c: no rule") && alone.lines().count() == 1, "{alone}");
         let json: serde_json::Value = serde_json::from_str(&plan.json()).expect("JSON");
         assert_eq!(json.as_array().map(Vec::len), Some(6));
         assert_eq!((&json[4]["node"], &json[4]["last_port"]), (&"b".into(), &60_000.into()));
