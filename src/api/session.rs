@@ -14,7 +14,7 @@ use super::sample::{tenths, thousandths};
 use crate::access::Admitted;
 use crate::control::{EndedSession, LiveSession};
 use crate::id::SessionKey;
-use crate::telemetry::{LayerGot, PROFILES, PathShown, SessionCard};
+use crate::telemetry::{LayerGot, LayerReason, PROFILES, PathShown, SessionCard};
 use crate::track::{Offered, frames_of, layer_of, picture_in};
 use crate::whip::{Problem, wanted_layer};
 
@@ -86,6 +86,9 @@ impl PathEstimate {
     }
 }
 
+/// Why a viewer has no larger layer of a stream that comes from another node.
+const NO_ROOM: &str = "the way between the nodes has no room for a larger one";
+
 /// Which layer of its video a viewer gets.
 #[derive(Serialize)]
 struct LayerNow {
@@ -117,6 +120,17 @@ impl LayerNow {
             known.map_or_else(|| layer_of(layer).to_string(), Offered::called)
         };
         let LayerGot { wanted, got, why, asked, .. } = shown;
+        let place = picture_in(&pictures, wanted);
+        // Those that it would get instead.
+        let others = match why {
+            LayerReason::Silent => place.map_or(&[][..], |place| &pictures[place..=place]),
+            LayerReason::Best | LayerReason::Carried => {
+                place.map_or(&[][..], |place| &pictures[place + 1..])
+            }
+            _ => &[],
+        };
+        let lacks_room =
+            others.iter().any(|offer| offer.withheld) && others.iter().all(|offer| !offer.flows);
         let offered = pictures.iter().map(Offered::called).collect();
         let fewer_frames = fewer.iter().filter_map(|offer| {
             let (temporal_layer, frames_per_s) = (frames_of(offer.layer)?, offer.frames_per_s?);
@@ -128,7 +142,7 @@ impl LayerNow {
             wanted_temporal_layer: frames_of(wanted),
             got: got.map(name),
             got_temporal_layer: got.and_then(frames_of),
-            reason: why.words(),
+            reason: if lacks_room { NO_ROOM } else { why.words() },
             asked,
             offered,
             fewer_frames,

@@ -24,6 +24,12 @@ const DEAF: u8 = 1 << 1;
 /// How it comes, in the bits above.
 const COMING_SHIFT: u8 = 2;
 
+/// Bits of a layer where all of a track are a word, and behind them one for each.
+const WORD_BITS: u8 = 3;
+const KNOWN: u8 = WORD_BITS * MAX_LAYERS as u8;
+
+const _: () = assert!(KNOWN as u32 + MAX_LAYERS as u32 <= u64::BITS, "a word has them all");
+
 /// What the end that takes media wants of each video track.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
@@ -45,33 +51,37 @@ pub enum Coming {
     Loses,
     /// It does not, since it is above what a link may carry (`--link-mbps`).
     Capped,
+    /// It does not come to the node that would send it: the way there has no room for it.
+    Above,
 }
 
 impl Coming {
     /// All there are.
-    pub const ALL: [Coming; 4] = [Coming::Comes, Coming::Unasked, Coming::Loses, Coming::Capped];
+    pub const ALL: [Coming; 5] =
+        [Coming::Comes, Coming::Unasked, Coming::Loses, Coming::Capped, Coming::Above];
 
     /// Whether it can't be had, though it is wanted.
     #[must_use]
     pub const fn is_withheld(self) -> bool {
-        matches!(self, Coming::Loses | Coming::Capped)
+        matches!(self, Coming::Loses | Coming::Capped | Coming::Above)
     }
 
-    /// What is known of some layers, in a word: two bits each, and behind them which are known.
+    /// What is known of some layers, in a word: three bits each, and behind them which are known.
     #[must_use]
     pub fn to_word(layers: impl Iterator<Item = (u8, Coming)>) -> u64 {
         layers.filter(|(layer, _)| usize::from(*layer) < MAX_LAYERS).fold(0, |word, known| {
             let (layer, coming) = known;
-            word | (coming as u64) << (2 * layer) | 1 << (2 * MAX_LAYERS as u8 + layer)
+            word | (coming as u64) << (WORD_BITS * layer) | 1 << (KNOWN + layer)
         })
     }
 
     /// Whether a layer comes, as a word says, if it is known there.
     #[must_use]
     pub fn in_word(word: u64, layer: u8) -> Option<Coming> {
-        let is_known =
-            usize::from(layer) < MAX_LAYERS && word >> (2 * MAX_LAYERS as u8 + layer) & 1 == 1;
-        is_known.then(|| Coming::ALL[(word >> (2 * layer) & 3) as usize])
+        if usize::from(layer) >= MAX_LAYERS || word >> (KNOWN + layer) & 1 == 0 {
+            return None;
+        }
+        Coming::ALL.get((word >> (WORD_BITS * layer) & 7) as usize).copied()
     }
 
     /// Its name in the API.
@@ -82,6 +92,7 @@ impl Coming {
             Coming::Unasked => "unasked",
             Coming::Loses => "loses",
             Coming::Capped => "capped",
+            Coming::Above => "above",
         }
     }
 }
@@ -257,7 +268,8 @@ mod tests {
 
     #[test]
     fn what_comes_has_room_in_a_word() {
-        let known = [(0, Coming::Loses), (3, Coming::Comes), (7, Coming::Capped)];
+        let known =
+            [(0, Coming::Loses), (3, Coming::Comes), (4, Coming::Above), (7, Coming::Capped)];
         let word = Coming::to_word(known.into_iter());
         for layer in 0..9 {
             let expected = known.iter().find(|(number, _)| *number == layer);
@@ -276,7 +288,7 @@ mod tests {
 
         let layer = Said {
             layer: 3,
-            coming: Coming::Capped,
+            coming: Coming::Above,
             silent: true,
             deaf: true,
             kilobits_per_s: 1 << 31,

@@ -155,6 +155,7 @@ impl Taking {
         let shared = streams.shared(key.stream)?;
         let layers = shared.all_layers(key.id).map(|(layer, shown)| {
             let coming = match self.takes_layer(key.id, layer) {
+                _ if shown.withheld => Coming::Above,
                 true => Coming::Comes,
                 false => self.room.why(key.id.number, layer).unwrap_or(Coming::Unasked),
             };
@@ -268,7 +269,8 @@ impl Feed {
 
 /// A layer, as the other end is told of it.
 fn said(layer: u8, shown: &LayerShown, coming: Coming) -> Said {
-    let LayerShown { kilobits_per_s, size, silent, needs_kilobits_per_s, deaf, thinned } = *shown;
+    let LayerShown { kilobits_per_s, size, needs_kilobits_per_s, deaf, thinned, .. } = *shown;
+    let silent = shown.silent;
     let thinned = thinned.map(Thinned::to_word);
     Said { layer, coming, silent, deaf, kilobits_per_s, needs_kilobits_per_s, size, thinned }
 }

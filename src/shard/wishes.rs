@@ -96,6 +96,7 @@ pub(super) fn shown(said: &Said) -> (u8, LayerShown, bool) {
         kilobits_per_s: said.kilobits_per_s,
         size: said.size,
         silent: said.silent || said.coming.is_withheld(),
+        withheld: said.coming.is_withheld(),
         needs_kilobits_per_s: said.needs_kilobits_per_s,
         deaf: said.deaf,
         thinned: said.thinned.map(Thinned::from_word),

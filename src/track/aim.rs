@@ -106,6 +106,8 @@ pub struct Offered {
     pub size: Option<PictureSize>,
     /// Whether it flows: who gets a layer that does not is given another one.
     pub flows: bool,
+    /// Whether it does not because the way from the node that has it has no room for it.
+    pub withheld: bool,
     /// Frames a second, where it is a layer thinned.
     pub frames_per_s: Option<u8>,
     /// Its spatial layer, where its encoding has several.

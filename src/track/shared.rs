@@ -72,6 +72,8 @@ pub struct Standing {
 
 /// Set in the rate of a layer that sends nothing now.
 const SILENT: u32 = 1 << 31;
+/// The same where it does not come from another node, since the way has no room for it.
+const WITHHELD: u32 = 1 << 30;
 
 /// Set in what a layer needs that answers no requests for key frames.
 const DEAF: u32 = 1 << 31;
@@ -88,6 +90,8 @@ pub struct LayerShown {
     pub size: Option<PictureSize>,
     /// Whether it has fallen silent: then this is what it sent before.
     pub silent: bool,
+    /// Whether that is because the way from the node that has it has no room for it.
+    pub withheld: bool,
     /// Payload that there must be room for to get it, in thousands of bits a second.
     pub needs_kilobits_per_s: u32,
     /// Whether it answers no requests for key frames.
@@ -103,16 +107,18 @@ impl LayerShown {
     }
 
     fn to_word(self) -> u64 {
-        let silent = if self.silent { SILENT } else { 0 };
-        u64::from(self.kilobits_per_s & !SILENT | silent) << 32
+        let flag = |has: bool, flag: u32| if has { flag } else { 0 };
+        let flags = flag(self.silent, SILENT) | flag(self.withheld, WITHHELD);
+        u64::from(self.kilobits_per_s & !(SILENT | WITHHELD) | flags) << 32
             | u64::from(PictureSize::to_word(self.size))
     }
 
     fn from_word(word: u64) -> LayerShown {
         let size = PictureSize::from_word(word as u32);
-        let kilobits = (word >> 32) as u32;
-        let silent = kilobits & SILENT != 0;
-        LayerShown { kilobits_per_s: kilobits & !SILENT, size, silent, ..LayerShown::default() }
+        let word = (word >> 32) as u32;
+        let (silent, withheld) = (word & SILENT != 0, word & WITHHELD != 0);
+        let kilobits_per_s = word & !(SILENT | WITHHELD);
+        LayerShown { kilobits_per_s, size, silent, withheld, ..LayerShown::default() }
     }
 }
 
@@ -299,8 +305,8 @@ impl StreamShared {
         }
         if shown.kilobits_per_s == 0 {
             let before = LayerShown::from_word(word.load(Ordering::Relaxed));
-            let LayerShown { silent, needs_kilobits_per_s, deaf, .. } = shown;
-            shown = LayerShown { silent, needs_kilobits_per_s, deaf, ..before };
+            let LayerShown { silent, withheld, needs_kilobits_per_s, deaf, .. } = shown;
+            shown = LayerShown { silent, withheld, needs_kilobits_per_s, deaf, ..before };
         }
         word.store(shown.to_word(), Ordering::Relaxed);
         if let Some(needs) = self.needs_of(track, layer).filter(|_| shown.needs_kilobits_per_s > 0)
@@ -361,6 +367,7 @@ impl StreamShared {
             bits_per_s: u64::from(needs(layer, shown)) * 1_000,
             size: shown.size,
             flows: !shown.silent,
+            withheld: shown.withheld,
             frames_per_s: None,
             spatial: None,
         })
@@ -479,7 +486,7 @@ mod tests {
         let first = shared.take_over(0);
         let size = Some(PictureSize { width: 65_535, height: 1 });
         let shown = LayerShown { kilobits_per_s: 4_000_000, size, ..LayerShown::default() };
-        let small = LayerShown { kilobits_per_s: 3, ..LayerShown::default() };
+        let small = LayerShown { kilobits_per_s: 3, withheld: true, ..LayerShown::default() };
         shared.show_layer(video, 7, shown);
         shared.show_layer(video, 1, small);
         shared.show_layer(video, 2, LayerShown::default());

@@ -247,4 +247,11 @@ fn a_link_carries_no_more_than_it_may() {
     eventually("the largest is above it", || states(&a, false) == capped);
     eventually("both say so", || states(&b, true) == capped);
     eventually("its viewer gets the next", || json(&session)["layer"]["got"] == "h");
+    let words = "the way between the nodes has no room for a larger one";
+    eventually("it is told why", || json(&session)["layer"]["reason"] == words);
+    wishes(&session, "f");
+    eventually("also who wants it by name", || {
+        let layer = &json(&session)["layer"];
+        layer["wanted"] == "f" && layer["got"] == "h" && layer["reason"] == words
+    });
 }

@@ -15,7 +15,9 @@ impl Track {
             let came = layer.comes();
             let before = layer.told.replace(Box::new((*shown, *comes)));
             let is_news = before.as_deref().is_none_or(|(known, _)| {
-                let of = |shown: &LayerShown| (shown.silent, shown.sizes(), shown.deaf);
+                let of = |shown: &LayerShown| {
+                    (shown.silent, shown.withheld, shown.sizes(), shown.deaf)
+                };
                 of(known) != of(shown)
             });
             self.told_anew |= is_news || came != *comes;
@@ -63,7 +65,7 @@ impl Layer {
 
     /// What it sends, for others to see.
     pub(in crate::track) fn shown(&self) -> LayerShown {
-        let kilobits = |bits: u64| bits.div_ceil(1_000).min(1 << 30) as u32;
+        let kilobits = |bits: u64| bits.div_ceil(1_000).min((1 << 30) - 1) as u32;
         let told = self.told.as_deref().copied();
         if let Some((shown, false)) = told {
             return shown;
@@ -73,6 +75,7 @@ impl Layer {
             kilobits_per_s: kilobits(self.rate.bits_per_s()),
             size: self.ranks.size(self.sizes),
             silent: !self.flows(),
+            withheld: false,
             deaf: self.keyframes.is_deaf(),
             needs_kilobits_per_s: told.map_or(needs, |(told, _)| told.needs_kilobits_per_s),
             thinned: self.ranks.thinned(self.rate.needed_bits_per_s(), self.sizes),
