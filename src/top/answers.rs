@@ -120,7 +120,21 @@ answers! {
         directory: Option<String>,
         refused: Option<String>,
         nodes: Vec<Node>,
+        links: Vec<Link>,
     }
+    /// A stream on its way from another node, or to one.
+    Link {
+        stream: Option<String>,
+        node: Option<String>,
+        direction: Option<String>,
+        packets: Number,
+        repaired: Number,
+        lost: Number,
+        round_trip_ms: Number,
+        layers: Vec<LinkLayer>,
+    }
+    /// A layer of its video, and whether it comes.
+    LinkLayer { layer: String, state: Option<String>, }
     /// One node of several.
     Node {
         name: String,

@@ -239,7 +239,10 @@ impl Model {
             View::Sessions => self.page.as_ref().map_or(0, |page| page.sessions.len()),
             View::Drops => status.map_or(0, |status| status.drops.len()),
             View::Failures => status.map_or(0, |status| status.failures.len()),
-            View::Nodes => self.cluster.as_ref().map_or(0, |cluster| cluster.nodes.len()),
+            View::Nodes => {
+                let known = self.cluster.as_ref();
+                known.map_or(0, |cluster| cluster.nodes.len() + cluster.links.len())
+            }
         }
     }
 

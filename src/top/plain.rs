@@ -32,6 +32,7 @@ pub fn cluster(cluster: &Cluster) -> String {
     let mut page = sheet::cluster_notes(cluster).join("\n");
     page.push('\n');
     part(&mut page, "nodes", &sheet::nodes(cluster));
+    part(&mut page, "links", &sheet::links(cluster));
     page
 }
 

@@ -1,7 +1,7 @@
 //! The tables, as text in rows: the same for the screen and for `--once`.
 
 use super::answers::{
-    Cluster, Failures, Node, Port, Ports, Reason, Session, Shard, Shards, Status,
+    Cluster, Failures, Link, LinkLayer, Node, Port, Ports, Reason, Session, Shard, Shards, Status,
 };
 use super::figures::{bits, count, duration, index, micros, millis, percent, ratio, tenths, text};
 
@@ -158,6 +158,46 @@ fn node(node: &Node) -> Vec<String> {
         text(node.version.as_deref()),
         text(node.http.as_deref()),
     ]
+}
+
+const LINKS: &[Column] = &[
+    ("stream", 14, false),
+    ("from or to", 17, false),
+    ("packets", 8, true),
+    ("again", 7, true),
+    ("lost", 7, true),
+    ("rtt", 8, true),
+    ("layers", 13, false),
+];
+
+/// The streams that a node takes from others, and gives to them.
+#[must_use]
+pub fn links(cluster: &Cluster) -> Sheet {
+    let rows = cluster.links.iter().map(link).collect();
+    Sheet { columns: LINKS, rows, empty: "no stream comes from another node, or goes to one" }
+}
+
+fn link(link: &Link) -> Vec<String> {
+    let way = if link.direction.as_deref() == Some("in") { "from" } else { "to" };
+    let layers: Vec<String> = link.layers.iter().map(layer).collect();
+    vec![
+        text(link.stream.as_deref()),
+        format!("{way} {}", text(link.node.as_deref())),
+        count(link.packets),
+        count(link.repaired),
+        count(link.lost),
+        millis(link.round_trip_ms),
+        layers.join(", "),
+    ]
+}
+
+/// What comes has its name alone.
+fn layer(layer: &LinkLayer) -> String {
+    let name = text(Some(&layer.layer));
+    match layer.state.as_deref() {
+        Some("comes") | None => name,
+        Some(state) => format!("{name} {}", text(Some(state))),
+    }
 }
 
 /// How it goes with the directory that the nodes share.

@@ -115,6 +115,22 @@ fn dashboard_lists_the_nodes_and_says_that_one_serves_alone() {
     assert_eq!(notice, "The directory does not answer: fra-1 serves alone.");
     let said = "document.querySelector('#verdict').textContent.includes('The directory of nodes')";
     page.wait_for("the verdict", said, PATIENCE);
+    let text = "((one) => document.querySelector(one).innerText.replace(/\\s+/g, ' ').trim())";
+    let none = page.eval(&format!("{text}('#links .empty')"));
+    assert_eq!(none, "No stream comes from another node, or goes to one.");
+    // What goes from node to node, as a server would tell it.
+    let told = r#"{"node":"fra-1","directory":"answers","refused":null,"nodes":[],"links":[
+        {"stream":"s","node":"ams-1","direction":"in","packets":12345,"repaired":6,"lost":2,
+         "round_trip_ms":12.5,"layers":[{"layer":"q","state":"comes"},
+         {"layer":"f","state":"loses"}]}]}"#;
+    let shown = page.eval(&format!(
+        "import('/dashboard/nodes.js').then(async ({{ Nodes }}) => {{
+            await new Nodes({{ get: async () => ({told}) }}).refresh();
+            return {text}('#links tbody tr');
+        }})"
+    ));
+    let row = "s ams-1 fra-1 12,345 6 2 12.5 ms q, f left out: the way loses too much";
+    assert_eq!(shown, row);
     assert_no_complaints(&[&page]);
 }
 

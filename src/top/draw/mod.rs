@@ -116,9 +116,18 @@ fn draw_nodes(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         return frame.render_widget(Paragraph::new("asking for the nodes …"), area);
     };
     let notes = sheet::cluster_notes(cluster);
-    let rows = [Constraint::Min(3), Constraint::Length(2 * notes.len() as u16)];
-    let [table, below] = Layout::vertical(rows).areas(area);
-    draw_sheet(frame, table, &sheet::nodes(cluster), model);
+    let (nodes, links) = (sheet::nodes(cluster), sheet::links(cluster));
+    // With its head; at most half of the screen for the nodes where there are links as well.
+    let most = if links.rows.is_empty() { area.height } else { area.height / 2 };
+    let rows = [
+        Constraint::Length((nodes.rows.len().max(1) as u16).saturating_add(1).min(most)),
+        Constraint::Length(1),
+        Constraint::Min(2),
+        Constraint::Length(2 * notes.len() as u16),
+    ];
+    let [table, _, links_at, below] = Layout::vertical(rows).areas(area);
+    draw_rows(frame, table, &nodes, Some(model.selected));
+    draw_rows(frame, links_at, &links, model.selected.checked_sub(nodes.rows.len()));
     let notes = Paragraph::new(notes.join("\n")).style(DIM).wrap(Wrap { trim: false });
     frame.render_widget(notes, below);
 }
@@ -161,6 +170,11 @@ fn draw_sessions(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 }
 
 fn draw_sheet(frame: &mut Frame<'_>, area: Rect, sheet: &Sheet, model: &Model) {
+    draw_rows(frame, area, sheet, Some(model.selected));
+}
+
+/// A table with the bar at a row, unless that is in another one.
+fn draw_rows(frame: &mut Frame<'_>, area: Rect, sheet: &Sheet, selected: Option<usize>) {
     if sheet.rows.is_empty() {
         return frame.render_widget(Paragraph::new(sheet.empty).style(DIM), area);
     }
@@ -181,7 +195,8 @@ fn draw_sheet(frame: &mut Frame<'_>, area: Rect, sheet: &Sheet, model: &Model) {
         .header(Row::new(head).style(BOLD))
         .row_highlight_style(Style::new().reversed())
         .column_spacing(1);
-    let mut state = TableState::default().with_selected(model.selected);
+    let selected = selected.filter(|row| *row < sheet.rows.len());
+    let mut state = TableState::default().with_selected(selected);
     frame.render_stateful_widget(table, area, &mut state);
 }
 

@@ -134,6 +134,7 @@ fn the_nodes_of_a_cluster_are_listed_and_who_is_alone_says_why() {
     shows(&screen(&model), &["fra-1", "alive", "1.20 k", "25.1 %", "http://192.0.2.1:7880"]);
     shows(&screen(&model), &["ams-1", "draining", "90.0 %"]);
     shows(&screen(&model), &["fra-1 is one of 2 nodes with 1.20 k sessions", "directory answers"]);
+    shows(&screen(&model), &["no stream comes from another node, or goes to one"]);
     press(&mut model, KeyCode::Down);
     assert_eq!(model.selected, 1);
 
@@ -148,6 +149,33 @@ fn the_nodes_of_a_cluster_are_listed_and_who_is_alone_says_why() {
     let none = json!({"node": "fra-1", "directory": "none", "nodes": []});
     model.update(Fetched { cluster: Some(read(none)), ..Fetched::default() });
     shows(&screen(&model), &["this server is no node of a cluster (--cluster)"]);
+}
+
+#[test]
+fn links_of_a_node_are_listed_with_what_comes_by_them() {
+    let mut model = Model::new("http://127.0.0.1:7880", View::Nodes);
+    let node = |n: usize| json!({"name": format!("node-{n}"), "sessions": n});
+    let link = |stream: &str, direction: &str| {
+        json!({"stream": stream, "node": "ams-1", "direction": direction, "packets": 12_345,
+               "repaired": 67, "lost": 8, "round_trip_ms": 12.5, "layers": [
+                   {"layer": "q", "state": "comes"}, {"layer": "h", "state": "loses"}]})
+    };
+    let cluster = |nodes: usize| {
+        json!({"node": "fra-1", "directory": "answers",
+               "nodes": (0..nodes).map(node).collect::<Vec<_>>(),
+               "links": [link("demo", "in"), link("other", "out")]})
+    };
+    let base = Some(Default::default());
+    model.update(Fetched { base, cluster: Some(read(cluster(2))), ..Fetched::default() });
+    let row = "demo           from ams-1          12.3 k      67       8  12.5 ms q, h loses";
+    shows(&screen(&model), &["node-1", "from or to", row, "other          to ams-1"]);
+    for _ in 0..9 {
+        press(&mut model, KeyCode::Down);
+    }
+    assert_eq!(model.selected, 3, "the bar goes over both tables");
+    let many = Fetched { cluster: Some(read(cluster(100))), ..Fetched::default() };
+    model.update(many);
+    shows(&screen(&model), &["node-0", "demo  ", "other  ", "one of 100 nodes"]);
 }
 
 #[test]
