@@ -44,6 +44,10 @@ pub(super) struct Relay {
     had: Vec<HadLayer>,
     /// Which layers are wanted.
     wishes: Wishes,
+    /// When something came last; and, where another node gives the same publication since, until
+    /// when that came from the node before.
+    came: Option<Instant>,
+    left: Option<Instant>,
 }
 
 impl Relay {
@@ -60,9 +64,20 @@ impl Relay {
         let number = streams.connected(stream, Source::Relay(name), ids).unwrap_or(0);
         let theirs = (lineage.publication != 0).then_some(lineage.publisher);
         let (said, is_another, had) = (lineage, false, Vec::new());
-        let wishes = Wishes::new(now);
-        let relay =
-            Relay { name, node, stream, number, theirs, is_another, said, tracks, had, wishes };
+        let relay = Relay {
+            name,
+            node,
+            stream,
+            number,
+            theirs,
+            is_another,
+            said,
+            tracks,
+            had,
+            wishes: Wishes::new(now),
+            came: None,
+            left: None,
+        };
         relay.show(streams);
         relay
     }
@@ -80,6 +95,7 @@ impl Relay {
         let is_same = publication != 0 && publication == lineage.publication;
         (self.tracks, self.said) = (tracks, lineage);
         (self.theirs, self.is_another) = (is_same.then_some(lineage.publisher), !is_same);
+        self.left = self.came.filter(|_| is_same);
         self.show(streams);
         is_same.then(|| Had { publication, back: 0, layers: self.had.clone() })
     }
@@ -144,6 +160,11 @@ impl Relay {
         let useless = waited_too_long(now, packet.received).then_some(DropReason::WaitedTooLong);
         if number.is_some() {
             self.note(&packet);
+            self.came = Some(now);
+            if let Some(left) = self.left.take() {
+                let gap = now.saturating_duration_since(left);
+                post.meters().histograms.relay_gap.record(gap.as_micros() as u64);
+            }
         }
         match useless.or(number.is_none().then_some(DropReason::StaleMedia)) {
             Some(reason) => {

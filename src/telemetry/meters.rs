@@ -73,6 +73,8 @@ shard_histograms! {
         "Set-up: from the answer to the end of each phase";
     setup_first_media: "setup_seconds" ["phase" = "first_media"] Micros,
         "Set-up: from the answer to the end of each phase";
+    relay_gap: "relay_gap_seconds" [] Micros,
+        "Streams that another node gives than before: how long nothing of them came meanwhile";
     quality_up: "quality_score" ["direction" = "up"] Points,
         "Quality scores, one for each window with media of each session";
     quality_down: "quality_score" ["direction" = "down"] Points,

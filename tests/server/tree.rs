@@ -177,6 +177,10 @@ fn a_node_between_two_others_is_killed_and_viewers_behind_it_miss_nothing() {
     show.is_whole();
     assert_eq!(c.metric("monoport_link_lost_total{node=\"a\",direction=\"in\"}"), 0);
     assert!(c.metric("monoport_relay_reparented_total") >= 1);
+    let metrics = request("GET", &c.url("/metrics"), &[], "").body;
+    let counted =
+        metrics.lines().filter(|line| line.starts_with("monoport_relay_gap_seconds_count"));
+    assert!(counted.filter(|line| !line.ends_with(" 0")).count() > 0, "the gap is measured");
 }
 
 #[test]
