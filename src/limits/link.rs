@@ -97,6 +97,17 @@ pub const LINK_TRIED: Duration = Duration::from_secs(30);
 /// What sound takes of a link that is capped.
 pub const LINK_AUDIO_BITS: u64 = 50_000;
 
+/// In how long who takes a stream from another node than before is sent what it lacks, and how far
+/// apart parts of that leave: all that have lost the same node come at once.
+pub const LINK_CATCH_UP: Duration = Duration::from_millis(500);
+
+/// See [`LINK_CATCH_UP`].
+pub const LINK_CATCH_UP_TICK: Duration = Duration::from_millis(10);
+
+/// How much longer than viewers publishers have on a node that drains, of its time a quarter at
+/// most: viewers that are ended come to other nodes, which take the streams from it.
+pub const DRAIN_PUBLISHERS: Duration = Duration::from_secs(5);
+
 /// How often the control side looks at links.
 pub const LINK_LOOK: Duration = Duration::from_millis(100);
 

@@ -13,7 +13,7 @@ use super::feed::Feed;
 use super::lineage::destination;
 use super::post::Post;
 use super::relay::{Brings, Relay};
-use super::sending::media;
+use super::sending::{catch_up, media};
 use super::taking::Taking;
 use crate::drop::DropReason;
 use crate::id::{StreamKey, TrackKey};
@@ -157,6 +157,7 @@ impl Link {
     ) -> Instant {
         let to = self.to;
         self.tell_lineage(now, streams, ways, post);
+        let mut more = None;
         match &mut self.end {
             End::Outgoing(outgoing, taking) => {
                 let reports = outgoing.is_to_report(now);
@@ -169,6 +170,9 @@ impl Link {
                 let feed = feeds.get_mut(taking.feed as usize).and_then(Option::as_mut);
                 let reach = &mut Reach { to, ways, post };
                 taking.renew(now, outgoing, feed, (streams, reports), reach);
+                if let Some(feed) = feeds.get(taking.feed as usize).and_then(Option::as_ref) {
+                    more = catch_up(now, (outgoing, taking), feed, reach);
+                }
             }
             End::Incoming(incoming, relay) => incoming.want_layers(relay.wants(now, streams)),
         }
@@ -190,7 +194,7 @@ impl Link {
                 return now + LINK_REORDERED;
             }
             if due > now {
-                return due;
+                return more.map_or(due, |more| due.min(more));
             }
         }
     }
@@ -470,7 +474,7 @@ fn send(
     let place = feed.push(packet);
     let Some(packet) = feed.at(place) else { return };
     each(feed, slots, |outgoing, taking, to| {
-        if taking.takes(packet) {
+        if taking.behind.is_none() && taking.takes(packet) {
             media(now, (outgoing, taking), (place, packet), &mut Reach { to, ways, post });
         }
     });

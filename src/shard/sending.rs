@@ -1,6 +1,6 @@
 //! What goes out by one link: what it begins with, each packet, and again what was lost.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
@@ -9,7 +9,7 @@ use super::links::Reach;
 use super::taking::Taking;
 use crate::drop::DropReason;
 use crate::id::{TrackKey, TrackKind};
-use crate::limits::MAX_LAYERS;
+use crate::limits::{LINK_CATCH_UP, LINK_CATCH_UP_TICK, MAX_LAYERS};
 use crate::link::{self, Had, Outgoing};
 use crate::media::MediaPacket;
 use crate::net::Way;
@@ -39,11 +39,21 @@ pub(super) fn begin(
     let is_timed = taking.tell_clocks(now, outgoing, (feed.stream, streams), reach);
     let is_here = streams.publication(feed.stream).is_none_or(|known| known.relayed.is_none());
     let mut begun = Begun { is_timed, is_here, layers: SmallVec::new() };
-    for place in first..feed.next {
-        let packet = feed.at(place).filter(|packet| taking.takes(packet));
-        let had = same.map(|(had, _)| had);
-        if let Some(packet) = packet.filter(|packet| begun.is_of_use(place, packet, feed, had)) {
-            media(now, (outgoing, taking), (place, packet), reach);
+    match same {
+        Some((had, _)) => {
+            let (had, until) = (had.clone(), now + LINK_CATCH_UP);
+            taking.behind = Some(Box::new(Behind { had, begun, next: first, until }));
+            catch_up(now, (outgoing, taking), feed, reach);
+        }
+        None => {
+            for place in first..feed.next {
+                let packet = feed.at(place).filter(|packet| taking.takes(packet));
+                if let Some(packet) =
+                    packet.filter(|packet| begun.is_of_use(place, packet, feed, None))
+                {
+                    media(now, (outgoing, taking), (place, packet), reach);
+                }
+            }
         }
     }
     let waits = !is_timed && !is_here;
@@ -52,6 +62,44 @@ pub(super) fn begin(
         false => SmallVec::new(),
     };
     layers.into_iter().for_each(|(track, layer)| streams.want_keyframe(track, Some(layer)));
+}
+
+/// Who had the stream from another node, and is sent what it lacks by and by. What comes meanwhile
+/// waits behind that.
+pub(super) struct Behind {
+    had: Had,
+    begun: Begun,
+    /// The place of the next packet, and when there is to be none left.
+    next: u64,
+    until: Instant,
+}
+
+/// Sends what is due of what the other end lacks. Returns when more is.
+pub(super) fn catch_up(
+    now: Instant,
+    (outgoing, taking): (&mut Outgoing, &mut Taking),
+    feed: &Feed,
+    reach: &mut Reach<'_>,
+) -> Option<Instant> {
+    let mut behind = taking.behind.take()?;
+    let left = behind.until.saturating_duration_since(now);
+    let end = behind.next + share(feed.next.saturating_sub(behind.next), left);
+    for place in behind.next..end {
+        let Behind { had, begun, .. } = &mut *behind;
+        let packet = feed.at(place).filter(|packet| taking.takes(packet));
+        if let Some(packet) = packet.filter(|p| begun.is_of_use(place, p, feed, Some(had))) {
+            media(now, (outgoing, taking), (place, packet), reach);
+        }
+    }
+    behind.next = end;
+    taking.behind = Some(behind).filter(|_| end < feed.next);
+    taking.behind.as_ref().map(|_| now + LINK_CATCH_UP_TICK)
+}
+
+/// How many of `all` packets leave at once where there is so much time for them.
+fn share(all: u64, left: Duration) -> u64 {
+    let ticks = (left.as_micros() / LINK_CATCH_UP_TICK.as_micros()) as u64 + 1;
+    all.div_ceil(ticks)
 }
 
 /// Where the newest key frame of each layer begins, looked up once.
@@ -142,5 +190,30 @@ pub(super) fn repair(
             Ok(()) => reach.post.counters().link_repairs_out.add(1),
             Err(reason) => reach.post.dropped(reason),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_lacks_leaves_in_half_a_second_and_never_much_of_it_at_once() {
+        for (all, comes) in [(0, 0), (1, 0), (1_024, 0), (1_024, 20), (100, 2)] {
+            let (mut left, mut missing, mut most) = (LINK_CATCH_UP, all, 0);
+            loop {
+                let sent = share(missing, left);
+                most = most.max(sent);
+                missing -= sent;
+                if missing == 0 {
+                    break;
+                }
+                missing += comes;
+                left = left.saturating_sub(LINK_CATCH_UP_TICK);
+            }
+            let ticks = (LINK_CATCH_UP.as_millis() / LINK_CATCH_UP_TICK.as_millis()) as u64;
+            assert!(most <= all.div_ceil(ticks) + 5 * comes, "{most} of {all} at once");
+        }
+        assert_eq!(share(1_024, Duration::ZERO), 1_024, "all that is left");
     }
 }

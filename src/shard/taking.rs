@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::feed::Feed;
 use super::links::Reach;
-use super::sending::media;
+use super::sending::{Behind, media};
 use crate::id::{StreamKey, TrackId, TrackKey, TrackKind};
 use crate::limits::{LINK_HISTORY_PACKETS, MAX_LAYERS, MAX_TRACKS_OF_A_KIND};
 use crate::link::{Coming, Load, Outgoing, Places, Room, Rung, Said, SaidLayers, taken};
@@ -29,6 +29,8 @@ pub(super) struct Taking {
     pub missed: u64,
     /// What of it comes, in words for others.
     pub shown: [u64; MAX_TRACKS_OF_A_KIND],
+    /// What its other end lacks yet of what has passed.
+    pub behind: Option<Box<Behind>>,
     /// Whether something was said or has changed since that was chosen.
     pub anew: bool,
 }
@@ -39,7 +41,8 @@ impl Taking {
         let videos = [(u8::MAX, 0); MAX_TRACKS_OF_A_KIND];
         let shown = Default::default();
         let (places, room) = (Places::default(), Room::new(most_bits_per_s));
-        Taking { feed, places, videos, room, missed: 0, shown, anew: true }
+        let behind = None;
+        Taking { feed, places, videos, room, missed: 0, shown, behind, anew: true }
     }
 
     /// Whether it takes a packet: sound always.

@@ -363,8 +363,11 @@ impl Stream {
     /// whether it is one that has come before.
     pub(super) fn keep<P: Bytes + Clone>(&mut self, mut packet: MediaPacket<P>) -> bool {
         let id = packet.track.id;
-        let track = self.track_mut(id).filter(|_| id.kind == TrackKind::Video);
-        let Some(track) = track else { return false };
+        // Nobody begins with sound of the past, but for nodes that had it from another one.
+        let by = self.publisher.map(|by| by.source);
+        let is_for_nodes = matches!(by, Some(Source::Relay(_)));
+        let is_kept = id.kind == TrackKind::Video || is_for_nodes;
+        let Some(track) = self.track_mut(id).filter(|_| is_kept) else { return false };
         let Ok(kept) = track.keep(&mut packet) else { return true };
         if track.points().next().is_some() {
             track.thin(&kept, None);

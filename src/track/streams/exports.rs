@@ -136,3 +136,45 @@ impl Streams {
         std::mem::swap(&mut self.exports, into);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use str0m::format::Codec;
+
+    use super::*;
+    use crate::media::{HeaderExtensions, Origin};
+    use crate::track::Source;
+    use crate::track::tests::{KEY, Shard, shared};
+
+    /// How much sound is kept of three packets that nobody takes.
+    fn kept(source: Source) -> usize {
+        let (now, shared, mut shard) = (Instant::now(), shared(), Shard::new(0));
+        shard.streams.join(&shared);
+        let id = TrackId::first(TrackKind::Audio);
+        let publisher = shard.streams.connected(KEY, source, [id].into_iter()).expect("the first");
+        for sequence in 1..=3 {
+            let packet: MediaPacket = MediaPacket {
+                track: TrackKey { stream: KEY, id },
+                codec: Codec::Opus,
+                layer: 0,
+                origin: Origin { publisher, source: 0 },
+                sequence,
+                timestamp: sequence as u32 * 960,
+                marker: false,
+                keyframe: false,
+                extensions: HeaderExtensions::default(),
+                padding: 0,
+                received: now,
+                payload: vec![1; 80].into(),
+            };
+            let _nobody = shard.streams.publish(packet, |_, _| {});
+        }
+        shard.streams.recent(KEY, now).len()
+    }
+
+    #[test]
+    fn sound_that_comes_from_another_node_is_kept_for_those_below_it() {
+        assert_eq!(kept(Source::Relay(1)), 3, "whoever has it from another one comes here then");
+        assert_eq!(kept(Source::Session(1)), 0, "nobody begins with sound of the past");
+    }
+}
