@@ -44,13 +44,13 @@ pub(super) fn for_publisher<'a>(
 }
 
 /// Whether a viewer that has come to `own`, which has not the stream, is served here, with the
-/// stream taken from its `owner`; else that one serves it. Who drains, here or there, begins
-/// nothing new.
+/// stream taken from its `owner`; else that one serves it. Who drains begins nothing new, and gives
+/// its streams to who serves their viewers.
 pub(super) fn is_viewer_for_here(own: &Own<'_>, owner: &NodeRecord) -> bool {
     let has_room = !own.draining && own.load_permille < NODE_BUSY_PERMILLE;
     let is_far = *owner.about.zone != *own.zone;
     let is_loaded = owner.about.load_permille >= NODE_BUSY_PERMILLE;
-    has_room && !owner.draining && (is_far || is_loaded)
+    has_room && (is_far || is_loaded || owner.draining)
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
         assert!(here(false, 0, node("a", "x", 700, false)), "loaded");
         assert!(!here(false, 700, node("a", "y", 0, false)), "no room here");
         assert!(!here(true, 0, node("a", "y", 0, false)), "nothing new here");
-        assert!(!here(false, 0, node("a", "y", 0, true)), "nor from there");
+        assert!(here(false, 0, node("a", "x", 0, true)), "who drains serves nobody new");
     }
 
     #[test]

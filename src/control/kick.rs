@@ -17,6 +17,18 @@ impl Control {
         self.end(key, EndReason::Kicked)
     }
 
+    /// Ends everybody who watches, since the server stops. Returns how many they are.
+    pub fn end_viewers(&self) -> usize {
+        let mut registry = self.lock();
+        let streams = registry.streams.values();
+        let viewers = streams.flat_map(|stream| stream.viewers.keys().iter().copied());
+        let all: Vec<_> = viewers.map(|key| (key, EndReason::Stopping)).collect();
+        let count = all.len();
+        registry.ending.extend(all);
+        self.end_soon(&mut registry);
+        count
+    }
+
     /// Ends everybody who publishes or watches the stream `name`, or is about to. Returns how many
     /// they are.
     ///

@@ -10,6 +10,7 @@ use super::supervisor::Supervisor;
 use super::takeover::{Given, Renewal, Standing};
 use crate::control::Control;
 use crate::hooks::Webhooks;
+use crate::limits::DRAIN_PUBLISHERS;
 use crate::telemetry::flush_log;
 
 /// How often it is looked whether the last session has gone.
@@ -152,10 +153,18 @@ impl Node {
         }
     }
 
-    /// Waits for the last session to end, no longer than `timeout`.
+    /// Waits for the last session to end, no longer than `timeout`. Where there are other nodes
+    /// viewers are ended before publishers: they come to those, which take the streams from here.
     async fn drained(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
+        let publishers_for = DRAIN_PUBLISHERS.min(timeout / 4);
+        let mut viewers_until = self.control.member().has_others.then(|| deadline - publishers_for);
         loop {
+            if viewers_until.take_if(|until| Instant::now() >= *until).is_some() {
+                let viewers = self.control.end_viewers();
+                let seconds = publishers_for.as_secs_f64();
+                tracing::info!("{viewers} viewers are ended; publishers have {seconds:.1} s more");
+            }
             let (sessions, _streams) = self.counts();
             // Other nodes that have a stream from here take it from elsewhere.
             let links = self.control.passed_on_to();

@@ -338,6 +338,46 @@ fn a_process_that_drains_ends_once_those_have_left_that_have_a_stream_from_it() 
 }
 
 #[test]
+fn a_node_that_drains_gives_what_is_published_there_on_and_its_publishers_go_last() {
+    let Some(nodes) = Nodes::new() else { return };
+    let a = nodes.process("a", &["--zone", "y", "--drain-timeout", "20"]);
+    let c = nodes.start("c", &["--zone", "y"]);
+    meet(&[&c], 2);
+    let post = Client::try_post_at(&a.url, "/whip/s", VP8, Direction::SendOnly, socket());
+    let mut publisher = post.unwrap_or_else(|refused| panic!("{}", refused.body));
+    connect(&mut [&mut publisher]);
+    let mut show = Show::of(publisher);
+    show.step(true);
+    let near = Client::try_post_at(&a.url, "/whep/s", VP8, Direction::RecvOnly, socket());
+    show.joins(near.unwrap_or_else(|refused| panic!("{}", refused.body)));
+    a.signal("-TERM");
+    // Who comes now is served elsewhere, though its node is of the zone.
+    let (since, mut viewer) = (Instant::now(), None);
+    while viewer.is_none() {
+        assert!(since.elapsed() < PATIENCE, "it is served by another node");
+        show.step(false);
+        let served = try_watch(&c, "s").ok();
+        viewer = served.filter(|one| one.session_url.contains("/session/c-"));
+    }
+    show.joins(viewer.expect("it is served"));
+    while !show.viewers[0].closed {
+        assert!(since.elapsed() < PATIENCE * 2, "viewers are ended");
+        show.step(false);
+    }
+    assert!(!show.publisher.closed, "a publisher stays longer");
+    let had = show.viewers[1].received.len();
+    for _ in 0..20 {
+        show.step(false);
+    }
+    assert!(show.viewers[1].received.len() > had, "and is seen elsewhere");
+    while !show.publisher.closed {
+        assert!(since.elapsed() < PATIENCE * 2, "and is ended last");
+        show.step(false);
+    }
+    assert!(a.log().contains("viewers are ended; publishers have"), "{}", a.log());
+}
+
+#[test]
 fn the_node_with_the_publisher_is_killed_and_viewers_play_on_when_that_comes_to_another_one() {
     let Some(nodes) = Nodes::new() else { return };
     let a = nodes.process("a", &["--zone", "x"]);

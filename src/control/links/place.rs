@@ -87,7 +87,9 @@ impl Control {
                  session one of its own)",
             )
         })?;
-        registry.still_open()?;
+        if way == LinkWay::Brings {
+            registry.still_open()?;
+        }
         let before = registry.streams.get_mut(name).filter(|_| way == LinkWay::Brings);
         let before = before.and_then(|stream| Some((stream.brought.as_ref()?.place(), stream)));
         let is_taken = before.is_some();

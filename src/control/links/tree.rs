@@ -105,9 +105,10 @@ impl Control {
     pub fn whence(&self, name: &str) -> Option<Whence> {
         let own = self.node_number();
         let registry = self.lock();
-        let leaves = registry.stopping;
         let stream = registry.streams.get(name)?;
         let publication = stream.shared.publication()?;
+        // What is published here is to be had from nobody else before its publisher has gone.
+        let leaves = registry.stopping && publication.relayed.is_some();
         let path = match publication.relayed {
             None => Path::new([own]),
             Some(word) => Path::from_word(word),
