@@ -2,7 +2,7 @@
 // what goes from node to node.
 
 import { $, Rows, bar, element, fill, mark, put, tableRow } from "./dom.js";
-import { count, percent, sentence } from "./format.js";
+import { count, millis, percent, sentence } from "./format.js";
 
 // From here on publishers are taken to other nodes (NODE_BUSY_PERMILLE of src/limits).
 const LOADED = 0.7;

@@ -15,9 +15,8 @@ impl Track {
             let came = layer.comes();
             let before = layer.told.replace(Box::new((*shown, *comes)));
             let is_news = before.as_deref().is_none_or(|(known, _)| {
-                let of = |shown: &LayerShown| {
-                    (shown.silent, shown.withheld, shown.sizes(), shown.deaf)
-                };
+                let of =
+                    |shown: &LayerShown| (shown.silent, shown.withheld, shown.sizes(), shown.deaf);
                 of(known) != of(shown)
             });
             self.told_anew |= is_news || came != *comes;
