@@ -5,53 +5,15 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::{VP8, is_known, known, live, node, refusal};
 use crate::nodes::{Nodes, watch};
+use crate::playing::Playing;
 use crate::support::client::{Client, connect, run_for, run_until, socket};
 use crate::support::redis::{Redis, Sentinel, Way};
 use crate::support::{Server, eventually, request};
 use str0m::media::{Direction, MediaKind};
 
-/// A publisher and a viewer of it, and the number of the next packet.
-struct Playing {
-    publisher: Client,
-    viewer: Client,
-    number: u32,
-}
-
-impl Playing {
-    fn on(server: &Server) -> Playing {
-        let (mut publisher, mut viewer) = (live(server), watch(server));
-        connect(&mut [&mut publisher, &mut viewer]);
-        Playing { publisher, viewer, number: 1 }
-    }
-
-    fn send(&mut self) {
-        let Playing { publisher, viewer, number } = self;
-        publisher.send(MediaKind::Video, *number == 1, *number, *number * 3_000);
-        *number += 1;
-        run_for(Duration::from_millis(20), &mut [publisher, viewer]);
-    }
-
-    /// Goes on until `what` is so.
-    fn until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let since = Instant::now();
-        while !is_so() {
-            assert!(since.elapsed() < Duration::from_secs(40), "{what}: not within 40 s");
-            self.send();
-        }
-    }
-
-    /// The viewer has had each packet.
-    fn lost_nothing(&mut self) {
-        let last = self.number;
-        self.send();
-        run_until("all have come", &mut [&mut self.publisher, &mut self.viewer], |all| {
-            all[1].video_numbers().last() == Some(&last)
-        });
-        let mut numbers = self.viewer.video_numbers();
-        numbers.retain(|number| *number > 0);
-        assert_eq!(numbers, (1..=last).collect::<Vec<_>>());
-        assert!(!self.publisher.closed && !self.viewer.closed);
-    }
+/// A stream of a node, and a viewer there.
+fn playing_on(server: &Server) -> Playing {
+    Playing::new(live(server), watch(server))
 }
 
 /// How often the directory was told all that a node has.
@@ -68,7 +30,7 @@ fn sentinels_name_another_master_and_streams_stay_whose_they_were() {
     let first = sentinel.master().expect("it says");
     let (a, b) = (node(&sentinel.url(), "a", &[]), node(&sentinel.url(), "b", &[]));
     known(&[&a, &b]);
-    let mut playing = Playing::on(&a);
+    let mut playing = playing_on(&a);
     eventually("b knows", || refusal(&b).1.contains("on the node `a`"));
     eventually("so does the replica", || {
         let keys: Vec<String> = replica.ask(&["KEYS", "*s:s"]);
@@ -111,7 +73,7 @@ fn a_directory_that_was_emptied_is_told_again() {
     let Some(redis) = Redis::start() else { return };
     let (a, b) = (node(&redis.url(), "a", &[]), node(&redis.url(), "b", &[]));
     known(&[&a, &b]);
-    let mut playing = Playing::on(&a);
+    let mut playing = playing_on(&a);
     eventually("b knows", || refusal(&b).1.contains("on the node `a`"));
     let before = told_again(&a);
     let _: String = redis.ask(&["FLUSHALL"]);
@@ -126,7 +88,7 @@ fn a_node_that_is_cut_from_the_directory_serves_on_and_yields_once_it_is_back() 
     let way = Way::to(&redis);
     let (a, b) = (node(&way.url(), "a", &[]), node(&redis.url(), "b", &[]));
     known(&[&a, &b]);
-    let mut playing = Playing::on(&a);
+    let mut playing = playing_on(&a);
     eventually("b knows", || refusal(&b).1.contains("on the node `a`"));
     way.cut();
     playing.until("a has seen it", || !is_known(&a));

@@ -43,6 +43,7 @@ mod peer;
 mod peer_from;
 mod placement;
 mod places;
+mod playing;
 mod port_plan;
 mod ports;
 mod processes;

@@ -248,14 +248,20 @@ async fn connected(url: &str) -> redis::aio::MultiplexedConnection {
     }
 }
 
-#[test]
-fn redis_answers_as_memory_does_when_nodes_crash_freeze_and_are_forgotten() {
+/// Does `what` in a world of its own, where there is a Redis for it.
+fn in_a_world(what: impl AsyncFnOnce(World)) {
     let Some(server) = Server::start() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let raw = connected(&server.url()).await;
         let store = MemoryStore::new(unix_ms);
-        let mut world = World { store, url: server.url(), raw, incarnations: 0 };
+        what(World { store, url: server.url(), raw, incarnations: 0 }).await;
+    });
+}
+
+#[test]
+fn redis_answers_as_memory_does_when_nodes_crash_freeze_and_are_forgotten() {
+    in_a_world(async |mut world| {
         for seed in 0..12 {
             eprintln!("seed {seed}");
             world.forget().await;
@@ -273,12 +279,7 @@ fn redis_answers_as_memory_does_when_nodes_crash_freeze_and_are_forgotten() {
 
 #[test]
 fn who_asks_for_it_hears_what_is_so_now() {
-    let Some(server) = Server::start() else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let raw = connected(&server.url()).await;
-        let store = MemoryStore::new(unix_ms);
-        let mut world = World { store, url: server.url(), raw, incarnations: 0 };
+    in_a_world(async |mut world| {
         let (a, b) = (world.node(0), world.node(1));
         beat(&a, NODES[0]).await;
         beat(&b, NODES[1]).await;

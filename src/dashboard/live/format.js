@@ -85,9 +85,12 @@ export function clock(at) {
   return isKnown(at) ? new Date(at * 1000).toLocaleTimeString("en-GB") : NONE;
 }
 
-// A label of the API as words: `unknown_flow` is “Unknown flow”.
+const ABBREVIATIONS = /\b(dtls|rtcp|rtp|srtp|stun|tcp|udp)\b/g;
+
+// A label of the API as words: `unknown_flow` is “Unknown flow”, and `dtls` “DTLS”.
 export function spoken(label) {
-  const words = String(label).replaceAll("_", " ");
+  const plain = String(label).replaceAll("_", " ");
+  const words = plain.replace(ABBREVIATIONS, (short) => short.toUpperCase());
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 

@@ -1,10 +1,9 @@
 //! Streams that go from node to node go on while one process of a node takes the place of another.
 
-use std::time::{Duration, Instant};
-
 use super::place::{Place, VP8};
 use crate::cluster::SecretFile;
-use crate::support::client::{Client, connect, run_for, run_until, socket};
+use crate::playing::Playing;
+use crate::support::client::{Client, connect, run_until, socket};
 use crate::support::redis::Redis;
 use crate::support::{Server, eventually, request};
 use str0m::media::{Direction, MediaKind};
@@ -42,59 +41,15 @@ fn has(base: &str, stream: &str, node: &str) -> bool {
 }
 
 /// A stream that is published at one node and watched at another.
-struct Across {
-    publisher: Client,
-    viewer: Client,
-    number: u32,
-}
-
-impl Across {
-    fn start(stream: &str, (at, node): (&str, &str), from: &str, from_node: &str) -> Across {
-        let mut publisher = post(at, &format!("/whip/{stream}"), Direction::SendOnly);
-        connect(&mut [&mut publisher]);
-        publisher.send(MediaKind::Video, true, 0, 0);
-        run_until("it is known", &mut [&mut publisher], |_| has(from, stream, node));
-        let mut viewer = post(from, &format!("/whep/{stream}"), Direction::RecvOnly);
-        let served = format!("/session/{from_node}-");
-        assert!(viewer.session_url.contains(&served), "{}", viewer.session_url);
-        connect(&mut [&mut publisher, &mut viewer]);
-        Across { publisher, viewer, number: 1 }
-    }
-
-    fn send(&mut self, packets: u32) {
-        for _ in 0..packets {
-            let (number, is_first) = (self.number, self.number == 1);
-            self.publisher.send(MediaKind::Video, is_first, number, number * 3_000);
-            self.number += 1;
-            run_for(Duration::from_millis(10), &mut [&mut self.publisher, &mut self.viewer]);
-        }
-    }
-
-    /// Goes on while something else is done.
-    fn during<T: Send>(&mut self, what: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let done = scope.spawn(what);
-            let since = Instant::now();
-            while !done.is_finished() {
-                assert!(since.elapsed() < Duration::from_secs(40));
-                self.send(1);
-            }
-            done.join().expect("no panic")
-        })
-    }
-
-    fn lost_nothing(&mut self) {
-        let last = self.number;
-        self.send(1);
-        run_until("all have come", &mut [&mut self.publisher, &mut self.viewer], |all| {
-            all[1].video_numbers().last() == Some(&last)
-        });
-        let mut numbers = self.viewer.video_numbers();
-        numbers.retain(|number| *number > 0);
-        numbers.sort_unstable();
-        assert_eq!(numbers, (1..=last).collect::<Vec<_>>());
-        assert!(!self.publisher.closed && !self.viewer.closed);
-    }
+fn across(stream: &str, (at, node): (&str, &str), from: &str, from_node: &str) -> Playing {
+    let mut publisher = post(at, &format!("/whip/{stream}"), Direction::SendOnly);
+    connect(&mut [&mut publisher]);
+    publisher.send(MediaKind::Video, true, 0, 0);
+    run_until("it is known", &mut [&mut publisher], |_| has(from, stream, node));
+    let viewer = post(from, &format!("/whep/{stream}"), Direction::RecvOnly);
+    let served = format!("/session/{from_node}-");
+    assert!(viewer.session_url.contains(&served), "{}", viewer.session_url);
+    Playing::new(publisher, viewer)
 }
 
 #[test]
@@ -109,8 +64,8 @@ fn what_a_node_sends_to_others_and_takes_from_them_goes_on_while_its_process_is_
                 body.contains(r#""name":"a""#) && body.contains(r#""name":"b""#)
             })
         });
-        let mut out = Across::start("out", (&a, "a"), &b, "b");
-        let mut taken = Across::start("in", (&b, "b"), &a, "a");
+        let mut out = across("out", (&a, "a"), &b, "b");
+        let mut taken = across("in", (&b, "b"), &a, "a");
         out.send(20);
         taken.send(20);
         let second = out.during(|| taken.during(|| two.a.start(&["--takeover"])));
@@ -123,8 +78,8 @@ fn what_a_node_sends_to_others_and_takes_from_them_goes_on_while_its_process_is_
         taken.lost_nothing();
 
         // What comes to the second process is taken and given by links of its own.
-        let mut more = Across::start("more", (&a, "a"), &b, "b");
-        let mut others = Across::start("others", (&b, "b"), &a, "a");
+        let mut more = across("more", (&a, "a"), &b, "b");
+        let mut others = across("others", (&b, "b"), &a, "a");
         for _ in 0..30 {
             [&mut more, &mut others, &mut out, &mut taken].into_iter().for_each(|s| s.send(1));
         }
