@@ -1,5 +1,7 @@
 //! What the client of a session may know of its stream while it goes on: WHEP's event channels.
 
+use std::time::{Duration, Instant};
+
 use super::session::LiveSession;
 use super::{Control, ControlError};
 use crate::id::{TrackId, TrackKind};
@@ -26,6 +28,9 @@ pub struct PictureNow {
     /// With how many frames it can be had, by the highest temporal layer, the fewest first.
     pub fewer: Vec<(u8, Offered)>,
 }
+
+/// Moments in which viewers are told that the server stops.
+const SPREAD_PARTS: u32 = 100;
 
 /// Those that are sent of a stream's first video track, the smallest first.
 fn pictures(shared: &StreamShared) -> Vec<PictureNow> {
@@ -59,6 +64,11 @@ pub struct StreamNow {
 }
 
 impl Control {
+    /// Viewers are told that the server stops, and come to other nodes, by and by, over so long.
+    pub fn spread_viewers(&self, over: Duration) {
+        self.lock().spread = Some((Instant::now(), over));
+    }
+
     /// Makes an event channel for the session with this id. `events` is kept for its owner. Of more
     /// than [`MAX_CHANNELS_PER_SESSION`] the oldest is closed.
     ///
@@ -114,7 +124,7 @@ impl Control {
                 || stream.brought.as_ref().is_some_and(|link| !link.is_over()),
             viewers: stream.viewers.keys().len(),
             pictures: pictures(&stream.shared),
-            draining: registry.stopping || stream.moved_on,
+            draining: registry.stopping && has_turn(registry.spread, id) || stream.moved_on,
             video_mid: live.video_mid.clone(),
         })
     }
@@ -131,5 +141,31 @@ impl Control {
                 .ok_or_else(|| ControlError::not_found("there is no such event channel")),
             None => Err(registry.ended.gone(id)),
         }
+    }
+}
+
+/// Whether it is a session's turn to be told that the server stops: each has a moment of its own.
+fn has_turn(spread: Option<(Instant, Duration)>, id: &str) -> bool {
+    let Some((since, over)) = spread else { return true };
+    let part = id.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    since.elapsed() >= over * (part % SPREAD_PARTS) / SPREAD_PARTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn viewers_have_their_turns_one_after_the_other_and_all_in_time() {
+        let over = Duration::from_secs(30);
+        let ids: Vec<String> =
+            (0..1_000).map(|n: u64| format!("{:016x}", n * 0x9e37_79b9)).collect();
+        let told = |ago: u64| {
+            let since = Instant::now().checked_sub(Duration::from_secs(ago)).expect("it is up");
+            ids.iter().filter(|id| has_turn(Some((since, over)), id)).count()
+        };
+        assert!(told(0) < 50 && (300..700).contains(&told(15)), "{} and {}", told(0), told(15));
+        assert_eq!(told(30), 1_000);
+        assert!(ids.iter().all(|id| has_turn(None, id)), "at once where there is nobody else");
     }
 }

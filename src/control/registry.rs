@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
@@ -52,6 +52,8 @@ pub(super) struct Registry {
     on_conflict: OnConflict,
     codec_match: CodecMatch,
     pub stopping: bool,
+    /// Since when its viewers are told so one after the other, and over how long.
+    pub spread: Option<(Instant, Duration)>,
     /// Whether another process has taken over.
     pub passed_on: bool,
 }
@@ -97,6 +99,7 @@ impl Registry {
             on_conflict,
             codec_match,
             stopping: false,
+            spread: None,
             passed_on: false,
         }
     }

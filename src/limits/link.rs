@@ -108,6 +108,10 @@ pub const LINK_CATCH_UP_TICK: Duration = Duration::from_millis(10);
 /// most: viewers that are ended come to other nodes, which take the streams from it.
 pub const DRAIN_PUBLISHERS: Duration = Duration::from_secs(5);
 
+/// Over how long its viewers are told to reconnect, of its time half at most: they all come to
+/// other nodes.
+pub const DRAIN_SPREAD: Duration = Duration::from_secs(30);
+
 /// How often the control side looks at links.
 pub const LINK_LOOK: Duration = Duration::from_millis(100);
 

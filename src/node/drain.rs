@@ -10,7 +10,7 @@ use super::supervisor::Supervisor;
 use super::takeover::{Given, Renewal, Standing};
 use crate::control::Control;
 use crate::hooks::Webhooks;
-use crate::limits::DRAIN_PUBLISHERS;
+use crate::limits::{DRAIN_PUBLISHERS, DRAIN_SPREAD};
 use crate::telemetry::flush_log;
 
 /// How often it is looked whether the last session has gone.
@@ -70,6 +70,11 @@ async fn end_at(mut signals: Signals) {
     std::process::exit(1);
 }
 
+/// How much longer than viewers publishers have where a node drains for so long.
+fn publishers_for(timeout: Duration) -> Duration {
+    DRAIN_PUBLISHERS.min(timeout / 4)
+}
+
 impl Node {
     /// Refuses new sessions from here on, and has players go elsewhere, as the first signal does.
     pub fn refuse_new_sessions(&self) {
@@ -106,6 +111,10 @@ impl Node {
                         return Ok(());
                     }
                 }
+            }
+            if self.control.member().has_others {
+                let over = (drain_timeout - publishers_for(drain_timeout)) / 2;
+                self.control.spread_viewers(over.min(DRAIN_SPREAD));
             }
             self.refuse_new_sessions();
             let (sessions, _streams) = self.counts();
@@ -157,12 +166,12 @@ impl Node {
     /// viewers are ended before publishers: they come to those, which take the streams from here.
     async fn drained(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        let publishers_for = DRAIN_PUBLISHERS.min(timeout / 4);
-        let mut viewers_until = self.control.member().has_others.then(|| deadline - publishers_for);
+        let last = publishers_for(timeout);
+        let mut viewers_until = self.control.member().has_others.then(|| deadline - last);
         loop {
             if viewers_until.take_if(|until| Instant::now() >= *until).is_some() {
                 let viewers = self.control.end_viewers();
-                let seconds = publishers_for.as_secs_f64();
+                let seconds = last.as_secs_f64();
                 tracing::info!("{viewers} viewers are ended; publishers have {seconds:.1} s more");
             }
             let (sessions, _streams) = self.counts();
