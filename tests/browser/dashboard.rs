@@ -126,7 +126,8 @@ fn dashboard_lists_the_nodes_and_says_that_one_serves_alone() {
     let shown = page.eval(&format!(
         "import('/dashboard/nodes.js').then(async ({{ Nodes }}) => {{
             await new Nodes({{ get: async () => ({told}) }}).refresh();
-            return {text}('#links tbody tr');
+            const cells = document.querySelectorAll('#links tbody tr:first-child > *');
+            return [...cells].map((cell) => cell.textContent).join(' ');
         }})"
     ));
     let row = "s ams-1 fra-1 12,345 6 2 12.5 ms q, f left out: the way loses too much";
