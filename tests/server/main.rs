@@ -9,6 +9,7 @@
 
 mod access;
 mod addresses;
+mod alike;
 mod api;
 mod attacks;
 mod authority;
