@@ -194,7 +194,7 @@ impl Reception {
         if let Path::Quiet(quiet) = &mut egress.path {
             let nacked = feedback.lost.len() as u32 + feedback.refused as u32;
             if quiet.is_troubled(now, nacked, feedback.rtt) || feedback.is_troubled {
-                egress.wake(now, false);
+                egress.wake(now);
             }
         }
         Ok(())

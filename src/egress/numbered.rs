@@ -8,7 +8,7 @@ use super::Pace;
 use super::estimate::{Estimate, Estimator, Micros, Rest, State, Train};
 use crate::limits::{
     FEEDBACK_WITHIN, MAX_STATUSES_HEARD, QUIET_AFTER, QUIET_LOST, QUIET_QUEUE, QUIET_ROOM,
-    QUIET_SAMPLE,
+    QUIET_ROUNDS_MOST, QUIET_SAMPLE,
 };
 use crate::wire::rtcp::Statuses;
 
@@ -41,6 +41,8 @@ pub(super) struct Numbered {
     calm: Option<Micros>,
     /// For how long that is to be so before it need not report.
     calm_for: Duration,
+    /// Once in how many rounds it is looked at while it need not.
+    every: u8,
 }
 
 const _: () = assert!(size_of::<Numbered>() <= 3_072, "what a viewer that is estimated takes");
@@ -59,27 +61,31 @@ impl Numbered {
             heard: false,
             calm: None,
             calm_for: QUIET_AFTER,
+            every: 1,
         }
     }
 
-    /// As [`Numbered::rest`] left it, for a viewer that is to report again.
+    /// As [`Numbered::rest`] left it, for a viewer that is to report again: as a sample, of so many
+    /// rounds one, or until all was well for long.
     pub fn again(
         now: Instant,
         (since, next): (Instant, u16),
         rest: Rest,
-        as_sample: bool,
+        sample_of: Option<u8>,
     ) -> Numbered {
         let micros = now.saturating_duration_since(since).as_micros() as Micros;
-        let calm_for = if as_sample { QUIET_SAMPLE } else { QUIET_AFTER };
+        let calm_for = if sample_of.is_some() { QUIET_SAMPLE } else { QUIET_AFTER };
+        let every = sample_of.map_or(1, |rounds| (2 * rounds).min(QUIET_ROUNDS_MOST));
         let estimator = Estimator::again(micros, rest);
         let (pace, repair) = (Pace::new(micros), Pace::new(micros));
         let new = Numbered::new(since, u64::from(next));
-        Numbered { estimator, pace, repair, heard: true, calm_for, ..new }
+        Numbered { estimator, pace, repair, heard: true, calm_for, every, ..new }
     }
 
-    /// Since when its clock goes, its next number, and what is known.
-    pub fn rest(self) -> (Instant, u16, Estimator) {
-        (self.since, self.next, self.estimator)
+    /// Since when its clock goes, its next number, what is known, and once in how many rounds it is
+    /// to be looked at.
+    pub fn rest(self) -> (Instant, u16, Estimator, u8) {
+        (self.since, self.next, self.estimator, self.every)
     }
 
     /// The viewer has the best of everything, which needs so many bits a second, or has not:
@@ -94,7 +100,7 @@ impl Numbered {
             && queue_ms <= QUIET_QUEUE.as_millis() as f64
             && lost.is_none_or(|lost| lost <= QUIET_LOST);
         if !is_calm {
-            (self.calm, self.calm_for) = (None, QUIET_AFTER);
+            (self.calm, self.calm_for, self.every) = (None, QUIET_AFTER, 1);
             return false;
         }
         let since = *self.calm.get_or_insert(now);

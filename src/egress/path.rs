@@ -59,13 +59,30 @@ pub(super) struct Quiet {
     nacked: u32,
     second: Instant,
     least_round_trip: Option<Duration>,
+    /// Once in how many rounds it is looked at, and how many have passed.
+    every: u8,
+    passed: u8,
 }
 
 impl Quiet {
     fn new(now: Instant, numbered: Numbered) -> Quiet {
-        let (since, next, estimator) = numbered.rest();
-        let (nacked, second, least_round_trip) = (0, now, None);
-        Quiet { rest: estimator.rest(), since, next, nacked, second, least_round_trip }
+        let (since, next, estimator, every) = numbered.rest();
+        Quiet {
+            rest: estimator.rest(),
+            since,
+            next,
+            nacked: 0,
+            second: now,
+            least_round_trip: None,
+            every,
+            passed: 0,
+        }
+    }
+
+    /// Another round has passed: whether it is to be looked at.
+    fn is_due(&mut self) -> bool {
+        self.passed += 1;
+        self.passed >= self.every
     }
 
     /// It asks for so many packets again, and is so far away: whether that is trouble.
@@ -155,14 +172,27 @@ impl Egress {
         true
     }
 
-    /// It is to report again: for a moment as a sample, else until all was well for long.
-    pub fn wake(&mut self, now: Instant, as_sample: bool) {
+    /// It is to report again until all was well for long.
+    pub fn wake(&mut self, now: Instant) {
+        self.report_again(now, |_| None);
+    }
+
+    /// Another round has passed: it is to report again for a moment, if it is its turn.
+    pub fn sample(&mut self, now: Instant) {
+        let Path::Quiet(quiet) = &mut self.path else { return };
+        if quiet.is_due() {
+            self.report_again(now, |quiet| Some(quiet.every));
+        }
+    }
+
+    fn report_again(&mut self, now: Instant, sample_of: impl FnOnce(&Quiet) -> Option<u8>) {
         if !self.is_quiet() {
             return;
         }
         if let Path::Quiet(quiet) = std::mem::take(&mut self.path) {
+            let sample_of = sample_of(&quiet);
             let Quiet { rest, since, next, .. } = *quiet;
-            let numbered = Numbered::again(now, (since, next), rest, as_sample);
+            let numbered = Numbered::again(now, (since, next), rest, sample_of);
             self.path = Path::Numbered(Box::new(numbered));
         }
     }
@@ -205,7 +235,7 @@ impl Egress {
 
     /// The viewer has another path.
     pub fn forget_path(&mut self, now: Instant) {
-        self.wake(now, false);
+        self.wake(now);
         match &mut self.path {
             Path::Numbered(numbered) => numbered.forget(now),
             Path::Outbox(outbox) => **outbox = Outbox::new(now),

@@ -129,10 +129,15 @@ pub const CHOICE_FLAP: Duration = Duration::from_secs(10);
 
 /// A viewer that has had the best of everything for so long, without trouble, need say no more of
 /// its path than now and then.
-pub const QUIET_AFTER: Duration = Duration::from_secs(30);
+pub const QUIET_AFTER: Duration = Duration::from_secs(10);
 
-/// It is sampled once in this time, for [`QUIET_SAMPLE`].
+/// It is sampled once in this time, for [`QUIET_SAMPLE`], and half as often each time that all was
+/// well: where a stream has few packets, samples would be most of what it costs.
 pub const QUIET_ROUND: Duration = Duration::from_secs(5);
+
+/// Once in so many rounds at least. Meanwhile what it asks for again and its round trip say when
+/// something is wrong.
+pub const QUIET_ROUNDS_MOST: u8 = 4;
 
 /// Feedback comes each 50 to 100 ms: a few say whether there is a queue. They cost most of what
 /// adapting does (5.4 µs a packet at 91 packets a second with all of them, 3.4 without any).

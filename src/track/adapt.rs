@@ -176,7 +176,7 @@ impl Stream {
         };
         viewer.egress.know_by(now, by);
         if viewer.egress.is_quiet() && !has_best(&choices(viewer, &self.shared)) {
-            viewer.egress.wake(now, false);
+            viewer.egress.wake(now);
         }
         match (was, viewer.egress.has_known_path()) {
             (false, true) => self.choose_layers(now, position),
@@ -257,7 +257,7 @@ impl Stream {
         let due = (passed.as_micros() * count / round).min(count);
         for _ in 0..due {
             self.sample_next = (self.sample_next + 1) % self.viewers.len();
-            self.viewers[self.sample_next].egress.wake(now, true);
+            self.viewers[self.sample_next].egress.sample(now);
         }
         // What is left over of a turn counts for the next.
         let used = Duration::from_micros((due * round).checked_div(count).unwrap_or(0) as u64);

@@ -270,3 +270,28 @@ fn a_path_that_becomes_wide_again_is_noticed_with_a_layer_of_single_packets() {
         assert!(back.is_some_and(|tenths| tenths <= 45), "seed {seed}: back after {back:?}");
     }
 }
+
+/// What was lost while the path was far too narrow bounds nothing that has come through since.
+#[test]
+fn a_path_that_has_lost_much_and_becomes_wider_is_followed() {
+    static LAYERS: [f64; 3] = [149e3, 460e3, 1_457e3];
+    fn speed(now: u64) -> f64 {
+        match now / SECOND {
+            0..15 => 5e6,
+            15..19 => 0.3e6,
+            19..28 => 1e6,
+            _ => 5e6,
+        }
+    }
+    let source = Source { layers: &LAYERS, keyframes: 0 };
+    for seed in 1..=seeds() {
+        let path = Path { speed, jitter: 1_000.0, ..PLAIN };
+        let run = run(&mut Ours::new(), (source, path), seed * 7_919, 40);
+        let until = |second: usize, layer: usize| {
+            let there = run.layers[10 * second..].iter().position(|now| *now == layer);
+            there.map_or(f64::INFINITY, |tenths| tenths as f64 / 10.0)
+        };
+        let times = [until(15, 0), until(19, 1), until(28, 2)];
+        assert!(times[0] <= 1.0 && times[1] <= 3.0 && times[2] <= 3.0, "seed {seed}: {times:?}");
+    }
+}

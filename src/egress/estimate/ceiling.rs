@@ -59,6 +59,11 @@ impl Ceiling {
         self.back(1).is_some_and(|(_, left)| left.wrapping_sub(millis(since)).cast_signed() > 0)
     }
 
+    /// What the last train said.
+    pub fn last(&self) -> Option<f64> {
+        Some(f64::from(self.back(1)?.0))
+    }
+
     /// What the slower of the last two trains said.
     pub fn newest(&self) -> Option<f64> {
         let ((one, _), (other, _)) = self.back(1).zip(self.back(2))?;

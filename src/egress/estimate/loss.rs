@@ -94,6 +94,11 @@ impl Loss {
         is_congested
     }
 
+    /// So much has come through since: what was lost before it is no bound on that.
+    pub fn raise(&mut self, bits_per_s: f64) {
+        self.bound = self.bound.max(bits_per_s);
+    }
+
     /// The rate is no more than this.
     pub fn bound(&self) -> f64 {
         self.bound
@@ -132,6 +137,17 @@ mod tests {
         loss.note(800_000, 100, 0);
         assert!(!loss.judge(800_000, 0.7e6, 0.7e6, 0.0));
         assert!((loss.bound() - 0.85 * 0.9e6 * GROWTH).abs() < 1.0);
+    }
+
+    #[test]
+    fn what_has_come_through_since_is_not_bound_by_what_was_lost() {
+        let mut loss = Loss::new();
+        loss.note(0, 100, 90);
+        assert!(loss.judge(400_000, 1e6, 0.2e6, 0.0));
+        loss.raise(0.7e6);
+        assert_eq!(loss.bound(), 0.7e6);
+        loss.raise(0.3e6);
+        assert_eq!(loss.bound(), 0.7e6);
     }
 
     #[test]

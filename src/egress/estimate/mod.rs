@@ -406,6 +406,7 @@ impl Estimator {
         if let Some(shown) = self.probes.settle(now, view)
             && shown > view.rate
         {
+            self.loss.raise(shown);
             self.rate.raise(shown);
             self.reason = Reason::Probe;
         }
@@ -445,6 +446,7 @@ impl Estimator {
             overuse: !rival && (is_long || self.trend.state() == State::Overuse),
             ceiling: self.ceiling.bits_per_s(),
             rival,
+            last: self.ceiling.last(),
             newest: self.ceiling.newest(),
             fastest: self.ceiling.fastest(),
             measured: self.ceiling.is_measured(self.last.saturating_sub(SCOUTED)),

@@ -48,8 +48,9 @@ pub(super) struct View {
     pub ceiling: Option<f64>,
     /// The queue is another's, and says nothing.
     pub rival: bool,
-    /// What the slower of the last two trains said and the fastest of the last ones, and whether
-    /// they are recent.
+    /// What the last train said, the slower of the last two, and the fastest of the last ones;
+    /// and whether they are recent.
+    pub last: Option<f64>,
     pub newest: Option<f64>,
     pub fastest: Option<f64>,
     pub measured: bool,
@@ -81,9 +82,10 @@ pub(super) struct Probes {
     felt_until: Micros,
     /// What the path carried when there was no room.
     narrow: Option<f64>,
-    /// A train of padding is to leave, and when the last one was to.
+    /// A train of padding is to leave, when the last one was to, and whether that was the second.
     scout: bool,
     scouted: Micros,
+    scouted_twice: bool,
 }
 
 impl Probes {
@@ -98,6 +100,7 @@ impl Probes {
             narrow: None,
             scout: false,
             scouted: now,
+            scouted_twice: true,
         }
     }
 
@@ -164,9 +167,14 @@ impl Probes {
             return true;
         }
         self.narrow = Some(view.fastest.map_or(narrow, |fastest| narrow.min(fastest)));
-        let is_due = now.saturating_sub(self.scouted) > SCOUT && !view.measured;
+        let since = now.saturating_sub(self.scouted);
+        // One that came faster than before is followed by another at once, to be sure.
+        let is_news = !self.scouted_twice
+            && (SCOUT / 8..SCOUT / 2).contains(&since)
+            && view.last.is_some_and(|last| last > WIDER * narrow);
+        let is_due = is_news || (since > SCOUT && !view.measured);
         if is_due && self.running.is_none() {
-            (self.scout, self.scouted) = (true, now);
+            (self.scout, self.scouted, self.scouted_twice) = (true, now, is_news);
         }
         false
     }
@@ -275,6 +283,7 @@ mod tests {
         overuse: false,
         ceiling: Some(5e6),
         rival: false,
+        last: Some(5e6),
         newest: Some(5e6),
         fastest: Some(5e6),
         measured: true,
@@ -372,5 +381,26 @@ mod tests {
         assert!(probes.look_out(3_000_000, wider));
         probes.begin(3_000_000, NEXT, CALM);
         assert!(probes.id(3_000_000) != 0, "and what it carries now is tried at once");
+    }
+
+    #[test]
+    fn a_train_that_comes_faster_than_the_path_was_is_followed_by_another_at_once() {
+        let scouts = |last: f64| {
+            let mut probes = Probes::new(0);
+            let narrow = View { last: None, newest: None, fastest: Some(0.3e6), ..CALM };
+            let view = View { measured: false, ..narrow };
+            probes.discourage(0, view);
+            let ticks = (0..40u64).map(|tick| tick * 100_000).filter(|now| {
+                let has_said = probes.scouted > 0;
+                let view = View { last: Some(last).filter(|_| has_said), ..view };
+                assert!(!probes.look_out(*now, View { measured: has_said, ..view }));
+                let leaves = probes.owed(*now) > 0;
+                probes.sent(0, SCOUT_BYTES);
+                leaves
+            });
+            ticks.collect::<Vec<_>>()
+        };
+        assert_eq!(scouts(0.31e6), [1_300_000], "no more while something is known of it");
+        assert_eq!(scouts(0.9e6), [1_300_000, 1_500_000], "and one alone");
     }
 }
