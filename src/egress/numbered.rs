@@ -79,7 +79,9 @@ impl Numbered {
         let estimator = Estimator::again(micros, rest);
         let (pace, repair) = (Pace::new(micros), Pace::new(micros));
         let new = Numbered::new(since, u64::from(next));
-        Numbered { estimator, pace, repair, heard: true, calm_for, every, ..new }
+        // Of a sample, all of it counts: nothing was wrong when it began.
+        let calm = sample_of.map(|_| micros);
+        Numbered { estimator, pace, repair, heard: true, calm, calm_for, every, ..new }
     }
 
     /// Since when its clock goes, its next number, what is known, and once in how many rounds it is

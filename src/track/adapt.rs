@@ -13,7 +13,7 @@ use super::stream::{Stream, Viewer};
 use super::{StreamShared, Streams, frames_of, layer_of, limit_of};
 use crate::drop::DropReason;
 use crate::egress::KnownBy;
-use crate::egress::estimate::{Micros, State};
+use crate::egress::estimate::{Estimate, Micros, State};
 use crate::id::{StreamKey, TrackKind, Via};
 use crate::limits::{
     MAX_LAYERS, MAX_PADDING_PER_TICK, MAX_THINNED, PACE_TICK, PADDING_BYTES, QUIET_ROUND,
@@ -88,15 +88,16 @@ impl Choice {
 
     /// What it is given of its lowest rung, where so much is left for it: better fewer frames than
     /// none in time.
-    fn thin(&self, (micros, left): (Micros, f64), overuse: bool) -> (Option<u8>, Steps) {
+    fn thin(&self, now: Micros, left: f64, estimate: &Estimate) -> (Option<u8>, Steps) {
         let most = |left: f64| {
             let fitting = self.thinned.iter().rposition(|rung| choose::cost(*rung) <= left);
             fitting.unwrap_or(0)
         };
         let mut steps = self.aim.thinning;
+        steps.forgive(estimate.widened);
         let fits = (most(left), most(choose::easily(left)));
         let next = match self.thinned_at() {
-            Some(at) => steps.next(micros, at, fits, overuse),
+            Some(at) => steps.next(now, at, fits, estimate.state == State::Overuse),
             None => fits.0,
         };
         (self.thinned.get(next).map(|rung| rung.layer), steps)
@@ -211,6 +212,7 @@ impl Stream {
         let all: f64 = choices.iter().map(Choice::cost).sum();
         for (choice, fits) in choices.iter_mut().zip(fits.into_iter().zip(easily)) {
             let mut steps = choice.aim.steps;
+            steps.forgive(estimate.widened);
             let next = match choice.at {
                 Some(at) => steps.next(micros, at, fits, overuse),
                 None => fits.0,
@@ -219,7 +221,7 @@ impl Stream {
             let mut thinning = choice.aim.thinning;
             if next == 0 && choice.thinned.len() > 1 {
                 let left = usable - (all - choice.cost());
-                (chosen, thinning) = choice.thin((micros, left), overuse);
+                (chosen, thinning) = choice.thin(micros, left, &estimate);
             }
             let (lane, before) = (choice.lane, choice.aim.chosen);
             let chosen = chosen.or(before);

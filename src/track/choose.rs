@@ -133,6 +133,14 @@ impl Steps {
         now_at
     }
 
+    /// The path has become wider at `widened`: that the track fell before is not its fault, and it
+    /// need wait no longer for that.
+    pub fn forgive(&mut self, widened: Option<Micros>) {
+        if widened > self.changed {
+            self.pause = CHOICE_PAUSE_LEAST.as_micros() as Micros;
+        }
+    }
+
     fn changed_at(&mut self, now: Micros) {
         (self.changed, self.better, self.worse) = (Some(now), None, None);
     }
@@ -201,5 +209,29 @@ mod tests {
             assert_eq!(steps.next(now, 1, (0, 0), true), 0);
         }
         assert_eq!(waits, [0, 4, 8, 16, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn who_fell_waits_no_longer_once_its_path_has_become_wider() {
+        let mut steps = Steps::default();
+        let mut now = 0;
+        for _ in 0..4 {
+            while steps.next(now, 0, (1, 1), false) == 0 {
+                now += 100 * MS;
+            }
+            now += 1_000 * MS;
+            assert_eq!(steps.next(now, 1, (0, 0), true), 0);
+        }
+        let fell = now;
+        let waited = |widened| {
+            let mut steps = steps;
+            let rises = |after: &Micros| {
+                steps.forgive(Some(widened));
+                steps.next(fell + after, 0, (1, 1), false) == 1
+            };
+            (0..).step_by(100_000).find(rises)
+        };
+        assert_eq!(waited(fell - MS), Some(32_000 * MS), "it was wider before it fell");
+        assert_eq!(waited(fell + MS), Some(2_000 * MS));
     }
 }

@@ -60,6 +60,10 @@ impl Controller for Ours {
         self.0.wants(now, next_layer);
     }
 
+    fn widened(&self) -> Option<u64> {
+        self.0.estimate().widened
+    }
+
     fn switches(&mut self, now: u64) {
         self.0.switches(now);
     }

@@ -48,6 +48,10 @@ pub trait Controller {
     /// Whether a layer that does not fit is left at once.
     fn overuse(&self) -> bool;
     fn wants(&mut self, now: u64, next_layer: f64);
+    /// When the path was seen to have become wider.
+    fn widened(&self) -> Option<u64> {
+        None
+    }
     /// The viewer goes over to another layer.
     fn switches(&mut self, now: u64);
     fn probe(&self, now: u64) -> u8;
@@ -277,6 +281,7 @@ impl World<'_> {
     fn choose(&mut self, now: u64) {
         let overuse = self.controller.overuse();
         let fits = self.rungs_that_fit();
+        self.steps.forgive(self.controller.widened());
         let next = self.steps.next(now, self.layer, fits, overuse);
         if next != self.layer {
             (self.layer, self.key) = (next, true);

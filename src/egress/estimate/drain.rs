@@ -132,6 +132,7 @@ impl Drain {
             state: if waits { State::Overuse } else { State::Normal },
             rival: false,
             reason: self.reason,
+            widened: None,
         }
     }
 }

@@ -66,6 +66,7 @@ impl Hearsay {
             state: State::Unknown,
             rival: false,
             reason: self.reason,
+            widened: None,
         }
     }
 

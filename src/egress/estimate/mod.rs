@@ -127,6 +127,8 @@ pub struct Estimate {
     pub rival: bool,
     /// What changed the rate last.
     pub reason: Reason,
+    /// When the path was seen to have become wider, the last time.
+    pub widened: Option<Micros>,
 }
 
 /// The train whose packets come.
@@ -163,6 +165,7 @@ pub struct Estimator {
     last: Micros,
     feedbacks: u8,
     reason: Reason,
+    widened: Option<Micros>,
 }
 
 const _: () = assert!(
@@ -193,6 +196,7 @@ impl Estimator {
             last: now,
             feedbacks: 0,
             reason: Reason::Start,
+            widened: None,
         }
     }
 
@@ -208,6 +212,7 @@ impl Estimator {
             state: if view.overuse { State::Overuse } else { self.trend.state() },
             rival: view.rival,
             reason: self.reason,
+            widened: self.widened,
         }
     }
 
@@ -230,6 +235,7 @@ impl Estimator {
     pub fn wants(&mut self, now: Micros, next_layer: f64) {
         if self.probes.look_out(now, self.view()) {
             self.ceiling.forget();
+            self.widened = Some(now);
         }
         let view = self.view();
         self.probes.begin(now, next_layer, view);
