@@ -58,7 +58,7 @@ pub const MIN_CLUSTER_SECRET_BYTES: usize = 32;
 pub const DIRECTORY_PEERS_AGAIN: Duration = Duration::from_millis(500);
 
 /// The version of what nodes say to one another.
-pub const CLUSTER_PROTOCOL: u32 = 2;
+pub const CLUSTER_PROTOCOL: u32 = 3;
 
 /// From how much load on a node sends new publishers elsewhere, in thousandths.
 pub const NODE_BUSY_PERMILLE: u32 = 700;
