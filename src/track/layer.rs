@@ -150,8 +150,9 @@ impl Layer {
     /// Counts a packet that it sends.
     pub(super) fn count<P: Bytes>(&mut self, packet: &MediaPacket<P>) {
         self.rate.count(packet.received, packet.timestamp, packet.payload.len());
-        let sizes = picture_sizes(packet.codec, &packet.payload, packet.keyframe);
-        self.sizes = sizes.unwrap_or(self.sizes);
+        if let Some(sizes) = picture_sizes(packet.codec, &packet.payload, packet.keyframe) {
+            self.sizes = sizes;
+        }
         if self.kind == TrackKind::Video {
             let MediaPacket { timestamp, received, .. } = *packet;
             let rank = self.scalable(packet).rank();

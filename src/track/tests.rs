@@ -165,7 +165,7 @@ pub(super) fn shared() -> Arc<StreamShared> {
     Arc::new(StreamShared::new(KEY))
 }
 
-fn packet(publisher: u32, sequence: u64, keyframe: bool) -> MediaPacket {
+pub(super) fn packet(publisher: u32, sequence: u64, keyframe: bool) -> MediaPacket {
     MediaPacket {
         track: TRACK,
         codec: Codec::Vp8,

@@ -59,18 +59,9 @@ fn a_viewer_goes_from_layer_to_layer_without_a_break() {
 
 /// Whoever looks at the dashboard chooses for a viewer, and is told what it gets and why.
 fn choose_in_the_sheet(stage: &Stage, viewer: &Tab<'_>) {
-    let page = stage.tab("/dashboard");
-    page.set_size(1280, 3000);
-    let listed = "document.querySelectorAll('#sessions tbody tr').length >= 2";
-    page.wait_for("the sessions", listed, PATIENCE);
-    page.eval(
-        "[...document.querySelectorAll('#sessions tbody tr')]
-            .find((row) => row.textContent.includes('Viewer')).click()",
-    );
-    let menu = "document.querySelector('#detail').open && \
-                document.querySelectorAll('#detail-layer option').length === 4 && \
+    let menu = "document.querySelectorAll('#detail-layer option').length === 4 && \
                 document.querySelector('#detail-layer').value === '{}'";
-    page.wait_for("a menu of three layers in the sheet", menu, PATIENCE);
+    let page = stage.viewers_sheet(2, menu);
     page.eval(
         "(() => { const menu = document.querySelector('#detail-layer');
             menu.value = JSON.stringify({ encodingId: 'q' });

@@ -106,6 +106,18 @@ impl Stage {
         [publisher, fast, slow]
     }
 
+    /// The dashboard with the sheet of a viewer, once it lists so many sessions, and `ready` is so.
+    pub fn viewers_sheet(&self, sessions: usize, ready: &str) -> Tab<'_> {
+        let page = self.tab("/dashboard");
+        page.set_size(1280, 3000);
+        let rows = "[...document.querySelectorAll('#sessions tbody tr')]";
+        page.wait_for("the sessions", &format!("{rows}.length === {sessions}"), PATIENCE);
+        page.eval(&format!("{rows}.find((row) => row.textContent.includes('Viewer')).click()"));
+        let sheet = format!("document.querySelector('#detail').open && {ready}");
+        page.wait_for("the viewer's sheet", &sheet, PATIENCE);
+        page
+    }
+
     /// A document of another origin: the same server by another name. It is one without the page's
     /// policy, which would let it talk to its own origin only.
     pub fn tab_elsewhere(&self) -> Tab<'_> {

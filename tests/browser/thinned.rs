@@ -95,17 +95,8 @@ fn thins(codec: &str) {
 
 /// Whoever looks at the dashboard chooses how many frames a viewer gets of the only picture.
 fn choose_in_the_sheet(stage: &Stage) {
-    let page = stage.tab("/dashboard");
-    page.set_size(1280, 3000);
-    let listed = "document.querySelectorAll('#sessions tbody tr').length >= 3";
-    page.wait_for("the sessions", listed, PATIENCE);
-    page.eval(
-        "[...document.querySelectorAll('#sessions tbody tr')]
-            .find((row) => row.textContent.includes('Viewer')).click()",
-    );
-    let menu = "document.querySelector('#detail').open && \
-                document.querySelectorAll('#detail-layer option').length === 4";
-    page.wait_for("a menu of three rates", menu, PATIENCE);
+    let menu = "document.querySelectorAll('#detail-layer option').length === 4";
+    let page = stage.viewers_sheet(3, menu);
     let names =
         page.eval("[...document.querySelectorAll('#detail-layer option')].map((o) => o.text)");
     let names: Vec<&str> = names.as_array().expect("some").iter().flat_map(Value::as_str).collect();

@@ -145,17 +145,7 @@ fn a_stream_and_a_session_are_ended_from_the_dashboard() {
         .eval("monoport.publish({ stream: 'show', source: 'camera', width: 640, height: 360 })");
     let viewer = stage.viewer("show");
     stage.assert_shows(&viewer);
-    let page = stage.tab("/dashboard");
-    page.set_size(1280, 3000);
-    let listed = "document.querySelectorAll('#sessions tbody tr').length === 2";
-    page.wait_for("the sessions", listed, PATIENCE);
-    page.eval(
-        "[...document.querySelectorAll('#sessions tbody tr')]
-            .find((row) => row.textContent.includes('Viewer')).click()",
-    );
-    let sheet = "document.querySelector('#detail').open && \
-                 !document.querySelector('#detail-end').hidden";
-    page.wait_for("the viewer's sheet", sheet, PATIENCE);
+    let page = stage.viewers_sheet(2, "!document.querySelector('#detail-end').hidden");
     page.eval("document.querySelector('#detail-end').click()");
     let sure = |words: &str| {
         let asks = format!(

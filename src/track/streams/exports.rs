@@ -142,9 +142,8 @@ mod tests {
     use str0m::format::Codec;
 
     use super::*;
-    use crate::media::{HeaderExtensions, Origin};
     use crate::track::Source;
-    use crate::track::tests::{KEY, Shard, shared};
+    use crate::track::tests::{KEY, Shard, packet, shared};
 
     /// How much sound is kept of three packets that nobody takes.
     fn kept(source: Source) -> usize {
@@ -153,20 +152,9 @@ mod tests {
         let id = TrackId::first(TrackKind::Audio);
         let publisher = shard.streams.connected(KEY, source, [id].into_iter()).expect("the first");
         for sequence in 1..=3 {
-            let packet: MediaPacket = MediaPacket {
-                track: TrackKey { stream: KEY, id },
-                codec: Codec::Opus,
-                layer: 0,
-                origin: Origin { publisher, source: 0 },
-                sequence,
-                timestamp: sequence as u32 * 960,
-                marker: false,
-                keyframe: false,
-                extensions: HeaderExtensions::default(),
-                padding: 0,
-                received: now,
-                payload: vec![1; 80].into(),
-            };
+            let track = TrackKey { stream: KEY, id };
+            let sound = packet(publisher, sequence, false);
+            let packet = MediaPacket { track, codec: Codec::Opus, received: now, ..sound };
             let _nobody = shard.streams.publish(packet, |_, _| {});
         }
         shard.streams.recent(KEY, now).len()
