@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, Offered, connect, run_until, socket};
 use crate::support::{Response, Server, eventually, request};
+use monoport::limits::UNHEARD_GRACE;
 use str0m::format::Codec;
 use str0m::media::Direction;
 
@@ -43,7 +44,7 @@ fn one_address_that_posts_and_never_connects_leaves_room_for_others() {
     let server = start(&options);
     let _publisher = publisher(&server);
     // All addresses of one /64 are one's own.
-    let mut taken = 0;
+    let (mut taken, begun) = (0, Instant::now());
     for number in 0..205 {
         let answer = post_from(&server, &format!("2001:db8::{number:x}"), "");
         match answer.status {
@@ -55,8 +56,10 @@ fn one_address_that_posts_and_never_connects_leaves_room_for_others() {
             other => panic!("{other}: {}", answer.body),
         }
     }
-    assert_eq!(taken, 20);
-    assert_eq!(refused(&server, "connecting_of_address"), 185);
+    // On a slow machine some are old enough by then to give way to others of their own.
+    let given_way = begun.elapsed().as_millis() / UNHEARD_GRACE.as_millis() * 20;
+    assert!((20..=20 + given_way).contains(&taken), "{taken}");
+    assert_eq!(u128::from(refused(&server, "connecting_of_address")), 205 - taken);
     for number in 0..10 {
         let other = post_from(&server, &format!("2001:db8:0:{number:x}a::1"), "");
         assert_eq!(other.status, 201, "{}", other.body);

@@ -1,6 +1,6 @@
 //! A WHIP or WHEP client made of str0m and one UDP socket, or one TCP connection.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -444,14 +444,20 @@ impl Client {
 
     /// Numbers of the video packets that arrived, in order.
     pub fn video_numbers(&self) -> Vec<u32> {
-        let video = self.received.iter().filter(|packet| packet.header.marker && !is_opus(packet));
-        video.map(|packet| media::number(&packet.payload)).collect()
+        self.numbers(|packet| packet.header.marker && !is_opus(packet))
     }
 
     /// Numbers of the audio packets that arrived, in order.
     pub fn audio_numbers(&self) -> Vec<u32> {
-        let audio = self.received.iter().filter(|packet| is_opus(packet));
-        audio.map(|packet| media::number(&packet.payload)).collect()
+        self.numbers(is_opus)
+    }
+
+    /// Each packet counts once: who asked for one that was only late gets it twice.
+    fn numbers(&self, of: impl Fn(&RtpPacket) -> bool) -> Vec<u32> {
+        let mut seen = HashSet::new();
+        let packets = self.received.iter().filter(|packet| of(packet));
+        let new = packets.filter(|packet| seen.insert((packet.header.ssrc, packet.seq_no)));
+        new.map(|packet| media::number(&packet.payload)).collect()
     }
 }
 

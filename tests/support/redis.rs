@@ -67,20 +67,20 @@ impl Redis {
         format!("redis://{}:6379", self.address)
     }
 
-    /// What it answers to a command.
+    /// What it answers to a command. One that becomes another's replica, or master, hangs up on who
+    /// asks: such a one asks again.
     pub fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let client = redis::Client::open(self.url()).expect("a URL");
-        let mut connection = None;
-        eventually("it listens", || {
-            connection = client.get_connection().ok();
-            connection.is_some()
-        });
-        let mut connection = connection.expect("it listens");
         let mut asked = redis::cmd(command[0]);
         command[1..].iter().for_each(|word| {
             asked.arg(*word);
         });
-        asked.query(&mut connection).expect("it answers")
+        let mut answer = None;
+        eventually("it answers", || {
+            answer = client.get_connection().and_then(|mut to| asked.query(&mut to)).ok();
+            answer.is_some()
+        });
+        answer.expect("it answered")
     }
 
     fn run(&mut self, more: &[&str]) -> std::io::Result<()> {
