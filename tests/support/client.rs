@@ -474,9 +474,7 @@ pub fn run_until(
 ) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        for client in clients.iter_mut() {
-            client.poll();
-        }
+        clients.iter_mut().for_each(|client| client.poll());
         if done(clients) {
             return;
         }
@@ -489,9 +487,7 @@ pub fn run_until(
 pub fn run_for(duration: Duration, clients: &mut [&mut Client]) {
     let end = Instant::now() + duration;
     while Instant::now() < end {
-        for client in clients.iter_mut() {
-            client.poll();
-        }
+        clients.iter_mut().for_each(|client| client.poll());
         std::thread::sleep(Duration::from_micros(300));
     }
 }
