@@ -4,8 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::session::LiveSession;
 use super::{Control, ControlError};
+#[cfg(test)]
+use crate::id::StreamKey;
 use crate::id::{TrackId, TrackKind};
 use crate::limits::MAX_CHANNELS_PER_SESSION;
+#[cfg(test)]
+use crate::track::LayerShown;
 use crate::track::{Offered, StreamShared, frames_of, picture_in};
 
 /// An event channel of a session.
@@ -18,7 +22,7 @@ pub(super) struct Channel {
     opened: u32,
 }
 
-/// A picture that a viewer may have, at a moment.
+/// A picture that a viewer may have, or could if it came, at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PictureNow {
     /// What it is.
@@ -32,13 +36,12 @@ pub struct PictureNow {
 /// Moments in which viewers are told that the server stops.
 const SPREAD_PARTS: u32 = 100;
 
-/// Those that are sent of a stream's first video track, the smallest first.
+/// Those that are known of a stream's first video track, the smallest first.
 fn pictures(shared: &StreamShared) -> Vec<PictureNow> {
     let video = TrackId::first(TrackKind::Video);
     let best = shared.best_layer(video);
-    let points = shared.points(video).into_iter().filter(|offer| offer.flows);
     let (fewer, pictures): (Vec<Offered>, Vec<Offered>) =
-        points.partition(|offer| frames_of(offer.layer).is_some());
+        shared.points(video).into_iter().partition(|offer| frames_of(offer.layer).is_some());
     let picture = |(place, offer): (usize, &Offered)| {
         let own = fewer.iter().filter(|fewer| picture_in(&pictures, fewer.layer) == Some(place));
         let own = own.filter_map(|fewer| Some((frames_of(fewer.layer)?, *fewer)));
@@ -54,13 +57,34 @@ pub struct StreamNow {
     pub active: bool,
     /// Viewers there are.
     pub viewers: usize,
-    /// The pictures of its first video track that are sent, the smallest first.
+    /// The pictures of its first video track, the smallest first, with those that do not come.
     pub pictures: Vec<PictureNow>,
     /// The server takes no more sessions, and ends those there are by and by; or the stream is
     /// published by a process that has taken over.
     pub draining: bool,
     /// The `a=mid` of the session's video section.
     pub video_mid: Option<Box<str>>,
+}
+
+#[cfg(test)]
+impl StreamNow {
+    /// Of three layers, of which those do not come that are named so.
+    pub fn of_three(silent: &[u8], withheld: &[u8]) -> StreamNow {
+        let shared = StreamShared::new(StreamKey { index: 0, generation: 0 });
+        let video = TrackId::first(TrackKind::Video);
+        for layer in 0..3 {
+            let withheld = withheld.contains(&layer);
+            let shown = LayerShown {
+                kilobits_per_s: 100 * u32::from(layer + 1),
+                silent: withheld || silent.contains(&layer),
+                withheld,
+                ..LayerShown::default()
+            };
+            shared.show_layer(video, layer, shown);
+        }
+        let pictures = pictures(&shared);
+        StreamNow { active: true, viewers: 1, pictures, draining: false, video_mid: None }
+    }
 }
 
 impl Control {

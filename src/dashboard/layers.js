@@ -26,8 +26,9 @@ export class Layers {
     this.events = extension(links, "server-sent-events", base);
   }
 
-  // Calls `changed` with the layers there are, the smallest first, now and whenever they change; and
-  // `heard`, where it is given, with the tracks in which somebody speaks, the loudest first.
+  // Calls `changed` with the layers there are, the smallest first, and those that do not come, now
+  // and whenever they change; and `heard`, where it is given, with the tracks in which somebody
+  // speaks, the loudest first.
   async listen(changed, heard) {
     if (!this.events) return;
     const wanted = heard ? ["layers", "speakers"] : ["layers"];
@@ -38,7 +39,7 @@ export class Layers {
     this.#signal.addEventListener("abort", () => source.close());
     source.addEventListener("layers", ({ data }) => {
       const [section] = Object.values(JSON.parse(data));
-      changed(section?.layers ?? []);
+      changed(section?.layers ?? [], section?.inactive ?? []);
     });
     source.addEventListener("speakers", ({ data }) => heard(JSON.parse(data).speakers));
   }

@@ -49,7 +49,7 @@ export interface WatchOptions extends Common {
 export interface SessionEventMap {
   state: CustomEvent<{ state: State; text: string }>;
   track: CustomEvent<{ track: MediaStreamTrack; media: MediaStream }>;
-  layers: CustomEvent<{ layers: Layer[] }>;
+  layers: CustomEvent<{ layers: Layer[]; inactive: InactiveLayer[] }>;
   speakers: CustomEvent<{ speakers: Speaker[] }>;
 }
 
@@ -64,7 +64,7 @@ export interface Speaker {
 /** One size of a stream that is published in several. */
 export interface Layer {
   encodingId: string;
-  /** Its place: 0 is the smallest. */
+  /** Its place among all, those that do not come included: 0 is the smallest. */
   spatialLayerId: number;
   bitrate: number;
   width: number | null;
@@ -73,6 +73,20 @@ export interface Layer {
   active: boolean;
   /** With how many frames it can be had, the fewest first, where that can be fewer. */
   temporalLayers: { temporalLayerId: number; bitrate: number; framesPerSecond: number }[];
+}
+
+/** One that the stream has, and of which nothing comes at present. */
+export interface InactiveLayer {
+  encodingId: string;
+  /** Its place among all: 0 is the smallest. */
+  spatialLayerId: number;
+  width: number | null;
+  height: number | null;
+  /**
+   * `silent`: its publisher sends nothing of it. `withheld`: the way from the publisher's node to
+   * the one that serves this viewer has no room for it.
+   */
+  reason: "silent" | "withheld";
 }
 
 /** One layer; or the smallest that has as much as `max…`; or, with nothing, whatever is best. */
@@ -102,6 +116,8 @@ export class Session extends EventTarget {
   readonly firstFrameMs: number | null;
   /** The layers of what is watched, the smallest first. */
   readonly layers: Layer[];
+  /** Those of it that do not come at present, likewise. */
+  readonly inactiveLayers: InactiveLayer[];
   /** Chooses the layer of what is watched, also after a reconnect. */
   chooseLayer(wish: LayerWish): Promise<void>;
   /** Ends it, and tells the server. */

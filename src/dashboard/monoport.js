@@ -88,6 +88,8 @@ export class Session extends EventTarget {
   #former = null;
   // Which layers the stream has, for those who watch it.
   layers = [];
+  // Those that do not come, and why.
+  inactiveLayers = [];
   #layers = null;
   #links = ["", null];
   #connection = null;
@@ -212,7 +214,10 @@ export class Session extends EventTarget {
     const [links, base] = this.#links;
     this.#layers = new Layers({ links, base, headers: authorization(token), signal });
     const tell = (name, detail) => this.dispatchEvent(new CustomEvent(name, { detail }));
-    const changed = (layers) => tell("layers", { layers: (this.layers = layers) });
+    const changed = (layers, inactive) => {
+      Object.assign(this, { layers, inactiveLayers: inactive });
+      tell("layers", { layers, inactive });
+    };
     this.#layers.listen(changed, speakers && ((heard) => tell("speakers", { speakers: heard })));
     if (this.#wish) this.#layers.choose(this.#wish).catch(() => {});
   }

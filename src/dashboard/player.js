@@ -10,6 +10,12 @@ import { $, Panel, SERVER, askForToken, storeToken, storedToken, takeToken } fro
 // Buttons give way to the picture when nobody has moved for so long.
 const IDLE_MS = 3000;
 
+// Why a layer does not come.
+const ABSENCES = {
+  silent: "not sent at present",
+  withheld: "no room on the way here",
+};
+
 const root = $("#watch");
 const panel = new Panel("watch", root);
 const { video } = panel;
@@ -29,7 +35,7 @@ async function watch(options = {}) {
   $("#play").hidden = true;
   askForToken($("#token-form"), null);
   const session = watchFrom({ server: SERVER, stream, video, token: storedToken() });
-  session.addEventListener("layers", ({ detail: { layers } }) => showLayers(layers));
+  session.addEventListener("layers", ({ detail }) => showLayers(detail));
   const live = panel.start(session);
   showRunning(true);
   await live;
@@ -66,22 +72,31 @@ async function play() {
 }
 
 // The choice is there where there is one. A layer is called by its height, else by what it sends,
-// and by its frames a second where it has fewer of them: of one picture, that is the choice.
-function showLayers(layers) {
+// and by its frames a second where it has fewer of them: of one picture, that is the choice. One
+// that does not come can't be chosen, and says why.
+function showLayers({ layers, inactive }) {
   const field = $("#layer");
   const chosen = field.value;
-  const name = ({ height, bitrate }) => (height ? `${height}p` : `${Math.round(bitrate / 1e3)} kb/s`);
-  const options = layers.flatMap((layer) => {
-    const { encodingId, temporalLayers } = layer;
-    const fewer = layers.length > 1 ? [] : temporalLayers.map(({ temporalLayerId, framesPerSecond }) => {
+  const all = [...layers, ...inactive].sort((one, other) => one.spatialLayerId - other.spatialLayerId);
+  const options = all.flatMap((layer) => {
+    const { encodingId, temporalLayers = [], reason } = layer;
+    const fewer = all.length > 1 ? [] : temporalLayers.map(({ temporalLayerId, framesPerSecond }) => {
       const wish = JSON.stringify({ encodingId, temporalLayerId });
-      return new Option(`${name(layer)}, ${framesPerSecond} frames a second`, wish);
+      return new Option(`${layerName(layer)}, ${framesPerSecond} frames a second`, wish);
     });
-    return [...fewer, new Option(name(layer), JSON.stringify({ encodingId }))];
+    const words = reason ? `: ${ABSENCES[reason] ?? reason}` : "";
+    const option = new Option(layerName(layer) + words, JSON.stringify({ encodingId }));
+    option.disabled = Boolean(reason);
+    return [...fewer, option];
   });
   field.replaceChildren(new Option("Automatic", "{}"), ...options.reverse());
   field.value = [...field.options].some(({ value }) => value === chosen) ? chosen : "{}";
   $("#layer-field").hidden = options.length < 2;
+}
+
+function layerName({ encodingId, height, bitrate }) {
+  if (height) return `${height}p`;
+  return bitrate ? `${Math.round(bitrate / 1e3)} kb/s` : encodingId;
 }
 
 async function chooseLayer({ target }) {

@@ -36,6 +36,11 @@ const EVENTS: [&str; 6] = ["active", "inactive", "layers", "reconnect", "viewerc
 /// The event that is looked at more often.
 const SPEAKERS: &str = "speakers";
 
+/// Why a layer does not come: its publisher sends none of it, or the way from another node has no
+/// room for it.
+const SILENT: &str = "silent";
+const WITHHELD: &str = "withheld";
+
 /// The extension's name in `Link`.
 const RELATION: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 
@@ -233,7 +238,8 @@ fn changes(before: Option<&StreamNow>, now: &StreamNow) -> Vec<(&'static str, Va
     let each = |now: &StreamNow| -> Vec<_> {
         let one = |picture: &PictureNow| {
             let offer = &picture.offer;
-            (offer.layer, offer.name, offer.size, picture.active, picture.fewer.len())
+            let comes = (offer.flows, offer.withheld);
+            (offer.layer, offer.name, offer.size, comes, picture.active, picture.fewer.len())
         };
         now.pictures.iter().map(one).collect()
     };
@@ -248,27 +254,71 @@ fn changes(before: Option<&StreamNow>, now: &StreamNow) -> Vec<(&'static str, Va
 }
 
 /// The layers by the section that carries one of them: what is told apart by its picture, the
-/// smallest first, and with how many frames a smallest one can be had.
+/// smallest first, and with how many frames a smallest one can be had; and beside them those that
+/// do not come, and why. A place counts both, as it does where one is chosen by it.
 fn layers(now: &StreamNow) -> Value {
-    let each =
-        now.pictures.iter().enumerate().map(|(place, PictureNow { offer, active, fewer })| {
-            let fewer = fewer.iter().map(|(temporal, offer)| {
-                json!({
-                    "temporalLayerId": temporal,
-                    "bitrate": offer.bits_per_s,
-                    "framesPerSecond": offer.frames_per_s,
-                })
-            });
+    let (mut come, mut inactive) = (Vec::new(), Vec::new());
+    for (place, PictureNow { offer, active, fewer }) in now.pictures.iter().enumerate() {
+        let mut layer = json!({
+            "encodingId": offer.called(),
+            "spatialLayerId": place,
+            "width": offer.size.map(|size| size.width),
+            "height": offer.size.map(|size| size.height),
+        });
+        if !offer.flows {
+            // None has a bitrate, which by WHEP's text would say that it is active.
+            layer["reason"] = if offer.withheld { WITHHELD } else { SILENT }.into();
+            inactive.push(layer);
+            continue;
+        }
+        let fewer = fewer.iter().map(|(temporal, offer)| {
             json!({
-                "encodingId": offer.called(),
-                "spatialLayerId": place,
+                "temporalLayerId": temporal,
                 "bitrate": offer.bits_per_s,
-                "width": offer.size.map(|size| size.width),
-                "height": offer.size.map(|size| size.height),
-                "active": active,
-                "temporalLayers": fewer.collect::<Vec<Value>>(),
+                "framesPerSecond": offer.frames_per_s,
             })
         });
-    let each: Vec<Value> = each.collect();
-    json!({ now.video_mid.as_deref().unwrap_or("video"): { "layers": each } })
+        layer["bitrate"] = offer.bits_per_s.into();
+        layer["active"] = (*active).into();
+        layer["temporalLayers"] = fewer.collect();
+        come.push(layer);
+    }
+    let section = now.video_mid.as_deref().unwrap_or("video");
+    json!({ section: { "layers": come, "inactive": inactive } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(before: &StreamNow, now: &StreamNow) -> Option<Value> {
+        let mut events = changes(Some(before), now).into_iter();
+        events.find(|(name, _)| *name == "layers").map(|(_, mut data)| data["video"].take())
+    }
+
+    #[test]
+    fn a_layer_that_does_not_come_is_named_with_the_reason_and_keeps_its_place() {
+        let (all, none) = (StreamNow::of_three(&[], &[]), StreamNow::of_three(&[0], &[2]));
+        let now = told(&all, &none).expect("it is another list");
+        assert_eq!(now["layers"].as_array().map(Vec::len), Some(1));
+        assert_eq!(now["layers"][0]["spatialLayerId"], 1, "as it is chosen by its place");
+        assert_eq!(
+            now["inactive"],
+            json!([
+                { "encodingId": "0", "spatialLayerId": 0, "width": null, "height": null,
+                  "reason": "silent" },
+                { "encodingId": "2", "spatialLayerId": 2, "width": null, "height": null,
+                  "reason": "withheld" },
+            ])
+        );
+        let silent =
+            told(&none, &StreamNow::of_three(&[0, 2], &[])).expect("another reason is told");
+        assert_eq!(silent["inactive"][1]["reason"], "silent");
+        assert_eq!(told(&none, &none), None);
+        let back = told(&none, &all).expect("they have come back");
+        assert_eq!(
+            (back["layers"].as_array().map(Vec::len), &back["inactive"]),
+            (Some(3), &json!([]))
+        );
+    }
 }

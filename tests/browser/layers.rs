@@ -20,6 +20,12 @@ fn a_viewer_goes_from_layer_to_layer_without_a_break() {
     let Some(stage) = Stage::set_alone(2) else { return };
     let publisher = stage.tab("/publish");
     publisher.eval(
+        "window.pcs = [];
+         window.RTCPeerConnection = class extends RTCPeerConnection {
+            constructor(...of) { super(...of); window.pcs.push(this); }
+         }; 0",
+    );
+    publisher.eval(
         "monoport.publish({ stream: 'three', source: 'camera', codec: 'VP8', simulcast: true,
             width: 960, height: 540, maxBitrate: 1500000 })",
     );
@@ -54,7 +60,36 @@ fn a_viewer_goes_from_layer_to_layer_without_a_break() {
     let refused = viewer.eval("monoport.choose({ encodingId: 'x' }).catch((e) => e.message)");
     let refused = refused.as_str().expect("words");
     assert!(refused.contains("q, h, f"), "it says which there are: {refused}");
+    the_menu_says_what_does_not_come(&publisher, &viewer);
     choose_in_the_sheet(&stage, &viewer);
+}
+
+/// The publisher's browser sends the largest of the layers, or none of it.
+fn sends_the_largest(publisher: &Tab<'_>, sends: bool) {
+    publisher.eval(&format!(
+        "(async () => {{
+            const sender = window.pcs.at(-1).getSenders().find((s) => s.track.kind === 'video');
+            const parameters = sender.getParameters();
+            parameters.encodings.find(({{ rid }}) => rid === 'f').active = {sends};
+            await sender.setParameters(parameters);
+        }})()"
+    ));
+}
+
+/// A layer of which nothing comes stays in the menu, with the reason, and can't be chosen.
+fn the_menu_says_what_does_not_come(publisher: &Tab<'_>, viewer: &Tab<'_>) {
+    let options = "JSON.stringify([...document.querySelectorAll('#layer option')]
+        .map(({ text, disabled }) => [text, disabled]))";
+    let all = |largest: &str| {
+        format!(r#"{options} === '[["Automatic",false],{largest},["270p",false],["135p",false]]'"#)
+    };
+    sends_the_largest(publisher, false);
+    let silent = all(r#"["540p: not sent at present",true]"#);
+    viewer.wait_for("the reason in the menu", &silent, PATIENCE);
+    settled(viewer, 480);
+    sends_the_largest(publisher, true);
+    viewer.wait_for("the layer again", &all(r#"["540p",false]"#), PATIENCE);
+    settled(viewer, 960);
 }
 
 /// Whoever looks at the dashboard chooses for a viewer, and is told what it gets and why.

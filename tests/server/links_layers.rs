@@ -13,6 +13,7 @@ use crate::nodes::{Nodes, try_watch};
 use crate::support::client::{Client, connect, run_for, run_until};
 use crate::support::{PATIENCE, Server, eventually, request};
 use crate::tree::{are_calm, parent};
+use crate::whip_letter::listen;
 use monoport::link::Coming;
 
 /// Publishers and viewers, which end with it.
@@ -266,6 +267,20 @@ fn a_link_carries_no_more_than_it_may() {
     run_until("and who watches further down", &mut [&mut viewer], |_| {
         json(&below)["layer"]["reason"] == words
     });
+    let header = ("Content-Type", "application/json");
+    let events = format!("{}/events", viewer.session_url);
+    let channel = request("POST", &events, &[header], "[\"layers\"]");
+    let channel = c.url(channel.header("location").expect("a Location"));
+    let [(_, told)] = &listen(&channel, |_| true)[..] else { panic!("one event") };
+    let told: Value = serde_json::from_str(told).expect("JSON");
+    let section = told.as_object().and_then(|told| told.values().next()).expect("a section");
+    assert_eq!(section["layers"].as_array().map(Vec::len), Some(2), "{told}");
+    let (left_out, reason) =
+        (&section["inactive"][0]["encodingId"], &section["inactive"][0]["reason"]);
+    assert_eq!((left_out.as_str(), reason.as_str()), (Some("f"), Some("withheld")), "{told}");
+    let layers = &json(&c.url("/api/v1/streams"))["streams"][0]["layers"];
+    let withheld = layers.as_array().into_iter().flatten().filter(|one| one["withheld"] == true);
+    assert_eq!(withheld.count(), 1, "{layers}");
     // On a machine that stood still the stream may come from the first node.
     if parent(&c).as_deref() == Some("b") {
         let above = Some(vec![Coming::Comes, Coming::Comes, Coming::Above]);
