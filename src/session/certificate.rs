@@ -159,8 +159,8 @@ impl Fingerprints {
             let of_hash = values.filter(|(name, _)| name.eq_ignore_ascii_case(hash));
             let mut digests: Vec<u8> = Vec::new();
             for (_, value) in of_hash.take(MAX_FINGERPRINTS) {
-                let bytes = value.trim().split(':').map(|byte| u8::from_str_radix(byte, 16));
-                let digest: Vec<u8> = bytes.collect::<Result<_, _>>().unwrap_or_default();
+                let bytes = value.split(':').map(byte);
+                let digest: Vec<u8> = bytes.collect::<Option<_>>().unwrap_or_default();
                 if digest.len() != algorithm.output_len() {
                     let length = algorithm.output_len();
                     let words =
@@ -176,6 +176,12 @@ impl Fingerprints {
         let words = "a=fingerprint is of no hash that is taken: sha-256, sha-384 or sha-512";
         Err(OfferError::Malformed(words.into()))
     }
+}
+
+/// The byte that two digits say (RFC 8122 §5).
+fn byte(digits: &str) -> Option<u8> {
+    let are_two = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    are_two.then(|| u8::from_str_radix(digits, 16).ok())?
 }
 
 #[cfg(test)]
@@ -209,6 +215,10 @@ mod tests {
             assert!(of(&wrong).is_err(), "{wrong:?}");
         }
         assert!(of(&[]).is_err());
+        for digits in ["A", "+A", "0A0", " 0A", ""] {
+            let wrong = line("sha-256", 32).replacen("0A", digits, 1);
+            assert!(of(&[wrong]).is_err(), "`{digits}` is no byte");
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn replay_named(folder: &str, least: usize, takes: impl Fn(&str, &[u8]) -> bool)
 
 #[test]
 fn offers_of_the_corpus_are_taken_or_refused_as_their_names_say() {
-    replay("tools/fuzz/corpus/offer", 8, |bytes| {
+    replay("tools/fuzz/corpus/offer", 10, |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return false };
         Offer::to_publish(text).is_ok() || Offer::to_watch(text).is_ok()
     });

@@ -9,7 +9,9 @@
 //! - a group that names what is not there, or none around a single section;
 //! - a dynamic payload type without `a=rtpmap`, which says nothing and is left out;
 //! - Opus without its two channels, which it always has (RFC 7587 §7);
-//! - `a=rtcp-fb:*`, which is of every payload type of its section (RFC 4585 §4.2).
+//! - `a=rtcp-fb:*`, which is of every payload type of its section (RFC 4585 §4.2);
+//! - SSRCs and names of media streams, which are read here (`sources.rs`), or by nobody: str0m
+//!   reads one without a value (RFC 5576 §4.1) past its end, and loses what follows.
 //!
 //! A section that its offerer has stopped (port 0, or `inactive`) is not shown to str0m, nor is one
 //! of a data channel: the answer refuses it in its place, and the others are served.
@@ -38,6 +40,8 @@ const PROFILES: [&str; 9] = [
     "RTP/AVPF",
     "RTP/AVP",
 ];
+/// Attributes of what a client sends. No answer depends on them.
+const SOURCES: [&str; 4] = ["ssrc", "ssrc-group", "msid", "msid-semantic"];
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
 /// Attributes of the transport, of which a group has one.
 const TRANSPORT: [&str; 7] = [
@@ -103,6 +107,10 @@ impl Offered {
                 let shown: String = line.chars().take(40).collect();
                 return Err(OfferError::Malformed(format!("`{shown}` is no line of SDP")));
             };
+            // It ends a line or stands nowhere (RFC 8866 §9): str0m reads no further.
+            if kind == "a" && value.contains('\r') {
+                return Err(malformed("an attribute has a carriage return within its line"));
+            }
             match (kind, sections.last_mut()) {
                 ("m", _) => sections.push(OfferedSection::begin(value)?),
                 ("a", Some(section)) => section.attributes.push(value.to_owned()),
@@ -243,12 +251,10 @@ impl Offered {
     /// Hashes what an answer depends on: all but the names and keys that each client has of its
     /// own.
     pub fn hash_without_its_own(&self, hasher: &mut impl Hasher) {
-        /// A viewer sends nothing, and a publisher's sources are read from its own offer.
-        const ITS_OWN: [&str; 7] =
-            ["ice-ufrag", "ice-pwd", "fingerprint", "ssrc", "ssrc-group", "msid", "msid-semantic"];
+        const ITS_OWN: [&str; 3] = ["ice-ufrag", "ice-pwd", "fingerprint"];
         let common = |lines: &[String], hasher: &mut dyn Hasher| {
-            let lines = lines.iter().filter(|line| !ITS_OWN.contains(&named(line)));
-            for line in lines {
+            // A viewer sends nothing, and a publisher's sources are read from its own offer.
+            for line in answered(lines).filter(|line| !ITS_OWN.contains(&named(line))) {
                 hasher.write(line.as_bytes());
                 hasher.write_u8(b'\n');
             }
@@ -286,7 +292,7 @@ impl Offered {
             text.extend([" ", &section.mid]);
         }
         text.push_str("\r\n");
-        for line in &self.session {
+        for line in answered(&self.session) {
             text.extend(["a=", line, "\r\n"]);
         }
         self.served().for_each(|section| section.write(&mut text));
@@ -400,7 +406,7 @@ impl OfferedSection {
         if !self.named {
             text.push_str(&format!("a=mid:{}\r\n", self.mid));
         }
-        for line in &self.attributes {
+        for line in answered(&self.attributes) {
             text.extend(["a=", line, "\r\n"]);
         }
         if let Some(direction) = self.direction {
@@ -433,6 +439,11 @@ fn directions(way: Way) -> (&'static str, &'static str) {
 
 fn direction_of(lines: &[String]) -> Option<&'static str> {
     lines.iter().find_map(|line| DIRECTIONS.into_iter().find(|direction| line == direction))
+}
+
+/// The attributes that an answer may depend on.
+fn answered(lines: &[String]) -> impl Iterator<Item = &String> {
+    lines.iter().filter(|line| !SOURCES.contains(&named(line)))
 }
 
 /// What an attribute's line begins with.

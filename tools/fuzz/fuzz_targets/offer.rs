@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
 use monoport::id::StreamKey;
-use monoport::session::{CodecMatch, LocalIce, Negotiator, Offer, StreamCodecs};
+use monoport::session::{CodecMatch, LocalIce, Negotiator, Offer, OfferError, StreamCodecs};
 use str0m::IceCreds;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -26,19 +26,26 @@ fuzz_target!(|bytes: &[u8]| {
         tcp_candidates: &candidates,
     };
     let now = Instant::now();
-    let mut carried = StreamCodecs::default();
-    if let Ok(offer) = Offer::to_publish(text) {
-        let codecs = offer.choose_codecs(StreamCodecs::default());
-        let stream = StreamKey { index: 0, generation: 0 };
-        if let Ok(codecs) = codecs
-            && let Ok(answered) = negotiator.publisher(now, offer, local(), codecs, stream)
-        {
-            assert!(answered.answer.starts_with("v=0"), "{}", answered.answer);
-            carried = answered.codecs;
-            let again = [(); 2].map(|()| again(negotiator, text, local(), stream));
-            for by_template in again {
-                assert_eq!(unnumbered(&by_template), unnumbered(&answered.answer));
+    let nothing = StreamCodecs::default();
+    let mut carried = nothing;
+    let stream = StreamKey { index: 0, generation: 0 };
+    let anew = Offer::to_publish(text).and_then(|offer| {
+        let codecs = offer.choose_codecs(nothing)?;
+        negotiator.publisher(now, offer, local(), codecs, stream)
+    });
+    if let Ok(answered) = &anew {
+        assert!(answered.answer.starts_with("v=0"), "{}", answered.answer);
+        carried = answered.codecs;
+    }
+    // The first of a kind makes the template by which the second one is answered.
+    for _ in 0..2 {
+        let by_template = again(negotiator, text, local(), stream);
+        match (&anew, by_template) {
+            (Ok(answered), Ok(again)) => {
+                assert_eq!(unnumbered(&again), unnumbered(&answered.answer));
             }
+            (Err(error), Err(other)) => assert_eq!(*error, other),
+            (anew, again) => panic!("{:?}, and {again:?}", anew.as_ref().map(|_| ())),
         }
     }
     if let Ok(offer) = Offer::to_watch(text) {
@@ -48,15 +55,19 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// The answer to an offer that was taken before, of which a template is kept.
-fn again(negotiator: &Negotiator, text: &str, local: LocalIce<'_>, stream: StreamKey) -> String {
+/// The answer to an offer, by template if there is one; if there is none it is kept.
+fn again(
+    negotiator: &Negotiator,
+    text: &str,
+    local: LocalIce<'_>,
+    stream: StreamKey,
+) -> Result<String, OfferError> {
     let nothing = StreamCodecs::default();
-    let offer = negotiator.read_publisher(text, nothing).expect("it was taken");
-    let codecs = (nothing, offer.choose_codecs(nothing).expect("it was answered"));
-    let answered = negotiator.publish(Instant::now(), offer, local, codecs, stream);
-    let answered = answered.expect("it was answered");
+    let offer = negotiator.read_publisher(text, nothing)?;
+    let codecs = (nothing, offer.choose_codecs(nothing)?);
+    let answered = negotiator.publish(Instant::now(), offer, local, codecs, stream)?;
     answered.template.into_iter().for_each(|template| negotiator.keep(*template));
-    answered.answer
+    Ok(answered.answer)
 }
 
 /// Without the line that has the number of the SDP session.
