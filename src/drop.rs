@@ -71,9 +71,11 @@ drop_reasons! {
     SrtpReplay = "srtp_replay",
     /// First byte of what nodes send one another, and the rest of it, or what was sealed, is not.
     MalformedLink = "malformed_link",
-    /// From another node, as it says, for a link that is not there: forged, or over by now.
+    /// From another node, as it says, for a link that is not there: forged, or over by now, whoever
+    /// has its name.
     UnknownLink = "unknown_link",
-    /// For a link that is there, and not sealed with its keys.
+    /// For a link that is there, and not sealed with its keys, nor with those of the one that had
+    /// its name before.
     LinkAuth = "link_auth",
     /// Of a link, seen before or older than the replay window.
     LinkReplay = "link_replay",

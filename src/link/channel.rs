@@ -43,6 +43,11 @@ impl Channel {
         }
     }
 
+    /// It has the name of `before`, of which something may come yet.
+    pub fn follows(&mut self, before: Channel) {
+        self.opener.follows(before.opener);
+    }
+
     /// Makes a datagram of what `write` puts into `slot`.
     pub fn seal(
         &mut self,

@@ -88,6 +88,11 @@ impl Incoming {
         }
     }
 
+    /// It has the name of `before`, which is over, and of which something may come yet.
+    pub fn follows(&mut self, before: Incoming) {
+        self.channel.follows(before.channel);
+    }
+
     /// Takes in a datagram that came at `arrived`; it is opened where it lies.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! counter in the nonce. A counter is used once and taken once.
 
 use crate::drop::DropReason;
+use crate::limits::MAX_DATAGRAM_OUT;
 use crate::srtp::{Gcm, Profile, ReplayWindow, library};
 use crate::wire::link::{HEAD_BYTES, Head, TAG_BYTES};
 
@@ -72,26 +73,68 @@ pub(super) struct Opener {
     gcm: Gcm,
     salt: [u8; SALT_BYTES],
     window: ReplayWindow,
+    earlier: Option<Box<Earlier>>,
+}
+
+/// What opened the datagrams of the link that had this one's name before: the last of them may come
+/// yet, and are nobody's forgery.
+struct Earlier {
+    gcm: Gcm,
+    salt: [u8; SALT_BYTES],
+    /// A datagram as it came: what does not open is changed by the attempt.
+    datagram: Vec<u8>,
+}
+
+impl Earlier {
+    /// Keeps a datagram that may be of the earlier link; no node makes a longer one.
+    fn keep(&mut self, datagram: &[u8]) {
+        self.datagram.clear();
+        if datagram.len() <= self.datagram.capacity() {
+            self.datagram.extend_from_slice(datagram);
+        }
+    }
+
+    /// Whether what was kept is of it.
+    fn opens(&mut self) -> bool {
+        let Some(head) = Head::read(&self.datagram) else { return false };
+        let (bytes, sealed) = self.datagram.split_at_mut(HEAD_BYTES);
+        self.gcm.open(nonce(&self.salt, head.counter), bytes, sealed).is_ok()
+    }
 }
 
 impl Opener {
     pub fn new(key: &Key) -> Opener {
-        Opener { gcm: key.expand(), salt: key.salt, window: ReplayWindow::new() }
+        Opener { gcm: key.expand(), salt: key.salt, window: ReplayWindow::new(), earlier: None }
+    }
+
+    /// The other end sealed for `before` until now, under the same name.
+    pub fn follows(&mut self, before: Opener) {
+        let Opener { gcm, salt, .. } = before;
+        let datagram = Vec::with_capacity(MAX_DATAGRAM_OUT);
+        self.earlier = Some(Box::new(Earlier { gcm, salt, datagram }));
     }
 
     /// The frame in a datagram, opened where it lies. One that was taken before costs no more than
     /// a look.
     ///
     /// # Errors
-    /// [`DropReason::MalformedLink`], [`DropReason::LinkReplay`] and [`DropReason::LinkAuth`].
+    /// [`DropReason::MalformedLink`], [`DropReason::LinkReplay`], [`DropReason::LinkAuth`], and
+    /// [`DropReason::UnknownLink`] for one of the link before.
     pub fn open<'a>(&mut self, datagram: &'a mut [u8]) -> Result<&'a [u8], DropReason> {
         let head = Head::read(datagram).ok_or(DropReason::MalformedLink)?;
         if !self.window.check(head.counter) {
             return Err(DropReason::LinkReplay);
         }
+        // Nearly all come one after the other, and are not looked at twice.
+        let mut earlier = self.earlier.as_mut().filter(|_| !self.window.is_next(head.counter));
+        if let Some(earlier) = &mut earlier {
+            earlier.keep(datagram);
+        }
         let (bytes, sealed) = datagram.split_at_mut(HEAD_BYTES);
-        let nonce = nonce(&self.salt, head.counter);
-        self.gcm.open(nonce, bytes, sealed).map_err(|_rejected| DropReason::LinkAuth)?;
+        if self.gcm.open(nonce(&self.salt, head.counter), bytes, sealed).is_err() {
+            let is_late = earlier.is_some_and(|earlier| earlier.opens());
+            return Err(if is_late { DropReason::UnknownLink } else { DropReason::LinkAuth });
+        }
         self.window.accept(head.counter);
         let length = sealed.len() - TAG_BYTES;
         Ok(&sealed[..length])

@@ -258,6 +258,28 @@ fn what_was_taken_is_not_taken_again_nor_by_another_link() {
 }
 
 #[test]
+fn what_comes_yet_of_the_link_before_is_no_forgery() {
+    let now = Instant::now();
+    let ((mut old, before), (mut outgoing, mut incoming)) = (ends(now), ends(now));
+    incoming.follows(before);
+    let mut next = |number| sealed(|slot| outgoing.media(now, number, &packet(number, now), slot));
+    let (mut first, second) = (next(0), next(1));
+    assert!(incoming.receive(now, &mut first).is_ok());
+    // The other end of that stands somewhere else.
+    (0..2).for_each(|number| drop(sealed(|slot| old.media(now, number, &packet(0, now), slot))));
+    for number in 2..40 {
+        let late = sealed(|slot| old.media(now, number, &packet(number, now), slot));
+        assert_eq!(incoming.receive(now, &mut late.clone()).err(), Some(DropReason::UnknownLink));
+        assert_eq!(incoming.receive(now, &mut late.clone()).err(), Some(DropReason::UnknownLink));
+        let mut forged = late;
+        *forged.last_mut().expect("a tag") ^= 1;
+        assert_eq!(incoming.receive(now, &mut forged).err(), Some(DropReason::LinkAuth));
+    }
+    assert!(incoming.receive(now, &mut second.clone()).is_ok(), "it has disturbed nothing");
+    assert_eq!(incoming.receive(now, &mut second.clone()).err(), Some(DropReason::LinkReplay));
+}
+
+#[test]
 fn the_last_packets_are_repaired_though_nothing_comes_after_them() {
     let Run { got, taken, .. } = run(3, 2, 0.0, 0.0, 0);
     assert_eq!((got.len(), taken.repaired), (2, 0));

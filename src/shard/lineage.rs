@@ -77,6 +77,7 @@ impl Core {
         let before = std::mem::replace(incoming, moved);
         // All that it has counted is seen before it is over.
         count(&link.meter, before.figures());
+        incoming.follows(before);
         link.meter.end(LinkEnd::Closed);
         (link.to, link.meter) = (to, meter);
         link.show(now);

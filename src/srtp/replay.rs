@@ -44,6 +44,13 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
         behind < Self::SPAN && self.seen[Self::word(index)] & Self::bit(index) == 0
     }
 
+    /// Whether `index` follows the highest one accepted.
+    #[inline]
+    #[must_use]
+    pub const fn is_next(&self, index: u64) -> bool {
+        index == self.end
+    }
+
     /// Records `index`. Call it only for a packet that is authentic and passed
     /// [`ReplayWindow::check`].
     #[inline]

@@ -452,3 +452,29 @@ fn where_no_link_can_be_made_the_node_that_has_the_stream_serves_its_viewers() {
     assert!(b.metric("monoport_link_requests_total{outcome=\"failed\"}") >= 1);
     assert!(links(&a).is_empty() && links(&b).is_empty());
 }
+
+#[test]
+fn what_comes_yet_of_a_link_that_was_made_anew_is_no_forgery() {
+    let Some(nodes) = Nodes::new() else { return };
+    let Hopped { a, b, to_b, to_a: _to_a } = Hopped::new(&nodes, "1");
+    let mut publisher = live(&a);
+    let mut viewers = vec![watch(&b)];
+    connect(&mut [&mut publisher, &mut viewers[0]]);
+    play(&mut publisher, &mut viewers, 1..40, false);
+    let seen: Vec<Vec<u8>> = to_b.state.seen.lock().expect("no panic").iter().cloned().collect();
+    // All that comes from there is lost, until the same node is asked for it again.
+    to_b.state.loses.store(1_000, Ordering::Relaxed);
+    run_until("it is asked again", &mut [&mut publisher, &mut viewers[0]], |_| {
+        b.metric("monoport_relay_reparented_total") > 0
+    });
+    to_b.state.loses.store(0, Ordering::Relaxed);
+    let (unknown, forged) = (b.drops(DropReason::UnknownLink), b.drops(DropReason::LinkAuth));
+    let stranger = crate::support::client::socket();
+    for datagram in seen.iter().rev().take(20) {
+        stranger.send_to(datagram, b.media()).expect("loopback takes it");
+    }
+    eventually("they are of a link that is over", || {
+        b.drops(DropReason::UnknownLink) + b.drops(DropReason::LinkAuth) >= unknown + forged + 20
+    });
+    assert_eq!(b.drops(DropReason::LinkAuth), 0);
+}
