@@ -19,12 +19,13 @@ mod resent;
 pub mod said;
 mod span;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use crate::drop::DropReason;
 use crate::id::TrackKind;
+use crate::limits::ASSUMED_ROUND_TRIP;
 use crate::media::{MediaPacket, ViewerTerms};
 use crate::srtp::{MasterKey, Profile, RtpSealer};
 
@@ -216,6 +217,20 @@ impl Egress {
         numbered.is_none_or(|numbered| numbered.admits_whole(now, bytes, bits_per_s))
     }
 
+    /// Whether nothing of the layers may leave now.
+    #[must_use]
+    pub fn is_paused(&self, now: Instant) -> bool {
+        self.path.numbered().is_some_and(|numbered| numbered.is_paused(now))
+    }
+
+    /// A smaller layer is to be begun with: where nothing may leave now, nothing does before that.
+    pub fn awaits_smaller(&mut self, now: Instant) {
+        if let Some(numbered) = self.path.numbered_mut().filter(|numbered| numbered.is_paused(now))
+        {
+            numbered.awaits_smaller(now);
+        }
+    }
+
     /// Whether another packet of what waits may leave.
     #[must_use]
     pub fn has_credit(&self) -> bool {
@@ -235,8 +250,17 @@ impl Egress {
         let Some(numbered) = self.path.numbered_mut().filter(|_| lane.is_counted()) else {
             return true;
         };
-        let is_past = lane.has_left(index) && numbered.is_crowded();
+        let is_past = lane.has_left(index) && numbered.is_crowded(now);
         !is_past && numbered.may_repair(now, packet.payload.len() as u32)
+    }
+
+    /// How long it takes until the viewer has what is sent now and has answered, if its last round
+    /// trip took so long: what is sent waits behind what stands on its path.
+    #[must_use]
+    pub fn round_trip(&self, last: Option<Duration>) -> Option<Duration> {
+        let queue_ms = self.path.numbered().map(|numbered| numbered.estimate().queue_ms);
+        let queue = queue_ms.map(|ms| Duration::from_micros((ms.max(0.0) * 1e3) as u64));
+        queue.map_or(last, |queue| Some(last.unwrap_or(ASSUMED_ROUND_TRIP) + queue))
     }
 
     /// Whether the viewer was sent nothing yet of the layer that is as new as `packet`.

@@ -8,7 +8,7 @@ use super::Pace;
 use super::estimate::{Estimate, Estimator, Micros, Rest, State, Train};
 use crate::limits::{
     FEEDBACK_WITHIN, MAX_STATUSES_HEARD, QUIET_AFTER, QUIET_LOST, QUIET_QUEUE, QUIET_ROOM,
-    QUIET_ROUNDS_MOST, QUIET_SAMPLE,
+    QUIET_ROUNDS_MOST, QUIET_SAMPLE, SWITCH_HOLD,
 };
 use crate::wire::rtcp::Statuses;
 
@@ -26,6 +26,10 @@ const REPAIR_SHARE: f64 = 0.2;
 pub(super) struct Numbered {
     pub estimator: Estimator,
     pace: Pace,
+    /// Nothing was to leave when it was looked at last.
+    paused: bool,
+    /// Until when nothing leaves, unless it is of another layer.
+    awaits: Micros,
     /// What may be sent again while packets wait on the path.
     repair: Pace,
     since: Instant,
@@ -52,6 +56,8 @@ impl Numbered {
         Numbered {
             estimator: Estimator::new(0),
             pace: Pace::new(0),
+            paused: false,
+            awaits: 0,
             repair: Pace::new(0),
             since: now,
             next: random as u16,
@@ -159,15 +165,34 @@ impl Numbered {
     /// A frame of a layer that sends `bits_per_s` is to leave, so many bytes of it: whether all of
     /// it may leave at once. Where not, [`Numbered::has_credit`] says packet by packet.
     pub fn admits_whole(&mut self, now: Instant, bytes: u32, bits_per_s: u64) -> bool {
+        let now = self.micros(now);
         let pace = self.estimator.pace().max(LEAST_SPEED * bits_per_s as f64);
-        self.pace.earn(self.micros(now), pace);
-        self.pace.admits_whole(bytes)
+        self.paused = self.is_paused_at(now);
+        self.pace.earn(now, pace);
+        self.pace.admits_whole(bytes) && !self.paused
+    }
+
+    /// Whether nothing is to leave now.
+    pub fn is_paused(&self, now: Instant) -> bool {
+        self.is_paused_at(self.micros(now))
+    }
+
+    fn is_paused_at(&self, now: Micros) -> bool {
+        self.estimator.is_paused(now) || now < self.awaits
+    }
+
+    /// A smaller layer is to be begun with: more of the present one would only be in its way.
+    pub fn awaits_smaller(&mut self, now: Instant) {
+        self.awaits = self.micros(now + SWITCH_HOLD);
     }
 
     /// Whether a packet of so many bytes may be sent again: while packets wait on the path, what
     /// comes again makes others late, and more of them are asked for.
     pub fn may_repair(&mut self, now: Instant, bytes: u32) -> bool {
-        if !self.is_crowded() {
+        if self.is_paused(now) {
+            return false;
+        }
+        if !self.is_crowded(now) {
             return true;
         }
         let share = REPAIR_SHARE * self.estimator.estimate().bits_per_s;
@@ -180,14 +205,13 @@ impl Numbered {
     }
 
     /// Whether packets wait on the path.
-    pub fn is_crowded(&self) -> bool {
-        let Estimate { state, rival, .. } = self.estimator.estimate();
-        state == State::Overuse && !rival
+    pub fn is_crowded(&self, now: Instant) -> bool {
+        self.estimator.is_crowded(self.micros(now))
     }
 
     /// Whether another packet may leave.
     pub fn has_credit(&self) -> bool {
-        self.pace.has_credit()
+        self.pace.has_credit() && !self.paused
     }
 
     /// The viewer could be sent better layers, if its path carried so many bits a second.
@@ -197,6 +221,7 @@ impl Numbered {
 
     /// The viewer begins with a layer, which is a burst.
     pub fn switches(&mut self, now: Instant) {
+        self.awaits = 0;
         self.estimator.switches(self.micros(now));
     }
 

@@ -223,6 +223,7 @@ impl Stream {
                 let left = usable - (all - choice.cost());
                 (chosen, thinning) = choice.thin(micros, left, &estimate);
             }
+            let is_smaller = choice.at.is_some_and(|at| next < at);
             let (lane, before) = (choice.lane, choice.aim.chosen);
             let chosen = chosen.or(before);
             (choice.at, choice.aim.chosen) = (Some(next), chosen);
@@ -230,6 +231,9 @@ impl Stream {
                 self.note_steps(position, lane, (steps, thinning));
             } else {
                 self.change_aim(position, lane, |aim| Aim { chosen, steps, thinning, ..aim });
+                if is_smaller && chosen.map(layer_of) != before.map(layer_of) {
+                    self.viewers[position].egress.awaits_smaller(now);
+                }
             }
         }
         let best = has_best(&choices).then(|| needed_for_best(&choices));

@@ -298,3 +298,48 @@ fn who_comes_once_layers_are_known_is_counted_once() {
     scene.shard.streams.remove_viewer(KEY, viewer);
     assert_eq!(scene.shared.wanted(VIDEO), WantedLayers::default());
 }
+
+/// The viewer has the best layer, and what was sent last comes a packet each 30 ms. The smallest
+/// layer has had no key frame yet.
+fn narrowed() -> (Scene, usize, u16) {
+    let mut scene = Scene::new();
+    scene.layers[0].wants_keyframe = false;
+    scene.frames(40, |_, _| false);
+    let viewer = scene.watch_counted();
+    scene.answered(viewer, Duration::from_secs(4), NO_QUEUE);
+    scene.log.clear();
+    scene.frames_that_leave(1);
+    let base = number(&scene.log[0].1.bytes).expect("it has one");
+    let came = scene.now.saturating_duration_since(scene.start) + NO_QUEUE;
+    let tick = (came.as_micros() / 250) as u32;
+    let lost = scene.log[6].1.sequence;
+    scene.log.clear();
+    scene.say(viewer, &said::came(SSRC, base, (0..5).map(|packet| tick + packet * 120)));
+    (scene, viewer, lost)
+}
+
+#[test]
+fn a_path_that_becomes_far_narrower_is_sent_nothing_before_the_smaller_layer() {
+    let (mut scene, viewer, lost) = narrowed();
+    scene.layers[0].wants_keyframe = true;
+    scene.frames_that_leave(3);
+    assert_eq!(scene.log.len(), 0, "it would only wait, or be lost");
+    assert!(scene.ask_again(viewer, vec![lost]).is_empty());
+    scene.frames_that_leave(4);
+    assert_eq!(scene.layer(viewer), Some(0));
+    let layers: Vec<_> = scene.sent().iter().filter_map(|sent| Some(sent.media?.0)).collect();
+    assert!(layers.len() > 5 && layers.iter().all(|layer| *layer == 0), "{layers:?}");
+    assert!(scene.ask_again(viewer, vec![lost]).is_empty(), "a layer that it has left");
+    let newest = scene.log.last().map(|(_, sent)| sent.sequence).expect("something was sent");
+    assert_eq!(scene.ask_again(viewer, vec![newest]).len(), 1, "and of the one it has it is");
+}
+
+#[test]
+fn where_no_key_frame_of_the_smaller_layer_comes_the_present_one_goes_on() {
+    let (mut scene, viewer, _) = narrowed();
+    scene.frames_that_leave(9);
+    assert_eq!(scene.sent(), [], "it is waited for");
+    scene.frames_that_leave(20);
+    assert!(scene.sent().iter().any(|sent| sent.media.is_some_and(|media| media.0 == 2)));
+    assert_eq!(scene.layer(viewer), Some(2));
+}

@@ -201,6 +201,7 @@ impl Stream {
         }
         let Control { repair: budget, resent, .. } = control;
         budget.earn(now, packets_per_s(egress, tracks));
+        let round_trip = egress.round_trip(feedback.rtt);
         let mut sent_again = 0;
         for index in 0..feedback.lost.len() {
             let (number, sequence) = feedback.lost[index];
@@ -216,7 +217,7 @@ impl Stream {
             let again = match found {
                 // What was sent within a round trip the viewer can't have seen yet.
                 Some((sent, Recall::Kept(packet))) => {
-                    let may = resent.admits(now, lane.ssrc(), sent.index, feedback.rtt)
+                    let may = resent.admits(now, lane.ssrc(), sent.index, round_trip)
                         && egress.may_repair(now, number, sent.index, packet)
                         && budget.send();
                     let resend = |slot: &mut [u8]| egress.resend(number, sent.index, packet, slot);
@@ -227,7 +228,7 @@ impl Stream {
                 Some((gone, Recall::Gone)) if lane.has_left(gone.index) => {
                     let layer = track.and_then(|track| track.layer(gone.layer));
                     let may = layer.is_some_and(|layer| layer.has_never_had(gone.sequence))
-                        && resent.admits(now, lane.ssrc(), gone.index, feedback.rtt)
+                        && resent.admits(now, lane.ssrc(), gone.index, round_trip)
                         && budget.send();
                     let fill = |slot: &mut [u8]| egress.fill(number, gone.index, slot);
                     if may { way.push(*to, fill) } else { Err(DropReason::RepairTooOld) }

@@ -180,6 +180,11 @@ impl Replay {
         while end > self.next && is_to_come(end - 1) {
             end -= 1;
         }
+        if viewer.egress.is_paused(now) {
+            // What leaves to everybody would go ahead of it.
+            self.earned = now;
+            return true;
+        }
         self.earn(now, &layer.rate, viewer.egress.pace());
         let mut sent = 0;
         while self.next < end && self.credit > 0 && viewer.egress.has_room(way.backlog(viewer.to)) {

@@ -52,6 +52,10 @@ impl Controller for Ours {
         self.0.pace()
     }
 
+    fn is_paused(&self, now: u64) -> bool {
+        self.0.is_paused(now)
+    }
+
     fn overuse(&self) -> bool {
         self.0.estimate().state == State::Overuse
     }

@@ -295,3 +295,23 @@ fn a_path_that_has_lost_much_and_becomes_wider_is_followed() {
         assert!(times[0] <= 1.0 && times[1] <= 3.0 && times[2] <= 3.0, "seed {seed}: {times:?}");
     }
 }
+
+/// What is tried while a path is narrow shows that there is no more: not when it is wide again.
+#[test]
+fn a_path_that_becomes_wide_again_soon_is_followed() {
+    static LAYERS: [f64; 3] = [142e3, 442e3, 1_359e3];
+    fn speed(now: u64) -> f64 {
+        if (6_000_000..9_700_000).contains(&now) { 0.9e6 } else { 4e6 }
+    }
+    let source = Source { layers: &LAYERS, keyframes: 0 };
+    for seed in 1..=seeds() {
+        let path = Path { speed, jitter: 1_000.0, ..PLAIN };
+        let run = run(&mut Ours::new(), (source, path), seed * 7_919, 40);
+        let until = |tenth: usize, is_there: fn(usize) -> bool| {
+            let there = run.layers[tenth..].iter().position(|layer| is_there(*layer));
+            there.map_or(f64::INFINITY, |tenths| tenths as f64 / 10.0)
+        };
+        let times = [until(60, |layer| layer < 2), until(97, |layer| layer == 2)];
+        assert!(times[0] <= 0.6 && times[1] <= 5.0, "seed {seed}: {times:?}");
+    }
+}

@@ -46,6 +46,10 @@ pub trait Controller {
     /// How fast what waits may leave.
     fn pace(&self) -> f64;
     /// Whether a layer that does not fit is left at once.
+    /// Nothing is to leave now.
+    fn is_paused(&self, _now: u64) -> bool {
+        false
+    }
     fn overuse(&self) -> bool;
     fn wants(&mut self, now: u64, next_layer: f64);
     /// When the path was seen to have become wider.
@@ -208,7 +212,8 @@ impl World<'_> {
             let packets = (bytes / PAYLOAD).ceil().max(1.0);
             let each = (bytes / packets) as u32 + OVERHEAD;
             let is_idle = self.waiting.is_empty();
-            if self.pace.admits_whole(each * packets as u32) && is_idle {
+            let is_paused = self.controller.is_paused(now);
+            if self.pace.admits_whole(each * packets as u32) && is_idle && !is_paused {
                 self.whole = packets as usize;
             }
             self.waiting.extend((0..packets as usize).map(|_| each));
@@ -219,7 +224,7 @@ impl World<'_> {
     fn send_media(&mut self, now: u64) {
         self.pace.earn(now, self.controller.pace().max(1.2 * self.source.layers[self.layer]));
         let whole = std::mem::take(&mut self.whole);
-        if whole == 0 && !now.is_multiple_of(10_000) {
+        if whole == 0 && (!now.is_multiple_of(10_000) || self.controller.is_paused(now)) {
             return;
         }
         let mut train = Vec::new();

@@ -9,13 +9,16 @@
 //! packet says how long the queue is, and the others how fast the path is.
 
 mod acked;
+mod arriving;
 mod ceiling;
 mod drain;
 mod hearsay;
 mod loss;
+mod pause;
 mod probe;
 mod queue;
 mod rate;
+mod reference;
 mod rest;
 mod rival;
 mod told;
@@ -26,13 +29,16 @@ use crate::limits::{
     ESTIMATE_START, ESTIMATE_START_MOST, GROUP_TIME, PROBE_SCOUT, QUEUE_FULL_ENOUGH, QUEUE_OVERUSE,
 };
 use acked::Acked;
+use arriving::Arriving;
 use ceiling::Ceiling;
 pub use drain::Drain;
 pub use hearsay::Hearsay;
 use loss::Loss;
+use pause::Pause;
 use probe::{Probes, View};
 use queue::Queue;
 use rate::Rate;
+use reference::Reference;
 pub use rest::Rest;
 use rival::{Rival, Signs};
 use told::Told;
@@ -42,10 +48,6 @@ use trend::Trend;
 
 /// Microseconds since some moment that the caller keeps to.
 pub type Micros = u64;
-
-/// Microseconds of a unit of the reference time of transport-wide feedback, and of all of them.
-const REFERENCE: i64 = 64_000;
-const REFERENCE_WRAP: i64 = REFERENCE << 24;
 
 /// With a queue shorter than this, in milliseconds, the first trains may raise the rate, to this
 /// share of the ceiling.
@@ -131,16 +133,6 @@ pub struct Estimate {
     pub widened: Option<Micros>,
 }
 
-/// The train whose packets come.
-#[derive(Clone, Copy, Debug)]
-struct Arriving {
-    place: u8,
-    first: i64,
-    last: i64,
-    packets: u16,
-    bytes_behind: u32,
-}
-
 /// One viewer's path.
 #[derive(Debug)]
 pub struct Estimator {
@@ -159,13 +151,15 @@ pub struct Estimator {
     group: Option<(Micros, i64)>,
     /// The newest number that was reported on.
     reported: Option<u16>,
-    /// The reference time of the last feedback, in microseconds and without its wrap.
-    reference: Option<i64>,
+    reference: Reference,
     round_trip: Micros,
     last: Micros,
     feedbacks: u8,
     reason: Reason,
     widened: Option<Micros>,
+    /// What was reported last has shown that it has become far narrower.
+    narrows: bool,
+    pause: Pause,
 }
 
 const _: () = assert!(
@@ -191,12 +185,14 @@ impl Estimator {
             arriving: None,
             group: None,
             reported: None,
-            reference: None,
+            reference: Reference::default(),
             round_trip: 100_000,
             last: now,
             feedbacks: 0,
             reason: Reason::Start,
             widened: None,
+            narrows: false,
+            pause: Pause::default(),
         }
     }
 
@@ -222,6 +218,19 @@ impl Estimator {
     pub fn pace(&self) -> f64 {
         let fast = PACE_SPEED * self.rate.bits_per_s();
         self.ceiling.bits_per_s().map_or(fast, |ceiling| fast.min(PACE_SHARE * ceiling))
+    }
+
+    /// Whether nothing is to leave now, until what stands in front of the path is less.
+    #[must_use]
+    pub fn is_paused(&self, now: Micros) -> bool {
+        self.pause.is_on(now)
+    }
+
+    /// Whether packets wait on the path that are too many for it.
+    #[must_use]
+    pub fn is_crowded(&self, now: Micros) -> bool {
+        let view = self.view();
+        !view.rival && (view.overuse || self.pause.is_felt(now))
     }
 
     /// A train has left.
@@ -272,7 +281,7 @@ impl Estimator {
         reference: u32,
         packets: impl Iterator<Item = (u16, Option<i64>)>,
     ) {
-        let reference = self.unwrap(reference);
+        let reference = self.reference.unwrap(reference);
         let (mut came, mut lost, mut overuse) = (0u16, 0u16, false);
         let mut newest_sent = None;
         for (sequence, arrived) in packets {
@@ -335,16 +344,11 @@ impl Estimator {
         self.acked.note(arrived, bytes);
         self.probes.came(train.probe, left, arrived, bytes);
         if let Some(arriving) = self.arriving.as_mut().filter(|train| train.place == place) {
-            arriving.last = arriving.last.max(arrived);
-            arriving.packets = arriving.packets.saturating_add(1);
-            arriving.bytes_behind += bytes + IP_UDP_BYTES;
+            arriving.note(arrived, bytes + IP_UDP_BYTES);
             return;
         }
-        let arriving =
-            Arriving { place, first: arrived, last: arrived, packets: 1, bytes_behind: 0 };
-        if let Some(before) = self.arriving.replace(arriving) {
-            let within = before.last - before.first;
-            self.ceiling.note(left, before.packets, before.bytes_behind, within);
+        if let Some(before) = self.arriving.replace(Arriving::begin(place, arrived)) {
+            self.ceiling.note(left, before.packets, before.bytes_behind, before.within());
         }
         // Without its first packet a train says less of when it came.
         if sequence == train.first {
@@ -369,13 +373,21 @@ impl Estimator {
     }
 
     /// Draws the conclusion of a feedback.
-    fn judge(&mut self, now: Micros, overuse: bool) {
+    fn judge(&mut self, now: Micros, mut overuse: bool) {
         let passed = now.saturating_sub(self.last).min(1_000_000) as f64 / 1e6;
         self.last = now;
         self.feedbacks = self.feedbacks.saturating_add(1);
-        let (queue_ms, acked) = (self.queue.level_ms(), self.acked.rate());
+        let (queue_ms, mut acked) = (self.queue.level_ms(), self.acked.rate());
+        // What left together and still comes says it sooner than what left after it.
+        let slow = self.arriving.and_then(|train| train.is_slow(self.rate.bits_per_s()));
+        if let Some(slow) = slow {
+            (overuse, acked) = (true, slow);
+            // However much of it is another's: all of it is less than what is sent.
+            self.rival = Rival::default();
+        }
         // What a probe has done is no reason to fall.
-        let is_felt = self.probes.is_felt(now);
+        let is_felt = self.probes.is_felt(now) && slow.is_none();
+        self.narrows = false;
         self.ceiling.forget_old(now);
         self.probes.stop_if_late(now, self.view());
         // What was measured a while ago may have been another path.
@@ -398,11 +410,7 @@ impl Estimator {
         if listens && is_felt && (overuse || is_long) {
             // It passes.
         } else if listens && (overuse || is_long) {
-            let before = self.rate.bits_per_s();
-            self.rate.fall(now, acked, self.round_trip);
-            if self.rate.bits_per_s() < before {
-                self.reason = if overuse { Reason::Delay } else { Reason::Queue };
-            }
+            self.fall(now, acked, slow, if overuse { Reason::Delay } else { Reason::Queue });
         } else if !listens || (self.trend.state() == State::Normal && !is_filling) {
             self.rate.grow(acked, self.round_trip, passed);
         }
@@ -415,6 +423,22 @@ impl Estimator {
             self.loss.raise(shown);
             self.rate.raise(shown);
             self.reason = Reason::Probe;
+        }
+    }
+
+    fn fall(&mut self, now: Micros, acked: f64, slow: Option<f64>, reason: Reason) {
+        let before = self.rate.bits_per_s();
+        self.rate.fall(now, acked, self.round_trip);
+        let rate = self.rate.bits_per_s();
+        if rate < before {
+            self.reason = reason;
+        }
+        // Of a train that still comes the end waits longest.
+        let waited = if slow.is_some() { i64::MAX } else { self.queue.newest() };
+        self.narrows = self.pause.fell(now, (before, rate), waited);
+        if self.narrows {
+            self.probes.narrowed(now, acked);
+            self.ceiling.forget();
         }
     }
 
@@ -449,7 +473,7 @@ impl Estimator {
             rate,
             slack_ms: slack_ms(rate),
             queue_ms,
-            overuse: !rival && (is_long || self.trend.state() == State::Overuse),
+            overuse: !rival && (is_long || self.narrows || self.trend.state() == State::Overuse),
             ceiling: self.ceiling.bits_per_s(),
             rival,
             last: self.ceiling.last(),
@@ -457,16 +481,6 @@ impl Estimator {
             fastest: self.ceiling.fastest(),
             measured: self.ceiling.is_measured(self.last.saturating_sub(SCOUTED)),
         }
-    }
-
-    /// Reference times go on where the last one was, whose 24 bits wrap every twelve days.
-    fn unwrap(&mut self, reference: u32) -> i64 {
-        let reference = i64::from(reference) * REFERENCE;
-        let last = self.reference.unwrap_or(reference);
-        let ahead = (reference - last).rem_euclid(REFERENCE_WRAP);
-        let ahead = if ahead >= REFERENCE_WRAP / 2 { ahead - REFERENCE_WRAP } else { ahead };
-        self.reference = Some(last + ahead);
-        last + ahead
     }
 }
 

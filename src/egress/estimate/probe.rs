@@ -130,12 +130,21 @@ impl Probes {
         }
     }
 
+    /// The path has become far narrower: what is found out about is over, and what it is wide
+    /// enough for again is to be seen first.
+    pub fn narrowed(&mut self, now: Micros, carries: f64) {
+        (self.running, self.scout, self.scouted) = (None, false, now);
+        self.narrow = Some(carries);
+        self.not_before = self.not_before.max(now + PAUSE_LEAST);
+    }
+
     /// Begins one, if the next layer's rate is worth it.
     pub fn begin(&mut self, now: Micros, next_layer: f64, view: View) {
         let is_calm = view.rival || (view.queue_ms < QUEUE_MS + view.slack_ms && !view.overuse);
         // Beside another, half of the path is a fair share.
         let share = if view.rival { 2.0 } else { CEILING_SHARE };
-        let has_room = view.ceiling.is_none_or(|c| c > share * next_layer + AUDIO_BITS);
+        let carries = |bits_per_s: f64| bits_per_s > share * next_layer + AUDIO_BITS;
+        let has_room = view.ceiling.is_none_or(carries) && self.narrow.is_none_or(carries);
         let is_needed = view.rate < ENOUGH * next_layer + AUDIO_BITS;
         if is_needed && !has_room {
             self.narrow = self.narrow.or(view.fastest);

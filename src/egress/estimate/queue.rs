@@ -15,16 +15,22 @@ pub(super) struct Queue {
     least: [i64; LEAST_DELAY_SECONDS],
     second: Micros,
     level_ms: f64,
+    newest: i64,
 }
 
 impl Queue {
     pub fn new() -> Queue {
-        Queue { least: [i64::MAX; LEAST_DELAY_SECONDS], second: 0, level_ms: 0.0 }
+        Queue { least: [i64::MAX; LEAST_DELAY_SECONDS], second: 0, level_ms: 0.0, newest: 0 }
     }
 
     /// The level, in milliseconds.
     pub fn level_ms(&self) -> f64 {
         self.level_ms
+    }
+
+    /// How long the newest group has waited, in microseconds.
+    pub fn newest(&self) -> i64 {
+        self.newest
     }
 
     /// A group that left at `sent` took so long, in microseconds and whatever the clocks differ by.
@@ -39,7 +45,8 @@ impl Queue {
         self.second = self.second.max(second);
         let least = &mut self.least[place(second)];
         *least = delay.min(*least);
-        let above_ms = delay.saturating_sub(self.least()) as f64 / 1_000.0;
+        self.newest = delay.saturating_sub(self.least());
+        let above_ms = self.newest as f64 / 1_000.0;
         self.level_ms += WEIGHT * (above_ms - self.level_ms);
     }
 

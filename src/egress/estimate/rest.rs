@@ -2,6 +2,7 @@
 
 use super::queue::Queue;
 use super::rate::Rate;
+use super::reference::Reference;
 use super::{Estimate, Estimator, Micros};
 
 /// What is kept of an estimator while a viewer need not report.
@@ -9,7 +10,7 @@ use super::{Estimate, Estimator, Micros};
 pub struct Rest {
     estimate: Estimate,
     queue: Queue,
-    reference: Option<i64>,
+    reference: Reference,
     round_trip: Micros,
 }
 

@@ -140,3 +140,29 @@ fn whatever_a_viewer_reports_the_estimate_stays_within_its_bounds() {
         assert!(queue_ms.is_finite() && path.estimator.pace().is_finite());
     }
 }
+
+#[test]
+fn a_path_that_becomes_far_narrower_is_noticed_while_a_train_still_comes() {
+    let mut path = Path::new();
+    let before = path.estimate(200);
+    let (first, sent) = (path.number, path.now);
+    let train =
+        Train { at: sent as u32, bytes: 8 * 1_200, first, first_bytes: 1_200, count: 8, probe: 0 };
+    path.estimator.sent(train);
+    let clock = sent + 20_000;
+    let came =
+        |n: u16| (first.wrapping_add(n), Some((clock % 64_000) as i64 + i64::from(n) * 40_000));
+    let now = sent + 220_000;
+    path.estimator.feedback(now, (clock / 64_000) as u32, (0..5).map(came));
+    let after = path.estimator.estimate();
+    assert!(before.bits_per_s > 2.5e6 && after.bits_per_s < 0.25e6, "{after:?}");
+    assert_eq!((after.state, after.ceiling_bits_per_s), (State::Overuse, None));
+    assert!(path.estimator.is_paused(now + 100_000) && !path.estimator.is_paused(now + 200_000));
+    // What more would need is not tried before the path is seen to be wide enough.
+    let tried = (0..400).find(|step| {
+        let now = now + step * 25_000;
+        path.estimator.wants(now, 1e6);
+        path.estimator.probe_bytes(now) > 1_000
+    });
+    assert!(tried.is_none(), "{tried:?}");
+}
