@@ -231,8 +231,11 @@ impl Stream {
                 self.note_steps(position, lane, (steps, thinning));
             } else {
                 self.change_aim(position, lane, |aim| Aim { chosen, steps, thinning, ..aim });
-                if is_smaller && chosen.map(layer_of) != before.map(layer_of) {
-                    self.viewers[position].egress.awaits_smaller(now);
+                // Who has not gone up yet has it already.
+                let egress = &mut self.viewers[position].egress;
+                let has = egress.lanes()[lane].layer();
+                if is_smaller && chosen.map(layer_of) != has.map(layer_of) {
+                    egress.awaits_smaller(now);
                 }
             }
         }

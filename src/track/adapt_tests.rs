@@ -343,3 +343,25 @@ fn where_no_key_frame_of_the_smaller_layer_comes_the_present_one_goes_on() {
     assert!(scene.sent().iter().any(|sent| sent.media.is_some_and(|media| media.0 == 2)));
     assert_eq!(scene.layer(viewer), Some(2));
 }
+
+#[test]
+fn who_falls_back_to_the_layer_that_it_has_yet_is_sent_nothing_for_a_moment_only() {
+    let mut scene = Scene::new();
+    // It could have the best, of which no key frame comes.
+    scene.layers[1..].iter_mut().for_each(|layer| layer.wants_keyframe = false);
+    scene.frames(40, |_, _| false);
+    let viewer = scene.watch_counted();
+    scene.answered(viewer, Duration::from_secs(2), NO_QUEUE);
+    assert_eq!(scene.layer(viewer), Some(0));
+    let (mut queue, mut without, mut most) = (NO_QUEUE, 0, 0);
+    for _ in 0..60 {
+        queue += Duration::from_millis(20);
+        without = if scene.answered(viewer, Duration::from_millis(1), queue) > 0 {
+            0
+        } else {
+            without + 1
+        };
+        most = most.max(without);
+    }
+    assert!((2..=4).contains(&most), "{most} frames are not sent at once");
+}

@@ -43,7 +43,7 @@ impl Arriving {
     /// What comes of it, in bits a second, where that is far less than the `rate` it was sent at:
     /// its last packets are late because of its first. A path that pauses and delivers what has
     /// waited at once is no slower for it.
-    pub fn is_slow(&self, rate: f64) -> Option<f64> {
+    pub fn slow(&self, rate: f64) -> Option<f64> {
         let within = self.within() as f64;
         let bits = f64::from(self.bytes_behind) * 8.0;
         let expected = bits * 1e6 / rate.max(1.0);
@@ -66,17 +66,17 @@ mod tests {
 
     #[test]
     fn a_train_that_comes_far_slower_than_it_was_sent_says_so_before_it_has_come() {
-        let slow = came(&[-40, -10, 20, 50]).is_slow(2e6);
+        let slow = came(&[-40, -10, 20, 50]).slow(2e6);
         assert_eq!(slow, Some(320_000.0));
-        assert_eq!(came(&[0, 30, 60]).is_slow(2e6), None, "three packets say little");
-        assert_eq!(came(&[0, 30, 60, 90]).is_slow(400_000.0), None, "about as it was sent");
-        assert_eq!(came(&[0, 5, 10, 15, 20, 25]).is_slow(2e6), None, "nobody is late");
+        assert_eq!(came(&[0, 30, 60]).slow(2e6), None, "three packets say little");
+        assert_eq!(came(&[0, 30, 60, 90]).slow(400_000.0), None, "about as it was sent");
+        assert_eq!(came(&[0, 5, 10, 15, 20, 25]).slow(2e6), None, "nobody is late");
     }
 
     #[test]
     fn a_path_that_pauses_is_not_slow() {
-        assert_eq!(came(&[0, 1, 2, 120, 121, 122, 123]).is_slow(2e6), None);
-        assert!(came(&[0, 40, 80, 120, 121]).is_slow(2e6).is_some());
+        assert_eq!(came(&[0, 1, 2, 120, 121, 122, 123]).slow(2e6), None);
+        assert!(came(&[0, 40, 80, 120, 121]).slow(2e6).is_some());
     }
 
     #[test]
@@ -85,6 +85,6 @@ mod tests {
         [i64::MIN, i64::MAX, 0, 7, i64::MIN]
             .into_iter()
             .for_each(|at| train.note(at, u32::MAX / 8));
-        assert!(train.is_slow(0.0).is_none_or(f64::is_finite));
+        assert!(train.slow(0.0).is_none_or(f64::is_finite));
     }
 }

@@ -379,7 +379,7 @@ impl Estimator {
         self.feedbacks = self.feedbacks.saturating_add(1);
         let (queue_ms, mut acked) = (self.queue.level_ms(), self.acked.rate());
         // What left together and still comes says it sooner than what left after it.
-        let slow = self.arriving.and_then(|train| train.is_slow(self.rate.bits_per_s()));
+        let slow = self.arriving.and_then(|train| train.slow(self.rate.bits_per_s()));
         if let Some(slow) = slow {
             (overuse, acked) = (true, slow);
             // However much of it is another's: all of it is less than what is sent.
