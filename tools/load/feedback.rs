@@ -1,6 +1,8 @@
 //! What a viewer says of transport-wide numbers, so that a server with congestion control goes on
 //! sending: which arrived, and when (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
 
+use crate::beat::Beat;
+use crate::clock::{self, Came};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -40,29 +42,29 @@ pub struct Feedback {
     next: Option<u64>,
     /// Counts reports.
     count: u8,
-    due: Instant,
+    beat: Beat,
 }
 
 impl Feedback {
-    /// For numbers in the header extension `id`; the first report is due at `now`.
+    /// For numbers in the header extension `id`; the first report is due at `now` if anything came.
     #[must_use]
     pub fn new(id: u8, now: Instant) -> Self {
-        Self { id, arrivals: BTreeMap::new(), next: None, count: 0, due: now }
+        Self { id, arrivals: BTreeMap::new(), next: None, count: 0, beat: Beat::new(INTERVAL, now) }
     }
 
-    /// When a report is due.
+    /// When a report is due; `None` while there is nothing to report of.
     #[must_use]
-    pub fn due(&self) -> Instant {
-        self.due
+    pub fn due(&self) -> Option<Instant> {
+        self.beat.due()
     }
 
-    /// There is nothing to report of yet.
+    /// There is nobody to report to yet.
     pub fn postpone(&mut self, now: Instant) {
-        self.due = now + INTERVAL;
+        self.beat.said(false, now);
     }
 
     /// A packet with these header extensions came. One that a report has called missing stays so.
-    pub fn arrived<'a>(&mut self, elements: impl IntoIterator<Item = (u8, &'a [u8])>, now_ns: u64) {
+    pub fn arrived<'a>(&mut self, elements: impl IntoIterator<Item = (u8, &'a [u8])>, came: Came) {
         let number = elements.into_iter().find_map(|(id, data)| {
             (id == self.id).then(|| data.try_into().ok().map(u16::from_be_bytes)).flatten()
         });
@@ -76,7 +78,8 @@ impl Feedback {
         if self.arrivals.len() >= MAX_WAITING {
             self.arrivals.pop_first();
         }
-        self.arrivals.entry(number).or_insert((now_ns / TICK_NS) as i64);
+        self.arrivals.entry(number).or_insert((came.arrived_ns / TICK_NS) as i64);
+        self.beat.want(true, clock::instant(came.now_ns));
     }
 
     /// Writes a report of what came since the last; returns its length, `None` when nothing did or
@@ -88,9 +91,7 @@ impl Feedback {
         let base = self.next.filter(|next| first - next < MAX_SPAN).unwrap_or(first);
         let later = self.arrivals.split_off(&(base + MAX_SPAN));
         let arrivals = std::mem::replace(&mut self.arrivals, later);
-        if !self.arrivals.is_empty() {
-            self.due = now;
-        }
+        self.beat.said(!self.arrivals.is_empty(), now);
         let (&last, _) = arrivals.last_key_value()?;
         self.next = Some(last + 1);
         let mut deltas = Vec::new();
@@ -155,13 +156,29 @@ mod tests {
 
     /// Whoever looks at the time first and then asks must find it due, and not again at once.
     #[test]
-    fn the_first_report_is_due_at_once_and_each_then_in_its_time() {
-        let now = Instant::now();
+    fn a_report_is_due_in_its_time_where_something_came() {
+        let now = clock::instant(1_000 * MS);
         let mut feedback = Feedback::new(3, now);
-        assert_eq!(feedback.due(), now);
         let mut out = [0; 100];
+        assert_eq!(feedback.due(), None);
         assert_eq!(feedback.write(1, 2, now, &mut out), None, "nothing came");
-        assert_eq!(feedback.due(), now + INTERVAL);
+        feed(&mut feedback, 7, 1_010);
+        assert_eq!(feedback.due(), Some(now + INTERVAL));
+        assert!(feedback.write(1, 2, now + INTERVAL, &mut out).is_some());
+        assert_eq!(feedback.due(), None, "nothing came since");
+        feed(&mut feedback, 8, 1_320);
+        assert_eq!(feedback.due(), Some(now + 7 * INTERVAL), "and not sooner than for others");
+    }
+
+    /// A process that is late to read is no queue on the way.
+    #[test]
+    fn what_is_reported_is_when_the_kernel_had_it() {
+        let mut feedback = Feedback::new(3, Instant::now());
+        for (number, arrived_ms) in [(1u16, 1_000), (2, 1_010)] {
+            let came = Came { arrived_ns: arrived_ms * MS, now_ns: 1_700 * MS };
+            feedback.arrived([(3, &number.to_be_bytes()[..])], came);
+        }
+        assert_eq!(report(&mut feedback), Some(vec![(1, 4_000), (2, 4_040)]));
     }
 
     /// What a report says: numbers and arrivals in ticks since the reference time's zero.
@@ -202,7 +219,8 @@ mod tests {
 
     fn feed(feedback: &mut Feedback, number: u16, ms: u64) {
         let number = number.to_be_bytes();
-        feedback.arrived([(2, &[1, 2, 3][..]), (3, &number[..])], ms * MS);
+        let came = Came { arrived_ns: ms * MS, now_ns: ms * MS };
+        feedback.arrived([(2, &[1, 2, 3][..]), (3, &number[..])], came);
     }
 
     fn report(feedback: &mut Feedback) -> Option<Vec<(u16, i64)>> {
@@ -245,10 +263,10 @@ mod tests {
         let length = feedback.write(1, 9, now, &mut out).expect("much came");
         assert_eq!(read(&out[..length]).len(), 400);
         assert_eq!(length, FIXED_LEN + 404, "one chunk, and a byte each, in whole words");
-        assert_eq!(feedback.due(), now, "there is more");
+        assert_eq!(feedback.due(), Some(now), "there is more");
         let rest = [report(&mut feedback), report(&mut feedback)];
         assert_eq!(rest.map(|told| told.map_or(0, |told| told.len())), [400, 100]);
-        assert!(feedback.due() > now);
+        assert_eq!(feedback.due(), None);
         feed(&mut feedback, 30_000, 2_000);
         assert_eq!(report(&mut feedback), Some(vec![(30_000, 8_000)]));
     }

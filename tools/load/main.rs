@@ -16,6 +16,7 @@
 
 mod account;
 mod args;
+mod beat;
 mod chart;
 mod clock;
 mod cluster;
@@ -27,6 +28,7 @@ mod hardship;
 mod html;
 mod latencies;
 mod layers;
+mod lens;
 mod link;
 mod live;
 mod media;
@@ -49,6 +51,7 @@ mod stream;
 mod sums;
 mod tally;
 mod timeline;
+mod timers;
 mod transport;
 mod viewer;
 mod waiter;

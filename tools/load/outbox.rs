@@ -38,7 +38,7 @@ impl Outbox {
     pub fn new() -> io::Result<Self> {
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         // All viewers of the worker share one receive queue, so it is as deep as the kernel gives.
-        let options = SocketOptions { receive_buffer_bytes: 64 << 20, ..SocketOptions::default() };
+        let options = SocketOptions { receive_buffer_bytes: 64 << 20, ..options() };
         Ok(Self {
             sockets: vec![UdpSocket::bind_alone(any, &options)?],
             current: 0,
@@ -75,7 +75,7 @@ impl Outbox {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        self.sockets.push(UdpSocket::bind_alone((any, 0).into(), &SocketOptions::default())?);
+        self.sockets.push(UdpSocket::bind_alone((any, 0).into(), &options())?);
         Ok((self.sockets.len() - 1, any))
     }
 
@@ -117,6 +117,12 @@ impl Outbox {
             self.batch.clear();
         }
     }
+}
+
+/// Each datagram with the time at which the kernel had it: what viewers report is when it came, and
+/// not when this process had time for it.
+fn options() -> SocketOptions {
+    SocketOptions { timestamps: true, ..SocketOptions::default() }
 }
 
 /// The source address of the peer in `slot`.

@@ -1,7 +1,9 @@
 //! One synthetic peer: its transport, and what it does once that is up.
 
-use crate::clock;
+use crate::beat::Beat;
+use crate::clock::{self, Came};
 use crate::hardship::Hardships;
+use crate::lens::Lens;
 use crate::link::Link;
 use crate::media::Format;
 use crate::outbox::Outbox;
@@ -13,7 +15,7 @@ use crate::stream::Stream;
 use crate::sums::Sums;
 use crate::tally::bump;
 use crate::transport::{Credentials, Keys, Progress, Transport, Wire};
-use crate::viewer::{Lens, Viewer};
+use crate::viewer::Viewer;
 use crate::worker::Setup;
 use monoport::net::Destination;
 use monoport::wire::kind::{self, Kind};
@@ -54,7 +56,7 @@ pub enum Input<'a> {
     Datagram {
         bytes: &'a [u8],
         from: SocketAddr,
-        now_ns: u64,
+        came: Came,
     },
     /// A deadline came; `silent` when publishers are to send no more media.
     Timer {
@@ -74,10 +76,8 @@ pub struct Peer {
     next_report: Instant,
     gap: Gap,
     /// When what lacks is asked for; `None` for who does not look at pictures.
-    next_wish: Option<Instant>,
+    wishes: Option<Beat>,
     link: Option<Box<Link>>,
-    /// The deadline that is queued for this peer.
-    pub scheduled: Option<Instant>,
 }
 
 enum Media {
@@ -129,9 +129,8 @@ impl Peer {
             failure: None,
             next_report: now + REPORT_INTERVAL,
             gap: Gap::default(),
-            next_wish: plan.pictures.then_some(now),
+            wishes: plan.pictures.then(|| Beat::new(WISH_INTERVAL, now)),
             link: plan.link.map(Box::new),
-            scheduled: None,
         }
     }
 
@@ -166,8 +165,8 @@ impl Peer {
             Media::Publishing(publisher) => transport.min(publisher.deadline()),
             Media::Viewing(viewer) => {
                 let reports = transport.min(self.next_report);
-                let reports = self.next_wish.map_or(reports, |due| due.min(reports));
-                viewer.feedback_due().map_or(reports, |due| due.min(reports))
+                let wishes = self.wishes.as_ref().and_then(Beat::due);
+                wishes.into_iter().chain(viewer.feedback_due()).fold(reports, Instant::min)
             }
         }
     }
@@ -193,12 +192,6 @@ impl Peer {
         (video.spanned() + audio.spanned(), video.received + audio.received)
     }
 
-    /// Whether it is behind a link, so that what comes for it is not there yet.
-    #[must_use]
-    pub fn is_linked(&self) -> bool {
-        self.link.is_some()
-    }
-
     /// Begins or ends the measurement of what a viewer sees.
     pub fn measure(&mut self, measuring: bool, now_ns: u64) {
         if let Media::Viewing(viewer) = &mut self.media {
@@ -220,16 +213,17 @@ impl Peer {
             return self.arrived(input, setup, now, outbox, lens);
         };
         match input {
-            Input::Datagram { bytes, now_ns, .. } => {
-                link.take(bytes, now_ns, lens.measuring_since_ns);
+            Input::Datagram { bytes, came, .. } => {
+                link.take(bytes, came.arrived_ns, lens.measuring_since_ns);
                 kind::of(bytes) == Some(Kind::Rtp)
             }
             Input::Timer { .. } => {
                 let (from, now_ns) = (self.to.remote, clock::since_epoch_ns(now));
-                while let Some((now_ns, bytes)) =
+                while let Some((arrived_ns, bytes)) =
                     self.link.as_mut().and_then(|link| link.arrived(now_ns))
                 {
-                    let input = Input::Datagram { bytes: &bytes, from, now_ns };
+                    let came = Came { arrived_ns, now_ns: arrived_ns };
+                    let input = Input::Datagram { bytes: &bytes, from, came };
                     self.arrived(input, setup, now, outbox, lens);
                 }
                 self.arrived(input, setup, now, outbox, lens)
@@ -247,17 +241,20 @@ impl Peer {
     ) -> bool {
         let mut route = Route { outbox, socket: self.socket, to: self.to };
         let progress = match input {
-            Input::Datagram { bytes, from, now_ns } => match (kind::of(bytes), &mut self.media) {
+            Input::Datagram { bytes, from, came } => match (kind::of(bytes), &mut self.media) {
                 (Some(Kind::Rtp), Media::Viewing(viewer)) => {
-                    self.gap.arrived(now_ns);
-                    let lost = viewer.on_rtp(bytes, now_ns, lens);
+                    self.gap.arrived(came.now_ns);
+                    let lost = viewer.on_rtp(bytes, came, lens);
+                    if let Some(wishes) = &mut self.wishes {
+                        wishes.want(viewer.lacks(), now);
+                    }
                     if !lost.is_empty() {
                         route.datagram(&mut |slot| viewer.write_nack(&lost, slot));
                     }
                     return true;
                 }
                 (Some(Kind::Rtcp), Media::Viewing(viewer)) => {
-                    viewer.on_rtcp(bytes, now_ns, lens);
+                    viewer.on_rtcp(bytes, came.now_ns, lens);
                     Progress::Nothing
                 }
                 (Some(Kind::Rtcp), Media::Publishing(publisher)) => {
@@ -279,11 +276,7 @@ impl Peer {
                     Media::Publishing(publisher) => publisher.rest(now),
                     Media::Viewing(viewer) => {
                         report(viewer, &mut self.next_report, now, &mut route);
-                        if self.next_wish.is_some_and(|due| now >= due) {
-                            self.next_wish = Some(now + WISH_INTERVAL);
-                            let now_ns = clock::since_epoch_ns(now);
-                            route.datagram(&mut |slot| viewer.write_wishes(now_ns, slot));
-                        }
+                        wish(viewer, self.wishes.as_mut(), now, &mut route);
                     }
                     Media::Waiting { .. } | Media::Gone => {}
                 }
@@ -325,7 +318,7 @@ impl Peer {
                 let viewer = viewer.of_server(lens.servers.place(&self.server));
                 let linked = self.link.is_some();
                 let viewer =
-                    if self.next_wish.is_some() { viewer.with_screen(linked) } else { viewer };
+                    if self.wishes.is_some() { viewer.with_screen(linked) } else { viewer };
                 Media::Viewing(Box::new(viewer))
             }
             other => other,
@@ -380,4 +373,15 @@ fn report(viewer: &mut Viewer, next_report: &mut Instant, now: Instant, route: &
         let now_ns = clock::since_epoch_ns(now);
         route.datagram(&mut |slot| viewer.write_report(now_ns, slot));
     }
+}
+
+/// Asks for what lacks, if anything does and its time has come at `now`.
+fn wish(viewer: &mut Viewer, wishes: Option<&mut Beat>, now: Instant, route: &mut Route<'_>) {
+    let Some(wishes) = wishes.filter(|wishes| wishes.due().is_some_and(|due| now >= due)) else {
+        return;
+    };
+    let now_ns = clock::since_epoch_ns(now);
+    route.datagram(&mut |slot| viewer.write_wishes(now_ns, slot));
+    wishes.said(false, now);
+    wishes.want(viewer.lacks(), now);
 }

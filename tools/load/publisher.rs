@@ -4,11 +4,11 @@
 mod track;
 
 use crate::layers;
+use crate::lens::Lens;
 use crate::media::{self, Format, Packet};
 use crate::sdp::{Answer, Offer, Ssrcs};
 use crate::stream::Stream;
 use crate::transport::{Keys, Wire};
-use crate::viewer::Lens;
 use monoport::srtp::{RtcpOpener, RtcpSealer, RtpSealer};
 use monoport::wire::rtcp;
 use std::sync::Arc;

@@ -3,13 +3,13 @@
 
 use crate::args::RunArgs;
 use crate::hardship::{Hardship, Hardships};
+use crate::lens::Odd;
 use crate::link;
 use crate::punctuality::Punctuality;
 use crate::rebind::{Moved, RebindReport};
 use crate::screen::Pictures;
 use crate::served::{ServerReport, Servers};
 use crate::sums::{Linked, Sums};
-use crate::viewer::Odd;
 use crate::worker::latency_histogram;
 use hdrhistogram::Histogram;
 use serde::Serialize;

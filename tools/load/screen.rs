@@ -98,6 +98,12 @@ impl Screen {
         Seen { viewers: 1, ..self.seen }
     }
 
+    /// Whether packets wait for others, so that there may be something to ask for.
+    #[must_use]
+    pub fn lacks(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// The numbers to ask for again now.
     pub fn missing(&mut self, now_ns: u64) -> Vec<u16> {
         let (Some(next), Some((&newest, _))) = (self.next, self.waiting.last_key_value()) else {

@@ -2,82 +2,28 @@
 //! as a receiver does.
 
 use crate::account::{Account, Arrival};
-use crate::dice::Dice;
+use crate::clock::Came;
 use crate::feedback::Feedback;
 use crate::hardship::{Hardship, Silence};
+use crate::lens::Lens;
 use crate::media::Format;
-use crate::punctuality::Punctuality;
 use crate::screen::{Part, Screen, Seen};
 use crate::sdp::{Answer, Section};
-use crate::served::{Servers, Who};
+use crate::served::Who;
 use crate::stream::Stream;
-use crate::tally::Tally;
 use crate::transport::Keys;
-use crate::worker::latency_histogram;
-use hdrhistogram::Histogram;
 use monoport::srtp::{Rollover, RtcpOpener, RtcpSealer, RtpOpener};
 use monoport::wire::rtcp::{self, ReportBlock};
 use monoport::wire::rtp;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The largest datagram that is opened, in bytes: opening works on a copy.
-const SCRATCH_BYTES: usize = 2_048;
 /// Chromium's sender SSRC on a receive-only connection.
 const OWN_SSRC: u32 = 1;
 /// Packets missing in a row beyond which a receiver waits for a key frame instead of asking.
 const MAX_NACK: usize = 64;
 /// What a viewer says it can take, in bits per second: more than any stream here has.
 const REMB_BPS: u64 = 50_000_000;
-
-/// What one worker's viewers share: scratch, the latency histogram and the run's settings.
-pub struct Lens {
-    pub scratch: Box<[u8; SCRATCH_BYTES]>,
-    /// Microseconds from the publisher's stamp to our receive call's return.
-    pub latency_us: Histogram<u64>,
-    /// The same by server.
-    pub servers: Servers,
-    /// Where the same are counted for those who watch the run.
-    pub tally: Arc<Tally>,
-    /// Of how many packets one is opened.
-    pub open_one_in: u32,
-    /// Since when the run measures.
-    pub measuring_since_ns: Option<u64>,
-    /// The same as `latency_us` of those behind a link.
-    pub linked_latency_us: Histogram<u64>,
-    /// Whether missing packets are asked for.
-    pub nack: bool,
-    /// Loses arriving media on purpose.
-    pub dice: Dice,
-    /// Whether latency is recorded.
-    pub measuring: bool,
-    /// Whether its publishers kept their times.
-    pub punctuality: Punctuality,
-    pub odd: Odd,
-}
-
-/// Arrivals that are none of the stream's packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Odd {
-    /// Tags that did not match.
-    pub unauthentic: u64,
-    /// Opened, but without our stamp.
-    pub unstamped: u64,
-    /// Without a payload: a server's probes.
-    pub padding: u64,
-    /// Payload types that were not negotiated, and datagrams that are no RTP.
-    pub unknown: u64,
-    /// Lost on purpose.
-    pub dropped: u64,
-    /// Sent to an address that its viewer has no more.
-    pub late_for_a_move: u64,
-    /// Retransmissions.
-    pub repairs: u64,
-    /// Sender reports opened.
-    pub sender_reports: u64,
-    /// Stamps that disagree with the timeline the publisher kept: must stay 0.
-    pub disagreeing: u64,
-}
 
 /// One viewer.
 pub struct Viewer {
@@ -164,6 +110,12 @@ impl Viewer {
         self.screen.as_ref().map(|screen| screen.seen())
     }
 
+    /// Whether there may be something that who looks at pictures asks for.
+    #[must_use]
+    pub fn lacks(&self) -> bool {
+        self.screen.as_ref().is_some_and(|screen| screen.lacks())
+    }
+
     /// Writes what who looks at pictures asks for: video packets again, or a key frame; returns its
     /// length, 0 when nothing lacks.
     pub fn write_wishes(&mut self, now_ns: u64, out: &mut [u8]) -> usize {
@@ -193,7 +145,8 @@ impl Viewer {
     }
 
     /// Takes an RTP packet; returns the sequence numbers to ask for again.
-    pub fn on_rtp(&mut self, bytes: &[u8], now_ns: u64, lens: &mut Lens) -> Vec<u16> {
+    pub fn on_rtp(&mut self, bytes: &[u8], came: Came, lens: &mut Lens) -> Vec<u16> {
+        let now_ns = came.now_ns;
         if lens.dice.lose() {
             lens.odd.dropped += 1;
             return Vec::new();
@@ -203,7 +156,7 @@ impl Viewer {
             return Vec::new();
         };
         if let Some(feedback) = &mut self.feedback {
-            feedback.arrived(header.elements(bytes), now_ns);
+            feedback.arrived(header.elements(bytes), came);
         }
         let pt = header.payload_type;
         if Some(pt) == self.rtx_pt {
@@ -352,10 +305,10 @@ impl Viewer {
         }
     }
 
-    /// When transport-wide feedback is due; `None` where it was not negotiated.
+    /// When transport-wide feedback is due; `None` where nothing came or it was not negotiated.
     #[must_use]
     pub fn feedback_due(&self) -> Option<Instant> {
-        self.feedback.as_ref().map(Feedback::due)
+        self.feedback.as_ref().and_then(Feedback::due)
     }
 
     /// Writes sealed transport-wide feedback; returns its length, 0 when nothing came since.
@@ -448,47 +401,6 @@ impl Media {
                 (since_ns * 65_536 / 1_000_000_000) as u32
             },
         })
-    }
-}
-
-impl Lens {
-    /// What the viewers of the worker behind `tally` share.
-    #[must_use]
-    pub fn new(tally: Arc<Tally>, open_one_in: u32, nack: bool, drop: f64) -> Self {
-        Self {
-            scratch: Box::new([0; SCRATCH_BYTES]),
-            latency_us: latency_histogram(),
-            servers: Servers::default(),
-            measuring_since_ns: None,
-            linked_latency_us: latency_histogram(),
-            tally,
-            open_one_in,
-            nack,
-            dice: Dice::new(drop, 1),
-            measuring: false,
-            punctuality: Punctuality::default(),
-            odd: Odd::default(),
-        }
-    }
-
-    /// Records one packet's way to a viewer, while the run measures. What a server sends of the
-    /// time before it was there says nothing of the way.
-    fn record(&mut self, who: Who, sent_ns: u64, now_ns: u64) {
-        if sent_ns < who.since_ns {
-            return;
-        }
-        let latency_us = now_ns.saturating_sub(sent_ns) / 1_000;
-        if who.linked {
-            if self.measuring {
-                self.linked_latency_us.saturating_record(latency_us);
-            }
-            return;
-        }
-        self.tally.latency.count(latency_us);
-        if self.measuring {
-            self.latency_us.saturating_record(latency_us);
-            self.servers.record(who.server, latency_us);
-        }
     }
 }
 

@@ -1,22 +1,21 @@
 //! One thread of peers: sockets, timers, and the loop around them.
 
 use crate::args::Arrivals;
-use crate::clock;
+use crate::clock::{self, KernelClock};
 use crate::hardship::Hardships;
+use crate::lens::Lens;
 use crate::outbox::{Outbox, loopback_slot};
 use crate::peer::{Input, Peer, Plan};
 use crate::rebind::Moved;
 use crate::report::Harvest;
 use crate::sums::Sums;
 use crate::tally::{Phase, PhaseCell, Tally, bump};
+use crate::timers::Timers;
 use crate::transport::Identity;
-use crate::viewer::Lens;
 use crate::waiter::Waiter;
 use crossbeam::channel;
 use hdrhistogram::Histogram;
 use monoport::net::{Backend, Destination, Receiver};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -50,7 +49,8 @@ struct Worker {
     peers: Vec<Peer>,
     /// Which peer a socket belongs to; the first one is shared.
     owner: Vec<Option<usize>>,
-    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    timers: Timers,
+    kernel_clock: KernelClock,
     /// Sockets that may hold datagrams.
     ready: Vec<usize>,
     /// Peers that will change their address, and when after the measurement began.
@@ -69,7 +69,7 @@ pub fn run(setup: Setup) -> io::Result<Harvest> {
     let Setup { open_one_in, nack, drop, .. } = setup;
     let lens = Lens::new(setup.tally.clone(), open_one_in, nack, drop);
     let receiver = Receiver::new(Backend::Mmsg, RECEIVE_BATCH, &[])?;
-    let (peers, timers, ready) = (Vec::new(), BinaryHeap::new(), Vec::new());
+    let (peers, timers, ready) = (Vec::new(), Timers::default(), Vec::new());
     let owner = vec![None];
     let (rebinds, measuring_since) = (Vec::new(), None);
     let mut worker = Worker {
@@ -80,6 +80,7 @@ pub fn run(setup: Setup) -> io::Result<Harvest> {
         peers,
         owner,
         timers,
+        kernel_clock: KernelClock::default(),
         ready,
         rebinds,
         measuring_since,
@@ -148,7 +149,7 @@ impl Worker {
         if !self.ready.is_empty() {
             return Some(Instant::now());
         }
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        self.timers.first().map(|(at, _)| at)
     }
 
     fn take_peers(&mut self) -> io::Result<()> {
@@ -163,7 +164,7 @@ impl Worker {
             let now = Instant::now();
             self.rebinds.extend(plan.rebind_after.map(|after| (after, slot)));
             self.peers.push(Peer::new(*plan, socket, to, now));
-            self.timers.push(Reverse((now, slot)));
+            self.timers.set(slot, now);
         }
         Ok(())
     }
@@ -190,15 +191,11 @@ impl Worker {
 
     fn fire_timers(&mut self, phase: Phase) {
         let now = Instant::now();
-        while let Some(&Reverse((at, slot))) = self.timers.peek() {
-            if at > now {
-                return;
-            }
-            self.timers.pop();
-            // An entry that a later deadline has replaced is left to lie until it comes up.
-            if self.peers[slot].scheduled == Some(at) || self.peers[slot].scheduled.is_none() {
-                self.feed(slot, Input::Timer { silent: phase >= Phase::Drain }, now);
-            }
+        while let Some((_, slot)) = self.timers.first().filter(|(at, _)| *at <= now) {
+            let (peer, input) =
+                (&mut self.peers[slot], Input::Timer { silent: phase >= Phase::Drain });
+            peer.handle(input, &self.setup, now, &mut self.outbox, &mut self.lens);
+            self.timers.set(slot, peer.deadline());
         }
     }
 
@@ -227,10 +224,9 @@ impl Worker {
             if count == 0 {
                 return Ok(true);
             }
-            let now = Instant::now();
-            let now_ns = clock::since_epoch_ns(now);
-            let mut bytes = 0;
-            let mut packets = 0;
+            let now = self.kernel_clock.look();
+            let (mut bytes, mut packets) = (0, 0);
+            let mut before = None;
             for datagram in self.receiver.datagrams() {
                 let slot = self.owner[socket].or_else(|| loopback_slot(datagram.local));
                 let Some(peer) = slot.and_then(|slot| self.peers.get_mut(slot)) else {
@@ -242,28 +238,25 @@ impl Worker {
                     self.lens.odd.late_for_a_move += 1;
                     continue;
                 }
-                let input =
-                    Input::Datagram { bytes: datagram.bytes, from: datagram.remote, now_ns };
+                let came = self.kernel_clock.came(datagram.arrived_ns);
+                let input = Input::Datagram { bytes: datagram.bytes, from: datagram.remote, came };
                 let media = peer.handle(input, &self.setup, now, &mut self.outbox, &mut self.lens);
                 if media {
                     packets += 1;
                     bytes += datagram.bytes.len() as u64;
                 }
-                if !media || peer.is_linked() {
-                    reschedule(peer, slot, &mut self.timers);
+                // Once for all that comes for a peer at a time.
+                if let Some(done) = before.replace(slot).filter(|done| *done != slot) {
+                    self.timers.set(done, self.peers[done].deadline());
                 }
+            }
+            if let Some(done) = before {
+                self.timers.set(done, self.peers[done].deadline());
             }
             bump(&self.setup.tally.packets, packets);
             bump(&self.setup.tally.bytes, bytes);
         }
         Ok(false)
-    }
-
-    fn feed(&mut self, slot: usize, input: Input<'_>, now: Instant) {
-        let peer = &mut self.peers[slot];
-        peer.scheduled = None;
-        peer.handle(input, &self.setup, now, &mut self.outbox, &mut self.lens);
-        reschedule(peer, slot, &mut self.timers);
     }
 
     fn harvest(self) -> Harvest {
@@ -297,14 +290,5 @@ impl Worker {
             send_drops: self.outbox.dropped,
             lost_consent: self.setup.tally.lost_consent.load(Ordering::Relaxed),
         }
-    }
-}
-
-/// Queues the peer's next deadline, if it is sooner than what is queued.
-fn reschedule(peer: &mut Peer, slot: usize, timers: &mut BinaryHeap<Reverse<(Instant, usize)>>) {
-    let deadline = peer.deadline();
-    if peer.scheduled.is_none_or(|at| deadline < at) {
-        peer.scheduled = Some(deadline);
-        timers.push(Reverse((deadline, slot)));
     }
 }

@@ -54,7 +54,9 @@ impl Served {
         let end = header_len + payload.len();
         packet[header_len..end].copy_from_slice(payload);
         let length = self.sealer.seal(&mut packet, header_len, end, SSRC, u64::from(sequence));
-        self.viewer.on_rtp(&packet[..length], u64::from(sequence) * 1_000_000, &mut self.lens);
+        let now_ns = u64::from(sequence) * 1_000_000;
+        let came = Came { arrived_ns: now_ns, now_ns };
+        self.viewer.on_rtp(&packet[..length], came, &mut self.lens);
     }
 
     /// What the viewer wrote, opened.
