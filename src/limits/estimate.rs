@@ -17,6 +17,16 @@ pub const TREND_GROUPS: usize = 20;
 /// after this time, and clocks that drift by 100 ppm are 1.5 ms apart then.
 pub const LEAST_DELAY_SECONDS: usize = 15;
 
+/// Delays that stay, the least of each second, within so much of one another ...
+pub const PLATEAU_FLAT: Duration = Duration::from_millis(6);
+
+/// ... for so many seconds are those of a path that has become longer. A download of TCP that fills
+/// a queue rises by a packet a round trip (RFC 9438 §4.3), 10 ms in five seconds at 20 Mb/s.
+pub const PLATEAU_SECONDS: u8 = 5;
+
+/// The most that is waited for where it was none: doubled each time.
+pub const PLATEAU_SECONDS_MOST: u8 = 80;
+
 /// A queue this long is overuse whatever its trend is.
 pub const QUEUE_OVERUSE: Duration = Duration::from_millis(60);
 

@@ -25,6 +25,8 @@ pub struct Path {
     pub queue: u64,
     /// One way, in microseconds.
     pub delay: u64,
+    /// How much longer the way is at a time, in microseconds.
+    pub detour: fn(u64) -> u64,
     /// Microseconds.
     pub jitter: f64,
     pub loss: f64,
@@ -62,7 +64,7 @@ impl Link {
             return None;
         }
         let jitter = normal(&mut self.random).abs() * self.path.jitter;
-        let mut arrival = left + self.path.delay + jitter as u64;
+        let mut arrival = left + self.path.delay + (self.path.detour)(now) + jitter as u64;
         if let Some(clumps) = arrival.checked_div(self.path.clump) {
             arrival = (clumps + 1) * self.path.clump;
         }

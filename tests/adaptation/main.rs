@@ -31,6 +31,7 @@ const PLAIN: Path = Path {
     speed: |_| 20e6,
     queue: 300_000,
     delay: 20_000,
+    detour: |_| 0,
     jitter: 0.0,
     loss: 0.0,
     clump: 0,
@@ -313,5 +314,37 @@ fn a_path_that_becomes_wide_again_soon_is_followed() {
         };
         let times = [until(60, |layer| layer < 2), until(97, |layer| layer == 2)];
         assert!(times[0] <= 0.6 && times[1] <= 5.0, "seed {seed}: {times:?}");
+    }
+}
+
+/// A way that has become longer is no queue, and nobody else's either.
+#[test]
+fn a_path_that_becomes_longer_for_good_is_as_wide_as_before() {
+    static LAYERS: [f64; 3] = [148e3, 491e3, 1_538e3];
+    const LONGER: [fn(u64) -> u64; 2] = [
+        |now| if now < 15 * SECOND { 0 } else { 90_000 },
+        |now| if now < 15 * SECOND { 0 } else { 40_000 },
+    ];
+    /// It becomes narrow after that, and wide again.
+    fn speed(now: u64) -> f64 {
+        match now / SECOND {
+            0..24 => 4e6,
+            24..39 => 0.3e6,
+            39..54 => 1e6,
+            _ => 5e6,
+        }
+    }
+    let source = Source { layers: &LAYERS, keyframes: 0 };
+    for (detour, seed) in LONGER.into_iter().flat_map(|by| (1..=seeds()).map(move |n| (by, n))) {
+        let path = Path { speed, detour, jitter: 1_000.0, ..PLAIN };
+        let run = run(&mut Ours::new(), (source, path), seed * 7_919, 70);
+        let until = |second: usize, layer: usize| {
+            let there = run.layers[10 * second..].iter().position(|now| *now == layer);
+            there.map_or(f64::INFINITY, |tenths| tenths as f64 / 10.0)
+        };
+        let times = [until(19, 2), until(24, 0), until(39, 1), until(54, 2)];
+        let are_right = times[0] <= 1.0 && times[1] <= 1.0 && times[2] <= 4.0 && times[3] <= 4.0;
+        assert!(are_right, "seed {seed}: {times:?}");
+        assert!(run.layers[200..240].iter().all(|layer| *layer == 2), "seed {seed}");
     }
 }

@@ -15,6 +15,7 @@ mod drain;
 mod hearsay;
 mod loss;
 mod pause;
+mod plateau;
 mod probe;
 mod queue;
 mod rate;
@@ -367,7 +368,9 @@ impl Estimator {
             return;
         }
         let occupied = self.rival.occupies(left);
-        self.queue.note(left, arrived.saturating_sub_unsigned(left), occupied);
+        if self.queue.note(left, arrived.saturating_sub_unsigned(left), occupied) {
+            self.rival = Rival::default();
+        }
         self.trend.note(apart as f64 / 1e3, arrived.saturating_sub(came) as f64 / 1e3);
         self.group = Some((left, arrived));
     }
@@ -398,6 +401,7 @@ impl Estimator {
             share_of_ceiling: ceiling.map_or(1.0, |ceiling| acked / ceiling),
         };
         if !is_felt
+            && slow.is_none()
             && let Some(given_up) = self.rival.look(now, queue_ms, self.rate.bits_per_s(), signs)
         {
             self.rate.raise(given_up);
