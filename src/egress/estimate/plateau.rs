@@ -1,7 +1,7 @@
-//! A path that has become longer: another route, another cell, or a viewer's clock that was set back
-//! by a stall, which Firefox's does. Its delays look like those of a queue, but the least of each
-//! second is the same from then on, whatever is sent. A queue that somebody else fills rises and
-//! falls with what that sends.
+//! A path that has become longer: another route, another cell, or a viewer's clock that a stall has
+//! set back, as Firefox's is. Its delays look like those of a queue, but the least of each second
+//! is the same from then on, whatever is sent. A queue that somebody else fills rises and falls
+//! with what that sends.
 
 use crate::limits::{PLATEAU_FLAT, PLATEAU_SECONDS, PLATEAU_SECONDS_MOST};
 

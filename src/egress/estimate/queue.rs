@@ -42,8 +42,8 @@ impl Queue {
     }
 
     /// A group that left at `sent` took so long, in microseconds and whatever the clocks differ by.
-    /// The least delay of a path is not forgotten while it is `occupied` by somebody. True where the
-    /// path has turned out to be longer than it was: what was taken for a queue is none.
+    /// The least delay of a path is not forgotten while it is `occupied` by somebody. True where
+    /// the path has turned out to be longer than it was: what was taken for a queue is none.
     pub fn note(&mut self, sent: Micros, delay: i64, occupied: bool) -> bool {
         let second = sent / SECOND;
         let passed = second.saturating_sub(self.second).min(LEAST_DELAY_SECONDS as Micros);
