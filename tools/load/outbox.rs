@@ -146,6 +146,33 @@ pub fn loopback_slot(local: IpAddr) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{self, KernelClock};
+    use monoport::net::{Backend, Receiver};
+    use std::time::Duration;
+
+    /// By the socket that all share, and by one of a peer's own.
+    #[test]
+    fn a_datagram_that_is_read_late_came_when_the_kernel_had_it() {
+        // The clock begins before what came, as in a process of its own.
+        let _ = clock::now_ns();
+        let mut outbox = Outbox::new().expect("a free port");
+        let elsewhere = "192.0.2.1:9".parse().expect("an address");
+        let (own, _) = outbox.route(0, elsewhere).expect("a free port");
+        let mut receiver = Receiver::new(Backend::Mmsg, 4, &[]).expect("there is memory");
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        for socket in [0, own] {
+            let socket = outbox.socket(socket);
+            let to = (Ipv4Addr::LOCALHOST, socket.port());
+            sender.send_to(&[7], to).expect("loopback takes it");
+            std::thread::sleep(Duration::from_millis(30));
+            assert_eq!(receiver.receive(socket).expect("nothing fails"), 1);
+            let mut clock = KernelClock::default();
+            clock.look();
+            let read = receiver.datagrams().map(|datagram| clock.came(datagram.arrived_ns));
+            let waited_ns = read.map(|came| came.now_ns - came.arrived_ns).max();
+            assert!(waited_ns >= Some(29_000_000), "{waited_ns:?}");
+        }
+    }
 
     /// A port that two sockets share is one from which the kernel deals the packets out to both:
     /// another run of this program would take them.
