@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::egress::{Feedback, Reception, said};
 use crate::limits::{
-    FEEDBACK_WITHIN, QUIET_AFTER, QUIET_NACKS, QUIET_ROUND, QUIET_ROUNDS_MOST, QUIET_SAMPLE,
-    RESENDS_PER_PACKET,
+    FEEDBACK_WITHIN, LAG_MOST, QUIET_AFTER, QUIET_NACKS, QUIET_ROUND, QUIET_ROUNDS_MOST,
+    QUIET_SAMPLE, RESENDS_PER_PACKET,
 };
 use crate::media::{ExtensionIds, ViewerTrack, WantedLayers};
 
@@ -364,4 +364,47 @@ fn who_falls_back_to_the_layer_that_it_has_yet_is_sent_nothing_for_a_moment_only
         most = most.max(without);
     }
     assert!((2..=4).contains(&most), "{most} frames are not sent at once");
+}
+
+/// The smallest layer sends several times what there is of it for a viewer, who would be behind for
+/// good: it is sent nothing that is so old, and goes on with the key frame that is asked for.
+#[test]
+fn who_is_too_far_behind_over_udp_goes_on_with_the_newest_key_frame() {
+    let mut scene = Scene::new();
+    scene.frames(40, |_, _| false);
+    let viewer = scene.watch_counted();
+    let frame = Duration::from_millis(39);
+    for _ in 0..80 {
+        scene.say(viewer, TINY);
+        scene.layers[0].wants_keyframe |= scene.layer(viewer) != Some(0);
+        scene.answered(viewer, frame, NO_QUEUE);
+    }
+    assert_eq!(scene.layer(viewer), Some(0));
+    let (before, packets) = (scene.layers[0].sequence, 30);
+    scene.layers[0].packets = packets;
+    // How many frames ago what leaves was made.
+    let ages = |scene: &mut Scene| {
+        scene.say(viewer, TINY);
+        scene.answered(viewer, frame, NO_QUEUE);
+        let newest = scene.layers[0].sequence;
+        let numbers = scene.log.iter().filter_map(|(_, sent)| Some(sent.media?.1));
+        let later = numbers.filter(|number| *number > before);
+        later.map(|number| (newest - number) / packets).collect::<Vec<u64>>()
+    };
+    let behind: Vec<Vec<u64>> = (0..40).map(|_| ages(&mut scene)).collect();
+    let oldest = behind.iter().flatten().max().copied().expect("something leaves");
+    let most = (LAG_MOST.as_millis() / frame.as_millis()) as u64 + 1;
+    assert!((most - 3..=most).contains(&oldest), "{oldest} frames old when it left");
+    assert!(behind[most as usize + 20..].iter().all(Vec::is_empty), "{behind:?}");
+    // The key frame that it asks for.
+    let asked = scene.shard.asked;
+    while scene.shard.asked == asked {
+        assert!(ages(&mut scene).is_empty(), "it is sent nothing old meanwhile");
+    }
+    scene.layers[0].wants_keyframe = true;
+    let key = scene.layers[0].sequence + 1;
+    scene.log.clear();
+    scene.frames_that_leave(1);
+    let numbers: Vec<u64> = scene.log.iter().filter_map(|(_, sent)| Some(sent.media?.1)).collect();
+    assert_eq!(numbers.first(), Some(&key), "{numbers:?}");
 }

@@ -39,7 +39,7 @@ pub(super) struct Encoder {
     lowest: u8,
     first_timestamp: u32,
     frames: u32,
-    packets: u64,
+    pub(super) packets: u64,
     pub(super) wants_keyframe: bool,
     /// It makes no frames.
     pub(super) silent: bool,
