@@ -1,6 +1,6 @@
 //! A network that loses packets, or is narrow: datagrams between browsers and the server go
-//! through here, and one in a hundred stays behind each way, or those for some clients wait for
-//! one another.
+//! through here, and one in a hundred stays behind each way, or more of those for clients, or those
+//! for some clients wait for one another.
 //!
 //! The server announces the relay's address as its own. Each address of a client gets a socket
 //! towards the server, so that the server sees as many peers as there are. RTP's header is not
@@ -33,6 +33,8 @@ const QUEUE: Duration = Duration::from_millis(300);
 pub enum Hardship {
     /// One in a hundred is lost.
     Loss,
+    /// Nothing, until media for clients is lost: see [`Relay::lose_for_clients`].
+    LossForClients,
     /// Those for some clients pass a bottleneck: see [`Relay::narrow_newcomers`].
     Narrow,
 }
@@ -49,9 +51,9 @@ pub struct Leg {
 }
 
 impl Leg {
-    /// Counts a datagram; whether it is lost.
-    fn loses(&self, datagram: &[u8], dice: &mut Dice, hardship: Hardship) -> bool {
-        let lost = hardship == Hardship::Loss && dice.roll().is_multiple_of(LOSS_ONE_IN);
+    /// Counts a datagram; whether it is lost, as one in so many is; 0 for none.
+    fn loses(&self, datagram: &[u8], dice: &mut Dice, one_in: u64) -> bool {
+        let lost = one_in > 0 && dice.roll().is_multiple_of(one_in);
         let (all, gone) = match rtp(datagram) {
             Some(_) => (&self.media, &self.media_lost),
             None => (&self.other, &self.other_lost),
@@ -72,6 +74,8 @@ struct Shared {
     clients: UdpSocket,
     server: SocketAddr,
     hardship: Hardship,
+    /// Of media for clients one in so many is lost; 0 for none.
+    media_lost_one_in: AtomicU64,
     /// Clients that come now are behind the bottleneck.
     narrows: AtomicBool,
     /// What the bottleneck carries, in bits a second.
@@ -97,6 +101,7 @@ impl Relay {
             clients,
             server,
             hardship,
+            media_lost_one_in: AtomicU64::new(0),
             narrows: AtomicBool::new(false),
             speed: AtomicU64::new(u64::MAX),
             ended: AtomicBool::new(false),
@@ -114,6 +119,11 @@ impl Relay {
     /// What the server has to announce.
     pub fn address(&self) -> SocketAddr {
         self.shared.clients.local_addr().expect("it is bound")
+    }
+
+    /// One in so many packets of media for clients is lost from here on.
+    pub fn lose_for_clients(&self, one_in: u64) {
+        self.shared.media_lost_one_in.store(one_in, Ordering::Relaxed);
     }
 
     /// Clients that come from here on are behind a bottleneck of so many bits a second; those that
@@ -181,7 +191,7 @@ fn carry_to_server(shared: &Arc<Shared>) {
             }));
             socket
         });
-        if !shared.to_server.loses(datagram, &mut dice, shared.hardship) {
+        if !shared.to_server.loses(datagram, &mut dice, shared.lost_one_in()) {
             // A server that is away loses it, as a network would.
             let _ = socket.send(datagram);
         }
@@ -196,7 +206,13 @@ fn carry_to_client(shared: &Shared, server: &UdpSocket, client: SocketAddr, mut 
     while !shared.ended.load(Ordering::Relaxed) {
         let Ok(length) = server.recv(&mut buffer) else { continue };
         let datagram = &buffer[..length];
-        if !shared.to_clients.loses(datagram, &mut dice, shared.hardship) {
+        let one_in = match shared.hardship {
+            Hardship::LossForClients if rtp(datagram).is_some() => {
+                shared.media_lost_one_in.load(Ordering::Relaxed)
+            }
+            _ => shared.lost_one_in(),
+        };
+        if !shared.to_clients.loses(datagram, &mut dice, one_in) {
             // A client that has gone away loses it.
             let _ = shared.clients.send_to(datagram, client);
         }
@@ -231,6 +247,11 @@ fn carry_narrowly(shared: &Shared, server: &UdpSocket, client: SocketAddr) {
 }
 
 impl Shared {
+    /// One in so many datagrams either way is lost; 0 for none.
+    fn lost_one_in(&self) -> u64 {
+        if self.hardship == Hardship::Loss { LOSS_ONE_IN } else { 0 }
+    }
+
     fn note(&self, newest: &mut HashMap<u32, u32>, ssrc: u32, rtp_timestamp: u32) {
         let before = newest.insert(ssrc, rtp_timestamp);
         if before == Some(rtp_timestamp) {

@@ -42,6 +42,12 @@ impl Stage {
         Stage::set_with(floor::alone, || Server::start(shards, relayed, &[]))
     }
 
+    /// Another such, on which media for viewers gets lost when the test says so.
+    pub fn set_with_loss_for_viewers(shards: usize) -> Option<Stage> {
+        let relayed = Announced::AsRelay(Hardship::LossForClients);
+        Stage::set_with(floor::alone, || Server::start(shards, relayed, &[]))
+    }
+
     /// Another such, on which the path to some viewers can be made narrow.
     pub fn set_with_bottleneck(shards: usize) -> Option<Stage> {
         let relayed = Announced::AsRelay(Hardship::Narrow);
