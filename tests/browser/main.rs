@@ -63,6 +63,8 @@ fn camera_plays(shards: usize) {
     publisher.eval("monoport.publish({ stream: 'camera', source: 'camera' })");
     let viewer = stage.viewer("camera");
     stage.assert_plays(&viewer);
+    // So long at least, for the freezes.
+    std::thread::sleep(Duration::from_secs(4));
     assert_same_size(&publisher, &viewer);
     viewer.wait_for("sound", "monoport.stats().then((s) => s.watch.audioEnergy > 0)", PATIENCE);
     let numbers = stats(&viewer);

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Frames that were decoded, for the page.
 const FRAMES: &str = "monoport.stats().then((s) => s.watch?.framesDecoded ?? 0)";
+/// How often it is looked for them.
+const LOOK: Duration = Duration::from_millis(100);
 /// More than a key frame and what was under way with it.
 const FRAMES_TO_SEE: u64 = 10;
 
@@ -130,12 +132,15 @@ impl Stage {
         self.browser.open(&format!("http://localhost:{}/healthz", self.server.http_port))
     }
 
-    /// Decoded frames grow over five seconds, from the first one on.
+    /// Enough frames are decoded within five seconds, from the first one on.
     pub fn assert_plays(&self, viewer: &Tab<'_>) {
         let before = frames_from_now(viewer);
-        std::thread::sleep(Duration::from_secs(5));
-        let grown = frames(viewer).saturating_sub(before);
-        assert!(grown >= FRAMES_IN_FIVE_SECONDS, "{grown} frames in 5 s: {:#}", stats(viewer));
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while frames(viewer) < before + FRAMES_IN_FIVE_SECONDS {
+            let grown = frames(viewer) - before;
+            assert!(Instant::now() < deadline, "{grown} frames in 5 s: {:#}", stats(viewer));
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// A picture moves: for tests of something else that it belongs to.
@@ -144,8 +149,24 @@ impl Stage {
         viewer.wait_for("some frames", &format!("{FRAMES}.then((n) => n >= {wanted})"), PATIENCE);
     }
 
-    /// What the layers of the first stream's video send, in bits a second, the smallest first.
+    /// What the layers of the first stream's video send, in bits a second, the smallest first: once
+    /// the publisher sends no more of them than a second before.
     pub fn layers(&self) -> Vec<u64> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut before = self.layers_now();
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            let rates = self.layers_now();
+            let (sum, sum_before): (u64, u64) = (rates.iter().sum(), before.iter().sum());
+            let has_settled = rates.len() == before.len() && sum <= sum_before * 11 / 10;
+            if has_settled || Instant::now() > deadline {
+                return rates;
+            }
+            before = rates;
+        }
+    }
+
+    fn layers_now(&self) -> Vec<u64> {
         let url = format!("http://127.0.0.1:{}/api/v1/streams", self.server.http_port);
         let mut response = ureq::get(&url).call().expect("the streams");
         let text = response.body_mut().read_to_string().expect("text");
