@@ -21,6 +21,7 @@ mod layers;
 mod loss;
 mod narrow;
 mod pages;
+mod pipe;
 mod redundant;
 mod relay;
 mod spatial;

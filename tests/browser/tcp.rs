@@ -7,9 +7,11 @@ use serde_json::Value;
 use crate::alone::is_alone;
 use crate::devtools::Tab;
 use crate::floor;
+use crate::layers::settled;
 use crate::namespace::{in_namespace, run};
+use crate::pipe::Pipe;
 use crate::stage::Stage;
-use crate::{PATIENCE, assert_no_complaints, stats};
+use crate::{PATIENCE, assert_no_complaints, frozen, stats};
 
 /// A host of its own with a card, and a firewall that drops every UDP datagram.
 const HOST_WITHOUT_UDP: &[&str] = &[
@@ -88,6 +90,62 @@ fn a_network_without_udp_is_served_over_tcp() {
         free.eval("monoport.watch()");
         stage.assert_plays(&free);
         assert_eq!(selected(&free)["protocol"], "udp", "UDP goes before TCP");
+    });
+}
+
+/// Connections to the server's TCP port that are made from here on go through a pipe.
+const THROUGH_PIPE: &[&str] = &[
+    "nft add table ip way",
+    "nft add chain ip way output { type nat hook output priority -100 ; }",
+    "nft add rule ip way output ip daddr 192.0.2.1 tcp dport 7881 redirect to :7882",
+];
+
+/// How long the picture may stand in all, on a machine that encodes three layers and decodes two:
+/// without another layer it would for as long as the way is narrow.
+const FREEZE_LIMIT_S: f64 = 20.0;
+
+/// A viewer over TCP gets the layer that gets through, and another one notices nothing.
+#[test]
+fn a_viewer_over_tcp_gets_the_layer_that_gets_through() {
+    let name = "tcp::a_viewer_over_tcp_gets_the_layer_that_gets_through";
+    let _place = (!is_alone(name)).then(floor::alone);
+    in_namespace(name, HOST_WITHOUT_UDP, || {
+        let Some(stage) = Stage::set_with_tcp(2, "192.0.2.1", 7_881) else { return };
+        let publisher = stage.tab("/publish");
+        publisher.eval(
+            "monoport.publish({ stream: 'narrow', source: 'pattern', codec: 'VP8', simulcast: true,
+                width: 960, height: 540, maxBitrate: 2500000 })",
+        );
+        let fast = stage.viewer("narrow");
+        stage.assert_plays(&fast);
+        settled(&fast, 960);
+        // Packets as long as on a real way: what has room in a small buffer.
+        let prepared = ["ip link set lo mtu 1500"].iter().chain(THROUGH_PIPE);
+        if let Some(command) = prepared.clone().find(|command| !run(command)) {
+            println!("{name} is not tested: `{command}` fails here");
+            return;
+        }
+        let pipe = Pipe::start(7_882, ([127, 0, 0, 1], 7_881).into(), 5_000_000);
+        let slow = stage.viewer("narrow");
+        println!("begins: 960 pixels after {:?}", settled(&slow, 960));
+        stage.assert_plays(&slow);
+        println!("layers: {:?}", stage.layers());
+        let (before, fast_before) = (frozen(&slow), frozen(&fast));
+        for (speed, width) in [(300_000, 240), (1_000_000, 480), (5_000_000, 960)] {
+            let stood = frozen(&slow);
+            pipe.set_speed(speed);
+            let took = settled(&slow, width);
+            std::thread::sleep(Duration::from_secs(1));
+            let stood = frozen(&slow) - stood;
+            println!("{speed} b/s: {width} pixels after {took:?}, frozen {stood:.2} s");
+        }
+        let stood = frozen(&slow) - before;
+        println!("frozen {stood} s in all, the other {} s", frozen(&fast) - fast_before);
+        assert!(stood <= FREEZE_LIMIT_S, "the picture stood for {stood} s");
+        assert!(frozen(&fast) - fast_before <= FREEZE_LIMIT_S / 2.0);
+        assert_eq!(stats(&fast)["width"], 960, "it keeps the best");
+        assert_eq!(stage.server.metric("monoport_datagrams_in_total"), 0.0, "no UDP came through");
+        assert_no_complaints(&[&publisher, &fast, &slow]);
     });
 }
 
