@@ -141,9 +141,11 @@ impl Probes {
     /// Begins one, if the next layer's rate is worth it.
     pub fn begin(&mut self, now: Micros, next_layer: f64, view: View) {
         let is_calm = view.rival || (view.queue_ms < QUEUE_MS + view.slack_ms && !view.overuse);
-        // Beside another, half of the path is a fair share.
-        let share = if view.rival { 2.0 } else { CEILING_SHARE };
-        let carries = |bits_per_s: f64| bits_per_s > share * next_layer + AUDIO_BITS;
+        // Beside another, half of the path is a fair share of what is tried: more comes through now
+        // and then, as queues are not listened to, but never enough, and is tried again.
+        let tried = SHARE * next_layer + AUDIO_BITS;
+        let least = if view.rival { 2.0 * tried } else { CEILING_SHARE * next_layer + AUDIO_BITS };
+        let carries = |bits_per_s: f64| bits_per_s > least;
         let has_room = view.ceiling.is_none_or(carries) && self.narrow.is_none_or(carries);
         let is_needed = view.rate < ENOUGH * next_layer + AUDIO_BITS;
         if is_needed && !has_room {
@@ -156,7 +158,7 @@ impl Probes {
         self.id = self.id % u8::MAX + 1;
         self.felt_until = self.felt_until.max(now + TIME + AFTERMATH);
         self.running = Some(Running {
-            bits_per_s: SHARE * next_layer + AUDIO_BITS,
+            bits_per_s: tried,
             began: now,
             sent_bytes: 0,
             came_bytes: 0,
@@ -314,7 +316,8 @@ mod tests {
         assert!(!begins(View { overuse: true, ..CALM }));
         let rival = View { overuse: true, queue_ms: 99.0, rival: true, ..CALM };
         assert!(begins(rival));
-        assert!(!begins(View { ceiling: Some(1.9e6), ..rival }), "more than a fair share");
+        assert!(begins(View { ceiling: Some(2.6e6), ..rival }));
+        assert!(!begins(View { ceiling: Some(2.5e6), ..rival }), "more than a fair share is tried");
     }
 
     /// Sends what is owed in packets of 1,000 bytes, which come at this share of the pace.
