@@ -194,12 +194,15 @@ fn viewers_get_the_best_layer_their_link_carries() {
         assert!(summary.switches <= 8.0, "{name}: {:.1} switches a minute", summary.switches);
         let first = summary.first.iter().copied().fold(0.0, f64::max);
         assert!(first <= 6.0 || case.least == 0.0, "{name}: the best layer after {first} s");
-        // Beside a download the queue is its; beside who gives no way there is more of both.
-        let (rival, Summary { queue, padding, .. }) = (case.path.rival, summary);
-        let is_ours = matches!(rival, Rival::Nobody);
-        assert!(queue <= 40.0 || !is_ours, "{name}: packets wait {queue:.0} ms");
-        let is_held = !matches!(rival, Rival::Constant(_));
-        assert!(padding <= 2.0 || !is_held, "{name}: {padding:.1} % of the bytes are padding");
+        // Beside a download the queue is its, as long as it may be.
+        let (most_queue, most_padding) = match case.path.rival {
+            Rival::Nobody => (40.0, 2.0),
+            Rival::Constant(_) => (60.0, 4.0),
+            Rival::Download => (f64::INFINITY, 3.0),
+        };
+        let Summary { queue, padding, .. } = summary;
+        assert!(queue <= most_queue, "{name}: packets wait {queue:.0} ms");
+        assert!(padding <= most_padding, "{name}: {padding:.1} % of the bytes are padding");
     }
 }
 
