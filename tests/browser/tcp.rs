@@ -13,10 +13,13 @@ use crate::pipe::Pipe;
 use crate::stage::Stage;
 use crate::{PATIENCE, assert_no_complaints, frozen, stats};
 
-/// A host of its own with a card, and a firewall that drops every UDP datagram.
+/// A host of its own with a card, and a firewall that drops every UDP datagram. Without addresses
+/// that come of themselves a second later: Chromium drops what it is loading then.
 const HOST_WITHOUT_UDP: &[&str] = &[
     "ip link set lo up",
     "ip link add eth0 type veth peer name eth0-peer",
+    "ip link set eth0 addrgenmode none",
+    "ip link set eth0-peer addrgenmode none",
     "ip address add 192.0.2.1/24 dev eth0",
     "ip link set eth0 up",
     "ip link set eth0-peer up",
@@ -143,7 +146,8 @@ fn a_viewer_over_tcp_gets_the_layer_that_gets_through() {
         println!("frozen {stood} s in all, the other {} s", frozen(&fast) - fast_before);
         assert!(stood <= FREEZE_LIMIT_S, "the picture stood for {stood} s");
         assert!(frozen(&fast) - fast_before <= FREEZE_LIMIT_S / 2.0);
-        assert_eq!(stats(&fast)["width"], 960, "it keeps the best");
+        // A machine that stands still for a moment makes a queue of its connection, too.
+        settled(&fast, 960);
         assert_eq!(stage.server.metric("monoport_datagrams_in_total"), 0.0, "no UDP came through");
         assert_no_complaints(&[&publisher, &fast, &slow]);
     });
