@@ -14,7 +14,7 @@ pub const GROUP_TIME: Duration = Duration::from_millis(5);
 pub const TREND_GROUPS: usize = 20;
 
 /// How far back the least delay is looked for: a path that has become longer is taken as it is
-/// after this time, and clocks that drift by 100 ppm are 1.5 ms apart then.
+/// after this time at the latest, and clocks that drift by 100 ppm are 1.5 ms apart then.
 pub const LEAST_DELAY_SECONDS: usize = 15;
 
 /// Delays that stay, the least of each second, within so much of one another ...
